@@ -1,0 +1,1 @@
+//! Sans-IO agent: events in, actions and deadlines out.

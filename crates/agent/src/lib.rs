@@ -1,0 +1,1 @@
+//! The agent's I/O: disk, runtimes, probes, poll loop.

@@ -1,0 +1,1 @@
+//! Wire types, error codes, and every endpoint declared once.

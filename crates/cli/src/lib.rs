@@ -1,0 +1,1 @@
+//! The `backstay` program: one command a file.

@@ -1,0 +1,1 @@
+//! Typed HTTP client made from the endpoint declarations.

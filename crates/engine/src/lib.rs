@@ -1,0 +1,1 @@
+//! Reconcilers: load a snapshot, plan, apply.

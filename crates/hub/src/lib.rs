@@ -1,0 +1,1 @@
+//! HTTP, authentication and the composition root.

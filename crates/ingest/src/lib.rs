@@ -1,0 +1,1 @@
+//! Pure: webhook payloads in, events out; one adapter a file.

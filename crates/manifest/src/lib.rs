@@ -1,0 +1,1 @@
+//! Pure: fleet.toml, stack.toml, Compose inspection, label selectors.

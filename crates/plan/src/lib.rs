@@ -1,0 +1,1 @@
+//! Pure: desired state, constraints, undo selection.

@@ -1,0 +1,1 @@
+//! Git: mirrors, facts of commits, undo commits, release packs.

@@ -1,0 +1,1 @@
+//! The only SQL: migrations, one file an aggregate, the sealed ledger.

@@ -1,0 +1,1 @@
+//! Dev only: real parts, test hub, crash injection.

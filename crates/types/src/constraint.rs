@@ -1,0 +1,91 @@
+//! Constraints: pins, holds and bans are effects of one thing.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{CommitId, ConstraintId, ReleaseId, RepositoryId, StackName, TreeDigest, UndoId};
+
+/// A limit on what may be planned. Only `plan` evaluates them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Constraint {
+    /// Its id.
+    pub id: ConstraintId,
+    /// Whom it concerns.
+    pub scope: Scope,
+    /// What it does.
+    #[serde(flatten)]
+    pub effect: Effect,
+    /// Why.
+    pub reason: String,
+    /// Who set it: a user, or a part of Backstay such as `rollout`.
+    pub by: String,
+    /// Where it came from.
+    pub origin: ConstraintOrigin,
+    /// When it was set.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// When it was lifted.
+    pub lifted_at: Option<Timestamp>,
+}
+
+/// Whom a constraint concerns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "scope", rename_all = "snake_case")]
+pub enum Scope {
+    /// Every node.
+    Fleet,
+    /// The nodes that a label selector matches.
+    Nodes {
+        /// The selector, as in `fleet.toml`; `name=…` selects by node name.
+        selector: String,
+    },
+}
+
+/// What a constraint does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// These nodes run this release of this stack, whatever rollouts say.
+    Pin {
+        /// The stack.
+        stack: StackName,
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Releases that contain this change without its undo are not planned.
+    Hold {
+        /// The repository.
+        repository: RepositoryId,
+        /// The change.
+        commit: CommitId,
+    },
+    /// This tree is not planned for this stack.
+    Ban {
+        /// The stack.
+        stack: StackName,
+        /// The tree.
+        tree: TreeDigest,
+    },
+}
+
+/// Where a constraint came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "origin", rename_all = "snake_case")]
+pub enum ConstraintOrigin {
+    /// A person, by CLI or page.
+    Person,
+    /// An undo; lifted when the undo is undone.
+    Undo {
+        /// The undo.
+        undo: UndoId,
+    },
+    /// A rollout that stopped by itself.
+    Rollout,
+    /// An entry in `fleet.toml`.
+    Manifest {
+        /// The repository.
+        repository: RepositoryId,
+    },
+}

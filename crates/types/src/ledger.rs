@@ -1,0 +1,202 @@
+//! The ledger: the record of every decision, sealed into a hash chain.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CommitId, ConstraintId, ConversationId, DeploymentId, DeploymentState, Digest, Effect, EventId, NodeId,
+    NodeName, ReleaseId, RepositoryHealth, RepositoryId, RolloutId, RolloutState, StackName, TreeDigest,
+    UndoId, UndoState,
+};
+
+/// The ids that an entry can be found by. Indexed; correlation reads these, never bodies.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refs {
+    /// The conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationId>,
+    /// The repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositoryId>,
+    /// The commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
+    /// The stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<StackName>,
+    /// The release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseId>,
+    /// The rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutId>,
+    /// The deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentId>,
+    /// The node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+    /// The undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoId>,
+    /// The constraint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<ConstraintId>,
+}
+
+/// A sealed entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LedgerEntry {
+    /// Position in the chain: gapless, from 1.
+    pub seq: u64,
+    /// Its id.
+    pub id: EventId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Its kind, the `kind` of its body.
+    pub kind: String,
+    /// What it is about.
+    pub refs: Refs,
+    /// The body; absent once erased.
+    pub event: Option<Event>,
+    /// The chain's hash up to and including this entry.
+    pub hash: Digest,
+}
+
+/// The newest sealed entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LedgerHead {
+    /// Its position; 0 when the ledger is empty.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Digest,
+}
+
+/// What happened. Typed and versioned: a variant is added, never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// A conversation was heard of for the first time.
+    ConversationOpened {
+        /// The tool.
+        tool: String,
+    },
+    /// A conversation ended.
+    ConversationClosed {
+        /// The tool's reason.
+        reason: String,
+        /// How many tool events were kept.
+        tool_events: u64,
+        /// Digest over their ids and kinds, in order.
+        digest: Digest,
+    },
+    /// A repository was added.
+    RepositoryAdded {
+        /// Its name.
+        name: String,
+    },
+    /// The state of a mirror changed.
+    RepositoryHealthChanged {
+        /// The new state.
+        health: RepositoryHealth,
+    },
+    /// A commit was seen on the deployed branch.
+    ChangeSeen {
+        /// First line of its message.
+        subject: String,
+        /// Who wrote it.
+        author: String,
+    },
+    /// A commit was linked to a conversation after it had been seen.
+    ChangeLinked {
+        /// How the link is known.
+        source: crate::LinkSource,
+    },
+    /// A release was made.
+    ReleaseCreated {
+        /// Its tree.
+        tree: TreeDigest,
+    },
+    /// A node joined.
+    NodeJoined {
+        /// Its name.
+        name: NodeName,
+    },
+    /// A node's credential was taken away.
+    NodeRevoked {
+        /// Its name.
+        name: NodeName,
+    },
+    /// A rollout began.
+    RolloutStarted {
+        /// Why.
+        reason: String,
+    },
+    /// A rollout changed state.
+    RolloutStateChanged {
+        /// The new state.
+        state: RolloutState,
+        /// Why.
+        reason: String,
+    },
+    /// What a node should run changed.
+    DesiredChanged {
+        /// The new generation.
+        generation: u64,
+        /// Digest of the statement.
+        digest: Digest,
+    },
+    /// A deployment began on a node.
+    DeploymentStarted,
+    /// A deployment ended.
+    DeploymentFinished {
+        /// How.
+        state: DeploymentState,
+        /// Digest over its recorded steps.
+        steps: Digest,
+    },
+    /// What runs departed from what should, or came back to it.
+    DriftReported {
+        /// What was found and done.
+        detail: String,
+    },
+    /// A constraint was set.
+    ConstraintSet {
+        /// What it does.
+        effect: Effect,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// A constraint was lifted or ran out.
+    ConstraintLifted {
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// An undo was asked for.
+    UndoRequested {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An undo changed state.
+    UndoStateChanged {
+        /// The new state.
+        state: UndoState,
+    },
+    /// An undo commit was made, pushed or refused.
+    UndoPushed {
+        /// What became of it.
+        push: crate::PushState,
+    },
+    /// A token was made or taken away.
+    TokenChanged {
+        /// What was done, and to which.
+        detail: String,
+    },
+}

@@ -1,0 +1,51 @@
+//! The nouns of Backstay: typed ids, domain structs and state enums.
+//!
+//! Everything here is data. Time, random numbers and secrets come in through
+//! [`World`] and [`Secret`], so that every other pure crate can be tested with
+//! a clock and a seed of the test's own.
+
+mod change;
+mod constraint;
+mod conversation;
+mod deployment;
+mod digest;
+mod id;
+mod labels;
+mod ledger;
+mod name;
+mod node;
+mod release;
+mod repository;
+mod rollout;
+mod secret;
+pub mod tree;
+mod undo;
+mod world;
+
+pub use change::{Change, Link, LinkSource, Person};
+pub use constraint::{Constraint, ConstraintOrigin, Effect, Scope};
+pub use conversation::{Conversation, ForeignId, ToolEvent, ToolEventKind};
+pub use deployment::{
+    Container, Deployment, DeploymentState, FailureKind, ImageId, Step, StepOutcome, StepRecord,
+};
+pub use digest::{CommitId, Digest, DigestError, TreeDigest};
+pub use id::{
+    ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, NodeId,
+    ReleaseId, ReportId, RepositoryId, RequestId, RolloutId, TokenId, UndoId,
+};
+pub use labels::{Labels, LabelsError};
+pub use ledger::{Event, LedgerEntry, LedgerHead, Refs};
+pub use name::{NameError, NodeName, RepositoryName, StackName};
+pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth};
+pub use release::{Release, ReleaseStanding};
+pub use repository::{Repository, RepositoryHealth};
+pub use rollout::{Cause, Rollout, RolloutKind, RolloutState};
+pub use secret::Secret;
+pub use undo::{
+    ConflictedFile, Meaning, NodeMove, PushState, RepositoryUndo, SkippedChange, Undo, UndoPlan, UndoRoute, UndoScope, UndoSelector,
+    UndoState,
+};
+pub use world::{Clock, Entropy, FixedClock, SeededEntropy, World};
+
+/// The instant type used everywhere: UTC, written as RFC 3339.
+pub use jiff::Timestamp;

@@ -1,0 +1,96 @@
+//! Nodes: machines that run an agent.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Container, DeploymentId, Labels, NodeId, NodeName, StackName, TreeDigest};
+
+/// A machine that runs an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name, unique in the hub.
+    pub name: NodeName,
+    /// Its labels.
+    pub labels: Labels,
+    /// When it joined.
+    pub joined_at: Timestamp,
+    /// When it was revoked; its credential no longer works.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Whether a node is heard from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It joined but has not checked in yet.
+    Joined,
+    /// It checks in as it should.
+    Online,
+    /// It has missed its check-ins.
+    Offline,
+    /// The hub started too recently to say.
+    Unknown,
+    /// Its credential was taken away.
+    Revoked,
+}
+
+/// What an agent says of its machine. Soft state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostFacts {
+    /// `linux`, `macos`.
+    pub os: String,
+    /// `x86_64`, `aarch64`, …
+    pub arch: String,
+    /// Host name.
+    pub hostname: String,
+    /// The agent's version.
+    pub agent_version: String,
+    /// The newest manifest schema that the agent knows.
+    pub manifest_schema: u32,
+    /// Runtimes that work on this machine: `compose`, `process`.
+    pub runtimes: Vec<String>,
+    /// Free bytes where releases are kept.
+    pub disk_free_bytes: u64,
+    /// All bytes where releases are kept.
+    pub disk_total_bytes: u64,
+}
+
+/// What an agent sees of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedStack {
+    /// The stack.
+    pub stack: StackName,
+    /// The tree that `current` names, committed or not.
+    pub current: Option<TreeDigest>,
+    /// The tree that `previous` names.
+    pub previous: Option<TreeDigest>,
+    /// The deployment that committed `current`.
+    pub deployment: Option<DeploymentId>,
+    /// Health.
+    pub health: StackHealth,
+    /// Why, when not healthy; what drifted.
+    pub detail: String,
+    /// Whether the way back is still open (previous release and its images are there).
+    pub can_return: bool,
+    /// Its containers or processes.
+    pub containers: Vec<Container>,
+}
+
+/// A stack's health as the agent sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StackHealth {
+    /// Running as it should.
+    Healthy,
+    /// A deployment is under way.
+    Deploying,
+    /// Running, but not as it should.
+    Degraded,
+    /// Not running.
+    Down,
+    /// Not looked at yet.
+    Unknown,
+}
