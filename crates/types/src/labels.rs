@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// A label that cannot be stored or selected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a label: expected key=value, each of at most 63 characters from A-Z, a-z, 0-9, `-`, `_`, `.` and (in keys) `/`")]
+#[error(
+    "`{text}` is not a label: expected key=value, each of at most 63 characters from A-Z, a-z, 0-9, `-`, `_`, `.` and (in keys) `/`"
+)]
 pub struct LabelsError {
     /// The text that was refused.
     pub text: String,
@@ -52,8 +54,7 @@ impl Labels {
     pub fn parse<'a>(pairs: impl IntoIterator<Item = &'a str>) -> Result<Self, LabelsError> {
         let mut labels = Self::default();
         for pair in pairs {
-            let (key, value) =
-                pair.split_once('=').ok_or_else(|| LabelsError { text: pair.to_owned() })?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| LabelsError { text: pair.to_owned() })?;
             labels.insert(key, value)?;
         }
         Ok(labels)

@@ -30,8 +30,8 @@ pub use deployment::{
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
 pub use id::{
-    ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, NodeId,
-    ReleaseId, ReportId, RepositoryId, RequestId, RolloutId, TokenId, UndoId,
+    ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, NodeId, ReleaseId,
+    ReportId, RepositoryId, RequestId, RolloutId, TokenId, UndoId,
 };
 pub use labels::{Labels, LabelsError};
 pub use ledger::{Event, LedgerEntry, LedgerHead, Refs};
@@ -42,8 +42,8 @@ pub use repository::{Repository, RepositoryHealth};
 pub use rollout::{Cause, Rollout, RolloutKind, RolloutState};
 pub use secret::Secret;
 pub use undo::{
-    ConflictedFile, Meaning, NodeMove, PushState, RepositoryUndo, SkippedChange, Undo, UndoPlan, UndoRoute, UndoScope, UndoSelector,
-    UndoState,
+    ConflictedFile, Meaning, NodeMove, PushState, RepositoryUndo, SkippedChange, Undo, UndoPlan, UndoRoute,
+    UndoScope, UndoSelector, UndoState,
 };
 pub use world::{Clock, Entropy, FixedClock, SeededEntropy, World};
 

@@ -54,7 +54,9 @@ impl Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// A path that could leave the release's folder or that a file system would misread.
-    #[error("`{0}` is not allowed as a path in a release: expected a relative path without `.`, `..`, `.git`, empty parts, backslashes or control characters")]
+    #[error(
+        "`{0}` is not allowed as a path in a release: expected a relative path without `.`, `..`, `.git`, empty parts, backslashes or control characters"
+    )]
     Path(String),
     /// Files out of order or twice.
     #[error("`{0}` is out of order or twice in the pack")]
@@ -89,7 +91,11 @@ pub enum TreeError {
 /// [`TreeError::Path`] when it may not.
 pub fn check_path(path: &str) -> Result<(), TreeError> {
     let part_ok = |part: &str| {
-        !part.is_empty() && part != "." && part != ".." && !part.eq_ignore_ascii_case(".git") && part.len() <= 255
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && !part.eq_ignore_ascii_case(".git")
+            && part.len() <= 255
     };
     let clean = !path.chars().any(|c| c.is_control() || c == '\\');
     if clean && path.len() <= 1024 && path.split('/').all(part_ok) {
@@ -295,8 +301,12 @@ mod tests {
     }
 
     fn files() -> impl Strategy<Value = Vec<TreeFile>> {
-        prop::collection::btree_map("[a-z]{1,6}(/[a-z]{1,6}){0,2}", prop::collection::vec(any::<u8>(), 0..200), 0..12)
-            .prop_map(|map| map.into_iter().map(|(path, content)| file(&path, &content)).collect())
+        prop::collection::btree_map(
+            "[a-z]{1,6}(/[a-z]{1,6}){0,2}",
+            prop::collection::vec(any::<u8>(), 0..200),
+            0..12,
+        )
+        .prop_map(|map| map.into_iter().map(|(path, content)| file(&path, &content)).collect())
     }
 
     proptest! {
@@ -341,7 +351,18 @@ mod tests {
 
     #[test]
     fn paths_that_leave_the_folder_are_refused() {
-        for path in ["/etc/passwd", "../x", "a/../../x", "a//b", "./a", "", "a/.git/config", ".GIT/hooks", "a\\b", "a\nb"] {
+        for path in [
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "./a",
+            "",
+            "a/.git/config",
+            ".GIT/hooks",
+            "a\\b",
+            "a\nb",
+        ] {
             assert!(pack(&[file(path, b"")]).is_err(), "{path:?}");
         }
     }
