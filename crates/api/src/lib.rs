@@ -1,1 +1,16 @@
-//! Wire types, error codes, and every endpoint declared once.
+//! The hub's API: wire types, and every endpoint declared once.
+//!
+//! [`endpoint`] says what an endpoint is; [`agent`] and [`v1`] declare them.
+//! The hub's router, the client and the OpenAPI document are all made from
+//! these declarations, so that none can drift from another.
+
+pub mod agent;
+pub mod endpoint;
+mod openapi;
+mod problem;
+pub mod statement;
+pub mod v1;
+
+pub use endpoint::{Binary, Declaration, Empty, Endpoint, Method, Role, declarations};
+pub use openapi::openapi;
+pub use problem::Problem;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     CommitId, ConstraintId, ConversationId, DeploymentId, DeploymentState, Digest, Effect, EventId, NodeId,
@@ -60,6 +61,8 @@ pub struct LedgerEntry {
     pub refs: Refs,
     /// The body; absent once erased.
     pub event: Option<Event>,
+    /// [`body_hash`] of the body's JSON as it was stored.
+    pub body_hash: Digest,
     /// The chain's hash up to and including this entry.
     pub hash: Digest,
 }
@@ -71,6 +74,27 @@ pub struct LedgerHead {
     pub seq: u64,
     /// Its hash.
     pub hash: Digest,
+}
+
+/// `H(salt ‖ body)`: what the chain holds of a body, so that erasing salt and body leaves the chain verifiable.
+pub fn body_hash(salt: &[u8], body: &[u8]) -> Digest {
+    let hash = Sha256::new().chain_update(salt).chain_update(body).finalize();
+    Digest::from_bytes(hash.into())
+}
+
+/// `H(prev ‖ seq ‖ kind ‖ ids ‖ at ‖ H(salt ‖ body))`, each text behind its length, numbers little endian.
+/// Before the first entry, `prev` is 32 zero bytes. `refs` enter as their JSON with absent ids left out.
+pub fn chain_hash(prev: Digest, seq: u64, kind: &str, refs: &Refs, at: Timestamp, body: Digest) -> Digest {
+    let refs = serde_json::to_string(refs).unwrap_or_default();
+    let mut hash = Sha256::new_with_prefix(prev.as_bytes());
+    hash.update(seq.to_le_bytes());
+    for text in [kind, &refs] {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    hash.update(at.as_microsecond().to_le_bytes());
+    hash.update(body.as_bytes());
+    Digest::from_bytes(hash.finalize().into())
 }
 
 /// What happened. Typed and versioned: a variant is added, never changed.

@@ -5,6 +5,7 @@
 //! a clock and a seed of the test's own.
 
 mod change;
+mod code;
 mod constraint;
 mod conversation;
 mod deployment;
@@ -23,6 +24,7 @@ mod undo;
 mod world;
 
 pub use change::{Change, Link, LinkSource, Person};
+pub use code::ErrorCode;
 pub use constraint::{Constraint, ConstraintOrigin, Effect, Scope};
 pub use conversation::{Conversation, ForeignId, ToolEvent, ToolEventKind};
 pub use deployment::{
@@ -34,7 +36,7 @@ pub use id::{
     ReportId, RepositoryId, RequestId, RolloutId, TokenId, UndoId,
 };
 pub use labels::{Labels, LabelsError};
-pub use ledger::{Event, LedgerEntry, LedgerHead, Refs};
+pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, body_hash, chain_hash};
 pub use name::{NameError, NodeName, RepositoryName, StackName};
 pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth};
 pub use release::{Release, ReleaseStanding};

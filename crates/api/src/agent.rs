@@ -1,0 +1,246 @@
+//! What agents and hub say to each other. Agents ask; the hub never calls a node.
+
+use backstay_types::{
+    Container, DeploymentId, DeploymentState, Digest, HostFacts, Labels, NodeId, NodeName, ObservedStack,
+    ReportId, RequestId, Secret, StackName, StepRecord, Timestamp, TreeDigest,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    endpoint::{Binary, Empty, endpoints},
+    statement::SignedStatement,
+};
+
+endpoints! {
+    /// Exchanges a one-time join token for a node's own credential.
+    JoinNode = Post "/agent/v1/join" Public (body: JoinRequest) -> JoinResponse;
+    /// Asks what to run. Held until something changes or the hold ends.
+    CheckIn = Post "/agent/v1/check-in" Agent (body: CheckInRequest) -> CheckInResponse;
+    /// Hands over reports; each is taken once, and acknowledged once durable.
+    SendReports = Post "/agent/v1/reports" Agent (body: ReportsRequest) -> ReportsResponse;
+    /// Answers a question that came with a check-in.
+    SendAnswer = Post "/agent/v1/answers/{request}" Agent (path: AnswerPath, body: Answer) -> Empty;
+    /// A release's files as one pack, for any node that should run it. Immutable.
+    GetPack = Get "/agent/v1/trees/{pack}" Agent (path: PackPath) -> Binary;
+}
+
+/// A node wants to join.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct JoinRequest {
+    /// The one-time token, as printed by `backstay nodes token`.
+    pub token: Secret,
+    /// The name it wants.
+    pub name: NodeName,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its machine.
+    pub facts: HostFacts,
+}
+
+/// The node has joined.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct JoinResponse {
+    /// Its id.
+    pub node: NodeId,
+    /// Its own bearer credential; the hub keeps only a hash.
+    pub credential: Secret,
+    /// The hub's Ed25519 public key, base64; must have the fingerprint that the token pins.
+    pub hub_key: String,
+    /// The time by the hub's clock.
+    pub now: Timestamp,
+}
+
+/// What the agent has, and what it sees.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CheckInRequest {
+    /// The newest statement that the agent holds.
+    pub have: Option<Have>,
+    /// How long the agent is willing to be held, in milliseconds. 0: answer at once.
+    pub hold_ms: u64,
+    /// What runs. Absent when nothing has changed since the last check-in that the hub answered.
+    pub observed: Option<Vec<ObservedStack>>,
+    /// The machine; sent at start and when it changes.
+    pub facts: Option<HostFacts>,
+}
+
+/// Which statement an agent holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Have {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was issued, so that the hub can tell whether to renew it.
+    pub issued_at: Timestamp,
+}
+
+/// The hub's answer.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CheckInResponse {
+    /// The time by the hub's clock.
+    pub now: Timestamp,
+    /// A newer or renewed statement, when there is one.
+    pub statement: Option<SignedStatement>,
+    /// Questions for the agent.
+    pub requests: Vec<AgentRequest>,
+    /// The hub has forgotten what this agent sees (it restarted): send `observed` and `facts` next time.
+    pub resend: bool,
+    /// When and how to ask next.
+    pub cadence: Cadence,
+}
+
+/// Server-set rhythm of check-ins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cadence {
+    /// How long to let the hub hold a check-in, in milliseconds.
+    pub hold_ms: u64,
+    /// How long to wait between check-ins, in milliseconds.
+    pub interval_ms: u64,
+    /// A random part to add, up to this many milliseconds.
+    pub jitter_ms: u64,
+}
+
+/// A question for an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentRequest {
+    /// The id to answer under.
+    pub id: RequestId,
+    /// The question.
+    #[serde(flatten)]
+    pub question: Question,
+}
+
+/// What a hub may ask an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Question {
+    /// The last lines of a stack's logs.
+    Logs {
+        /// The stack.
+        stack: StackName,
+        /// Only this service.
+        service: Option<String>,
+        /// How many lines of each service.
+        lines: u32,
+    },
+}
+
+/// The request that is answered.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AnswerPath {
+    /// The request's id.
+    pub request: RequestId,
+}
+
+/// An agent's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// Log lines, oldest first.
+    Logs {
+        /// The lines.
+        lines: Vec<LogLine>,
+    },
+    /// It could not be answered.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A line of a stack's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLine {
+    /// The service.
+    pub service: String,
+    /// When, where the runtime knows it.
+    pub at: Option<Timestamp>,
+    /// The text.
+    pub text: String,
+}
+
+/// Which pack.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PackPath {
+    /// `<tree digest>.pack`.
+    pub pack: String,
+}
+
+/// Reports, oldest first.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReportsRequest {
+    /// At most 500.
+    pub reports: Vec<Report>,
+}
+
+/// What was taken; the agent forgets these and keeps the rest.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReportsResponse {
+    /// Durable at the hub.
+    pub accepted: Vec<ReportId>,
+}
+
+/// Something an agent did or saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Its id; the hub takes each once.
+    pub id: ReportId,
+    /// When, by the agent's clock.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub body: ReportBody,
+}
+
+/// What an agent reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "report", rename_all = "snake_case")]
+pub enum ReportBody {
+    /// A deployment began.
+    DeploymentStarted {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// What ran before.
+        previous: Option<TreeDigest>,
+    },
+    /// A step of a deployment ended.
+    StepFinished {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The step.
+        record: StepRecord,
+    },
+    /// A deployment ended.
+    DeploymentFinished {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// How; a final state.
+        state: DeploymentState,
+        /// What runs now.
+        containers: Vec<Container>,
+    },
+    /// What runs departed from what should, and what was done about it.
+    Drift {
+        /// The stack.
+        stack: StackName,
+        /// What was found.
+        detail: String,
+        /// Whether it was put right.
+        healed: bool,
+    },
+    /// A stack was removed as asked.
+    StackRemoved {
+        /// The stack.
+        stack: StackName,
+        /// The deployment that asked for it.
+        deployment: DeploymentId,
+    },
+    /// A statement was refused; the reason says whether someone should worry.
+    StatementRefused {
+        /// Why.
+        reason: String,
+    },
+}

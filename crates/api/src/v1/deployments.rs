@@ -1,0 +1,149 @@
+//! Deployments, rollouts, and the logs of what runs.
+
+use backstay_types::{
+    CommitId, ConversationId, Deployment, DeploymentId, NodeName, Rollout, RolloutId, StackName, StepRecord,
+    TreeDigest,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Page;
+use crate::{agent::LogLine, endpoint::endpoints};
+
+endpoints! {
+    /// Deployments, newest first.
+    ListDeployments = Get "/api/v1/deployments" Viewer (query: DeploymentsQuery) -> Page<DeploymentView>;
+    /// One deployment with its steps.
+    GetDeployment = Get "/api/v1/deployments/{deployment}" Viewer (path: DeploymentPath) -> DeploymentDetail;
+    /// Rollouts, newest first.
+    ListRollouts = Get "/api/v1/rollouts" Viewer (query: RolloutsQuery) -> Page<RolloutView>;
+    /// One rollout.
+    GetRollout = Get "/api/v1/rollouts/{rollout}" Viewer (path: RolloutPath) -> RolloutView;
+    /// The last log lines of a stack on a node, asked through the node's own check-in.
+    GetLogs = Get "/api/v1/nodes/{node}/stacks/{stack}/logs" Operator (path: LogsPath, query: LogsQuery) -> Logs;
+}
+
+/// Which deployments.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DeploymentsQuery {
+    /// Only on this node (name or id).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Only of this stack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<StackName>,
+    /// Only of this rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutId>,
+    /// Only those caused by this conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationId>,
+    /// At most this many items; 100 when absent, 1000 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// From the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A deployment with the names that people know.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentView {
+    /// The deployment.
+    #[serde(flatten)]
+    pub deployment: Deployment,
+    /// The node's name.
+    pub node_name: NodeName,
+    /// The release's tree.
+    pub tree: TreeDigest,
+    /// A commit that carries it.
+    pub commit: CommitId,
+    /// Conversations that caused it.
+    pub conversations: Vec<ConversationId>,
+}
+
+/// A deployment with its steps.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentDetail {
+    /// The deployment.
+    #[serde(flatten)]
+    pub view: DeploymentView,
+    /// Its steps, in order.
+    pub steps: Vec<StepRecord>,
+}
+
+/// Which deployment.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentPath {
+    /// Its id.
+    pub deployment: DeploymentId,
+}
+
+/// Which rollouts.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RolloutsQuery {
+    /// Only of this stack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<StackName>,
+    /// At most this many items; 100 when absent, 1000 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// From the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A rollout with its figures.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutView {
+    /// The rollout.
+    #[serde(flatten)]
+    pub rollout: Rollout,
+    /// The release's tree.
+    pub tree: TreeDigest,
+    /// A commit that carries it.
+    pub commit: CommitId,
+    /// Conversations that caused it.
+    pub conversations: Vec<ConversationId>,
+    /// Deployments by state word.
+    pub deployments: std::collections::BTreeMap<String, u64>,
+    /// Nodes that it is for and that have no deployment yet.
+    pub waiting: u64,
+}
+
+/// Which rollout.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutPath {
+    /// Its id.
+    pub rollout: RolloutId,
+}
+
+/// Whose logs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LogsPath {
+    /// Node, by name or id.
+    pub node: String,
+    /// The stack.
+    pub stack: StackName,
+}
+
+/// How much of the logs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LogsQuery {
+    /// Only this service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How many lines of each service; 100 when absent, 5000 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u32>,
+}
+
+/// Log lines, oldest first.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Logs {
+    /// The lines.
+    pub lines: Vec<LogLine>,
+}

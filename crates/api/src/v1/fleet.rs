@@ -1,0 +1,221 @@
+//! Nodes, repositories, stacks, releases, constraints.
+
+use backstay_types::{
+    CommitId, Constraint, ConstraintId, HostFacts, Node, NodeState, ObservedStack, Release, ReleaseStanding,
+    Repository, Rollout, Secret, StackName, Timestamp, TokenId, TreeDigest,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Page, Paging};
+use crate::endpoint::{Empty, endpoints};
+
+endpoints! {
+    /// All nodes, by name.
+    ListNodes = Get "/api/v1/nodes" Viewer (query: NodesQuery) -> Page<NodeView>;
+    /// One node, by name or id.
+    GetNode = Get "/api/v1/nodes/{node}" Viewer (path: NodePath) -> NodeView;
+    /// Takes a node's credential away. What it runs keeps running.
+    RevokeNode = Post "/api/v1/nodes/{node}/revoke" Admin (path: NodePath) -> Empty;
+    /// Makes a one-time join token.
+    CreateJoinToken = Post "/api/v1/join-tokens" Admin (body: CreateJoinTokenRequest) -> JoinToken;
+    /// All repositories.
+    ListRepositories = Get "/api/v1/repositories" Viewer () -> Page<Repository>;
+    /// Adds a repository and fetches it at once.
+    AddRepository = Post "/api/v1/repositories" Admin (body: AddRepositoryRequest) -> Repository;
+    /// Fetches a repository now.
+    SyncRepository = Post "/api/v1/repositories/{repository}/sync" Operator (path: RepositoryPath) -> Repository;
+    /// Accepts that upstream rewrote the branch's history.
+    AcceptRewrite = Post "/api/v1/repositories/{repository}/accept" Operator
+        (path: RepositoryPath, body: AcceptRewriteRequest) -> Repository;
+    /// All stacks, by name, with who runs what.
+    ListStacks = Get "/api/v1/stacks" Viewer () -> Page<StackView>;
+    /// One stack's releases, newest first.
+    ListReleases = Get "/api/v1/stacks/{stack}/releases" Viewer (path: StackPath, query: Paging) -> Page<ReleaseView>;
+    /// Pins, holds and bans in force.
+    ListConstraints = Get "/api/v1/constraints" Viewer (query: ConstraintsQuery) -> Page<Constraint>;
+    /// Holds a change, or everything a conversation changed.
+    CreateHold = Post "/api/v1/holds" Operator (body: CreateHoldRequest) -> Page<Constraint>;
+    /// Lifts a constraint.
+    LiftConstraint = Post "/api/v1/constraints/{constraint}/lift" Operator
+        (path: ConstraintPath, body: LiftRequest) -> Constraint;
+}
+
+/// Which nodes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct NodesQuery {
+    /// Only those that this label selector matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// At most this many items; 100 when absent, 1000 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// From the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A node with what is known of it now.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NodeView {
+    /// The node.
+    #[serde(flatten)]
+    pub node: Node,
+    /// Whether it is heard from.
+    pub state: NodeState,
+    /// When it was last heard from.
+    pub last_seen_at: Option<Timestamp>,
+    /// Its machine.
+    pub facts: Option<HostFacts>,
+    /// What it should run.
+    pub desired: Vec<DesiredView>,
+    /// What it runs, as it said last.
+    pub observed: Vec<ObservedStack>,
+}
+
+/// What a node should run of a stack, and why.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DesiredView {
+    /// The stack.
+    pub stack: StackName,
+    /// The tree.
+    pub tree: TreeDigest,
+    /// A commit that carries it.
+    pub commit: CommitId,
+    /// Why this one.
+    pub reason: String,
+}
+
+/// Which node.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NodePath {
+    /// Name or id.
+    pub node: String,
+}
+
+/// What a join token is for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CreateJoinTokenRequest {
+    /// Life in seconds; 3600 when absent, 7 days at most.
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// A join token. Shown once; the hub keeps only a hash.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct JoinToken {
+    /// Its id.
+    pub id: TokenId,
+    /// The token: `bsj.<id>.<secret>.<fingerprint of the hub's key>`.
+    pub token: Secret,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
+
+/// A repository to add.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AddRepositoryRequest {
+    /// Its name, unique in the hub.
+    pub name: String,
+    /// Git addresses (`https://`, `ssh://`, `user@host:path`, or a local path), in order of preference. No passwords.
+    pub endpoints: Vec<String>,
+    /// The branch to deploy; the repository's own default when absent.
+    pub branch: Option<String>,
+    /// Where stacks are; `stacks` and `roles` when absent.
+    pub stacks_path: Option<String>,
+    /// A token for https endpoints; kept in the hub's secrets, never shown.
+    pub credential: Option<Secret>,
+}
+
+/// Which repository.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RepositoryPath {
+    /// Name or id.
+    pub repository: String,
+}
+
+/// Which rewritten tip is accepted.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AcceptRewriteRequest {
+    /// The tip that was looked at; refused when upstream has moved since.
+    pub tip: CommitId,
+}
+
+/// A stack with who runs what.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StackView {
+    /// Its name.
+    pub stack: StackName,
+    /// The repository's name.
+    pub repository: String,
+    /// The release that the branch asks for.
+    pub release: Option<Release>,
+    /// The newest rollout.
+    pub rollout: Option<Rollout>,
+    /// How many nodes run which tree.
+    pub nodes: Vec<VersionCount>,
+}
+
+/// How many nodes run a tree.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct VersionCount {
+    /// The tree.
+    pub tree: TreeDigest,
+    /// How many nodes.
+    pub nodes: u64,
+}
+
+/// Which stack.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StackPath {
+    /// Its name.
+    pub stack: StackName,
+}
+
+/// A release and whether it may be planned.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReleaseView {
+    /// The release.
+    #[serde(flatten)]
+    pub release: Release,
+    /// Whether it may be planned.
+    #[serde(flatten)]
+    pub standing: ReleaseStanding,
+}
+
+/// Which constraints.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ConstraintsQuery {
+    /// Those no longer in force too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all: Option<bool>,
+}
+
+/// What to hold. Exactly one of `commit` and `conversation`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CreateHoldRequest {
+    /// A commit, whole or its first digits.
+    pub commit: Option<String>,
+    /// A conversation.
+    pub conversation: Option<backstay_types::ConversationId>,
+    /// Why.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+/// Which constraint.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ConstraintPath {
+    /// Its id.
+    pub constraint: ConstraintId,
+}
+
+/// Why a constraint is lifted.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LiftRequest {
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,50 @@
+//! The API for people, the CLI and the page. Lists are newest first unless they say otherwise.
+
+mod conversations;
+mod deployments;
+mod fleet;
+mod hub;
+mod timeline;
+mod undo;
+
+pub use conversations::*;
+pub use deployments::*;
+pub use fleet::*;
+pub use hub::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+pub use timeline::*;
+pub use undo::*;
+
+pub(crate) fn declarations() -> Vec<crate::Declaration> {
+    [
+        conversations::declarations(),
+        deployments::declarations(),
+        fleet::declarations(),
+        hub::declarations(),
+        timeline::declarations(),
+        undo::declarations(),
+    ]
+    .concat()
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Give this as `cursor` for the next page; absent on the last.
+    pub next: Option<String>,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Paging {
+    /// At most this many items; 100 when absent, 1000 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// From the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}

@@ -1,0 +1,66 @@
+//! Undo.
+
+use std::collections::BTreeMap;
+
+use backstay_types::{Undo, UndoId, UndoPlan, UndoScope, UndoSelector};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Page, Paging};
+use crate::endpoint::endpoints;
+
+endpoints! {
+    /// What an undo would come to. Changes nothing.
+    PlanUndo = Post "/api/v1/undos/plan" Viewer (body: UndoRequest) -> UndoPlan;
+    /// Undoes. With conflicts it stops at `conflicted` and waits for a resolution.
+    CreateUndo = Post "/api/v1/undos" Operator (body: UndoRequest) -> Undo;
+    /// Undos, newest first.
+    ListUndos = Get "/api/v1/undos" Viewer (query: Paging) -> Page<Undo>;
+    /// One undo.
+    GetUndo = Get "/api/v1/undos/{undo}" Viewer (path: UndoPath) -> Undo;
+    /// Gives the contents of conflicting files, and goes on.
+    ResolveUndo = Post "/api/v1/undos/{undo}/resolve" Operator (path: UndoPath, body: ResolveUndoRequest) -> Undo;
+}
+
+/// What to undo, for whom.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct UndoRequest {
+    /// What.
+    pub selector: SelectorRequest,
+    /// For whom.
+    #[serde(default)]
+    pub scope: UndoScope,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Commits whose link to the conversation is only a guess, to be taken back all the same.
+    #[serde(default)]
+    pub include_guesses: Vec<String>,
+}
+
+/// A selector as people write it: a commit may be named by its first digits, without its repository.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SelectorRequest {
+    /// Whole.
+    Exact(UndoSelector),
+    /// By a commit's first digits.
+    Commit {
+        /// The commit to return to.
+        to_commit: String,
+    },
+}
+
+/// Which undo.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct UndoPath {
+    /// Its id.
+    pub undo: UndoId,
+}
+
+/// How to resolve conflicts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ResolveUndoRequest {
+    /// For each conflicting path (`repository-name:path`) the whole text that it should have; null removes the file.
+    pub files: BTreeMap<String, Option<String>>,
+}

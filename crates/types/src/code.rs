@@ -1,0 +1,60 @@
+//! Stable error codes. Each has a page in `docs/errors/`; a code is never reused.
+//!
+//! Ranges: 1 content of repositories, 2 Git, 3 agent and deployments, 4 API,
+//! 5 undo, 6 webhooks, 7 hub, settings and store, 8 command line.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($code:ident $status:literal $title:literal;)*) => {
+        /// A stable error code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum ErrorCode {
+            $(#[doc = $title] $code,)*
+        }
+
+        impl ErrorCode {
+            /// Every code there is.
+            pub const ALL: &[Self] = &[$(Self::$code,)*];
+
+            /// The code as text, such as `BS4001`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$code => stringify!($code),)* }
+            }
+
+            /// What it means in a few words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$code => $title,)* }
+            }
+
+            /// The HTTP status that the API answers with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$code => $status,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    BS4001 400 "The request is malformed";
+    BS4002 401 "Not signed in, or the token is not known";
+    BS4003 403 "Not allowed";
+    BS4004 404 "There is no such thing";
+    BS4005 409 "It conflicts with the present state";
+    BS4006 413 "The request is too large";
+    BS4007 422 "A value is out of range or of the wrong form";
+    BS4008 429 "Too many requests";
+    BS4009 504 "The node did not answer in time";
+    BS4010 410 "The join token is used, expired or unknown";
+    BS7001 500 "Something inside the hub failed";
+    BS7002 503 "The database cannot be reached";
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
