@@ -30,7 +30,8 @@ macro_rules! codes {
                 match self { $(Self::$code => $title,)* }
             }
 
-            /// The HTTP status that the API answers with.
+            /// The HTTP status that the API answers with. Codes of the command line never reach it: theirs only
+            /// tells misuse (400) from failure (500).
             pub const fn status(self) -> u16 {
                 match self { $(Self::$code => $status,)* }
             }
@@ -51,6 +52,22 @@ codes! {
     BS4010 410 "The join token is used, expired or unknown";
     BS7001 500 "Something inside the hub failed";
     BS7002 503 "The database cannot be reached";
+    BS8001 500 "The hub cannot be reached";
+    BS8002 400 "No token for the hub was found";
+    BS8003 400 "An argument cannot be understood";
+    BS8004 500 "A file cannot be read or written";
+    BS8005 500 "A program that is needed is missing or failed";
+    BS8006 500 "The ledger does not verify";
+    BS8007 500 "The repository has problems";
+    BS8008 500 "The demonstration saw something other than it promised";
+    BS8009 500 "It took longer than allowed";
+    BS8010 400 "A yes is needed, and there is nobody to ask";
+    BS8011 500 "Settings of a tool cannot be changed safely";
+    BS8012 400 "The id fits nothing, or more than one thing";
+    BS8013 500 "The hub's answer cannot be understood";
+    BS8014 500 "The undo waits until conflicts are resolved";
+    BS8015 500 "The undo could not be finished";
+    BS8016 500 "This machine's hub or agent could not be started";
 }
 
 impl fmt::Display for ErrorCode {
