@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    endpoint::{Binary, Empty, endpoints},
+    body::Binary,
+    endpoint::{Empty, endpoints},
     statement::SignedStatement,
 };
 

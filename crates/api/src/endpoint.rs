@@ -3,8 +3,10 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::body::Media;
+
 /// HTTP methods in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
     /// Reads.
     Get,
@@ -36,12 +38,8 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Empty {}
 
-/// A body that is not JSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Binary(pub Vec<u8>);
-
 /// An endpoint. Implemented by the `endpoints!` macro, once for each.
-pub trait Endpoint {
+pub trait Endpoint: 'static {
     /// Operation name in OpenAPI, such as `list_nodes`.
     const NAME: &'static str;
     /// One line for the documentation.
@@ -53,13 +51,13 @@ pub trait Endpoint {
     /// Who may call it.
     const ROLE: Role;
     /// Path parameters; field names are the names in braces.
-    type Path: Serialize + DeserializeOwned + JsonSchema + Send;
+    type Path: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// Query parameters.
-    type Query: Serialize + DeserializeOwned + JsonSchema + Send;
+    type Query: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// Request body.
-    type Request: Serialize + DeserializeOwned + JsonSchema + Send;
+    type Request: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
     /// Response body.
-    type Response: Serialize + DeserializeOwned + JsonSchema + Send;
+    type Response: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
 }
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -79,14 +77,13 @@ pub struct Declaration {
     pub role: Role,
     pub(crate) path_schema: SchemaOf,
     pub(crate) query_schema: SchemaOf,
-    pub(crate) request: (SchemaOf, bool),
-    pub(crate) response: (SchemaOf, bool),
+    pub(crate) request: (SchemaOf, Media),
+    pub(crate) response: (SchemaOf, Media),
 }
 
 impl Declaration {
     /// The declaration of `E`.
     pub fn of<E: Endpoint>() -> Self {
-        let is_binary = |name: &str| name == Binary::schema_name();
         Self {
             name: E::NAME,
             summary: E::SUMMARY,
@@ -95,8 +92,8 @@ impl Declaration {
             role: E::ROLE,
             path_schema: SchemaGenerator::subschema_for::<E::Path>,
             query_schema: SchemaGenerator::subschema_for::<E::Query>,
-            request: (SchemaGenerator::subschema_for::<E::Request>, is_binary(&E::Request::schema_name())),
-            response: (SchemaGenerator::subschema_for::<E::Response>, is_binary(&E::Response::schema_name())),
+            request: (SchemaGenerator::subschema_for::<E::Request>, Media::of::<E::Request>()),
+            response: (SchemaGenerator::subschema_for::<E::Response>, Media::of::<E::Response>()),
         }
     }
 }

@@ -5,12 +5,14 @@
 //! these declarations, so that none can drift from another.
 
 pub mod agent;
+pub mod body;
 pub mod endpoint;
 mod openapi;
 mod problem;
 pub mod statement;
 pub mod v1;
 
-pub use endpoint::{Binary, Declaration, Empty, Endpoint, Method, Role, declarations};
+pub use body::{Binary, Html, Media, Text};
+pub use endpoint::{Declaration, Empty, Endpoint, Method, Role, declarations};
 pub use openapi::openapi;
 pub use problem::Problem;

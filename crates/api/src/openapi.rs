@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Problem, Role,
+    body::Media,
     endpoint::{Declaration, Method, declarations},
 };
 
@@ -67,13 +68,13 @@ fn operation(declaration: &Declaration, generator: &mut SchemaGenerator, problem
 }
 
 fn content(
-    (schema, binary): (fn(&mut SchemaGenerator) -> Schema, bool),
+    (schema, media): (fn(&mut SchemaGenerator) -> Schema, Media),
     generator: &mut SchemaGenerator,
 ) -> Value {
-    if binary {
-        json!({ "application/octet-stream": {} })
-    } else {
-        json!({ "application/json": { "schema": schema(generator) } })
+    match media {
+        Media::Json => json!({ media.content_type(): { "schema": schema(generator) } }),
+        Media::Binary => json!({ media.content_type(): {} }),
+        Media::Text | Media::Html => json!({ media.content_type(): { "schema": { "type": "string" } } }),
     }
 }
 

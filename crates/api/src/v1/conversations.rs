@@ -1,13 +1,11 @@
 //! Conversations, and deliveries of the tools that report them.
 
-use backstay_types::{
-    Change, Conversation, DeliveryId, Deployment, ForeignId, Timestamp, ToolEvent, Undo,
-};
+use backstay_types::{Change, Conversation, DeliveryId, Deployment, ForeignId, Timestamp, ToolEvent, Undo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Page, Paging};
-use crate::endpoint::{Binary, endpoints};
+use crate::{body::Binary, endpoint::endpoints};
 
 endpoints! {
     /// Conversations, the one heard from last first.

@@ -5,7 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Page;
-use crate::endpoint::{Empty, Role, endpoints};
+use crate::{
+    body::{Html, Text},
+    endpoint::{Empty, Role, endpoints},
+};
 
 endpoints! {
     /// The hub: version, key, figures.
@@ -20,6 +23,12 @@ endpoints! {
     Healthz = Get "/healthz" Public () -> Liveness;
     /// The hub can serve: database reachable, migrations done, ledger sealing.
     Readyz = Get "/readyz" Public () -> Liveness;
+    /// Figures for Prometheus, in its text format. Counts only; nothing that names a node, person or conversation.
+    GetMetrics = Get "/metrics" Public () -> Text;
+    /// This document.
+    GetOpenApi = Get "/openapi.json" Public () -> serde_json::Value;
+    /// This document for people.
+    GetDocs = Get "/docs" Public () -> Html;
 }
 
 /// The hub.
