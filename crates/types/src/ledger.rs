@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     CommitId, ConstraintId, ConversationId, DeploymentId, DeploymentState, Digest, Effect, EventId, NodeId,
     NodeName, ReleaseId, RepositoryHealth, RepositoryId, RolloutId, RolloutState, StackName, TreeDigest,
-    UndoId, UndoState,
+    UndoId, UndoState, id::Id as _,
 };
 
 /// The ids that an entry can be found by. Indexed; correlation reads these, never bodies.
@@ -83,11 +83,21 @@ pub fn body_hash(salt: &[u8], body: &[u8]) -> Digest {
 }
 
 /// `H(prev ‖ seq ‖ kind ‖ ids ‖ at ‖ H(salt ‖ body))`, each text behind its length, numbers little endian.
-/// Before the first entry, `prev` is 32 zero bytes. `refs` enter as their JSON with absent ids left out.
-pub fn chain_hash(prev: Digest, seq: u64, kind: &str, refs: &Refs, at: Timestamp, body: Digest) -> Digest {
+/// Before the first entry, `prev` is 32 zero bytes. The ids are the entry's own 16 bytes, in front of `kind`,
+/// and `refs` as their JSON with absent ids left out.
+pub fn chain_hash(
+    prev: Digest,
+    seq: u64,
+    id: EventId,
+    kind: &str,
+    refs: &Refs,
+    at: Timestamp,
+    body: Digest,
+) -> Digest {
     let refs = serde_json::to_string(refs).unwrap_or_default();
     let mut hash = Sha256::new_with_prefix(prev.as_bytes());
     hash.update(seq.to_le_bytes());
+    hash.update(id.uuid().as_bytes());
     for text in [kind, &refs] {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
