@@ -1,5 +1,7 @@
 //! A client against a socket that answers byte by byte as the test wants.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},

@@ -50,8 +50,17 @@ codes! {
     BS4008 429 "Too many requests";
     BS4009 504 "The node did not answer in time";
     BS4010 410 "The join token is used, expired or unknown";
+    BS4011 421 "The hub does not answer under this host name";
+    BS4012 405 "The path does not take this method";
+    BS4013 415 "The body is not of the expected type";
+    BS4014 408 "The request took too long to arrive";
     BS7001 500 "Something inside the hub failed";
     BS7002 503 "The database cannot be reached";
+    BS7003 500 "The settings are wrong";
+    BS7004 500 "Another hub uses the same data folder";
+    BS7005 500 "The hub's data folder or keys cannot be used";
+    BS7006 500 "The hub cannot listen on its address";
+    BS7007 503 "The hub is stopping";
     BS8001 500 "The hub cannot be reached";
     BS8002 400 "No token for the hub was found";
     BS8003 400 "An argument cannot be understood";
