@@ -1,1 +1,48 @@
-//! Dev only: real parts, test hub, crash injection.
+//! Dev only: the real parts that tests run against, each as a guard that
+//! starts it on loopback with a folder of its own and takes it away when
+//! dropped.
+//!
+//! - [`Docker`]: a container engine with Compose v2, tiny images, a [`Registry`].
+//! - [`GitServer`], [`BareRepository`], [`WorkTree`]: Git over HTTP and local.
+//! - [`Database`], [`PostgresServer`]: PostgreSQL 16 or later.
+//! - [`Program`]: the project's own programs, to start, kill and read.
+//! - [`TestWorld`]: a clock that stands until it is moved, and seeded randomness.
+//!
+//! A guard of a part that may be missing is had by `require`, which gives
+//! `None` where the part is not there: the test returns, and the fact that it
+//! was left out is counted (see [`mod@left_out`]). With `CI=true` it fails.
+//!
+//! Everything here blocks and panics with what went wrong: it is for tests.
+#![allow(clippy::expect_used, clippy::print_stderr, reason = "test support: a failure here is a failed test")]
+
+mod command;
+mod docker;
+mod git;
+mod git_server;
+pub mod http;
+mod image;
+pub mod left_out;
+mod paths;
+mod port;
+mod postgres;
+mod process;
+mod program;
+mod registry;
+pub mod shared;
+mod wait;
+mod world;
+
+pub use command::{Failed, capture, run};
+pub use docker::{Docker, RunningContainer};
+pub use git::{BareRepository, CommitSpec, WorkTree};
+pub use git_server::GitServer;
+pub use image::{Image, WEB_PORT};
+pub use left_out::Part;
+pub use paths::{cache_dir, find_tool, scratch_dir};
+pub use port::Port;
+pub use postgres::{Database, PostgresServer};
+pub use process::{is_alive, kill_under, processes_under};
+pub use program::{Program, Ready};
+pub use registry::Registry;
+pub use wait::{eventually, eventually_within};
+pub use world::TestWorld;

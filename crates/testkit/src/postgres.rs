@@ -1,0 +1,315 @@
+//! PostgreSQL: one server that all tests of all processes share, a database for each test; or a server of one's own.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::geteuid,
+};
+
+use crate::{
+    command::{capture, run},
+    left_out::{Part, require},
+    paths::{cache_dir, find_tool, run_dir, scratch_dir, write},
+    port::Port,
+};
+
+const OLDEST: u32 = 16;
+/// Speed over safety: what is in these clusters is thrown away.
+const SETTINGS: &str =
+    "\nfsync = off\nfull_page_writes = off\nmax_connections = 300\nshared_buffers = 32MB\n";
+
+/// A database of the shared server, for one test. Dropped, it is removed.
+#[derive(Debug)]
+pub struct Database {
+    tools: Tools,
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// Makes an empty database, starting the shared server when it does not
+    /// run, or notes that the test is left out.
+    ///
+    /// # Panics
+    /// When what is installed does not start; with `CI=true` when it is missing.
+    pub fn require() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let tools = require(Part::Postgres, Tools::find())?;
+        let server = shared_server(&tools);
+        let name = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // A process of this number may have been killed before it could remove its own.
+        tools.sql(&server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        tools.sql(&server, &format!("CREATE DATABASE {name} STRATEGY = FILE_COPY"));
+        Some(Self { tools, server, name })
+    }
+
+    /// `postgres://…`, for clients.
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.server, self.name)
+    }
+
+    /// Runs SQL in it and gives the rows as lines, columns separated by `|`.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn sql(&self, sql: &str) -> String {
+        self.tools.psql(&self.url(), sql)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The server may have been stopped meanwhile; then there is nothing to remove.
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let _ = capture(&mut self.tools.psql_command(&format!("{}/postgres", self.server), &drop));
+    }
+}
+
+/// A server of the test's own, to stop and start. Dropped, it ends.
+#[derive(Debug)]
+pub struct PostgresServer {
+    tools: Tools,
+    cluster: Cluster,
+    _port: Port,
+    _dir: tempfile::TempDir,
+}
+
+impl PostgresServer {
+    /// Starts a server, or notes that the test is left out.
+    ///
+    /// # Panics
+    /// When what is installed does not start; with `CI=true` when it is missing.
+    pub fn require() -> Option<Self> {
+        let tools = require(Part::Postgres, Tools::find())?;
+        let (dir, port) = (scratch_dir(), Port::take());
+        let cluster = Cluster { dir: dir.path().join("pg"), port: port.number() };
+        tools.open_to_server(dir.path());
+        cluster.init(&tools);
+        cluster.start(&tools);
+        Some(Self { tools, cluster, _port: port, _dir: dir })
+    }
+
+    /// `postgres://…`, for clients; the database is `postgres`.
+    pub fn url(&self) -> String {
+        format!("{}/postgres", self.cluster.url())
+    }
+
+    /// Stops it at once, as a crash would.
+    pub fn stop(&self) {
+        self.cluster.stop(&self.tools);
+    }
+
+    /// Starts it again on the same port.
+    pub fn start(&self) {
+        self.cluster.start(&self.tools);
+    }
+
+    /// As [`Database::sql`].
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn sql(&self, sql: &str) -> String {
+        self.tools.psql(&self.url(), sql)
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The shared server's URL, without a database. It goes on after the test; `backstay-parts stop` ends it.
+fn shared_server(tools: &Tools) -> String {
+    let dir = run_dir().join("postgres");
+    fs::create_dir_all(&dir).expect("create a folder for PostgreSQL");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"));
+    let lock = lock.expect("open PostgreSQL's lock");
+    flock(&lock, FlockOperation::LockExclusive).expect("lock PostgreSQL's start");
+    let remembered = fs::read_to_string(dir.join("port")).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(port) = remembered {
+        let cluster = Cluster { dir: dir.join("pg"), port };
+        if cluster.answers(tools) {
+            return cluster.url();
+        }
+    }
+    // The port's own lock ends with this process, but the server then holds the port itself.
+    let port = Port::take();
+    let cluster = Cluster { dir: dir.join("pg"), port: port.number() };
+    cluster.stop(tools);
+    let _ = fs::remove_dir_all(&cluster.dir);
+    cluster.init(tools);
+    cluster.start(tools);
+    write(&dir.join("port"), port.number().to_string());
+    cluster.url()
+}
+
+/// Ends the shared server, if it runs.
+pub(crate) fn stop_shared() {
+    let dir = run_dir().join("postgres");
+    if let Ok(tools) = Tools::find()
+        && dir.join("port").exists()
+    {
+        Cluster { dir: dir.join("pg"), port: 0 }.stop(&tools);
+        let _ = fs::remove_file(dir.join("port"));
+    }
+}
+
+#[derive(Debug)]
+struct Cluster {
+    dir: PathBuf,
+    port: u16,
+}
+
+impl Cluster {
+    fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}", self.port)
+    }
+
+    fn init(&self, tools: &Tools) {
+        fs::create_dir_all(&self.dir).expect("create a cluster's folder");
+        tools.own(&self.dir);
+        let data = self.data();
+        run(tools
+            .as_server("initdb")
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .arg("--pgdata")
+            .arg(&data));
+        let file = data.join("postgresql.conf");
+        let settings = fs::read_to_string(&file).expect("read the server's settings") + SETTINGS;
+        fs::write(&file, settings).expect("write the server's settings");
+    }
+
+    fn start(&self, tools: &Tools) {
+        let options = format!("-h 127.0.0.1 -p {} -k {}", self.port, self.dir.display());
+        run(tools
+            .as_server("pg_ctl")
+            .args(["--wait", "--silent", "--log"])
+            .arg(self.dir.join("log"))
+            .arg("--pgdata")
+            .arg(self.data())
+            .args(["--options", &options, "start"]));
+    }
+
+    /// Whether it runs or not, it does not afterwards.
+    fn stop(&self, tools: &Tools) {
+        let mut stop = tools.as_server("pg_ctl");
+        stop.args(["--wait", "--silent", "--mode=immediate", "--pgdata"]).arg(self.data()).arg("stop");
+        let _ = capture(&mut stop);
+    }
+
+    fn answers(&self, tools: &Tools) -> bool {
+        capture(&mut tools.psql_command(&format!("{}/postgres", self.url()), "SELECT 1")).is_ok()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+}
+
+/// The server's programs, and the user they run as.
+#[derive(Debug)]
+struct Tools {
+    home: PathBuf,
+    /// The server refuses root; as root it is run as the system's `postgres`.
+    user: Option<(u32, u32)>,
+}
+
+impl Tools {
+    fn find() -> Result<Self, String> {
+        let home = newest_home()?;
+        let user = if geteuid().is_root() { Some(postgres_user()?) } else { None };
+        let tools = Self { home, user };
+        capture(tools.as_server("postgres").arg("--version")).map_err(|failed| {
+            format!("{failed}\nThe user postgres must be able to enter {}", tools.home.display())
+        })?;
+        Ok(tools)
+    }
+
+    fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(self.home.join("bin").join(name));
+        command.env("LD_LIBRARY_PATH", self.home.join("lib"));
+        command
+    }
+
+    fn as_server(&self, name: &str) -> Command {
+        let mut command = if let Some((uid, gid)) = self.user {
+            let mut setpriv = Command::new("setpriv");
+            setpriv.args([format!("--reuid={uid}"), format!("--regid={gid}")]).arg("--clear-groups");
+            setpriv.arg(self.home.join("bin").join(name)).env("LD_LIBRARY_PATH", self.home.join("lib"));
+            setpriv
+        } else {
+            self.tool(name)
+        };
+        // The shell's own folder may be closed to the server's user.
+        command.current_dir("/");
+        command
+    }
+
+    fn psql_command(&self, url: &str, sql: &str) -> Command {
+        let mut psql = self.tool("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
+        psql.args([url, "--command", sql]).current_dir("/");
+        psql
+    }
+
+    fn psql(&self, url: &str, sql: &str) -> String {
+        run(&mut self.psql_command(url, sql))
+    }
+
+    fn sql(&self, server: &str, sql: &str) {
+        self.psql(&format!("{server}/postgres"), sql);
+    }
+
+    fn own(&self, path: &Path) {
+        if let Some((uid, gid)) = self.user {
+            chown(path, Some(uid), Some(gid)).expect("give a folder to the server's user");
+        }
+    }
+
+    /// Lets the server's user pass through a folder of ours.
+    fn open_to_server(&self, path: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        if self.user.is_some() {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("open a folder");
+        }
+    }
+}
+
+/// The newest PostgreSQL of the cache, else the system's.
+fn newest_home() -> Result<PathBuf, String> {
+    let versions = |dir: PathBuf| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())))
+    };
+    let cached = versions(cache_dir().join("postgres"));
+    let system = versions("/usr/lib/postgresql".into());
+    let fit = cached
+        .chain(system)
+        .filter(|(version, home)| *version >= OLDEST && home.join("bin/initdb").is_file());
+    fit.max_by_key(|(version, _)| *version).map(|(_, home)| home).or_else(home_on_path).ok_or_else(|| {
+        format!("no PostgreSQL {OLDEST} or later in {}", cache_dir().join("postgres").display())
+    })
+}
+
+fn home_on_path() -> Option<PathBuf> {
+    let postgres = find_tool("postgres")?;
+    let version = capture(Command::new(&postgres).arg("--version")).ok()?;
+    let major: u32 = version.split_whitespace().nth(2)?.split('.').next()?.parse().ok()?;
+    (major >= OLDEST).then(|| postgres.parent()?.parent().map(Path::to_owned))?
+}
+
+fn postgres_user() -> Result<(u32, u32), String> {
+    let users = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+    let line = users.lines().find(|line| line.starts_with("postgres:"));
+    let fields: Vec<_> = line.ok_or("there is no user postgres to run the server as")?.split(':').collect();
+    let id = |at: usize| fields.get(at).and_then(|text| text.parse().ok());
+    id(2).zip(id(3)).ok_or_else(|| "the user postgres in /etc/passwd has no ids".to_owned())
+}
