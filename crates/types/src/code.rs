@@ -40,6 +40,35 @@ macro_rules! codes {
 }
 
 codes! {
+    BS1001 422 "A file is not valid TOML";
+    BS1002 422 "A key that nothing reads";
+    BS1003 422 "A value is of the wrong type";
+    BS1004 422 "A value makes no sense";
+    BS1005 422 "A key is missing";
+    BS1006 422 "A label selector cannot be read";
+    BS1007 422 "The manifest needs a newer Backstay";
+    BS1008 422 "The repository holds no stack";
+    BS1009 422 "There is no such stack in the repository";
+    BS1010 422 "A folder's name cannot be a stack's name";
+    BS1011 422 "Two folders give the same stack";
+    BS1012 422 "A line of an environment template cannot be read";
+    BS1013 422 "The node lacks a value that the stack needs";
+    BS1014 422 "A file is missing or cannot be read";
+    BS1015 422 "A file is not text, or is too large";
+    BS1016 422 "A path or mode is not allowed in a release";
+    BS1017 422 "A name is used twice";
+    BS1101 422 "A Compose file is not valid YAML";
+    BS1102 422 "A Compose file has the wrong shape";
+    BS1103 422 "A file from Git is mounted writable";
+    BS1104 422 "A path leaves the stack's folder";
+    BS1105 422 "Included Compose files are not supported";
+    BS1106 422 "A variable reference cannot be resolved";
+    BS1201 422 "A tracked file looks as if it held a secret";
+    BS1202 422 "An image is named by a tag that moves";
+    BS1203 422 "A selector matches no node";
+    BS1204 422 "A stack is assigned to no node";
+    BS1205 422 "Nothing says whether a stack is healthy";
+    BS1206 422 "A program is missing or not executable";
     BS4001 400 "The request is malformed";
     BS4002 401 "Not signed in, or the token is not known";
     BS4003 403 "Not allowed";
