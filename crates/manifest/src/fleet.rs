@@ -1,0 +1,216 @@
+//! `fleet.toml`: which nodes run which stacks, and how updates go out.
+
+use std::{fmt, str::FromStr};
+
+use backstay_types::{CommitId, Labels, NodeName, StackName, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use toml::de::DeValue;
+
+use crate::{
+    Problem, Selector, code,
+    read::{Table, read},
+};
+
+/// What `fleet.toml` says. The default is what holds without one: every stack on every node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FleetManifest {
+    /// Which nodes run which stacks. None at all: every stack on every node.
+    pub assignments: Vec<Assignment>,
+    /// How updates go out.
+    pub rollout: RolloutSettings,
+    /// Nodes held at a commit.
+    pub pins: Vec<Pin>,
+    /// What happens to what is no longer listed.
+    pub prune: PruneSettings,
+}
+
+/// `[[assign]]`: these nodes run this stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Assignment {
+    /// The stack.
+    pub stack: StackName,
+    /// The nodes.
+    pub nodes: Selector,
+    /// The channel whose releases they follow; a plain word.
+    pub channel: Option<String>,
+    /// The line in `fleet.toml`.
+    pub line: u32,
+}
+
+/// `[rollout]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutSettings {
+    /// How many of the nodes of a rollout may be updating at once; all of them when absent.
+    pub max_updating: Option<MaxUpdating>,
+}
+
+/// A number of nodes, or a share of them. Written `5` or `"20%"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum MaxUpdating {
+    /// So many nodes.
+    Count(u32),
+    /// So many of a hundred, 1 to 100.
+    Percent(u8),
+}
+
+/// `[[pin]]`: these nodes run this stack as it is in a commit, whatever rollouts say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pin {
+    /// The stack.
+    pub stack: StackName,
+    /// The nodes.
+    pub nodes: Selector,
+    /// The commit whose tree of the stack they run.
+    pub commit: CommitId,
+    /// Why.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+/// `[prune]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PruneSettings {
+    /// Whether a stack that is no longer assigned to a node is removed from it. Off unless said.
+    pub enabled: bool,
+}
+
+impl FleetManifest {
+    /// Reads `fleet.toml`. `file` is its path, for messages.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first.
+    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, Vec<Problem>> {
+        read(file, bytes, |root| Self {
+            assignments: root.tables("assign").into_iter().filter_map(read_assignment).collect(),
+            rollout: root.table("rollout").map(read_rollout).unwrap_or_default(),
+            pins: root.tables("pin").into_iter().filter_map(read_pin).collect(),
+            prune: root.table("prune").map(read_prune).unwrap_or_default(),
+        })
+    }
+
+    /// Whether a node runs a stack.
+    pub fn is_assigned(&self, stack: &StackName, node: &NodeName, labels: &Labels) -> bool {
+        self.assignments.is_empty()
+            || self.assignments.iter().any(|a| &a.stack == stack && a.nodes.matches(node, labels))
+    }
+
+    /// The pins of a node for a stack that hold at `now`; the first one counts.
+    pub fn pins_of<'a>(
+        &'a self,
+        stack: &'a StackName,
+        node: &'a NodeName,
+        labels: &'a Labels,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Pin> {
+        self.pins
+            .iter()
+            .filter(move |pin| &pin.stack == stack && pin.until.is_none_or(|until| now < until))
+            .filter(|pin| pin.nodes.matches(node, labels))
+    }
+}
+
+impl MaxUpdating {
+    /// How many of `total` nodes that is: a share is rounded down, but is never less than one node.
+    pub fn of(self, total: u32) -> u32 {
+        match self {
+            Self::Count(count) => count.max(1),
+            Self::Percent(share) => {
+                u32::try_from(u64::from(total) * u64::from(share) / 100).unwrap_or(u32::MAX).max(1)
+            }
+        }
+    }
+}
+
+impl fmt::Display for MaxUpdating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Percent(share) => write!(f, "{share}%"),
+        }
+    }
+}
+
+impl FromStr for MaxUpdating {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let value = match text.strip_suffix('%') {
+            Some(share) => share.parse().ok().filter(|share| (1..=100).contains(share)).map(Self::Percent),
+            None => text.parse().ok().filter(|count| *count > 0).map(Self::Count),
+        };
+        value.ok_or_else(|| {
+            format!("`{text}`: expected a number of nodes from 1, or a share from \"1%\" to \"100%\"")
+        })
+    }
+}
+
+impl TryFrom<String> for MaxUpdating {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<MaxUpdating> for String {
+    fn from(value: MaxUpdating) -> Self {
+        value.to_string()
+    }
+}
+
+fn read_assignment(mut table: Table<'_, '_>) -> Option<Assignment> {
+    let stack = table.required_parsed("stack", code::BAD_STACK_NAME, "the name of a stack");
+    let nodes = read_nodes(&mut table);
+    let channel = table.string("channel");
+    if channel.as_deref().is_some_and(|channel| channel.parse::<StackName>().is_err()) {
+        let message = "expected a word of a-z, 0-9, `-`, `_` and `.`";
+        table.wrong::<()>("channel", code::WRONG_VALUE, message);
+    }
+    let line = table.line();
+    table.finish();
+    Some(Assignment { stack: stack?, nodes: nodes?, channel, line })
+}
+
+fn read_nodes(table: &mut Table<'_, '_>) -> Option<Selector> {
+    let expected = "a label selector such as \"role=web,region in (eu,us)\", or \"\" for every node";
+    table.required_parsed("nodes", code::BAD_SELECTOR, expected)
+}
+
+fn read_rollout(mut table: Table<'_, '_>) -> RolloutSettings {
+    let max_updating = table.get("max_updating").and_then(|item| {
+        let text = match item.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+            _ => {
+                let message = "expected a number of nodes or a share such as \"20%\"";
+                return table.wrong("max_updating", code::WRONG_TYPE, message);
+            }
+        };
+        text.parse()
+            .map_or_else(|message: String| table.wrong("max_updating", code::WRONG_VALUE, message), Some)
+    });
+    table.finish();
+    RolloutSettings { max_updating }
+}
+
+fn read_pin(mut table: Table<'_, '_>) -> Option<Pin> {
+    let stack = table.required_parsed("stack", code::BAD_STACK_NAME, "the name of a stack");
+    let nodes = read_nodes(&mut table);
+    let commit = table.required_parsed("commit", code::WRONG_VALUE, "a commit's full id");
+    let reason = table.required("reason", "why the nodes are pinned");
+    let until = table.timestamp("until");
+    table.finish();
+    Some(Pin { stack: stack?, nodes: nodes?, commit: commit?, reason: reason?, until })
+}
+
+fn read_prune(mut table: Table<'_, '_>) -> PruneSettings {
+    let enabled = table.boolean("enabled").unwrap_or(false);
+    table.finish();
+    PruneSettings { enabled }
+}
+
+#[cfg(test)]
+#[path = "fleet_tests.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SHA: &str = "0123456789012345678901234567890123456789";
+
+fn parse(text: &str) -> Result<FleetManifest, Vec<Problem>> {
+    FleetManifest::parse("fleet.toml", text.as_bytes())
+}
+
+fn only_problem(text: &str) -> Problem {
+    let problems = parse(text).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems[0].clone()
+}
+
+#[test]
+fn reads_everything_that_it_knows() {
+    let text = format!(
+        "schema = 1\n[[assign]]\nstack = \"web\"\nnodes = \"role=web,region in (eu,us)\"\nchannel = \"stable\"\n[rollout]\nmax_updating = \"20%\"\n[[pin]]\nstack = \"web\"\nnodes = \"name=n1\"\ncommit = \"{SHA}\"\nreason = \"why\"\nuntil = 2027-01-31T12:00:00Z\n[prune]\nenabled = true\n"
+    );
+    let fleet = parse(&text).unwrap();
+    assert_eq!(fleet.assignments[0].nodes.to_string(), "role=web,region in (eu,us)");
+    assert_eq!(fleet.assignments[0].line, 2);
+    assert_eq!(fleet.rollout.max_updating, Some(MaxUpdating::Percent(20)));
+    assert_eq!(fleet.pins[0].until, Some("2027-01-31T12:00:00Z".parse().unwrap()));
+    assert!(fleet.prune.enabled);
+}
+
+#[test]
+fn nothing_said_means_every_stack_everywhere() {
+    let fleet = parse("").unwrap();
+    assert!(fleet.is_assigned(&"web".parse().unwrap(), &"n1".parse().unwrap(), &Labels::default()));
+    assert!(!fleet.prune.enabled);
+    let fleet = parse("[[assign]]\nstack = \"db\"\nnodes = \"\"\n").unwrap();
+    assert!(!fleet.is_assigned(&"web".parse().unwrap(), &"n1".parse().unwrap(), &Labels::default()));
+}
+
+#[test]
+fn pins_end() {
+    let text = format!(
+        "[[pin]]\nstack = \"web\"\nnodes = \"\"\ncommit = \"{SHA}\"\nreason = \"r\"\nuntil = \"2027-01-31T12:00:00Z\"\n"
+    );
+    let fleet = parse(&text).unwrap();
+    let (stack, node, labels) = ("web".parse().unwrap(), "n1".parse().unwrap(), Labels::default());
+    let count = |at: &str| fleet.pins_of(&stack, &node, &labels, at.parse().unwrap()).count();
+    assert_eq!(count("2027-01-31T11:59:59Z"), 1);
+    assert_eq!(count("2027-01-31T12:00:00Z"), 0);
+}
+
+#[test]
+fn unknown_keys_name_line_and_nearest() {
+    let problem = only_problem("[[assign]]\nstack = \"web\"\nnodes = \"\"\nchanel = \"x\"\n");
+    assert_eq!((problem.code, problem.line, problem.column), (code::UNKNOWN_KEY, Some(4), Some(1)));
+    assert_eq!(problem.field.as_deref(), Some("assign.chanel"));
+    assert_eq!(problem.hint.as_deref(), Some("did you mean `channel`?"));
+    // Keys of later schemas are not read over.
+    assert_eq!(only_problem("[rollout]\nsoak = \"15m\"\n").code, code::UNKNOWN_KEY);
+}
+
+#[test]
+fn wrong_values_name_the_place_and_what_was_expected() {
+    for (text, code, line, part) in [
+        ("[[assign]\n", code::TOML_SYNTAX, 1, "not valid TOML"),
+        ("assign = 3\n", code::WRONG_TYPE, 1, "[[assign]]"),
+        (
+            "[[assign]]\nstack = 3\nnodes = \"\"\n",
+            code::WRONG_TYPE,
+            2,
+            "expected a string, found a whole number",
+        ),
+        ("[[assign]]\nnodes = \"\"\n", code::MISSING_KEY, 1, "the name of a stack"),
+        ("[[assign]]\nstack = \"Web/\"\nnodes = \"\"\n", code::BAD_STACK_NAME, 2, "cannot be the name"),
+        ("[[assign]]\nstack = \"web\"\nnodes = \"a in b\"\n", code::BAD_SELECTOR, 3, "column 6"),
+        ("[rollout]\nmax_updating = \"0%\"\n", code::WRONG_VALUE, 2, "100%"),
+        ("[rollout]\nmax_updating = 0\n", code::WRONG_VALUE, 2, "from 1"),
+        ("[rollout]\nmax_updating = true\n", code::WRONG_TYPE, 2, "20%"),
+        ("[prune]\nenabled = \"yes\"\n", code::WRONG_TYPE, 2, "true or false"),
+        ("schema = 2\n", code::SCHEMA_TOO_NEW, 1, "at most 1"),
+        (
+            "[[pin]]\nstack=\"a\"\nnodes=\"\"\ncommit=\"abc\"\nreason=\"r\"\n",
+            code::WRONG_VALUE,
+            4,
+            "40 or 64",
+        ),
+    ] {
+        let problem = only_problem(text);
+        assert_eq!((problem.code, problem.line), (code, Some(line)), "{text}: {problem}");
+        assert!(problem.message.contains(part), "{text}: {problem}");
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let problems = parse("[[assign]]\nstak = \"web\"\n[prune]\nenabled = 1\n").unwrap_err();
+    assert_eq!(problems.len(), 4, "{problems:?}");
+}
+
+#[test]
+fn a_share_is_at_least_one_node() {
+    assert_eq!(MaxUpdating::Percent(20).of(3), 1);
+    assert_eq!(MaxUpdating::Percent(20).of(10), 2);
+    assert_eq!(MaxUpdating::Percent(100).of(u32::MAX), u32::MAX);
+    assert_eq!(MaxUpdating::Count(5).of(3), 5);
+}
+
+proptest! {
+    #[test]
+    fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "[\\[\\]a-z=\"'{}\n.,0-9#-]{0,120}") {
+        let _ = FleetManifest::parse("fleet.toml", &bytes);
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn whatever_stands_under_a_known_key_is_read_or_refused(
+        key in prop_oneof![Just("assign"), Just("rollout"), Just("pin"), Just("prune"), Just("schema")],
+        value in prop_oneof![Just("1"), Just("-5"), Just("99999999999999999999"), Just("1.5"), Just("\"x\""), Just("true"),
+            Just("[]"), Just("[[]]"), Just("[{}]"), Just("{}"), Just("2027-01-01"), Just("[{stack = 1}]")],
+    ) {
+        if let Err(problems) = parse(&format!("{key} = {value}\n")) {
+            prop_assert!(!problems.is_empty() && problems.iter().all(|p| p.line == Some(1)), "{:?}", problems);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `stack.toml`: how a stack runs and when it is healthy.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Probe, ProbeKind, Problem, ProcessSpec, code, probe, process,
+    read::{Table, read},
+};
+
+/// What `stack.toml` says, with defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StackManifest {
+    /// What runs it.
+    pub runtime: Runtime,
+    /// When it is healthy: all of them must say so. Never empty for Compose, where the health of its
+    /// containers is the default; empty for processes means that they must merely stay up.
+    pub probes: Vec<Probe>,
+    /// How long it is watched after it became healthy, before it counts as good.
+    #[serde(with = "crate::duration::text")]
+    #[schemars(with = "String")]
+    pub bake: Duration,
+}
+
+/// What runs a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "runtime", rename_all = "snake_case")]
+pub enum Runtime {
+    /// Docker Compose v2.
+    Compose(ComposeSettings),
+    /// Processes that the agent supervises.
+    Process {
+        /// The processes, in the order in which they are started.
+        processes: Vec<ProcessSpec>,
+    },
+}
+
+/// What `stack.toml` says about Compose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ComposeSettings {
+    /// The project's name, when given here; otherwise Compose's `name:`, otherwise the stack's.
+    pub project: Option<String>,
+    /// The Compose file, relative to the stack's folder.
+    pub file: String,
+}
+
+impl Runtime {
+    /// The runtime's name, as in `HostFacts::runtimes`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Compose(_) => "compose",
+            Self::Process { .. } => "process",
+        }
+    }
+}
+
+impl StackManifest {
+    /// What holds for a folder with a Compose file and no `stack.toml`.
+    pub fn of_compose(file: &str) -> Self {
+        Self {
+            runtime: Runtime::Compose(ComposeSettings { project: None, file: file.to_owned() }),
+            probes: vec![Probe::new(ProbeKind::Container)],
+            bake: Duration::ZERO,
+        }
+    }
+
+    /// Reads `stack.toml`. `file` is its path, for messages; `compose` is the Compose file that was
+    /// found beside it, relative to the stack's folder.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not only the first.
+    pub fn parse(file: &str, bytes: &[u8], compose: Option<&str>) -> Result<Self, Vec<Problem>> {
+        let parsed = read(file, bytes, |root| {
+            let runtime = read_runtime(root, compose);
+            let probes: Vec<_> = root.tables("probe").into_iter().filter_map(probe::read).collect();
+            let bake = root.table("bake").and_then(read_bake).unwrap_or_default();
+            let runtime = runtime?;
+            check_probes(root, &runtime, &probes);
+            Some(Self { probes: or_default(probes, &runtime), runtime, bake })
+        })?;
+        parsed.ok_or_else(Vec::new)
+    }
+}
+
+fn or_default(probes: Vec<Probe>, runtime: &Runtime) -> Vec<Probe> {
+    match runtime {
+        Runtime::Compose(_) if probes.is_empty() => vec![Probe::new(ProbeKind::Container)],
+        _ => probes,
+    }
+}
+
+/// Reads what runs the stack. Keys that belong to the other runtime are not asked for, so they are unknown.
+fn read_runtime(root: &mut Table<'_, '_>, compose: Option<&str>) -> Option<Runtime> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Kind {
+        Compose,
+        Process,
+    }
+    let said = root.has("runtime");
+    let kind = match root.choice("runtime", &[("compose", Kind::Compose), ("process", Kind::Process)]) {
+        Some(kind) => kind,
+        None if said => return None,
+        None if compose.is_some() || root.has("compose_file") => Kind::Compose,
+        None => {
+            root.missing(
+                "runtime",
+                "`compose` or `process`, since there is no Compose file beside this manifest",
+            );
+            return None;
+        }
+    };
+    if kind == Kind::Process {
+        let processes: Vec<_> = root.tables("process").into_iter().filter_map(process::read).collect();
+        if processes.is_empty() && !root.has("process") {
+            root.missing("process", "at least one `[[process]]` with name and command");
+        }
+        unique_names(root, &processes);
+        return Some(Runtime::Process { processes });
+    }
+    let project = root.string("project");
+    if project.as_deref().is_some_and(|project| !is_project_name(project)) {
+        let message =
+            "expected a Compose project name: a-z, 0-9, `-` and `_`, beginning with a letter or digit";
+        root.wrong::<()>("project", code::WRONG_VALUE, message);
+    }
+    let Some(file) = root.string("compose_file").or_else(|| compose.map(str::to_owned)) else {
+        root.missing(
+            "compose_file",
+            "the Compose file's path: there is no compose.yaml beside this manifest",
+        );
+        return None;
+    };
+    if backstay_types::tree::check_path(&file).is_err() {
+        return root.wrong("compose_file", code::WRONG_VALUE, "expected a path inside the stack's folder");
+    }
+    Some(Runtime::Compose(ComposeSettings { project, file }))
+}
+
+/// Whether Compose takes a text as a project's name.
+pub(crate) fn is_project_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    bytes.next().is_some_and(lower) && bytes.all(|b| lower(b) || b"-_".contains(&b)) && text.len() <= 63
+}
+
+fn unique_names(root: &Table<'_, '_>, processes: &[ProcessSpec]) {
+    let mut seen = BTreeSet::new();
+    for process in processes {
+        if !seen.insert(&process.name) {
+            let message = format!("two processes are called `{}`: expected different names", process.name);
+            root.wrong::<()>("process", code::DUPLICATE_NAME, message);
+        }
+    }
+}
+
+/// Probes that this runtime cannot answer.
+fn check_probes(root: &Table<'_, '_>, runtime: &Runtime, probes: &[Probe]) {
+    let Runtime::Process { processes } = runtime else { return };
+    for probe in probes {
+        match &probe.kind {
+            ProbeKind::Container => {
+                let message = "`container` asks Docker for health; the process runtime has none: expected http, tcp, command or log";
+                root.wrong::<()>("probe", code::WRONG_VALUE, message);
+            }
+            ProbeKind::Log { service: Some(service), .. }
+                if !processes.iter().any(|p| &p.name == service) =>
+            {
+                let message = format!("no process is called `{service}`");
+                root.wrong::<()>("probe", code::WRONG_VALUE, message);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn read_bake(mut table: Table<'_, '_>) -> Option<Duration> {
+    let bake = table.duration("for");
+    if bake.is_none() && !table.has("for") {
+        table.missing("for", "how long to watch, such as \"2m\"");
+    }
+    table.finish();
+    bake
+}
+
+#[cfg(test)]
+#[path = "stack_tests.rs"]
+mod tests;
