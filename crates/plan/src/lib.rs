@@ -1,1 +1,18 @@
-//! Pure: desired state, constraints, undo selection.
+//! Decisions, and nothing else: what should run where, which releases may be
+//! planned, and what an undo takes back.
+//!
+//! Every function takes a snapshot of the world and returns what to do with the
+//! reason for it. Nothing here reads a clock, a database or a file; nothing here
+//! is told what changed, only what is.
+
+mod constraint;
+mod fleet;
+mod history;
+mod snapshot;
+mod wanted;
+
+pub use constraint::{Candidate, in_force, standing};
+pub use fleet::{Attempt, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, plan};
+pub use history::{History, HistoryChange, Refusal, Selection, Selector};
+pub use snapshot::{Assignment, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, StackFacts, Try, TryState};
+pub use wanted::{Wanted, wanted};

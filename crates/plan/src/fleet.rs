@@ -1,0 +1,331 @@
+//! One step of planning for the whole fleet.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use backstay_types::{
+    Cause, DeploymentId, NodeId, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, StackName, TreeDigest,
+};
+
+use crate::snapshot::{FleetSnapshot, NodeFacts, Origin, Past, StackFacts, TryState};
+use crate::wanted::{Wanted, wanted};
+
+/// What to do, with reasons. Applied whole or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FleetPlan {
+    /// Rollouts to begin, in the order that [`RolloutRef::New`] counts them.
+    pub start: Vec<RolloutStart>,
+    /// Rollouts that end.
+    pub end: Vec<RolloutEnd>,
+    /// Trees to ban, because a rollout to them failed.
+    pub ban: Vec<(StackName, TreeDigest, String)>,
+    /// Attempts to make.
+    pub attempts: Vec<Attempt>,
+    /// Attempts that were never begun and no longer should be.
+    pub supersede: Vec<DeploymentId>,
+    /// What each node's statement should say of each stack, where it should say something:
+    /// an attempt that stands, with the reason. New attempts are not repeated here.
+    pub standing: BTreeMap<(NodeId, StackName), (DeploymentId, String)>,
+}
+
+/// A rollout to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutStart {
+    /// The stack.
+    pub stack: StackName,
+    /// The release.
+    pub release: ReleaseId,
+    /// Forward or back.
+    pub kind: RolloutKind,
+    /// What set it off.
+    pub cause: Cause,
+    /// How many may be updating at once; `None` for all.
+    pub max_updating: Option<u32>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A rollout that ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutEnd {
+    /// Which.
+    pub rollout: RolloutId,
+    /// How.
+    pub state: RolloutState,
+    /// Why.
+    pub reason: String,
+}
+
+/// A rollout that is there, or one that this plan begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RolloutRef {
+    /// There already.
+    Existing(RolloutId),
+    /// Position in [`FleetPlan::start`].
+    New(usize),
+}
+
+/// An attempt to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The node.
+    pub node: NodeId,
+    /// The stack.
+    pub stack: StackName,
+    /// The release.
+    pub release: ReleaseId,
+    /// The rollout.
+    pub rollout: RolloutRef,
+    /// What it runs now, if anything.
+    pub previous: Option<ReleaseId>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Decides one step. Applying it and planning again, without anything having happened, decides nothing more.
+pub fn plan(world: &FleetSnapshot) -> FleetPlan {
+    let mut plan = FleetPlan::default();
+    for stack in &world.stacks {
+        StackStep::new(world, stack).decide(&mut plan);
+    }
+    plan
+}
+
+/// Planning of one stack.
+struct StackStep<'a> {
+    world: &'a FleetSnapshot,
+    stack: &'a StackFacts,
+    running: Vec<&'a Rollout>,
+    newest: Option<&'a Rollout>,
+    /// Rollouts that end in this step because a node failed; their releases move nobody.
+    halted: BTreeSet<RolloutId>,
+    banned: BTreeSet<ReleaseId>,
+}
+
+/// A node and what it wants.
+struct Place<'a> {
+    node: &'a NodeFacts,
+    past: Past,
+    wanted: Wanted,
+}
+
+impl<'a> StackStep<'a> {
+    fn new(world: &'a FleetSnapshot, stack: &'a StackFacts) -> Self {
+        let of_stack = || world.rollouts.iter().filter(|r| r.stack == stack.name);
+        Self {
+            world,
+            stack,
+            running: of_stack().filter(|r| r.state == RolloutState::Running).collect(),
+            newest: of_stack().max_by_key(|r| (r.created_at, r.id)),
+            halted: BTreeSet::new(),
+            banned: BTreeSet::new(),
+        }
+    }
+
+    fn decide(mut self, plan: &mut FleetPlan) {
+        self.halt(plan);
+        let places = self.places();
+        let mut under_way = self.under_way(&places);
+        let assigned = places.iter().filter(|p| matches!(p.wanted, Wanted::Release { .. })).count();
+        let limit = self.stack.max_updating.of(assigned);
+        let mut waiting: BTreeSet<RolloutId> = BTreeSet::new();
+        let mut new: HashMap<ReleaseId, usize> = HashMap::new();
+        for place in &places {
+            let Some((release, reason)) = self.move_of(place) else {
+                self.stand(place, plan);
+                continue;
+            };
+            let rollout = self.rollout_for(release, &mut new, plan);
+            let kind = self.origin(release).kind;
+            let slot = under_way.entry(release).or_insert(0);
+            if kind == RolloutKind::Update && place.node.online && *slot >= limit {
+                if let RolloutRef::Existing(id) = rollout {
+                    waiting.insert(id);
+                }
+                self.stand(place, plan);
+                continue;
+            }
+            if place.node.online {
+                *slot += 1;
+            }
+            self.attempt(place, release, rollout, reason, plan);
+        }
+        self.finish(&places, &waiting, plan);
+    }
+
+    /// A failed node ends the rollout forward, and the tree is banned until it is superseded.
+    /// A rollback goes on: the other nodes are no better off where they are.
+    fn halt(&mut self, plan: &mut FleetPlan) {
+        for rollout in self.running.iter().filter(|r| r.kind == RolloutKind::Update) {
+            let failed: Vec<_> = self.latest_in(rollout.id, TryState::Failed).collect();
+            let Some(first) = failed.first() else { continue };
+            let reason = match failed.len() {
+                1 => format!("failed on {}", first.name),
+                n => format!("failed on {n} nodes, {} among them", first.name),
+            };
+            if let Some(tree) = self.world.trees.get(&rollout.release) {
+                plan.ban.push((self.stack.name.clone(), *tree, reason.clone()));
+            }
+            plan.end.push(RolloutEnd { rollout: rollout.id, state: RolloutState::Halted, reason });
+            self.halted.insert(rollout.id);
+            self.banned.insert(rollout.release);
+        }
+    }
+
+    fn places(&self) -> Vec<Place<'a>> {
+        let world = self.world;
+        let keep_banned = |wanted: Wanted| match wanted {
+            Wanted::Release { release, pinned: false, .. } if self.banned.contains(&release) => {
+                Wanted::Keep { reason: "its rollout has just stopped".to_owned() }
+            }
+            other => other,
+        };
+        world
+            .nodes
+            .iter()
+            .map(|node| Place {
+                node,
+                past: self.past(node.id),
+                wanted: keep_banned(wanted(self.stack, node, &world.constraints, world.now)),
+            })
+            .collect()
+    }
+
+    /// How many online nodes are moving to each release.
+    fn under_way(&self, places: &[Place<'_>]) -> HashMap<ReleaseId, usize> {
+        let mut counts = HashMap::new();
+        for place in places.iter().filter(|p| p.node.online) {
+            if let Some(latest) = place.past.latest.filter(crate::Try::is_open) {
+                *counts.entry(latest.release).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+
+    /// The release that a node should be sent to now, if it is neither there, nor on its way, nor has failed to get there.
+    fn move_of(&self, place: &Place<'_>) -> Option<(ReleaseId, String)> {
+        let Wanted::Release { release, reason, .. } = &place.wanted else { return None };
+        let settled = place.past.settled.is_some_and(|s| s.release == *release);
+        let there = match place.past.latest {
+            Some(latest) if latest.is_open() && latest.release == *release => true,
+            // Back to what it runs, before the agent has begun with the other: nothing needs to move.
+            Some(latest) if latest.state == TryState::Pending => settled,
+            Some(latest) if latest.state == TryState::Running => false,
+            Some(latest) if latest.state == TryState::Failed && latest.release == *release => {
+                !self.may_try_again(*release, latest.rollout)
+            }
+            _ => settled,
+        };
+        (!there).then(|| (*release, reason.clone()))
+    }
+
+    /// Tried and failed: only a rollout begun since may try again.
+    fn may_try_again(&self, release: ReleaseId, failed_in: RolloutId) -> bool {
+        let others = |r: &&&Rollout| r.release == release && r.id != failed_in && !self.halted.contains(&r.id);
+        self.running.iter().any(|r| others(&r))
+    }
+
+    /// The rollout under which a node moves: the running one; a finished one that is still the newest (for nodes
+    /// that join late); or a new one.
+    fn rollout_for(&self, release: ReleaseId, new: &mut HashMap<ReleaseId, usize>, plan: &mut FleetPlan) -> RolloutRef {
+        let running = self.running.iter().find(|r| r.release == release && !self.halted.contains(&r.id));
+        if let Some(rollout) = running {
+            return RolloutRef::Existing(rollout.id);
+        }
+        if let Some(newest) = self.newest
+            && newest.release == release
+            && newest.state == RolloutState::Succeeded
+        {
+            return RolloutRef::Existing(newest.id);
+        }
+        let index = *new.entry(release).or_insert_with(|| {
+            let origin = self.origin(release);
+            plan.start.push(RolloutStart {
+                stack: self.stack.name.clone(),
+                release,
+                kind: origin.kind,
+                cause: origin.cause.clone(),
+                max_updating: self.stack.max_updating.as_count(self.world.nodes.len()),
+                reason: match origin.cause {
+                    Cause::Change { ref commit, .. } => format!("commit {}", commit.short()),
+                    Cause::Undo { undo } => format!("undo {undo}"),
+                },
+            });
+            plan.start.len() - 1
+        });
+        RolloutRef::New(index)
+    }
+
+    fn origin(&self, release: ReleaseId) -> &Origin {
+        self.stack.pin_origins.get(&release).unwrap_or(&self.stack.origin)
+    }
+
+    fn attempt(&self, place: &Place<'_>, release: ReleaseId, rollout: RolloutRef, reason: String, plan: &mut FleetPlan) {
+        if let Some(latest) = place.past.latest
+            && latest.state == TryState::Pending
+        {
+            plan.supersede.push(latest.deployment);
+        }
+        plan.attempts.push(Attempt {
+            node: place.node.id,
+            stack: self.stack.name.clone(),
+            release,
+            rollout,
+            previous: place.past.settled.map(|s| s.release),
+            reason,
+        });
+    }
+
+    /// What a node's statement goes on saying: the attempt under way, or what it settled on.
+    fn stand(&self, place: &Place<'_>, plan: &mut FleetPlan) {
+        let key = (place.node.id, self.stack.name.clone());
+        let (still_wanted, reason) = match &place.wanted {
+            Wanted::Release { release, reason, .. } => (Some(*release), reason.clone()),
+            Wanted::Keep { reason } => (None, format!("left as it is: {reason}")),
+        };
+        if let Some(latest) = place.past.latest.filter(crate::Try::is_open) {
+            let wanted = still_wanted == Some(latest.release);
+            if wanted || latest.state == TryState::Running {
+                plan.standing.insert(key, (latest.deployment, reason));
+                return;
+            }
+            plan.supersede.push(latest.deployment);
+        }
+        if let Some(settled) = place.past.settled {
+            plan.standing.insert(key, (settled.deployment, reason));
+        }
+    }
+
+    /// Ends rollouts that have nothing left to do.
+    fn finish(&self, places: &[Place<'_>], waiting: &BTreeSet<RolloutId>, plan: &mut FleetPlan) {
+        for rollout in self.running.iter().filter(|r| !self.halted.contains(&r.id)) {
+            let wants = |p: &&Place<'_>| matches!(&p.wanted, Wanted::Release { release, .. } if *release == rollout.release);
+            let wanting = places.iter().filter(wants).count();
+            let moving = plan.attempts.iter().any(|a| a.rollout == RolloutRef::Existing(rollout.id));
+            let open = places.iter().any(|p| {
+                p.past.latest.is_some_and(|l| {
+                    l.is_open() && l.rollout == rollout.id && !plan.supersede.contains(&l.deployment)
+                })
+            });
+            if moving || open || waiting.contains(&rollout.id) {
+                continue;
+            }
+            let failed = self.latest_in(rollout.id, TryState::Failed).count();
+            let (state, reason) = match (wanting, failed) {
+                (0, _) => (RolloutState::Superseded, "no node is meant to run it any more".to_owned()),
+                (n, 0) => (RolloutState::Succeeded, format!("{n} of {n} nodes run it")),
+                (n, failed) => (RolloutState::Halted, format!("failed on {failed} of {n} nodes")),
+            };
+            plan.end.push(RolloutEnd { rollout: rollout.id, state, reason });
+        }
+    }
+
+    fn latest_in(&self, rollout: RolloutId, state: TryState) -> impl Iterator<Item = &'a NodeFacts> {
+        self.world.nodes.iter().filter(move |node| {
+            self.past(node.id).latest.is_some_and(|l| l.rollout == rollout && l.state == state)
+        })
+    }
+
+    fn past(&self, node: NodeId) -> Past {
+        self.world.past.get(&(node, self.stack.name.clone())).cloned().unwrap_or_default()
+    }
+}

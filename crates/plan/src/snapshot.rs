@@ -1,0 +1,145 @@
+//! The world as the planner sees it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use backstay_manifest::Selector;
+use backstay_types::{
+    Cause, Constraint, DeploymentId, Labels, NodeId, NodeName, ReleaseId, Rollout, RolloutId, RolloutKind,
+    StackName, Timestamp, TreeDigest,
+};
+
+/// Everything that a step of planning looks at.
+#[derive(Debug, Clone)]
+pub struct FleetSnapshot {
+    /// The hub's time.
+    pub now: Timestamp,
+    /// Nodes that are not revoked.
+    pub nodes: Vec<NodeFacts>,
+    /// Stacks that a repository carries now.
+    pub stacks: Vec<StackFacts>,
+    /// Trees of all releases named in here.
+    pub trees: HashMap<ReleaseId, TreeDigest>,
+    /// Rollouts that run, and for each stack the newest one.
+    pub rollouts: Vec<Rollout>,
+    /// What each node has tried of each stack.
+    pub past: HashMap<(NodeId, StackName), Past>,
+    /// Constraints; those not in force at `now` are ignored.
+    pub constraints: Vec<Constraint>,
+}
+
+/// A node.
+#[derive(Debug, Clone)]
+pub struct NodeFacts {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// Its labels.
+    pub labels: Labels,
+    /// Whether it is heard from. An absent node is given its orders, but takes no place among those updating.
+    pub online: bool,
+}
+
+/// A stack and what its branch asks for.
+#[derive(Debug, Clone)]
+pub struct StackFacts {
+    /// Its name.
+    pub name: StackName,
+    /// The release that the branch asks for, when it may be planned; otherwise why not.
+    pub release: Result<ReleaseId, String>,
+    /// How that release came to be asked for.
+    pub origin: Origin,
+    /// Origins of releases that pins ask for.
+    pub pin_origins: BTreeMap<ReleaseId, Origin>,
+    /// The nodes it is assigned to.
+    pub assignments: Vec<Assignment>,
+    /// How many nodes may be updating at once.
+    pub max_updating: MaxUpdating,
+}
+
+/// Nodes that a stack is assigned to.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Which.
+    pub nodes: Selector,
+}
+
+/// How a release came to be asked for.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Forward or back.
+    pub kind: RolloutKind,
+    /// What set it off.
+    pub cause: Cause,
+}
+
+/// A limit on how many nodes update at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxUpdating {
+    /// None.
+    All,
+    /// So many.
+    Nodes(u32),
+    /// So many per hundred of those assigned; at least one.
+    Percent(u32),
+}
+
+impl MaxUpdating {
+    /// The limit for `nodes` nodes.
+    pub fn of(self, nodes: usize) -> usize {
+        match self {
+            Self::All => usize::MAX,
+            Self::Nodes(n) => (n as usize).max(1),
+            Self::Percent(p) => (nodes * p as usize / 100).max(1),
+        }
+    }
+
+    /// The limit as it is shown on a rollout; `None` for all.
+    pub fn as_count(self, nodes: usize) -> Option<u32> {
+        (self != Self::All).then(|| u32::try_from(self.of(nodes)).unwrap_or(u32::MAX))
+    }
+}
+
+/// What a node has tried of a stack.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// Its newest attempt.
+    pub latest: Option<Try>,
+    /// Its newest successful attempt: what it runs unless something is under way.
+    pub settled: Option<Try>,
+}
+
+/// An attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Try {
+    /// Its id.
+    pub deployment: DeploymentId,
+    /// The release.
+    pub release: ReleaseId,
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// Where it stands.
+    pub state: TryState,
+}
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TryState {
+    /// The agent has not begun.
+    Pending,
+    /// The agent is at it.
+    Running,
+    /// The release runs.
+    Succeeded,
+    /// It failed, and the node came back or did not.
+    Failed,
+    /// Something newer took its place.
+    Superseded,
+}
+
+impl Try {
+    /// Whether it has not ended.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, TryState::Pending | TryState::Running)
+    }
+}

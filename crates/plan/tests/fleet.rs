@@ -1,0 +1,292 @@
+//! Planning is driven to its end by a small simulated fleet: whatever happens, it settles, and where it should.
+
+use std::{collections::HashMap, sync::Arc};
+
+use backstay_plan::{
+    Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, RolloutRef, StackFacts, Try, TryState, plan,
+};
+use backstay_types::{
+    Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels, NodeId,
+    ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutState, Scope, SeededEntropy, StackName, Timestamp,
+    World,
+};
+use proptest::prelude::*;
+
+/// A fleet in which planned attempts really happen.
+struct Fleet {
+    world: World,
+    snapshot: FleetSnapshot,
+    stack: StackName,
+    /// What each node's statement says.
+    desired: HashMap<NodeId, DeploymentId>,
+    tries: HashMap<DeploymentId, (NodeId, Try)>,
+}
+
+impl Fleet {
+    fn new(nodes: usize, max_updating: MaxUpdating) -> Self {
+        let now = Timestamp::UNIX_EPOCH;
+        let world = World::new(Arc::new(FixedClock::new(now)), Arc::new(SeededEntropy::new(1)));
+        let nodes = (0..nodes)
+            .map(|n| NodeFacts {
+                id: world.mint(),
+                name: format!("node-{n}").parse().unwrap(),
+                labels: Labels::default(),
+                online: true,
+            })
+            .collect();
+        let stack: StackName = "web".parse().unwrap();
+        let commit = "0".repeat(40).parse().unwrap();
+        let cause = Cause::Change { repository: world.mint::<RepositoryId>(), commit };
+        let facts = StackFacts {
+            name: stack.clone(),
+            release: Err("not there yet".to_owned()),
+            origin: Origin { kind: RolloutKind::Update, cause },
+            pin_origins: Default::default(),
+            assignments: vec![Assignment { nodes: "".parse().unwrap() }],
+            max_updating,
+        };
+        let snapshot = FleetSnapshot {
+            now,
+            nodes,
+            stacks: vec![facts],
+            trees: HashMap::new(),
+            rollouts: vec![],
+            past: HashMap::new(),
+            constraints: vec![],
+        };
+        Self { world, snapshot, stack, desired: HashMap::new(), tries: HashMap::new() }
+    }
+
+    fn release(&mut self) -> ReleaseId {
+        let id = self.world.mint();
+        self.snapshot.trees.insert(id, Digest::of(format!("{id}").as_bytes()));
+        self.snapshot.stacks[0].release = Ok(id);
+        id
+    }
+
+    /// Plans once, applies what was planned, and says whether there was anything.
+    fn step(&mut self) -> bool {
+        let FleetPlan { start, end, ban, attempts, supersede, standing } = plan(&self.snapshot);
+        let quiet = start.is_empty() && end.is_empty() && ban.is_empty() && attempts.is_empty() && supersede.is_empty();
+        let mut ids = Vec::new();
+        for new in start {
+            let id: RolloutId = self.world.mint();
+            ids.push(id);
+            self.snapshot.rollouts.push(Rollout {
+                id,
+                stack: new.stack,
+                release: new.release,
+                kind: new.kind,
+                cause: new.cause,
+                state: RolloutState::Running,
+                max_updating: new.max_updating,
+                reason: new.reason,
+                created_at: self.snapshot.now,
+                finished_at: None,
+            });
+        }
+        for ended in end {
+            let rollout = self.snapshot.rollouts.iter_mut().find(|r| r.id == ended.rollout).unwrap();
+            assert_eq!(rollout.state, RolloutState::Running);
+            rollout.state = ended.state;
+        }
+        for (stack, tree, reason) in ban {
+            let effect = Effect::Ban { stack, tree };
+            self.constrain(effect, Scope::Fleet, reason);
+            self.snapshot.stacks[0].release = Err("banned".to_owned());
+        }
+        for id in supersede {
+            self.end(id, TryState::Superseded);
+        }
+        for ((node, _), (deployment, _)) in standing {
+            self.desired.insert(node, deployment);
+        }
+        for attempt in attempts {
+            let rollout = match attempt.rollout {
+                RolloutRef::Existing(id) => id,
+                RolloutRef::New(index) => ids[index],
+            };
+            let deployment = self.world.mint();
+            let made = Try { deployment, release: attempt.release, rollout, state: TryState::Pending };
+            self.tries.insert(deployment, (attempt.node, made));
+            self.desired.insert(attempt.node, deployment);
+            self.past(attempt.node).latest = Some(made);
+        }
+        !quiet
+    }
+
+    fn past(&mut self, node: NodeId) -> &mut Past {
+        self.snapshot.past.entry((node, self.stack.clone())).or_default()
+    }
+
+    fn constrain(&mut self, effect: Effect, scope: Scope, reason: String) {
+        self.snapshot.constraints.push(Constraint {
+            id: self.world.mint::<ConstraintId>(),
+            scope,
+            effect,
+            reason,
+            by: "test".to_owned(),
+            origin: ConstraintOrigin::Person,
+            created_at: self.snapshot.now,
+            until: None,
+            lifted_at: None,
+        });
+    }
+
+    fn end(&mut self, deployment: DeploymentId, state: TryState) {
+        let (node, mut ended) = self.tries[&deployment];
+        ended.state = state;
+        self.tries.insert(deployment, (node, ended));
+        let past = self.past(node);
+        if past.latest.is_some_and(|l| l.deployment == deployment) {
+            past.latest = Some(ended);
+        }
+        if state == TryState::Succeeded {
+            past.settled = Some(ended);
+        }
+    }
+
+    fn open(&self) -> Vec<(NodeId, Try)> {
+        let mut open: Vec<_> = self.tries.values().filter(|(_, t)| t.is_open()).copied().collect();
+        open.sort_by_key(|(_, t)| t.deployment);
+        open
+    }
+
+    fn settle(&mut self, mut outcome: impl FnMut(NodeId, ReleaseId) -> TryState) {
+        for _ in 0..1000 {
+            let moved = self.step();
+            let open = self.open();
+            if !moved && open.is_empty() {
+                return;
+            }
+            if let Some((node, next)) = open.first() {
+                let state = outcome(*node, next.release);
+                self.end(next.deployment, state);
+            }
+        }
+        panic!("did not settle");
+    }
+
+    fn runs(&self, node: NodeId) -> Option<ReleaseId> {
+        self.snapshot.past.get(&(node, self.stack.clone())).and_then(|p| p.settled).map(|s| s.release)
+    }
+}
+
+fn well(_: NodeId, _: ReleaseId) -> TryState {
+    TryState::Succeeded
+}
+
+proptest! {
+    #[test]
+    fn every_node_comes_to_run_the_release(nodes in 1..40_usize, limit in 1..10_u32) {
+        let mut fleet = Fleet::new(nodes, MaxUpdating::Nodes(limit));
+        let release = fleet.release();
+        fleet.settle(well);
+        prop_assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(release)));
+        prop_assert_eq!(fleet.snapshot.rollouts.len(), 1);
+        prop_assert_eq!(fleet.snapshot.rollouts[0].state, RolloutState::Succeeded);
+    }
+
+    #[test]
+    fn never_more_than_the_limit_at_once(nodes in 1..40_usize, limit in 1..10_u32) {
+        let mut fleet = Fleet::new(nodes, MaxUpdating::Nodes(limit));
+        fleet.release();
+        for _ in 0..100 {
+            fleet.step();
+            let open = fleet.open();
+            prop_assert!(open.len() <= limit as usize);
+            let Some((_, next)) = open.first() else { break };
+            fleet.end(next.deployment, TryState::Succeeded);
+        }
+    }
+
+    #[test]
+    fn a_failure_stops_the_rollout_and_statements_go_back(nodes in 2..20_usize, bad in any::<prop::sample::Index>()) {
+        let mut fleet = Fleet::new(nodes, MaxUpdating::Nodes(1));
+        let good = fleet.release();
+        fleet.settle(well);
+        let broken = fleet.release();
+        let bad = fleet.snapshot.nodes[bad.index(nodes)].id;
+        fleet.settle(|node, release| if node == bad && release == broken { TryState::Failed } else { TryState::Succeeded });
+        prop_assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Halted);
+        prop_assert_eq!(fleet.runs(bad), Some(good));
+        let said = fleet.tries[&fleet.desired[&bad]].1;
+        prop_assert_eq!(said.release, good);
+        // A newer release takes everyone along, the failed node too.
+        let fixed = fleet.release();
+        fleet.settle(well);
+        prop_assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(fixed)));
+    }
+}
+
+#[test]
+fn a_newer_release_takes_over_a_running_rollout() {
+    let mut fleet = Fleet::new(3, MaxUpdating::Nodes(1));
+    fleet.release();
+    fleet.step();
+    let newer = fleet.release();
+    fleet.settle(well);
+    assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(newer)));
+    assert_eq!(fleet.snapshot.rollouts[0].state, RolloutState::Superseded);
+}
+
+#[test]
+fn a_pin_moves_only_its_nodes_and_lifting_it_brings_them_back() {
+    let mut fleet = Fleet::new(3, MaxUpdating::All);
+    let old = fleet.release();
+    fleet.settle(well);
+    let new = fleet.release();
+    fleet.settle(well);
+    let effect = Effect::Pin { stack: fleet.stack.clone(), release: old };
+    fleet.constrain(effect, Scope::Nodes { selector: "name=node-1".to_owned() }, "a trial".to_owned());
+    fleet.settle(well);
+    let runs: Vec<_> = fleet.snapshot.nodes.iter().map(|n| fleet.runs(n.id)).collect();
+    assert_eq!(runs, [Some(new), Some(old), Some(new)]);
+    fleet.snapshot.constraints.clear();
+    fleet.settle(well);
+    assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(new)));
+}
+
+#[test]
+fn a_node_that_is_away_gets_its_orders_and_holds_nobody_up() {
+    let mut fleet = Fleet::new(3, MaxUpdating::Nodes(1));
+    fleet.snapshot.nodes[0].online = false;
+    let away = fleet.snapshot.nodes[0].id;
+    let release = fleet.release();
+    for _ in 0..20 {
+        fleet.step();
+        if let Some((_, next)) = fleet.open().iter().find(|(node, _)| *node != away) {
+            fleet.end(next.deployment, TryState::Succeeded);
+        }
+    }
+    assert_eq!(fleet.runs(fleet.snapshot.nodes[2].id), Some(release));
+    assert_eq!(fleet.snapshot.rollouts[0].state, RolloutState::Running);
+    assert!(fleet.desired.contains_key(&away));
+}
+
+#[test]
+fn a_late_joiner_runs_the_finished_release_under_the_same_rollout() {
+    let mut fleet = Fleet::new(2, MaxUpdating::All);
+    let release = fleet.release();
+    fleet.settle(well);
+    let late = NodeFacts {
+        id: fleet.world.mint(),
+        name: "late".parse().unwrap(),
+        labels: Labels::default(),
+        online: true,
+    };
+    fleet.snapshot.nodes.push(late.clone());
+    fleet.settle(well);
+    assert_eq!(fleet.runs(late.id), Some(release));
+    assert_eq!(fleet.snapshot.rollouts.len(), 1);
+}
+
+#[test]
+fn a_release_that_may_not_be_planned_moves_nobody() {
+    let mut fleet = Fleet::new(2, MaxUpdating::All);
+    let release = fleet.release();
+    fleet.settle(well);
+    fleet.snapshot.stacks[0].release = Err("held".to_owned());
+    assert!(!fleet.step());
+    assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(release)));
+}
