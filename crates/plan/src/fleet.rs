@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use backstay_types::{
-    Cause, DeploymentId, NodeId, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, StackName, TreeDigest,
+    Cause, DeploymentId, NodeId, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, StackName,
+    TreeDigest,
 };
 
 use crate::snapshot::{FleetSnapshot, NodeFacts, Origin, Past, StackFacts, TryState};
@@ -220,13 +221,19 @@ impl<'a> StackStep<'a> {
 
     /// Tried and failed: only a rollout begun since may try again.
     fn may_try_again(&self, release: ReleaseId, failed_in: RolloutId) -> bool {
-        let others = |r: &&&Rollout| r.release == release && r.id != failed_in && !self.halted.contains(&r.id);
+        let others =
+            |r: &&&Rollout| r.release == release && r.id != failed_in && !self.halted.contains(&r.id);
         self.running.iter().any(|r| others(&r))
     }
 
     /// The rollout under which a node moves: the running one; a finished one that is still the newest (for nodes
     /// that join late); or a new one.
-    fn rollout_for(&self, release: ReleaseId, new: &mut HashMap<ReleaseId, usize>, plan: &mut FleetPlan) -> RolloutRef {
+    fn rollout_for(
+        &self,
+        release: ReleaseId,
+        new: &mut HashMap<ReleaseId, usize>,
+        plan: &mut FleetPlan,
+    ) -> RolloutRef {
         let running = self.running.iter().find(|r| r.release == release && !self.halted.contains(&r.id));
         if let Some(rollout) = running {
             return RolloutRef::Existing(rollout.id);
@@ -259,7 +266,14 @@ impl<'a> StackStep<'a> {
         self.stack.pin_origins.get(&release).unwrap_or(&self.stack.origin)
     }
 
-    fn attempt(&self, place: &Place<'_>, release: ReleaseId, rollout: RolloutRef, reason: String, plan: &mut FleetPlan) {
+    fn attempt(
+        &self,
+        place: &Place<'_>,
+        release: ReleaseId,
+        rollout: RolloutRef,
+        reason: String,
+        plan: &mut FleetPlan,
+    ) {
         if let Some(latest) = place.past.latest
             && latest.state == TryState::Pending
         {

@@ -202,7 +202,11 @@ impl History {
                 commits.push(change.commit.clone());
             }
         }
-        if commits.is_empty() { Err(Refusal::AlreadyUndone(skipped)) } else { Ok(Selection::Revert { commits, skipped }) }
+        if commits.is_empty() {
+            Err(Refusal::AlreadyUndone(skipped))
+        } else {
+            Ok(Selection::Revert { commits, skipped })
+        }
     }
 
     /// The commits that a merge brought in: reachable from its other parents, not from its first.
@@ -219,7 +223,11 @@ impl History {
         let kept = self.ancestry(to);
         let commits: Vec<_> =
             self.changes.iter().map(|c| &c.commit).filter(|c| !kept.contains(*c)).cloned().collect();
-        if commits.is_empty() { Err(Refusal::Nothing) } else { Ok(Selection::Restore { to: to.clone(), commits }) }
+        if commits.is_empty() {
+            Err(Refusal::Nothing)
+        } else {
+            Ok(Selection::Restore { to: to.clone(), commits })
+        }
     }
 
     /// A commit and all that it descends from, as far as the history goes.

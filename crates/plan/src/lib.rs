@@ -14,5 +14,7 @@ mod wanted;
 pub use constraint::{Candidate, in_force, standing};
 pub use fleet::{Attempt, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, plan};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
-pub use snapshot::{Assignment, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, StackFacts, Try, TryState};
+pub use snapshot::{
+    Assignment, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, StackFacts, Try, TryState,
+};
 pub use wanted::{Wanted, wanted};

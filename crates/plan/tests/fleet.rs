@@ -3,12 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use backstay_plan::{
-    Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, RolloutRef, StackFacts, Try, TryState, plan,
+    Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, RolloutRef, StackFacts, Try,
+    TryState, plan,
 };
 use backstay_types::{
-    Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels, NodeId,
-    ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutState, Scope, SeededEntropy, StackName, Timestamp,
-    World,
+    Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels,
+    NodeId, ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutState, Scope, SeededEntropy,
+    StackName, Timestamp, World,
 };
 use proptest::prelude::*;
 
@@ -67,7 +68,11 @@ impl Fleet {
     /// Plans once, applies what was planned, and says whether there was anything.
     fn step(&mut self) -> bool {
         let FleetPlan { start, end, ban, attempts, supersede, standing } = plan(&self.snapshot);
-        let quiet = start.is_empty() && end.is_empty() && ban.is_empty() && attempts.is_empty() && supersede.is_empty();
+        let quiet = start.is_empty()
+            && end.is_empty()
+            && ban.is_empty()
+            && attempts.is_empty()
+            && supersede.is_empty();
         let mut ids = Vec::new();
         for new in start {
             let id: RolloutId = self.world.mint();

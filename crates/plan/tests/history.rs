@@ -119,7 +119,9 @@ fn a_guess_is_taken_back_only_when_it_is_named() {
     assert_eq!(history.select(&of(1)), Err(Refusal::Nothing));
     let named = BTreeSet::from([commit(1)]);
     let selector = Selector::Conversation { conversation: conversation(1), named_guesses: &named };
-    assert!(matches!(history.select(&selector), Ok(Selection::Revert { commits, .. }) if commits == [commit(1)]));
+    assert!(
+        matches!(history.select(&selector), Ok(Selection::Revert { commits, .. }) if commits == [commit(1)])
+    );
 }
 
 #[test]
@@ -128,7 +130,10 @@ fn a_squash_of_two_conversations_is_refused_and_both_are_named() {
     squash.conversations.insert(conversation(2));
     let refusal = history(&[change(0, None), squash]).select(&of(1)).unwrap_err();
     let text = refusal.to_string();
-    assert!(text.contains(&conversation(1).to_string()) && text.contains(&conversation(2).to_string()), "{text}");
+    assert!(
+        text.contains(&conversation(1).to_string()) && text.contains(&conversation(2).to_string()),
+        "{text}"
+    );
 }
 
 #[test]
