@@ -1,5 +1,7 @@
 //! Planning is driven to its end by a small simulated fleet: whatever happens, it settles, and where it should.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::{collections::HashMap, sync::Arc};
 
 use backstay_plan::{
