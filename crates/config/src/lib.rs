@@ -6,6 +6,7 @@
 //! settings name, or from the environment. The JSON schema and the documented
 //! example are made from the structs, so that they cannot drift.
 
+mod agent;
 mod document;
 pub mod duration;
 mod environment;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::{
+    agent::AgentSettings,
     document::{example, schema},
     error::ConfigError,
     hub::HubSettings,
@@ -37,6 +39,8 @@ pub struct Settings {
     pub poll: PollSettings,
     /// How the hub reads Git repositories.
     pub source: SourceSettings,
+    /// The agent: where it keeps releases, and what it may use.
+    pub agent: AgentSettings,
 }
 
 impl Settings {
@@ -44,7 +48,8 @@ impl Settings {
     fn check(&self) -> Result<(), Complaint> {
         self.hub.check()?;
         self.poll.check()?;
-        self.source.check()
+        self.source.check()?;
+        self.agent.check()
     }
 }
 

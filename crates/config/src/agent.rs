@@ -1,0 +1,86 @@
+//! `[agent]`
+
+use std::{path::PathBuf, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Complaint, check_range};
+
+/// Where the agent keeps things and what it may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentSettings {
+    /// The folder of everything that the agent keeps: journal, releases, state of stacks.
+    #[schemars(with = "String")]
+    pub data_dir: PathBuf,
+    /// The folder with the node's own values, `<stack>.env` each, readable by the agent's user alone.
+    #[schemars(with = "String")]
+    pub env_dir: PathBuf,
+    /// A folder in memory for rendered values. `/run/backstay` for root, `run` in the data folder otherwise, when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = "/run/backstay")]
+    pub run_dir: Option<PathBuf>,
+    /// Certificate authorities (PEM) to trust for the hub instead of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = "/etc/backstay/hub-ca.pem")]
+    pub ca_file: Option<PathBuf>,
+    /// How often to look whether what runs is what should.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub check_every: Duration,
+    /// How many releases of a stack to keep besides the running and the previous one.
+    pub keep_releases: u32,
+    /// How many bytes must stay free besides twice the size of a release.
+    pub disk_margin_bytes: u64,
+    /// How long a stack's own `validate` may take.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub validate_timeout: Duration,
+    /// How long the hub may take to give a release before Git is asked.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub fetch_timeout: Duration,
+    /// How large the log of a process may grow before it is rotated; one old log is kept.
+    pub log_bytes: u64,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/backstay"),
+            env_dir: PathBuf::from("/etc/backstay/env"),
+            run_dir: None,
+            ca_file: None,
+            check_every: Duration::from_secs(300),
+            keep_releases: 3,
+            disk_margin_bytes: 500_000_000,
+            validate_timeout: Duration::from_secs(60),
+            fetch_timeout: Duration::from_secs(60),
+            log_bytes: 10 << 20,
+        }
+    }
+}
+
+impl AgentSettings {
+    pub(crate) fn check(&self) -> Result<(), Complaint> {
+        let folders = [
+            ("data_dir", Some(&self.data_dir)),
+            ("env_dir", Some(&self.env_dir)),
+            ("run_dir", self.run_dir.as_ref()),
+        ];
+        for (key, folder) in folders {
+            if folder.is_some_and(|folder| !folder.is_absolute()) {
+                return Err(Complaint::new("agent", key, "expected an absolute path"));
+            }
+        }
+        check_range("agent", "check_every", self.check_every, 1_000..=86_400_000)?;
+        check_range("agent", "validate_timeout", self.validate_timeout, 1_000..=3_600_000)?;
+        // Failing over to Git within two minutes is promised.
+        check_range("agent", "fetch_timeout", self.fetch_timeout, 1_000..=90_000)?;
+        if self.log_bytes < 4096 {
+            return Err(Complaint::new("agent", "log_bytes", "expected at least 4096"));
+        }
+        Ok(())
+    }
+}
