@@ -15,6 +15,7 @@ mod labels;
 mod ledger;
 mod name;
 mod node;
+pub mod redact;
 mod release;
 mod repository;
 mod rollout;
