@@ -6,11 +6,12 @@
 //! was expected and a stable code; nothing here panics on any input.
 //!
 //! The way through: [`discover`] finds the stacks of a repository and parses all
-//! of it into a [`Fleet`]; [`check`] adds lints. On a node, [`Compose`] is parsed
+//! of it into a [`Fleet`]; [`check::check`] adds lints. On a node, [`Compose`] is parsed
 //! again with the node's values, [`compose::classify`] says which mounts come from
 //! Git and which are state, and [`compose::override_document`] writes what Compose
 //! is given besides the file itself.
 
+pub mod check;
 pub mod code;
 pub mod compose;
 mod discover;
