@@ -1,0 +1,421 @@
+-- Portable between SQLite and PostgreSQL. Times are microseconds since 1970,
+-- booleans 0 or 1, ids and commit ids lower-case text, JSON is TEXT.
+
+CREATE TABLE hub_state (
+    key TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+CREATE TABLE leases (
+    name TEXT NOT NULL PRIMARY KEY,
+    holder TEXT NOT NULL,
+    token BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+
+-- The ledger: what is recorded waits in ledger_pending until it is sealed.
+
+CREATE TABLE ledger_pending (
+    ord BIGINT NOT NULL,
+    id TEXT NOT NULL PRIMARY KEY,
+    at BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    refs TEXT NOT NULL,
+    salt BLOB NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX ledger_pending_ord ON ledger_pending (ord, id);
+
+CREATE TABLE ledger (
+    seq BIGINT NOT NULL PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    at BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    conversation_id TEXT,
+    repository_id TEXT,
+    commit_id TEXT,
+    stack TEXT,
+    release_id TEXT,
+    rollout_id TEXT,
+    deployment_id TEXT,
+    node_id TEXT,
+    undo_id TEXT,
+    constraint_id TEXT,
+    body_hash TEXT NOT NULL,
+    hash TEXT NOT NULL
+);
+CREATE INDEX ledger_at ON ledger (at);
+CREATE INDEX ledger_kind ON ledger (kind, seq);
+CREATE INDEX ledger_conversation ON ledger (conversation_id, seq) WHERE conversation_id IS NOT NULL;
+CREATE INDEX ledger_repository ON ledger (repository_id, seq) WHERE repository_id IS NOT NULL;
+CREATE INDEX ledger_commit ON ledger (commit_id, seq) WHERE commit_id IS NOT NULL;
+CREATE INDEX ledger_stack ON ledger (stack, seq) WHERE stack IS NOT NULL;
+CREATE INDEX ledger_release ON ledger (release_id, seq) WHERE release_id IS NOT NULL;
+CREATE INDEX ledger_rollout ON ledger (rollout_id, seq) WHERE rollout_id IS NOT NULL;
+CREATE INDEX ledger_deployment ON ledger (deployment_id, seq) WHERE deployment_id IS NOT NULL;
+CREATE INDEX ledger_node ON ledger (node_id, seq) WHERE node_id IS NOT NULL;
+CREATE INDEX ledger_undo ON ledger (undo_id, seq) WHERE undo_id IS NOT NULL;
+CREATE INDEX ledger_constraint ON ledger (constraint_id, seq) WHERE constraint_id IS NOT NULL;
+
+-- A row of the chain whose body was erased has no row here.
+CREATE TABLE ledger_bodies (
+    seq BIGINT NOT NULL PRIMARY KEY,
+    salt BLOB NOT NULL,
+    body TEXT NOT NULL
+);
+
+CREATE TABLE ledger_head (
+    one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
+    seq BIGINT NOT NULL,
+    hash TEXT NOT NULL,
+    day BIGINT NOT NULL
+);
+
+CREATE TABLE ledger_segments (
+    number BIGINT NOT NULL PRIMARY KEY,
+    day BIGINT NOT NULL,
+    first_seq BIGINT NOT NULL,
+    last_seq BIGINT NOT NULL,
+    hash TEXT NOT NULL,
+    digest TEXT NOT NULL
+);
+
+CREATE TABLE repositories (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    endpoints TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    stacks_path TEXT,
+    tip TEXT,
+    health TEXT NOT NULL,
+    fetched_at BIGINT,
+    created_at BIGINT NOT NULL,
+    credential TEXT
+);
+
+CREATE TABLE conversations (
+    id TEXT NOT NULL PRIMARY KEY,
+    tool TEXT NOT NULL,
+    title TEXT,
+    first_seen_at BIGINT NOT NULL,
+    last_seen_at BIGINT NOT NULL,
+    ended_at BIGINT
+);
+CREATE INDEX conversations_last_seen ON conversations (last_seen_at, id);
+
+CREATE TABLE foreign_ids (
+    tool TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    PRIMARY KEY (tool, kind, value)
+);
+CREATE INDEX foreign_ids_conversation ON foreign_ids (conversation_id);
+
+CREATE TABLE deliveries (
+    id TEXT NOT NULL PRIMARY KEY,
+    source TEXT NOT NULL,
+    key TEXT NOT NULL,
+    received_at BIGINT NOT NULL,
+    headers TEXT NOT NULL,
+    body BLOB NOT NULL,
+    bytes BIGINT NOT NULL,
+    events BIGINT NOT NULL,
+    unrecognised TEXT,
+    UNIQUE (source, key)
+);
+CREATE INDEX deliveries_source ON deliveries (source, id);
+CREATE INDEX deliveries_received ON deliveries (received_at);
+CREATE INDEX deliveries_unrecognised ON deliveries (id) WHERE unrecognised IS NOT NULL;
+
+CREATE TABLE tool_events (
+    id TEXT NOT NULL PRIMARY KEY,
+    conversation_id TEXT,
+    delivery_id TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    summary TEXT NOT NULL,
+    commits TEXT NOT NULL
+);
+CREATE INDEX tool_events_conversation ON tool_events (conversation_id, at, id);
+CREATE INDEX tool_events_delivery ON tool_events (delivery_id);
+CREATE INDEX tool_events_at ON tool_events (at);
+
+CREATE TABLE tool_event_commits (
+    commit_text TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    PRIMARY KEY (commit_text, event_id)
+);
+CREATE INDEX tool_event_commits_event ON tool_event_commits (event_id);
+
+CREATE TABLE changes (
+    repository_id TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    parents TEXT NOT NULL,
+    author_name TEXT NOT NULL,
+    author_email TEXT NOT NULL,
+    authored_at BIGINT NOT NULL,
+    committed_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    subject TEXT NOT NULL,
+    stacks TEXT NOT NULL,
+    reverts TEXT NOT NULL,
+    undo_id TEXT,
+    patch_digest TEXT,
+    position BIGINT,
+    PRIMARY KEY (repository_id, commit_id)
+);
+CREATE INDEX changes_commit ON changes (commit_id);
+CREATE INDEX changes_position ON changes (repository_id, position) WHERE position IS NOT NULL;
+CREATE INDEX changes_patch ON changes (repository_id, patch_digest) WHERE patch_digest IS NOT NULL;
+CREATE INDEX changes_undo ON changes (undo_id) WHERE undo_id IS NOT NULL;
+CREATE INDEX changes_committed ON changes (committed_at);
+
+CREATE TABLE change_reverts (
+    repository_id TEXT NOT NULL,
+    reverted TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    PRIMARY KEY (repository_id, reverted, commit_id)
+);
+
+CREATE TABLE change_links (
+    repository_id TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    strength BIGINT NOT NULL,
+    PRIMARY KEY (repository_id, commit_id, conversation_id)
+);
+CREATE INDEX change_links_conversation ON change_links (conversation_id);
+CREATE INDEX change_links_commit ON change_links (commit_id);
+
+-- Ids that a commit names and whose conversation is not known yet.
+CREATE TABLE change_foreign (
+    repository_id TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    source TEXT NOT NULL,
+    PRIMARY KEY (repository_id, commit_id, tool, kind, value)
+);
+CREATE INDEX change_foreign_value ON change_foreign (tool, kind, value);
+
+CREATE TABLE releases (
+    id TEXT NOT NULL PRIMARY KEY,
+    stack TEXT NOT NULL,
+    tree TEXT NOT NULL,
+    repository_id TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    bytes BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    manifest TEXT,
+    UNIQUE (stack, tree)
+);
+CREATE INDEX releases_stack ON releases (stack, id);
+CREATE INDEX releases_tree ON releases (tree);
+
+CREATE TABLE release_commits (
+    release_id TEXT NOT NULL,
+    repository_id TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    PRIMARY KEY (release_id, repository_id, commit_id)
+);
+CREATE INDEX release_commits_commit ON release_commits (commit_id);
+
+CREATE TABLE stacks (
+    name TEXT NOT NULL PRIMARY KEY,
+    repository_id TEXT NOT NULL,
+    path TEXT NOT NULL,
+    release_id TEXT,
+    assignment TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    present BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX stacks_repository ON stacks (repository_id);
+
+CREATE TABLE rollouts (
+    id TEXT NOT NULL PRIMARY KEY,
+    stack TEXT NOT NULL,
+    release_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    cause_repository_id TEXT,
+    cause_commit_id TEXT,
+    cause_undo_id TEXT,
+    state TEXT NOT NULL,
+    max_updating BIGINT,
+    reason TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    finished_at BIGINT
+);
+CREATE INDEX rollouts_stack ON rollouts (stack, id);
+CREATE INDEX rollouts_running ON rollouts (id) WHERE state = 'running';
+CREATE INDEX rollouts_release ON rollouts (release_id);
+CREATE INDEX rollouts_cause_commit ON rollouts (cause_commit_id) WHERE cause_commit_id IS NOT NULL;
+CREATE INDEX rollouts_cause_undo ON rollouts (cause_undo_id) WHERE cause_undo_id IS NOT NULL;
+CREATE INDEX rollouts_completed ON rollouts (stack, finished_at) WHERE state = 'succeeded';
+
+CREATE TABLE deployments (
+    id TEXT NOT NULL PRIMARY KEY,
+    node_id TEXT NOT NULL,
+    stack TEXT NOT NULL,
+    release_id TEXT NOT NULL,
+    rollout_id TEXT NOT NULL,
+    previous TEXT,
+    state TEXT NOT NULL,
+    state_json TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    started_at BIGINT,
+    finished_at BIGINT,
+    containers TEXT NOT NULL
+);
+CREATE INDEX deployments_node ON deployments (node_id, stack, id);
+CREATE INDEX deployments_stack ON deployments (stack, id);
+CREATE INDEX deployments_rollout ON deployments (rollout_id, id);
+CREATE INDEX deployments_release ON deployments (release_id, id);
+CREATE INDEX deployments_open ON deployments (node_id, stack) WHERE state IN ('pending', 'running');
+CREATE INDEX deployments_good ON deployments (node_id, stack, finished_at, id) WHERE state = 'succeeded';
+
+-- The newest deployment of each node and stack.
+CREATE TABLE deployment_latest (
+    node_id TEXT NOT NULL,
+    stack TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,
+    PRIMARY KEY (node_id, stack)
+);
+CREATE INDEX deployment_latest_stack ON deployment_latest (stack, node_id);
+
+CREATE TABLE deployment_steps (
+    deployment_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    step TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    millis BIGINT NOT NULL,
+    outcome TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (deployment_id, number)
+);
+
+CREATE TABLE deployment_containers (
+    container_id TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    service TEXT NOT NULL,
+    PRIMARY KEY (container_id, deployment_id)
+);
+CREATE INDEX deployment_containers_deployment ON deployment_containers (deployment_id);
+
+CREATE TABLE nodes (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    labels TEXT NOT NULL,
+    joined_at BIGINT NOT NULL,
+    revoked_at BIGINT,
+    credential_hash TEXT NOT NULL UNIQUE
+);
+
+CREATE TABLE node_soft (
+    node_id TEXT NOT NULL PRIMARY KEY,
+    last_seen_at BIGINT NOT NULL,
+    facts TEXT,
+    observed TEXT
+);
+
+CREATE TABLE desired (
+    node_id TEXT NOT NULL PRIMARY KEY,
+    epoch BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    digest TEXT NOT NULL,
+    statement TEXT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+
+CREATE TABLE desired_stacks (
+    node_id TEXT NOT NULL,
+    stack TEXT NOT NULL,
+    release_id TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (node_id, stack)
+);
+CREATE INDEX desired_stacks_stack ON desired_stacks (stack, release_id);
+CREATE INDEX desired_stacks_release ON desired_stacks (release_id);
+
+CREATE TABLE constraints (
+    id TEXT NOT NULL PRIMARY KEY,
+    scope TEXT NOT NULL,
+    selector TEXT,
+    effect TEXT NOT NULL,
+    stack TEXT,
+    release_id TEXT,
+    repository_id TEXT,
+    commit_id TEXT,
+    tree TEXT,
+    reason TEXT NOT NULL,
+    set_by TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    origin_undo_id TEXT,
+    origin_repository_id TEXT,
+    created_at BIGINT NOT NULL,
+    until_at BIGINT,
+    lifted_at BIGINT
+);
+CREATE INDEX constraints_open ON constraints (id) WHERE lifted_at IS NULL;
+CREATE INDEX constraints_undo ON constraints (origin_undo_id) WHERE origin_undo_id IS NOT NULL;
+CREATE INDEX constraints_repository ON constraints (origin_repository_id) WHERE origin_repository_id IS NOT NULL;
+
+CREATE TABLE undos (
+    id TEXT NOT NULL PRIMARY KEY,
+    selector TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    asked_by TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    state TEXT NOT NULL,
+    state_json TEXT NOT NULL,
+    request TEXT NOT NULL,
+    conversation_id TEXT,
+    deployment_id TEXT,
+    of_undo_id TEXT,
+    created_at BIGINT NOT NULL,
+    finished_at BIGINT
+);
+CREATE INDEX undos_open ON undos (id) WHERE finished_at IS NULL;
+CREATE INDEX undos_conversation ON undos (conversation_id) WHERE conversation_id IS NOT NULL;
+CREATE INDEX undos_deployment ON undos (deployment_id) WHERE deployment_id IS NOT NULL;
+CREATE INDEX undos_of_undo ON undos (of_undo_id) WHERE of_undo_id IS NOT NULL;
+
+-- Commits that an undo takes back (made = 0) and those it made (made = 1).
+CREATE TABLE undo_commits (
+    undo_id TEXT NOT NULL,
+    repository_id TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    made BIGINT NOT NULL,
+    PRIMARY KEY (undo_id, repository_id, commit_id)
+);
+CREATE INDEX undo_commits_commit ON undo_commits (commit_id);
+
+CREATE TABLE tokens (
+    id TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL,
+    role TEXT,
+    source TEXT,
+    name TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    sealed TEXT,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    revoked_at BIGINT,
+    used_at BIGINT,
+    used_by TEXT
+);
+CREATE INDEX tokens_source ON tokens (source) WHERE source IS NOT NULL;
+
+CREATE TABLE reports (
+    id TEXT NOT NULL PRIMARY KEY,
+    node_id TEXT NOT NULL,
+    received_at BIGINT NOT NULL
+);
+CREATE INDEX reports_received ON reports (received_at);

@@ -1,0 +1,34 @@
+//! Deployments, with their steps and containers.
+
+mod parts;
+mod read;
+mod write;
+
+use backstay_types::Deployment;
+
+use crate::{Result, db::Row};
+
+pub use parts::{SeenContainer, add_step, containers_of, find_container, steps, steps_digest};
+pub use read::{
+    Filter, count_by_state, get, latest, latest_of_all, latest_of_node, list, many, of_rollout, open,
+    previous_good, ran_at,
+};
+pub use write::{advance, finish, insert, start};
+
+const WHAT: &str = "deployment";
+
+fn read_row(row: &Row) -> Result<Deployment> {
+    Ok(Deployment {
+        id: row.get("id")?,
+        node: row.get("node_id")?,
+        stack: row.get("stack")?,
+        release: row.get("release_id")?,
+        rollout: row.get("rollout_id")?,
+        previous: row.opt("previous")?,
+        state: row.json("state_json")?,
+        created_at: row.get("created_at")?,
+        started_at: row.opt("started_at")?,
+        finished_at: row.opt("finished_at")?,
+        containers: row.json("containers")?,
+    })
+}

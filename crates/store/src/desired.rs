@@ -1,0 +1,213 @@
+//! Desired state: what each node should run. Written by the holder of a lease alone.
+
+use backstay_types::{DeploymentId, Digest, NodeId, ReleaseId, StackName, Timestamp};
+
+use crate::{
+    Result, StoreError, Tx,
+    db::{Executor, Row, query},
+    dialect,
+    leases::{self, Lease},
+    value::Bind as _,
+};
+
+/// What a node should run, as it is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// The node.
+    pub node: NodeId,
+    /// Raised when a hub is restored from backup.
+    pub epoch: u64,
+    /// Raised by one whenever the digest changes.
+    pub generation: u64,
+    /// Digest of what is asked for.
+    pub digest: Digest,
+    /// The signed statement as JSON that the store does not look into.
+    pub statement: String,
+    /// When it was written.
+    pub updated_at: Timestamp,
+}
+
+/// A stack of a node's desired state, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredStack {
+    /// The node.
+    pub node: NodeId,
+    /// The stack.
+    pub stack: StackName,
+    /// The release.
+    pub release: ReleaseId,
+    /// The attempt.
+    pub deployment: DeploymentId,
+    /// Why this release.
+    pub reason: String,
+}
+
+/// Replaces the desired state of the nodes in `desired` (any number, each once), whose stacks are in `stacks`.
+/// A newer (epoch, generation) replaces an older; the same one only with the same digest, which renews it.
+///
+/// # Errors
+/// [`LeaseLost`](StoreError::LeaseLost) when another reconciler has taken over, [`Stale`](StoreError::Stale) when
+/// a row is newer than what should replace it.
+pub async fn replace(tx: &mut Tx, lease: &Lease, desired: &[Desired], stacks: &[DesiredStack]) -> Result<()> {
+    leases::fence(tx, lease).await?;
+    let rows = desired.iter().map(|d| {
+        vec![
+            d.node.value(),
+            d.epoch.value(),
+            d.generation.value(),
+            d.digest.value(),
+            d.statement.as_str().value(),
+            d.updated_at.value(),
+        ]
+    });
+    let written = dialect::bulk(
+        tx,
+        "INSERT INTO desired (node_id, epoch, generation, digest, statement, updated_at) VALUES ",
+        " ON CONFLICT (node_id) DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation, \
+         digest = excluded.digest, statement = excluded.statement, updated_at = excluded.updated_at \
+         WHERE desired.epoch < excluded.epoch OR (desired.epoch = excluded.epoch AND \
+         (desired.generation < excluded.generation OR \
+         (desired.generation = excluded.generation AND desired.digest = excluded.digest)))",
+        rows.collect(),
+    )
+    .await?;
+    if written != desired.len() as u64 {
+        return Err(StoreError::stale(
+            "desired state of node",
+            desired.first().map_or(String::new(), |d| d.node.to_string()),
+        ));
+    }
+    for chunk in desired.chunks(500) {
+        let mut delete = query("DELETE FROM desired_stacks WHERE node_id IN ");
+        delete.push_list(chunk.iter().map(|d| d.node));
+        delete.run(tx).await?;
+    }
+    let rows = stacks.iter().map(|s| {
+        vec![
+            s.node.value(),
+            s.stack.as_str().value(),
+            s.release.value(),
+            s.deployment.value(),
+            s.reason.as_str().value(),
+        ]
+    });
+    let head = "INSERT INTO desired_stacks (node_id, stack, release_id, deployment_id, reason) VALUES ";
+    dialect::bulk(tx, head, "", rows.collect()).await.map(drop)
+}
+
+/// What one node should run.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn get(ex: &mut impl Executor, node: NodeId) -> Result<Option<Desired>> {
+    query("SELECT * FROM desired WHERE node_id = $1").bind(node).optional(ex, read).await
+}
+
+/// What several nodes should run, in no order; nodes without desired state are left out.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn many(ex: &mut impl Executor, nodes: &[NodeId]) -> Result<Vec<Desired>> {
+    let mut found = Vec::with_capacity(nodes.len());
+    for chunk in nodes.chunks(500) {
+        let mut select = query("SELECT * FROM desired WHERE node_id IN ");
+        select.push_list(chunk);
+        found.extend(select.all(ex, read).await?);
+    }
+    Ok(found)
+}
+
+/// What all nodes should run, by node id, after `after`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(ex: &mut impl Executor, after: Option<NodeId>, limit: u32) -> Result<Vec<Desired>> {
+    let mut select = query("SELECT * FROM desired");
+    if let Some(after) = after {
+        select.push(" WHERE node_id > ").push_bind(after);
+    }
+    select.push(" ORDER BY node_id LIMIT ").push_bind(limit);
+    select.all(ex, read).await
+}
+
+/// Which generation a node is at, without the statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// The node.
+    pub node: NodeId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// Digest of what is asked for.
+    pub digest: Digest,
+    /// When it was written.
+    pub updated_at: Timestamp,
+}
+
+/// The versions of all nodes, in no order.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn versions(ex: &mut impl Executor) -> Result<Vec<Version>> {
+    let map = |row: &Row| {
+        Ok(Version {
+            node: row.get("node_id")?,
+            epoch: row.get("epoch")?,
+            generation: row.get("generation")?,
+            digest: row.get("digest")?,
+            updated_at: row.get("updated_at")?,
+        })
+    };
+    query("SELECT node_id, epoch, generation, digest, updated_at FROM desired").all(ex, map).await
+}
+
+/// The stacks of one node, by name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn stacks_of(ex: &mut impl Executor, node: NodeId) -> Result<Vec<DesiredStack>> {
+    query("SELECT * FROM desired_stacks WHERE node_id = $1 ORDER BY stack")
+        .bind(node)
+        .all(ex, read_stack)
+        .await
+}
+
+/// The stacks of all nodes, in no order.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn all_stacks(ex: &mut impl Executor) -> Result<Vec<DesiredStack>> {
+    query("SELECT * FROM desired_stacks").all(ex, read_stack).await
+}
+
+/// Whether a node should run a release with this tree, so that it may have the pack.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn may_fetch(ex: &mut impl Executor, node: NodeId, tree: Digest) -> Result<bool> {
+    let select = "SELECT s.stack FROM desired_stacks s JOIN releases r ON r.id = s.release_id \
+                  WHERE s.node_id = $1 AND r.tree = $2 LIMIT 1";
+    Ok(!query(select).bind(node).bind(tree).all(ex, |_| Ok(())).await?.is_empty())
+}
+
+fn read(row: &Row) -> Result<Desired> {
+    Ok(Desired {
+        node: row.get("node_id")?,
+        epoch: row.get("epoch")?,
+        generation: row.get("generation")?,
+        digest: row.get("digest")?,
+        statement: row.get("statement")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
+fn read_stack(row: &Row) -> Result<DesiredStack> {
+    Ok(DesiredStack {
+        node: row.get("node_id")?,
+        stack: row.get("stack")?,
+        release: row.get("release_id")?,
+        deployment: row.get("deployment_id")?,
+        reason: row.get("reason")?,
+    })
+}

@@ -1,0 +1,170 @@
+//! Releases: one stack's tree each, with the commits that carry it.
+
+use backstay_types::{CommitId, Release, ReleaseId, RepositoryId, StackName, TreeDigest};
+
+use crate::{
+    Result, StoreError, Tx,
+    db::{Executor, Row, query},
+};
+
+const WHAT: &str = "release";
+
+/// Keeps a release unless there is one of this stack and tree. Gives the one that stands, and whether it is new.
+/// Its commit is noted as one that carries the tree either way.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn ensure(tx: &mut Tx, release: &Release) -> Result<(Release, bool)> {
+    let insert = query(
+        "INSERT INTO releases (id, stack, tree, repository_id, commit_id, path, bytes, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (stack, tree) DO NOTHING",
+    );
+    let kept = insert
+        .bind(release.id)
+        .bind(&release.stack)
+        .bind(release.tree)
+        .bind(release.repository)
+        .bind(&release.commit)
+        .bind(release.path.as_str())
+        .bind(release.bytes)
+        .bind(release.created_at)
+        .run(tx)
+        .await?;
+    let standing = by_tree(tx, &release.stack, release.tree).await?;
+    let standing = standing.ok_or_else(|| StoreError::stale(WHAT, release.id))?;
+    add_commit(tx, standing.id, release.repository, &release.commit).await?;
+    Ok((standing, kept == 1))
+}
+
+/// Notes that a commit carries a release's tree, or is part of what led to it. True when that is new.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn add_commit(
+    tx: &mut Tx,
+    release: ReleaseId,
+    repository: RepositoryId,
+    commit: &CommitId,
+) -> Result<bool> {
+    let insert = query(
+        "INSERT INTO release_commits (release_id, repository_id, commit_id) VALUES ($1, $2, $3) \
+         ON CONFLICT (release_id, repository_id, commit_id) DO NOTHING",
+    );
+    Ok(insert.bind(release).bind(repository).bind(commit).run(tx).await? == 1)
+}
+
+/// Sets what the release's manifest says, as JSON that the store does not look into.
+///
+/// # Errors
+/// [`Stale`](StoreError::Stale) when there is no such release.
+pub async fn set_manifest(tx: &mut Tx, id: ReleaseId, manifest: &str) -> Result<()> {
+    query("UPDATE releases SET manifest = $1 WHERE id = $2")
+        .bind(manifest)
+        .bind(id)
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// What was set with [`set_manifest`].
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn manifest(ex: &mut impl Executor, id: ReleaseId) -> Result<Option<String>> {
+    let select = query("SELECT manifest FROM releases WHERE id = $1").bind(id);
+    Ok(select.optional(ex, |row| row.opt("manifest")).await?.flatten())
+}
+
+/// One by id.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn get(ex: &mut impl Executor, id: ReleaseId) -> Result<Option<Release>> {
+    query("SELECT * FROM releases WHERE id = $1").bind(id).optional(ex, read).await
+}
+
+/// Several by id, in no order; unknown ids are left out.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn many(ex: &mut impl Executor, ids: &[ReleaseId]) -> Result<Vec<Release>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(500) {
+        let mut select = query("SELECT * FROM releases WHERE id IN ");
+        select.push_list(chunk);
+        found.extend(select.all(ex, read).await?);
+    }
+    Ok(found)
+}
+
+/// The release of a stack with this tree.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn by_tree(ex: &mut impl Executor, stack: &StackName, tree: TreeDigest) -> Result<Option<Release>> {
+    let select = "SELECT * FROM releases WHERE stack = $1 AND tree = $2";
+    query(select).bind(stack).bind(tree).optional(ex, read).await
+}
+
+/// Releases with this tree, whichever their stack: any of them can give the pack.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn with_tree(ex: &mut impl Executor, tree: TreeDigest) -> Result<Vec<Release>> {
+    query("SELECT * FROM releases WHERE tree = $1 ORDER BY id").bind(tree).all(ex, read).await
+}
+
+/// A stack's releases, newest first, before id `before`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_stack(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    before: Option<ReleaseId>,
+    limit: u32,
+) -> Result<Vec<Release>> {
+    let mut select = query("SELECT * FROM releases WHERE stack = ");
+    select.push_bind(stack);
+    if let Some(before) = before {
+        select.push(" AND id < ").push_bind(before);
+    }
+    select.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+    select.all(ex, read).await
+}
+
+/// Releases that a commit carries or is part of.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_commit(
+    ex: &mut impl Executor,
+    repository: RepositoryId,
+    commit: &CommitId,
+) -> Result<Vec<Release>> {
+    let select = "SELECT r.* FROM release_commits c JOIN releases r ON r.id = c.release_id \
+                  WHERE c.commit_id = $1 AND c.repository_id = $2 ORDER BY r.id";
+    query(select).bind(commit).bind(repository).all(ex, read).await
+}
+
+/// Commits that carry a release's tree or are part of what led to it, in no order.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn commits(ex: &mut impl Executor, id: ReleaseId) -> Result<Vec<(RepositoryId, CommitId)>> {
+    let select = "SELECT repository_id, commit_id FROM release_commits WHERE release_id = $1";
+    let map = |row: &Row| Ok((row.get("repository_id")?, row.get("commit_id")?));
+    query(select).bind(id).all(ex, map).await
+}
+
+pub(crate) fn read(row: &Row) -> Result<Release> {
+    Ok(Release {
+        id: row.get("id")?,
+        stack: row.get("stack")?,
+        tree: row.get("tree")?,
+        repository: row.get("repository_id")?,
+        commit: row.get("commit_id")?,
+        path: row.get("path")?,
+        bytes: row.get("bytes")?,
+        created_at: row.get("created_at")?,
+    })
+}

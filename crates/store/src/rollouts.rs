@@ -1,0 +1,189 @@
+//! Rollouts.
+
+use backstay_types::{
+    Cause, CommitId, RepositoryId, Rollout, RolloutId, RolloutState, StackName, Timestamp, UndoId,
+};
+
+use crate::{
+    Result, Tx,
+    db::{Executor, Row, query},
+    value::word,
+};
+
+const WHAT: &str = "rollout";
+
+/// Keeps a new rollout.
+///
+/// # Errors
+/// [`Conflict`](crate::StoreError::Conflict) when there is one with this id.
+pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
+    let (repository, commit, undo) = match &rollout.cause {
+        Cause::Change { repository, commit } => (Some(*repository), Some(commit), None),
+        Cause::Undo { undo } => (None, None, Some(*undo)),
+    };
+    query(
+        "INSERT INTO rollouts (id, stack, release_id, kind, cause_repository_id, cause_commit_id, \
+         cause_undo_id, state, max_updating, reason, created_at, finished_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(rollout.id)
+    .bind(&rollout.stack)
+    .bind(rollout.release)
+    .bind(word(&rollout.kind)?)
+    .bind(repository)
+    .bind(commit)
+    .bind(undo)
+    .bind(word(&rollout.state)?)
+    .bind(rollout.max_updating)
+    .bind(rollout.reason.as_str())
+    .bind(rollout.created_at)
+    .bind(rollout.finished_at)
+    .run(tx)
+    .await
+    .map_err(|e| e.or_conflict(WHAT, rollout.id))
+    .map(drop)
+}
+
+/// Moves a rollout from one state to another. It is finished `at` that time unless the new state is running.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when it is not in the state `from`.
+pub async fn transition(
+    tx: &mut Tx,
+    id: RolloutId,
+    from: RolloutState,
+    to: RolloutState,
+    reason: &str,
+    at: Timestamp,
+) -> Result<()> {
+    let finished_at = (to != RolloutState::Running).then_some(at);
+    query("UPDATE rollouts SET state = $1, reason = $2, finished_at = $3 WHERE id = $4 AND state = $5")
+        .bind(word(&to)?)
+        .bind(reason)
+        .bind(finished_at)
+        .bind(id)
+        .bind(word(&from)?)
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// One by id.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn get(ex: &mut impl Executor, id: RolloutId) -> Result<Option<Rollout>> {
+    query("SELECT * FROM rollouts WHERE id = $1").bind(id).optional(ex, read).await
+}
+
+/// Several by id, in no order; unknown ids are left out.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn many(ex: &mut impl Executor, ids: &[RolloutId]) -> Result<Vec<Rollout>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(500) {
+        let mut select = query("SELECT * FROM rollouts WHERE id IN ");
+        select.push_list(chunk);
+        found.extend(select.all(ex, read).await?);
+    }
+    Ok(found)
+}
+
+/// Those that are running, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn running(ex: &mut impl Executor) -> Result<Vec<Rollout>> {
+    query("SELECT * FROM rollouts WHERE state = 'running' ORDER BY id").all(ex, read).await
+}
+
+/// Newest first, of one stack or all, before id `before`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(
+    ex: &mut impl Executor,
+    stack: Option<&StackName>,
+    before: Option<RolloutId>,
+    limit: u32,
+) -> Result<Vec<Rollout>> {
+    let mut select = query("SELECT * FROM rollouts WHERE 1 = 1");
+    if let Some(stack) = stack {
+        select.push(" AND stack = ").push_bind(stack);
+    }
+    if let Some(before) = before {
+        select.push(" AND id < ").push_bind(before);
+    }
+    select.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+    select.all(ex, read).await
+}
+
+/// The newest of each stack.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn newest_of_each_stack(ex: &mut impl Executor) -> Result<Vec<Rollout>> {
+    let select =
+        "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts GROUP BY stack) ORDER BY stack";
+    query(select).all(ex, read).await
+}
+
+/// Those that an undo set off, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_undo(ex: &mut impl Executor, undo: UndoId) -> Result<Vec<Rollout>> {
+    query("SELECT * FROM rollouts WHERE cause_undo_id = $1 ORDER BY id").bind(undo).all(ex, read).await
+}
+
+/// Those that a commit set off, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_commit(
+    ex: &mut impl Executor,
+    repository: RepositoryId,
+    commit: &CommitId,
+) -> Result<Vec<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE cause_commit_id = $1 AND cause_repository_id = $2 ORDER BY id";
+    query(select).bind(commit).bind(repository).all(ex, read).await
+}
+
+/// The rollout of a stack that was the last to complete at or before `at`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn completed_at(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    at: Timestamp,
+) -> Result<Option<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND state = 'succeeded' AND finished_at <= $2 \
+                  ORDER BY finished_at DESC, id DESC LIMIT 1";
+    query(select).bind(stack).bind(at).optional(ex, read).await
+}
+
+fn read(row: &Row) -> Result<Rollout> {
+    Ok(Rollout {
+        id: row.get("id")?,
+        stack: row.get("stack")?,
+        release: row.get("release_id")?,
+        kind: row.word("kind")?,
+        cause: read_cause(row)?,
+        state: row.word("state")?,
+        max_updating: row.opt("max_updating")?,
+        reason: row.get("reason")?,
+        created_at: row.get("created_at")?,
+        finished_at: row.opt("finished_at")?,
+    })
+}
+
+fn read_cause(row: &Row) -> Result<Cause> {
+    match row.opt("cause_undo_id")? {
+        Some(undo) => Ok(Cause::Undo { undo }),
+        None => Ok(Cause::Change {
+            repository: row.get("cause_repository_id")?,
+            commit: row.get("cause_commit_id")?,
+        }),
+    }
+}
