@@ -97,6 +97,10 @@ codes! {
     BS4012 405 "The path does not take this method";
     BS4013 415 "The body is not of the expected type";
     BS4014 408 "The request took too long to arrive";
+    BS6001 401 "The webhook's signature or token is not right";
+    BS6002 401 "A header that proves the sender is missing or malformed";
+    BS6003 401 "The webhook was signed too long ago";
+    BS6004 503 "No secret is set up for this webhook";
     BS7001 500 "Something inside the hub failed";
     BS7002 503 "The database cannot be reached";
     BS7003 500 "The settings are wrong";
