@@ -10,7 +10,7 @@ else
   cache=$HOME/.cache/backstay
 fi
 export BACKSTAY_CACHE=$cache
-export PATH="$cache/tools/bin:$PATH:/usr/sbin:/sbin"
+export PATH="$cache/tools/bin:$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
 
 say() { printf 'backstay: %s\n' "$*" >&2; }
 

@@ -1,0 +1,64 @@
+//! Files that are made from code, so that they cannot drift: `generate` writes them, `check-generated` compares.
+
+use std::{fs, path::PathBuf};
+
+use crate::metadata::Workspace;
+
+/// A file of the repository, and how it is made.
+struct Generated {
+    path: &'static str,
+    make: fn(&Workspace) -> Result<String, String>,
+}
+
+const FILES: &[Generated] = &[
+    Generated { path: "openapi/backstay.json", make: |_| Ok(pretty(&backstay_api::openapi())) },
+    Generated { path: "docs/config.schema.json", make: |_| Ok(pretty(&backstay_config::schema())) },
+    Generated { path: "docs/config.example.toml", make: |_| Ok(backstay_config::example()) },
+];
+
+/// Writes what is not as the code makes it.
+///
+/// # Errors
+/// When something cannot be made or written.
+pub(crate) fn write() -> Result<(), String> {
+    for (path, text) in stale()? {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
+        }
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// Compares.
+///
+/// # Errors
+/// With the names of the files that are not as the code makes them.
+pub(crate) fn check() -> Result<(), String> {
+    let stale = stale()?;
+    if stale.is_empty() {
+        println!("{} generated files are as the code makes them", FILES.len());
+        return Ok(());
+    }
+    let names: Vec<_> = stale.iter().map(|(path, _)| path.display().to_string()).collect();
+    Err(format!("not as the code makes them, run `cargo xtask generate`:\n  {}", names.join("\n  ")))
+}
+
+/// Files that differ from what the code makes, with what they should be.
+fn stale() -> Result<Vec<(PathBuf, String)>, String> {
+    let workspace = Workspace::read()?;
+    let mut stale = Vec::new();
+    for file in FILES {
+        let path = workspace.root.join(file.path);
+        let text = (file.make)(&workspace).map_err(|error| format!("{}: {error}", file.path))?;
+        if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+            stale.push((path, text));
+        }
+    }
+    Ok(stale)
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
