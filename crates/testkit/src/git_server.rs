@@ -8,6 +8,7 @@ use crate::{
     left_out::{Part, require},
     paths::{find_tool, scratch_dir, write},
     port::Port,
+    process::kill_under,
     program::{Program, Ready},
 };
 
@@ -98,6 +99,8 @@ impl GitServer {
             self.nginx.terminate();
         }
         self.fcgiwrap.kill();
+        // Killed, it leaves the workers that it forked.
+        kill_under(self.dir.path());
         let _ = fs::remove_file(&self.socket);
     }
 
