@@ -1,1 +1,111 @@
-//! Reconcilers: load a snapshot, plan, apply.
+//! Reconcilers: each looks at the world, lets `plan` decide, and applies what
+//! was decided in one transaction.
+//!
+//! What is deliberately not here: HTTP, SQL, and any decision that `plan` could
+//! make. The engine never answers a request of its own accord; the hub calls
+//! the few commands below, and everything else follows from what is stored.
+
+mod conversations;
+mod error;
+mod holds;
+mod mirrors;
+mod nodes;
+mod provenance;
+mod reconcile;
+mod related;
+mod reports;
+mod repositories;
+mod run;
+mod statements;
+mod sync;
+mod undo;
+mod why;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use backstay_store::Store;
+use backstay_types::World;
+use ed25519_dalek::SigningKey;
+use tokio::sync::Notify;
+
+pub use conversations::{Observation, Observed, Push};
+pub use error::EngineError;
+use mirrors::Mirrors;
+pub use nodes::Presence;
+pub use related::{RelatedItem, Start};
+pub use repositories::NewRepository;
+pub use undo::WantedUndo;
+pub use why::{Why, WhyQuestion};
+
+/// How the engine is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where mirrors live: one bare repository each, below `mirrors/`.
+    pub data_dir: PathBuf,
+    /// How often each repository is fetched without being told to.
+    pub poll_every: Duration,
+    /// How long a statement is valid. Renewed at half of it.
+    pub statement_life: Duration,
+}
+
+impl Settings {
+    /// The defaults under `data_dir`: poll every minute, statements live a day.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            poll_every: Duration::from_secs(60),
+            statement_life: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// The engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    world: World,
+    settings: Settings,
+    key: SigningKey,
+    mirrors: Mirrors,
+    presence: Arc<dyn Presence>,
+    /// Who we are among the hubs that share a database.
+    holder: String,
+    /// Something may have to be planned.
+    wake: Notify,
+    /// One step of planning at a time in this process; the lease guards it between processes.
+    planning: tokio::sync::Mutex<()>,
+    /// One change of what is deployed at a time.
+    advancing: tokio::sync::Mutex<()>,
+}
+
+impl Engine {
+    /// An engine over a store. Nothing happens until [`Engine::run`] or a command.
+    pub fn new(
+        store: Store,
+        world: World,
+        key: SigningKey,
+        presence: Arc<dyn Presence>,
+        settings: Settings,
+    ) -> Self {
+        let mirrors = Mirrors::new(settings.data_dir.join("mirrors"));
+        let holder = format!("hub-{}", world.mint::<backstay_types::RequestId>());
+        let inner = Inner {
+            store,
+            world,
+            settings,
+            key,
+            mirrors,
+            presence,
+            holder,
+            wake: Notify::new(),
+            planning: tokio::sync::Mutex::default(),
+            advancing: tokio::sync::Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}

@@ -163,22 +163,35 @@ impl Mirror {
         target: &CommitId,
         only: &[String],
     ) -> Result<RestoreOutcome, SourceError> {
+        let everything = [String::new()];
+        let only = if only.is_empty() { &everything } else { only };
+        let targets: Vec<_> = only.iter().map(|path| (target.clone(), path.clone())).collect();
+        self.plan_restore_each(tip, &targets)
+    }
+
+    /// The tree at `tip` with each path (a file or folder; everything when empty) as it was at its commit.
+    ///
+    /// # Errors
+    /// When a commit is not in the mirror, or a path is not one.
+    pub fn plan_restore_each(
+        &self,
+        tip: &CommitId,
+        targets: &[(CommitId, String)],
+    ) -> Result<RestoreOutcome, SourceError> {
         let mut git = self.git();
         git.objects.enable_object_memory();
         let now = self.tree_of(&git, self.commit_oid(&git, tip)?)?;
-        let then = self.tree_of(&git, self.commit_oid(&git, target)?)?;
-        let whole = only.iter().any(|path| matches!(paths::folder(path), Ok(""))) || only.is_empty();
-        let tree = if whole {
-            then
-        } else {
-            let mut changes = Vec::new();
-            for path in only {
-                let path = paths::folder(path)?.as_bytes().to_vec();
+        let mut tree = now;
+        for (target, path) in targets {
+            let then = self.tree_of(&git, self.commit_oid(&git, target)?)?;
+            let path = paths::folder(path)?.as_bytes().to_vec();
+            tree = if path.is_empty() {
+                then
+            } else {
                 let new = self.entry(&git, then, &path)?;
-                changes.push(FileChange { path, old: None, new });
-            }
-            merge::apply(self, &git, now, &changes)?
-        };
+                merge::apply(self, &git, tree, &[FileChange { path, old: None, new }])?
+            };
+        }
         let changes = tree_diff::changes(self, &git, now, tree)?;
         let files = changes.iter().map(|change| text::escaped(&change.path)).collect();
         Ok(RestoreOutcome { draft: self.draft(git, tree), files })

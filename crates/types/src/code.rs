@@ -97,6 +97,8 @@ codes! {
     BS4012 405 "The path does not take this method";
     BS4013 415 "The body is not of the expected type";
     BS4014 408 "The request took too long to arrive";
+    BS5001 409 "The undo selects nothing, or not exactly";
+    BS5002 422 "The undo would leave a repository that is not valid";
     BS6001 401 "The webhook's signature or token is not right";
     BS6002 401 "A header that proves the sender is missing or malformed";
     BS6003 401 "The webhook was signed too long ago";

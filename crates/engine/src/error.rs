@@ -1,0 +1,90 @@
+//! What can go wrong in the engine.
+
+use backstay_plan::Refusal;
+use backstay_source::SourceError;
+use backstay_store::StoreError;
+use backstay_types::ErrorCode;
+
+/// An error of the engine. Nothing was changed when one is returned, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store failed or refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Git failed or refused.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// There is no such thing.
+    #[error("there is no {what} `{id}`")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// Which one.
+        id: String,
+    },
+    /// Several things could be meant.
+    #[error("`{prefix}` could be any of {}: give more digits", candidates.join(", "))]
+    Ambiguous {
+        /// What was given.
+        prefix: String,
+        /// What it could be.
+        candidates: Vec<String>,
+    },
+    /// A value that cannot be right.
+    #[error("{0}")]
+    Invalid(String),
+    /// It does not fit the present state.
+    #[error("{0}")]
+    Conflict(String),
+    /// An undo selects nothing, or not exactly.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The result of an undo would not be a valid repository.
+    #[error("the result would not be valid: {0}")]
+    InvalidResult(String),
+    /// A background task was stopped.
+    #[error("the hub is stopping")]
+    Stopping,
+}
+
+impl EngineError {
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Source(error) => error.code(),
+            Self::NotFound { .. } => ErrorCode::BS4004,
+            Self::Ambiguous { .. } | Self::Invalid(_) => ErrorCode::BS4007,
+            Self::Conflict(_) => ErrorCode::BS4005,
+            Self::Refused(_) => ErrorCode::BS5001,
+            Self::InvalidResult(_) => ErrorCode::BS5002,
+            Self::Stopping => ErrorCode::BS7001,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(Refusal::Nothing) => {
+                Some("`backstay conversations show ID` lists what a conversation changed, guesses included")
+            }
+            Self::Refused(Refusal::Inseparable { .. }) => {
+                Some("`--before` returns to the state just before the conversation began")
+            }
+            Self::InvalidResult(_) => {
+                Some("`backstay rollback … --dry-run` shows the files; resolve them with `--resolve`")
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn not_found(what: &'static str, id: impl ToString) -> Self {
+        Self::NotFound { what, id: id.to_string() }
+    }
+}
+
+impl From<Refusal> for EngineError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

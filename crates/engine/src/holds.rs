@@ -1,0 +1,208 @@
+//! Holds and other constraints, set and lifted by people and by undos.
+
+use backstay_store::{Executor, Tx, changes, constraints, links};
+use backstay_types::{
+    CommitId, Constraint, ConstraintId, ConstraintOrigin, ConversationId, Effect, Event, Refs, Release,
+    ReleaseStanding, RepositoryId, Scope, StackName, Timestamp,
+};
+
+use crate::{Engine, EngineError};
+
+impl Engine {
+    /// Holds a change: no release that contains it without its undo is planned from now on.
+    ///
+    /// # Errors
+    /// When the change is not known, or the store fails.
+    pub async fn hold_commit(
+        &self,
+        repository: RepositoryId,
+        commit: CommitId,
+        reason: &str,
+        until: Option<Timestamp>,
+        by: &str,
+    ) -> Result<Constraint, EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        if changes::get(&mut tx, repository, &commit).await?.is_none() {
+            return Err(EngineError::not_found("commit", commit));
+        }
+        let constraint = self.hold(repository, commit, ConstraintOrigin::Person, reason, until, by);
+        self.set_constraint(&mut tx, &constraint).await?;
+        tx.commit().await?;
+        self.wake();
+        Ok(constraint)
+    }
+
+    /// Holds everything that a conversation certainly changed.
+    ///
+    /// # Errors
+    /// When it changed nothing, or the store fails.
+    pub async fn hold_conversation(
+        &self,
+        conversation: ConversationId,
+        reason: &str,
+        until: Option<Timestamp>,
+        by: &str,
+    ) -> Result<Vec<Constraint>, EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let mut made = Vec::new();
+        for known in links::changes_of(&mut tx, conversation).await? {
+            let certain = |l: &backstay_types::Link| l.conversation == conversation && l.source.is_certain();
+            if known.change.links.iter().any(certain) {
+                let (repository, commit) = (known.change.repository, known.change.commit);
+                let constraint = self.hold(repository, commit, ConstraintOrigin::Person, reason, until, by);
+                self.set_constraint(&mut tx, &constraint).await?;
+                made.push(constraint);
+            }
+        }
+        if made.is_empty() {
+            return Err(EngineError::Refused(backstay_plan::Refusal::Nothing));
+        }
+        tx.commit().await?;
+        self.wake();
+        Ok(made)
+    }
+
+    /// Lifts a constraint.
+    ///
+    /// # Errors
+    /// When there is none in force with this id, or the store fails.
+    pub async fn lift(&self, id: ConstraintId, reason: &str, by: &str) -> Result<Constraint, EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let found = constraints::get(&mut tx, id).await?;
+        let found = found.ok_or_else(|| EngineError::not_found("constraint", id))?;
+        self.lift_constraint(&mut tx, &found, reason, by).await?;
+        tx.commit().await?;
+        self.wake();
+        let lifted = constraints::get(&mut self.inner.store.read(), id).await?;
+        lifted.ok_or_else(|| EngineError::not_found("constraint", id))
+    }
+
+    /// Whether a release may be planned.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn standing(&self, release: &Release) -> Result<ReleaseStanding, EngineError> {
+        let mut read = self.inner.store.read();
+        let now = self.inner.world.now();
+        let constraints = constraints::in_force(&mut read, now).await?;
+        Ok(match self.standing_in(&mut read, release, &constraints, now).await? {
+            Ok(()) => ReleaseStanding::Eligible,
+            Err(reason) if reason.starts_with("banned") => ReleaseStanding::Banned { reason },
+            Err(reason) => ReleaseStanding::Held { reason },
+        })
+    }
+
+    pub(crate) fn hold(
+        &self,
+        repository: RepositoryId,
+        commit: CommitId,
+        origin: ConstraintOrigin,
+        reason: &str,
+        until: Option<Timestamp>,
+        by: &str,
+    ) -> Constraint {
+        Constraint {
+            id: self.inner.world.mint(),
+            scope: Scope::Fleet,
+            effect: Effect::Hold { repository, commit },
+            reason: reason.to_owned(),
+            by: by.to_owned(),
+            origin,
+            created_at: self.inner.world.now(),
+            until,
+            lifted_at: None,
+        }
+    }
+
+    pub(crate) async fn set_constraint(
+        &self,
+        tx: &mut Tx,
+        constraint: &Constraint,
+    ) -> Result<(), EngineError> {
+        constraints::insert(tx, constraint).await?;
+        let event = Event::ConstraintSet {
+            effect: constraint.effect.clone(),
+            reason: constraint.reason.clone(),
+            by: constraint.by.clone(),
+        };
+        tx.record(event, constraint_refs(constraint))?;
+        Ok(())
+    }
+
+    pub(crate) async fn lift_constraint(
+        &self,
+        tx: &mut Tx,
+        constraint: &Constraint,
+        reason: &str,
+        by: &str,
+    ) -> Result<(), EngineError> {
+        constraints::lift(tx, constraint.id, self.inner.world.now()).await?;
+        let event = Event::ConstraintLifted { reason: reason.to_owned(), by: by.to_owned() };
+        tx.record(event, constraint_refs(constraint))?;
+        Ok(())
+    }
+
+    /// Whether the deployed branch contains a change (or the same change under another id) that touches the stack
+    /// and is not taken back.
+    pub(crate) async fn is_contained(
+        &self,
+        ex: &mut impl Executor,
+        repository: RepositoryId,
+        commit: &CommitId,
+        stack: &StackName,
+    ) -> Result<bool, EngineError> {
+        let Some(held) = changes::get(ex, repository, commit).await? else { return Ok(false) };
+        let mut same = match held.patch_digest {
+            Some(patch) => changes::by_patch(ex, repository, patch).await?,
+            None => Vec::new(),
+        };
+        if !same.iter().any(|k| k.change.commit == *commit) {
+            same.push(held);
+        }
+        for known in same {
+            if known.change.stacks.contains(stack) && is_effective(ex, repository, &known).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// On the branch, and no revert of it that is itself in effect.
+async fn is_effective(
+    ex: &mut impl Executor,
+    repository: RepositoryId,
+    known: &changes::KnownChange,
+) -> Result<bool, EngineError> {
+    if known.position.is_none() {
+        return Ok(false);
+    }
+    for reverting in changes::reverting(ex, repository, &known.change.commit).await? {
+        if reverting.change.commit != known.change.commit
+            && Box::pin(is_effective(ex, repository, &reverting)).await?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn constraint_refs(constraint: &Constraint) -> Refs {
+    let undo = match constraint.origin {
+        ConstraintOrigin::Undo { undo } => Some(undo),
+        _ => None,
+    };
+    let mut refs = Refs { constraint: Some(constraint.id), undo, ..Refs::default() };
+    match &constraint.effect {
+        Effect::Pin { stack, release } => {
+            refs.stack = Some(stack.clone());
+            refs.release = Some(*release);
+        }
+        Effect::Hold { repository, commit } => {
+            refs.repository = Some(*repository);
+            refs.commit = Some(commit.clone());
+        }
+        Effect::Ban { stack, .. } => refs.stack = Some(stack.clone()),
+    }
+    refs
+}

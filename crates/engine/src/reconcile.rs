@@ -1,0 +1,376 @@
+//! The reconciler: what is stored, through `plan`, to rollouts, deployments and statements.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use backstay_manifest::Selector;
+use backstay_plan::{
+    Assignment, Candidate, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, RolloutRef,
+    StackFacts, Try, TryState,
+};
+use backstay_store::{Executor, Tx, constraints, deployments, leases, nodes, releases, rollouts, stacks};
+use backstay_types::{
+    Cause, Constraint, ConstraintOrigin, Deployment, DeploymentId, DeploymentState, Effect, Event, Node,
+    NodeId, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, Scope, StackName,
+    Timestamp, TreeDigest,
+};
+
+use crate::{Engine, EngineError, sync::StackRecord};
+
+const LEASE: &str = "reconciler";
+const LEASE_LIFE: Duration = Duration::from_secs(15);
+
+/// The world as stored, with what the applying side needs beyond the snapshot.
+pub(crate) struct Loaded {
+    pub(crate) snapshot: FleetSnapshot,
+    pub(crate) releases: HashMap<ReleaseId, Release>,
+    pub(crate) nodes: HashMap<NodeId, Node>,
+    /// The newest deployment of each node and stack, and the newest good one.
+    pub(crate) deployments: HashMap<DeploymentId, Deployment>,
+    pub(crate) records: HashMap<StackName, StackRecord>,
+}
+
+impl Engine {
+    /// Looks at the world once and applies what follows from it. Does nothing when another hub holds the lease.
+    ///
+    /// # Errors
+    /// When the store fails; nothing of this step was applied then.
+    pub async fn reconcile(&self) -> Result<(), EngineError> {
+        let _one = self.inner.planning.lock().await;
+        // A step may make the next one possible (a ban after a failure, a rollout that ends); it is bounded anyway.
+        for _ in 0..8 {
+            if !self.step().await? {
+                break;
+            }
+        }
+        self.settle_undos().await
+    }
+
+    /// One step. Whether it decided anything.
+    async fn step(&self) -> Result<bool, EngineError> {
+        let now = self.inner.world.now();
+        let mut tx = self.inner.store.begin().await?;
+        let Some(lease) = leases::acquire(&mut tx, LEASE, &self.inner.holder, now, LEASE_LIFE).await? else {
+            return Ok(false);
+        };
+        let loaded = self.load(&mut tx, now).await?;
+        let plan = backstay_plan::plan(&loaded.snapshot);
+        let applied = apply(self, &mut tx, &loaded, &plan, now).await?;
+        let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
+        if applied.anything || written {
+            tx.commit().await?;
+        } else {
+            // The lease alone is not worth a write; it is taken again when there is something to do.
+            drop(tx);
+        }
+        Ok(applied.anything)
+    }
+
+    pub(crate) async fn load(&self, ex: &mut impl Executor, now: Timestamp) -> Result<Loaded, EngineError> {
+        let constraints = constraints::in_force(ex, now).await?;
+        let stored = stacks::list(ex).await?;
+        let records = stored
+            .iter()
+            .filter_map(|s| Some((s.name.clone(), serde_json::from_str(&s.manifest).ok()?)))
+            .collect::<HashMap<StackName, StackRecord>>();
+        let latest = deployments::latest_of_all(ex, None).await?;
+        let settled = deployments::ran_at(ex, Timestamp::MAX).await?;
+        let mut rollouts = rollouts::running(ex).await?;
+        let known: HashSet<_> = rollouts.iter().map(|r| r.id).collect();
+        rollouts
+            .extend(rollouts::newest_of_each_stack(ex).await?.into_iter().filter(|r| !known.contains(&r.id)));
+        let releases = named_releases(ex, &stored, &constraints, &latest, &settled, &rollouts).await?;
+        let mut facts = Vec::new();
+        for stack in stored.iter().filter(|s| s.present) {
+            let Some(record) = records.get(&stack.name) else { continue };
+            facts.push(self.stack_facts(ex, stack, record, &releases, &constraints, now).await?);
+        }
+        let nodes = nodes::active(ex).await?;
+        let snapshot = FleetSnapshot {
+            now,
+            nodes: nodes.iter().map(|n| self.node_facts(n)).collect(),
+            stacks: facts,
+            trees: releases.values().map(|r| (r.id, r.tree)).collect(),
+            rollouts,
+            past: past(&latest, &settled),
+            constraints,
+        };
+        Ok(Loaded {
+            snapshot,
+            releases,
+            nodes: nodes.into_iter().map(|n| (n.id, n)).collect(),
+            deployments: latest.into_iter().chain(settled).map(|d| (d.id, d)).collect(),
+            records,
+        })
+    }
+
+    fn node_facts(&self, node: &Node) -> NodeFacts {
+        NodeFacts {
+            id: node.id,
+            name: node.name.clone(),
+            labels: node.labels.clone(),
+            online: self.inner.presence.is_online(node.id),
+        }
+    }
+
+    async fn stack_facts(
+        &self,
+        ex: &mut impl Executor,
+        stack: &stacks::Stack,
+        record: &StackRecord,
+        releases: &HashMap<ReleaseId, Release>,
+        constraints: &[Constraint],
+        now: Timestamp,
+    ) -> Result<StackFacts, EngineError> {
+        let release = match stack.release.and_then(|id| releases.get(&id)) {
+            None => Err("not made yet".to_owned()),
+            Some(release) => self.standing_in(ex, release, constraints, now).await?.map(|()| release.id),
+        };
+        let cause = match record.undo {
+            Some(undo) => Cause::Undo { undo },
+            None => Cause::Change { repository: stack.repository, commit: record.commit.clone() },
+        };
+        let kind = if record.undo.is_some() { RolloutKind::Rollback } else { RolloutKind::Update };
+        let selectors: Vec<Selector> = serde_json::from_str(&stack.assignment).unwrap_or_default();
+        Ok(StackFacts {
+            name: stack.name.clone(),
+            release,
+            origin: Origin { kind, cause },
+            pin_origins: pin_origins(&stack.name, constraints, releases),
+            assignments: selectors.into_iter().map(|nodes| Assignment { nodes }).collect(),
+            max_updating: match record.max_updating {
+                None => MaxUpdating::All,
+                Some(backstay_manifest::MaxUpdating::Count(n)) => MaxUpdating::Nodes(n),
+                Some(backstay_manifest::MaxUpdating::Percent(p)) => MaxUpdating::Percent(u32::from(p)),
+            },
+        })
+    }
+
+    /// Whether a release may be planned, by the constraints given.
+    pub(crate) async fn standing_in(
+        &self,
+        ex: &mut impl Executor,
+        release: &Release,
+        constraints: &[Constraint],
+        now: Timestamp,
+    ) -> Result<Result<(), String>, EngineError> {
+        let mut contained = HashSet::new();
+        for constraint in constraints {
+            if let Effect::Hold { repository, commit } = &constraint.effect
+                && *repository == release.repository
+                && self.is_contained(ex, *repository, commit, &release.stack).await?
+            {
+                contained.insert(commit.clone());
+            }
+        }
+        let candidate =
+            Candidate { stack: &release.stack, tree: release.tree, repository: release.repository };
+        Ok(backstay_plan::standing(&candidate, |commit| contained.contains(commit), constraints, now))
+    }
+}
+
+/// Every release that planning may name.
+async fn named_releases(
+    ex: &mut impl Executor,
+    stacks: &[stacks::Stack],
+    constraints: &[Constraint],
+    latest: &[Deployment],
+    settled: &[Deployment],
+    rollouts: &[Rollout],
+) -> Result<HashMap<ReleaseId, Release>, EngineError> {
+    let pinned = constraints.iter().filter_map(|c| match c.effect {
+        Effect::Pin { release, .. } => Some(release),
+        _ => None,
+    });
+    let mut ids: Vec<_> = stacks.iter().filter_map(|s| s.release).chain(pinned).collect();
+    ids.extend(latest.iter().chain(settled).map(|d| d.release));
+    ids.extend(rollouts.iter().map(|r| r.release));
+    ids.sort();
+    ids.dedup();
+    Ok(releases::many(ex, &ids).await?.into_iter().map(|r| (r.id, r)).collect())
+}
+
+fn past(latest: &[Deployment], settled: &[Deployment]) -> HashMap<(NodeId, StackName), Past> {
+    let mut past: HashMap<(NodeId, StackName), Past> = HashMap::new();
+    for deployment in latest {
+        past.entry((deployment.node, deployment.stack.clone())).or_default().latest =
+            Some(attempt(deployment));
+    }
+    for deployment in settled {
+        past.entry((deployment.node, deployment.stack.clone())).or_default().settled =
+            Some(attempt(deployment));
+    }
+    past
+}
+
+fn attempt(deployment: &Deployment) -> Try {
+    Try {
+        deployment: deployment.id,
+        release: deployment.release,
+        rollout: deployment.rollout,
+        state: match &deployment.state {
+            DeploymentState::Pending => TryState::Pending,
+            DeploymentState::Running { .. } => TryState::Running,
+            DeploymentState::Succeeded => TryState::Succeeded,
+            DeploymentState::Superseded => TryState::Superseded,
+            state if state.is_failure() => TryState::Failed,
+            _ => TryState::Superseded,
+        },
+    }
+}
+
+/// What set off the moves that pins ask for.
+fn pin_origins(
+    stack: &StackName,
+    constraints: &[Constraint],
+    releases: &HashMap<ReleaseId, Release>,
+) -> BTreeMap<ReleaseId, Origin> {
+    let mut origins = BTreeMap::new();
+    for constraint in constraints {
+        let Effect::Pin { stack: pinned, release } = &constraint.effect else { continue };
+        let Some(found) = releases.get(release).filter(|_| pinned == stack) else { continue };
+        let origin = match constraint.origin {
+            ConstraintOrigin::Undo { undo } => {
+                Origin { kind: RolloutKind::Rollback, cause: Cause::Undo { undo } }
+            }
+            _ => Origin {
+                kind: RolloutKind::Update,
+                cause: Cause::Change { repository: found.repository, commit: found.commit.clone() },
+            },
+        };
+        origins.insert(*release, origin);
+    }
+    origins
+}
+
+/// What was made of a plan.
+pub(crate) struct Applied {
+    pub(crate) anything: bool,
+    /// New deployments with the reason for each.
+    pub(crate) made: Vec<(Deployment, String)>,
+    pub(crate) rollouts: HashMap<RolloutId, Rollout>,
+}
+
+async fn apply(
+    engine: &Engine,
+    tx: &mut Tx,
+    loaded: &Loaded,
+    plan: &FleetPlan,
+    now: Timestamp,
+) -> Result<Applied, EngineError> {
+    for end in &plan.end {
+        end_rollout(tx, loaded, end.rollout, end.state, &end.reason, now).await?;
+    }
+    for (stack, tree, reason) in &plan.ban {
+        engine.ban(tx, stack, *tree, reason, now).await?;
+    }
+    let mut by_id: HashMap<_, _> = loaded.snapshot.rollouts.iter().map(|r| (r.id, r.clone())).collect();
+    let mut started = Vec::new();
+    for start in &plan.start {
+        let rollout = Rollout {
+            id: engine.inner.world.mint(),
+            stack: start.stack.clone(),
+            release: start.release,
+            kind: start.kind,
+            cause: start.cause.clone(),
+            state: RolloutState::Running,
+            max_updating: start.max_updating,
+            reason: start.reason.clone(),
+            created_at: now,
+            finished_at: None,
+        };
+        rollouts::insert(tx, &rollout).await?;
+        tx.record(Event::RolloutStarted { reason: start.reason.clone() }, rollout_refs(&rollout))?;
+        started.push(rollout.id);
+        by_id.insert(rollout.id, rollout);
+    }
+    for id in &plan.supersede {
+        deployments::finish(tx, *id, &DeploymentState::Superseded, now, &[]).await?;
+    }
+    let mut made = Vec::new();
+    for attempt in &plan.attempts {
+        let rollout = match attempt.rollout {
+            RolloutRef::Existing(id) => id,
+            RolloutRef::New(index) => started[index],
+        };
+        let deployment = Deployment {
+            id: engine.inner.world.mint(),
+            node: attempt.node,
+            stack: attempt.stack.clone(),
+            release: attempt.release,
+            rollout,
+            previous: attempt.previous.and_then(|id| loaded.releases.get(&id)).map(|r| r.tree),
+            state: DeploymentState::Pending,
+            created_at: now,
+            started_at: None,
+            finished_at: None,
+            containers: Vec::new(),
+        };
+        made.push((deployment, attempt.reason.clone()));
+    }
+    let rows: Vec<_> = made.iter().map(|(deployment, _)| deployment.clone()).collect();
+    deployments::insert(tx, &rows).await?;
+    let anything = !(plan.start.is_empty()
+        && plan.end.is_empty()
+        && plan.ban.is_empty()
+        && plan.attempts.is_empty()
+        && plan.supersede.is_empty());
+    Ok(Applied { anything, made, rollouts: by_id })
+}
+
+async fn end_rollout(
+    tx: &mut Tx,
+    loaded: &Loaded,
+    id: RolloutId,
+    state: RolloutState,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    rollouts::transition(tx, id, RolloutState::Running, state, reason, now).await?;
+    if let Some(rollout) = loaded.snapshot.rollouts.iter().find(|r| r.id == id) {
+        let event = Event::RolloutStateChanged { state, reason: reason.to_owned() };
+        tx.record(event, rollout_refs(rollout))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn rollout_refs(rollout: &Rollout) -> Refs {
+    let (repository, commit, undo) = match &rollout.cause {
+        Cause::Change { repository, commit } => (Some(*repository), Some(commit.clone()), None),
+        Cause::Undo { undo } => (None, None, Some(*undo)),
+    };
+    Refs {
+        repository,
+        commit,
+        undo,
+        stack: Some(rollout.stack.clone()),
+        release: Some(rollout.release),
+        rollout: Some(rollout.id),
+        ..Refs::default()
+    }
+}
+
+impl Engine {
+    /// A tree that failed is not planned again for its stack until something newer is there.
+    async fn ban(
+        &self,
+        tx: &mut Tx,
+        stack: &StackName,
+        tree: TreeDigest,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let constraint = Constraint {
+            id: self.inner.world.mint(),
+            scope: Scope::Fleet,
+            effect: Effect::Ban { stack: stack.clone(), tree },
+            reason: reason.to_owned(),
+            by: "rollout".to_owned(),
+            origin: ConstraintOrigin::Rollout,
+            created_at: now,
+            until: None,
+            lifted_at: None,
+        };
+        self.set_constraint(tx, &constraint).await
+    }
+}

@@ -1,0 +1,97 @@
+//! What agents report. Each report is taken once, and acknowledged only when it is durable.
+
+use backstay_api::agent::{Report, ReportBody};
+use backstay_store::{StoreError, Tx, deployments, reports};
+use backstay_types::{Deployment, DeploymentId, DeploymentState, Event, NodeId, Refs, ReportId};
+
+use crate::{Engine, EngineError};
+
+impl Engine {
+    /// Takes a batch of a node's reports, oldest first. All that are returned are durable; a report that was taken
+    /// before, or that concerns something that this hub does not know, is acknowledged and changes nothing.
+    ///
+    /// # Errors
+    /// When the store fails; none of the batch was taken then.
+    pub async fn take_reports(&self, node: NodeId, batch: Vec<Report>) -> Result<Vec<ReportId>, EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let now = self.inner.world.now();
+        for report in &batch {
+            if reports::take(&mut tx, report.id, node, now).await? {
+                self.take(&mut tx, node, report).await?;
+            }
+        }
+        tx.commit().await?;
+        self.wake();
+        Ok(batch.into_iter().map(|report| report.id).collect())
+    }
+
+    async fn take(&self, tx: &mut Tx, node: NodeId, report: &Report) -> Result<(), EngineError> {
+        match &report.body {
+            ReportBody::DeploymentStarted { deployment, previous } => {
+                let Some(known) = own(tx, node, *deployment).await? else { return Ok(()) };
+                if known.state == DeploymentState::Pending {
+                    deployments::start(tx, known.id, *previous, report.at).await?;
+                    tx.record(Event::DeploymentStarted, refs(&known))?;
+                }
+            }
+            ReportBody::StepFinished { deployment, record } => {
+                let Some(known) = own(tx, node, *deployment).await? else { return Ok(()) };
+                deployments::add_step(tx, known.id, record).await?;
+                if !known.state.is_final() {
+                    deployments::advance(tx, known.id, record.step).await?;
+                }
+            }
+            ReportBody::DeploymentFinished { deployment, state, containers } => {
+                let Some(known) = own(tx, node, *deployment).await? else { return Ok(()) };
+                if known.state.is_final() || !state.is_final() {
+                    return Ok(());
+                }
+                // What the hub's clock says: windows and "at that time" are judged by it.
+                let now = self.inner.world.now();
+                deployments::finish(tx, known.id, state, now, containers).await?;
+                let steps = deployments::steps_digest(tx, known.id).await?;
+                tx.record(Event::DeploymentFinished { state: state.clone(), steps }, refs(&known))?;
+            }
+            ReportBody::Drift { stack, detail, healed } => {
+                let detail = format!("{detail}{}", if *healed { " (put right)" } else { "" });
+                let refs = Refs { node: Some(node), stack: Some(stack.clone()), ..Refs::default() };
+                tx.record(Event::DriftReported { detail }, refs)?;
+            }
+            ReportBody::StackRemoved { stack, deployment } => {
+                let refs = Refs {
+                    node: Some(node),
+                    stack: Some(stack.clone()),
+                    deployment: Some(*deployment),
+                    ..Refs::default()
+                };
+                tx.record(Event::DriftReported { detail: "removed as asked".to_owned() }, refs)?;
+            }
+            ReportBody::StatementRefused { reason } => {
+                tracing::warn!(%node, reason, "a node refused a statement");
+                let detail = format!("refused a statement: {reason}");
+                tx.record(Event::DriftReported { detail }, Refs { node: Some(node), ..Refs::default() })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A deployment of this node. Anything else is not this node's to report on.
+async fn own(tx: &mut Tx, node: NodeId, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
+    let found = deployments::get(tx, id).await?.filter(|d| d.node == node);
+    if found.is_none() {
+        tracing::warn!(%node, deployment = %id, "a report on a deployment that is not known here");
+    }
+    Ok(found)
+}
+
+fn refs(deployment: &Deployment) -> Refs {
+    Refs {
+        node: Some(deployment.node),
+        stack: Some(deployment.stack.clone()),
+        release: Some(deployment.release),
+        rollout: Some(deployment.rollout),
+        deployment: Some(deployment.id),
+        ..Refs::default()
+    }
+}

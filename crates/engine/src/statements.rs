@@ -1,0 +1,253 @@
+//! Statements: what a node should run, signed. Written only under the reconciler's lease.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use backstay_api::statement::{DesiredAction, DesiredStack, STATEMENT_VERSION, Statement};
+use backstay_plan::FleetPlan;
+use backstay_store::{
+    StoreError, Tx, changes, deployments, desired, hub_state, leases::Lease, ledger, releases, repositories,
+    rollouts,
+};
+use backstay_types::{
+    ConversationId, Deployment, DeploymentId, Event, NodeId, Refs, Release, ReleaseId, Repository,
+    RepositoryId, Rollout, RolloutId, StackName, Timestamp,
+};
+
+use crate::{
+    Engine, EngineError,
+    reconcile::{Applied, Loaded},
+};
+
+/// What a node's statement says of its stacks.
+type Lines = BTreeMap<StackName, (DeploymentId, String)>;
+
+impl Engine {
+    /// Writes the statements that changed or grow old. Whether there were any.
+    pub(crate) async fn write_statements(
+        &self,
+        tx: &mut Tx,
+        lease: &Lease,
+        loaded: &Loaded,
+        plan: &FleetPlan,
+        applied: &Applied,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let wanted = wanted(plan, applied);
+        let said = said(desired::all_stacks(tx).await?);
+        let versions: HashMap<_, _> = desired::versions(tx).await?.into_iter().map(|v| (v.node, v)).collect();
+        let epoch = hub_state::epoch(tx).await?;
+        let renew_before = half_life_ago(now, self.inner.settings.statement_life);
+        let due: Vec<_> = wanted
+            .iter()
+            .filter(|(node, lines)| {
+                let version = versions.get(node);
+                let changed = said.get(node).is_none_or(|said| !same(said, lines));
+                let old = version.is_none_or(|v| v.updated_at < renew_before || v.epoch != epoch);
+                changed || old
+            })
+            .collect();
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let details = self.details(tx, loaded, applied, &due).await?;
+        let head = ledger::head(tx).await?;
+        let mut rows = Vec::new();
+        let mut stack_rows = Vec::new();
+        for (node, lines) in due {
+            let stacks: Vec<_> = lines.values().filter_map(|(id, _)| details.get(id).cloned()).collect();
+            let digest = Statement::digest_of(&stacks);
+            let before = versions.get(node).filter(|v| v.epoch == epoch);
+            let generation = match before {
+                Some(before) if before.digest == digest => before.generation,
+                Some(before) => before.generation + 1,
+                None => 1,
+            };
+            let statement = Statement {
+                version: STATEMENT_VERSION,
+                node: *node,
+                epoch,
+                generation,
+                digest,
+                issued_at: now,
+                expires_at: now.checked_add(self.inner.settings.statement_life).unwrap_or(Timestamp::MAX),
+                ledger: head,
+                stacks,
+            };
+            if before.is_none_or(|b| b.digest != digest) {
+                let refs = Refs { node: Some(*node), ..Refs::default() };
+                tx.record(Event::DesiredChanged { generation, digest }, refs)?;
+            }
+            let signed = serde_json::to_string(&statement.sign(&self.inner.key)).map_err(StoreError::from)?;
+            rows.push(desired::Desired {
+                node: *node,
+                epoch,
+                generation,
+                digest,
+                statement: signed,
+                updated_at: now,
+            });
+            for (stack, (deployment, reason)) in lines {
+                let Some(line) = details.get(deployment) else { continue };
+                stack_rows.push(desired::DesiredStack {
+                    node: *node,
+                    stack: stack.clone(),
+                    release: line.release,
+                    deployment: *deployment,
+                    reason: reason.clone(),
+                });
+            }
+        }
+        desired::replace(tx, lease, &rows, &stack_rows).await?;
+        Ok(true)
+    }
+
+    /// The lines of statements by deployment, each with all that an agent needs.
+    async fn details(
+        &self,
+        tx: &mut Tx,
+        loaded: &Loaded,
+        applied: &Applied,
+        due: &[(&NodeId, &Lines)],
+    ) -> Result<HashMap<DeploymentId, DesiredStack>, EngineError> {
+        let ids: HashSet<_> = due.iter().flat_map(|(_, lines)| lines.values().map(|(id, _)| *id)).collect();
+        let mut found: HashMap<DeploymentId, Deployment> =
+            applied.made.iter().map(|(d, _)| (d.id, d.clone())).collect();
+        let known = |id: &DeploymentId| loaded.deployments.get(id).cloned();
+        found.extend(ids.iter().filter_map(|id| Some((*id, known(id)?))));
+        let missing: Vec<_> = ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
+        found.extend(deployments::many(tx, &missing).await?.into_iter().map(|d| (d.id, d)));
+        found.retain(|id, _| ids.contains(id));
+        let rollouts = self.rollouts_of(tx, applied, found.values()).await?;
+        let releases = releases_of(tx, loaded, found.values()).await?;
+        let mut sources: HashMap<RepositoryId, Repository> = HashMap::new();
+        for repository in repositories::list(tx).await? {
+            sources.insert(repository.id, repository);
+        }
+        let mut causes: HashMap<RolloutId, Vec<ConversationId>> = HashMap::new();
+        for rollout in rollouts.values() {
+            causes.insert(rollout.id, conversations_of(tx, rollout).await?);
+        }
+        let lines = found.values().filter_map(|deployment| {
+            let release = releases.get(&deployment.release)?;
+            let rollout = rollouts.get(&deployment.rollout)?;
+            let source = sources.get(&release.repository)?;
+            let record = loaded.records.get(&deployment.stack);
+            let line = DesiredStack {
+                stack: deployment.stack.clone(),
+                action: DesiredAction::Run,
+                release: release.id,
+                tree: release.tree,
+                bytes: release.bytes,
+                deployment: deployment.id,
+                rollout: rollout.id,
+                kind: rollout.kind,
+                conversations: causes.get(&rollout.id).cloned().unwrap_or_default(),
+                commit: release.commit.clone(),
+                path: release.path.clone(),
+                endpoints: source.endpoints.clone(),
+                manifest_schema: record.map_or(backstay_manifest::MANIFEST_SCHEMA, |r| r.schema),
+            };
+            Some((deployment.id, line))
+        });
+        Ok(lines.collect())
+    }
+
+    async fn rollouts_of(
+        &self,
+        tx: &mut Tx,
+        applied: &Applied,
+        deployments: impl Iterator<Item = &Deployment>,
+    ) -> Result<HashMap<RolloutId, Rollout>, EngineError> {
+        let ids: HashSet<_> = deployments.map(|d| d.rollout).collect();
+        let mut found: HashMap<_, _> =
+            ids.iter().filter_map(|id| Some((*id, applied.rollouts.get(id)?.clone()))).collect();
+        let missing: Vec<_> = ids.into_iter().filter(|id| !found.contains_key(id)).collect();
+        found.extend(rollouts::many(tx, &missing).await?.into_iter().map(|r| (r.id, r)));
+        Ok(found)
+    }
+}
+
+async fn releases_of(
+    tx: &mut Tx,
+    loaded: &Loaded,
+    deployments: impl Iterator<Item = &Deployment>,
+) -> Result<HashMap<ReleaseId, Release>, EngineError> {
+    let ids: HashSet<_> = deployments.map(|d| d.release).collect();
+    let mut found: HashMap<_, _> =
+        ids.iter().filter_map(|id| Some((*id, loaded.releases.get(id)?.clone()))).collect();
+    let missing: Vec<_> = ids.into_iter().filter(|id| !found.contains_key(id)).collect();
+    found.extend(releases::many(tx, &missing).await?.into_iter().map(|r| (r.id, r)));
+    Ok(found)
+}
+
+/// Conversations behind the commits that a rollout brings, in order of the commits: those that led to its release
+/// after whatever the rollout before it brought.
+pub(crate) async fn conversations_of(
+    ex: &mut impl backstay_store::Executor,
+    rollout: &Rollout,
+) -> Result<Vec<ConversationId>, EngineError> {
+    let mut ids = Vec::new();
+    for known in brought_by(ex, rollout).await? {
+        for link in known.change.links.iter().filter(|l| l.source.is_certain()) {
+            if !ids.contains(&link.conversation) {
+                ids.push(link.conversation);
+            }
+        }
+    }
+    Ok(ids)
+}
+
+/// Commits that a rollout brings, oldest first: those noted with its release that were seen before it began and after
+/// the rollout before it did.
+pub(crate) async fn brought_by(
+    ex: &mut impl backstay_store::Executor,
+    rollout: &Rollout,
+) -> Result<Vec<changes::KnownChange>, EngineError> {
+    let before = rollouts::list(ex, Some(&rollout.stack), Some(rollout.id), 1).await?;
+    let since = before.first().map(|r| r.created_at);
+    let commits = releases::commits(ex, rollout.release).await?;
+    let mut by_repository: HashMap<RepositoryId, Vec<_>> = HashMap::new();
+    for (repository, commit) in commits {
+        by_repository.entry(repository).or_default().push(commit);
+    }
+    let mut found = Vec::new();
+    for (repository, commits) in by_repository {
+        found.extend(changes::many(ex, repository, &commits).await?);
+    }
+    found.retain(|k| {
+        k.change.seen_at <= rollout.created_at && since.is_none_or(|since| k.change.seen_at >= since)
+    });
+    found.sort_by_key(|k| (k.position, k.change.seen_at));
+    Ok(found)
+}
+
+/// What each node's statement should say: what stands, and over it the new attempts.
+fn wanted(plan: &FleetPlan, applied: &Applied) -> BTreeMap<NodeId, Lines> {
+    let mut wanted: BTreeMap<NodeId, Lines> = BTreeMap::new();
+    for ((node, stack), line) in &plan.standing {
+        wanted.entry(*node).or_default().insert(stack.clone(), line.clone());
+    }
+    for (deployment, reason) in &applied.made {
+        let line = (deployment.id, reason.clone());
+        wanted.entry(deployment.node).or_default().insert(deployment.stack.clone(), line);
+    }
+    wanted
+}
+
+fn said(rows: Vec<desired::DesiredStack>) -> HashMap<NodeId, Lines> {
+    let mut said: HashMap<NodeId, Lines> = HashMap::new();
+    for row in rows {
+        said.entry(row.node).or_default().insert(row.stack, (row.deployment, row.reason));
+    }
+    said
+}
+
+/// Reasons may be worded anew without anything having to be signed for it.
+fn same(said: &Lines, wanted: &Lines) -> bool {
+    said.len() == wanted.len()
+        && said.iter().all(|(stack, (id, _))| wanted.get(stack).is_some_and(|(wanted, _)| wanted == id))
+}
+
+fn half_life_ago(now: Timestamp, life: std::time::Duration) -> Timestamp {
+    now.checked_sub(life / 2).unwrap_or(Timestamp::MIN)
+}

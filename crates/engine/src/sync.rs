@@ -1,0 +1,463 @@
+//! From Git to the store: a new tip becomes changes, releases and stacks, all at once or not at all.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use backstay_manifest::{self as manifest, Fleet, Selector};
+use backstay_source::{ChangeFacts, Mirror, SourceError, StackTree};
+use backstay_store::{
+    StoreError, Tx,
+    changes::{self, KnownChange},
+    constraints, releases, repositories, stacks,
+};
+use backstay_types::{
+    Change, CommitId, Constraint, ConstraintOrigin, Effect, Event, Refs, Release, Repository,
+    RepositoryHealth, RepositoryId, Scope, StackName, Timestamp, UndoId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Engine, EngineError, mirrors::blocking, provenance};
+
+/// How many commits are read when a repository is seen for the first time.
+const FIRST_HISTORY: usize = 20_000;
+
+/// What the engine keeps with a stack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StackRecord {
+    /// The newest commit that changed it.
+    pub(crate) commit: CommitId,
+    /// The undo that made that commit, if one did.
+    pub(crate) undo: Option<UndoId>,
+    /// How many nodes may update at once.
+    pub(crate) max_updating: Option<manifest::MaxUpdating>,
+    /// The manifest schema that it needs.
+    pub(crate) schema: u32,
+}
+
+/// A tip, read whole: everything that [`apply`] needs.
+#[derive(Debug)]
+pub(crate) struct Tip {
+    pub(crate) commit: CommitId,
+    /// Commits new to the branch, oldest first.
+    added: Vec<ChangeFacts>,
+    /// Commits no longer on it.
+    removed: Vec<CommitId>,
+    fleet: Fleet,
+    trees: BTreeMap<StackName, StackTree>,
+    /// Trees that pins ask for, by stack and commit.
+    pinned: Vec<(manifest::Pin, StackTree)>,
+}
+
+/// Why a tip cannot be deployed.
+#[derive(Debug)]
+pub(crate) enum TipError {
+    /// Git could not be read.
+    Source(SourceError),
+    /// The content is not valid.
+    Invalid(Vec<manifest::Problem>),
+}
+
+impl From<SourceError> for TipError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+/// Reads a tip from a mirror. Blocks.
+pub(crate) fn read_tip(mirror: &Mirror, repository: &Repository, tip: &CommitId) -> Result<Tip, TipError> {
+    let (added, removed) = match &repository.tip {
+        None => (mirror.changes(None, tip, FIRST_HISTORY)?.changes, Vec::new()),
+        Some(old) => {
+            let added = mirror.changes(Some(old), tip, FIRST_HISTORY)?.changes;
+            let removed = mirror.changes(Some(tip), old, FIRST_HISTORY)?.changes;
+            (added, removed.into_iter().map(|facts| facts.commit).collect())
+        }
+    };
+    let fleet = read_fleet(mirror, repository, tip)?;
+    let mut trees = BTreeMap::new();
+    for stack in fleet.stacks.values() {
+        trees.insert(stack.name.clone(), mirror.stack_tree(tip, &stack.path)?);
+    }
+    let mut pinned = Vec::new();
+    for pin in &fleet.manifest.pins {
+        if let Some(stack) = fleet.stacks.get(&pin.stack) {
+            pinned.push((pin.clone(), mirror.stack_tree(&pin.commit, &stack.path)?));
+        }
+    }
+    Ok(Tip { commit: tip.clone(), added, removed, fleet, trees, pinned })
+}
+
+/// Reads the manifests at a commit or in a draft. Blocks.
+pub(crate) fn read_fleet<'a>(
+    mirror: &Mirror,
+    repository: &Repository,
+    at: impl Into<backstay_source::At<'a>>,
+) -> Result<Fleet, TipError> {
+    let at = at.into();
+    let listing = mirror.tree_at(at, "")?;
+    let entries: Vec<_> = listing
+        .entries
+        .into_iter()
+        .map(|entry| manifest::Entry { path: entry.path, mode: entry.mode, size: entry.size })
+        .collect();
+    let listing = manifest::Listing {
+        repository: &repository.name,
+        stacks_path: repository.stacks_path.as_deref(),
+        entries: &entries,
+    };
+    manifest::discover(listing, &|path| mirror.read(at, path).ok()).map_err(TipError::Invalid)
+}
+
+impl Engine {
+    /// Fetches a repository and takes what is new. A repository that cannot be fetched or understood changes
+    /// nothing but its own health.
+    ///
+    /// # Errors
+    /// When there is no such repository, or the store fails. What Git says is in the returned health.
+    pub async fn sync_repository(&self, id: RepositoryId) -> Result<Repository, EngineError> {
+        let repository = self.repository(id).await?;
+        let mirror = self.inner.mirrors.of(&repository)?;
+        let credential = self.credential(id).await?;
+        let fetched = {
+            let mirror = Arc::clone(&mirror);
+            blocking(move || mirror.fetch(credential.as_ref())).await
+        };
+        match fetched {
+            Ok(fetched) => {
+                let first = repository.endpoints.first().is_some_and(|e| *e == fetched.endpoint);
+                self.upstream_at(id, &mirror, fetched.tip, first).await?;
+            }
+            Err(EngineError::Source(error)) => {
+                let health = RepositoryHealth::Unreachable {
+                    code: error.code().to_string(),
+                    message: error.to_string(),
+                };
+                self.set_health(&repository, health).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        self.reconcile().await?;
+        self.repository(id).await
+    }
+
+    /// Advances the deployed branch to `tip`; a person or upstream decided that it may.
+    pub(crate) async fn advance(
+        &self,
+        repository: &Repository,
+        mirror: &Arc<Mirror>,
+        tip: CommitId,
+    ) -> Result<bool, EngineError> {
+        let read = {
+            let (mirror, repository, tip) = (Arc::clone(mirror), repository.clone(), tip.clone());
+            tokio::task::spawn_blocking(move || read_tip(&mirror, &repository, &tip))
+                .await
+                .map_err(|_| EngineError::Stopping)?
+        };
+        let tip = match read {
+            Ok(tip) => tip,
+            Err(TipError::Source(error)) => return Err(error.into()),
+            Err(TipError::Invalid(problems)) => {
+                self.set_health(repository, invalid(&problems)).await?;
+                return Ok(false);
+            }
+        };
+        self.keep(mirror, &tip.commit).await?;
+        let mut tx = self.inner.store.begin().await?;
+        match self.apply_tip(&mut tx, repository, &tip).await {
+            Ok(()) => tx.commit().await?,
+            Err(EngineError::Store(StoreError::Conflict { what, id })) => {
+                drop(tx);
+                let message = format!("there is a {what} `{id}` in another repository already");
+                let health = RepositoryHealth::Invalid { code: "BS4005".to_owned(), message };
+                self.set_health(repository, health).await?;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Makes sure that what is about to be deployed stays in the mirror, whatever happens upstream.
+    pub(crate) async fn keep(&self, mirror: &Arc<Mirror>, commit: &CommitId) -> Result<(), EngineError> {
+        let (mirror, commit) = (Arc::clone(mirror), commit.clone());
+        blocking(move || mirror.accept(&commit)).await
+    }
+
+    /// Stores a tip: changes with their links, releases, stacks, pins, and the tip itself.
+    pub(crate) async fn apply_tip(
+        &self,
+        tx: &mut Tx,
+        repository: &Repository,
+        tip: &Tip,
+    ) -> Result<(), EngineError> {
+        let now = self.inner.world.now();
+        for commit in &tip.removed {
+            changes::set_position(tx, repository.id, commit, None).await?;
+        }
+        let before = stacks::of_repository(tx, repository.id).await?;
+        let folders = folders(tip, &before);
+        let mut position = changes::last_position(tx, repository.id).await?.unwrap_or(0);
+        let mut touched: BTreeMap<StackName, Vec<&ChangeFacts>> = BTreeMap::new();
+        for facts in &tip.added {
+            position += 1;
+            let of_stacks = stacks_of(facts, &folders);
+            for stack in &of_stacks {
+                touched.entry(stack.clone()).or_default().push(facts);
+            }
+            let first_import = repository.tip.is_none() && facts.commit != tip.commit;
+            self.apply_change(tx, repository, facts, of_stacks, position, first_import, now).await?;
+        }
+        self.apply_stacks(tx, repository, tip, &before, &touched, now).await?;
+        self.apply_pins(tx, repository, tip, now).await?;
+        repositories::set_tip(tx, repository.id, repository.tip.as_ref(), &tip.commit).await?;
+        set_health(tx, repository, RepositoryHealth::Ok, Some(now)).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call, and each is a different thing")]
+    async fn apply_change(
+        &self,
+        tx: &mut Tx,
+        repository: &Repository,
+        facts: &ChangeFacts,
+        stacks: Vec<StackName>,
+        position: i64,
+        quiet: bool,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let links = provenance::links(tx, repository.id, facts, now).await?;
+        let refs = Refs {
+            repository: Some(repository.id),
+            commit: Some(facts.commit.clone()),
+            conversation: links.iter().find(|l| l.source.is_certain()).map(|l| l.conversation),
+            undo: facts.undo.first().copied(),
+            stack: stacks.first().cloned(),
+            ..Refs::default()
+        };
+        let change = Change {
+            repository: repository.id,
+            commit: facts.commit.clone(),
+            parents: facts.parents.clone(),
+            author: facts.author.clone(),
+            authored_at: facts.authored_at,
+            committed_at: facts.committed_at,
+            seen_at: now,
+            subject: facts.subject.clone(),
+            stacks,
+            links,
+            reverts: facts.reverts.clone(),
+        };
+        let known = KnownChange {
+            change,
+            undo: facts.undo.first().copied(),
+            patch_digest: facts.patch,
+            position: Some(position),
+        };
+        if !changes::insert(tx, &known).await? {
+            changes::set_position(tx, repository.id, &facts.commit, Some(position)).await?;
+        } else if !quiet {
+            let event =
+                Event::ChangeSeen { subject: facts.subject.clone(), author: facts.author.name.clone() };
+            tx.record(event, refs)?;
+        }
+        Ok(())
+    }
+
+    async fn apply_stacks(
+        &self,
+        tx: &mut Tx,
+        repository: &Repository,
+        tip: &Tip,
+        before: &[stacks::Stack],
+        touched: &BTreeMap<StackName, Vec<&ChangeFacts>>,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        for stack in tip.fleet.stacks.values() {
+            let Some(tree) = tip.trees.get(&stack.name) else { continue };
+            let release =
+                self.release(tx, repository, &stack.name, &stack.path, &tip.commit, tree, now).await?;
+            let brought = touched.get(&stack.name).map(Vec::as_slice).unwrap_or_default();
+            for facts in brought {
+                releases::add_commit(tx, release.id, repository.id, &facts.commit).await?;
+            }
+            let old = before.iter().find(|b| b.name == stack.name);
+            let old: Option<StackRecord> = old.and_then(|b| serde_json::from_str(&b.manifest).ok());
+            let newest = brought.last().map(|f| (f.commit.clone(), f.undo.first().copied()));
+            let (commit, undo) =
+                newest.or(old.map(|o| (o.commit, o.undo))).unwrap_or_else(|| (tip.commit.clone(), None));
+            let record = StackRecord {
+                commit,
+                undo,
+                max_updating: tip.fleet.manifest.rollout.max_updating,
+                schema: stack.schema,
+            };
+            let selectors = assignment(&tip.fleet, &stack.name);
+            let row = stacks::Stack {
+                name: stack.name.clone(),
+                repository: repository.id,
+                path: stack.path.clone(),
+                release: Some(release.id),
+                assignment: serde_json::to_string(&selectors).map_err(StoreError::from)?,
+                manifest: serde_json::to_string(&record).map_err(StoreError::from)?,
+                present: true,
+                updated_at: now,
+            };
+            stacks::put(tx, &row).await?;
+        }
+        for gone in before.iter().filter(|b| b.present && !tip.fleet.stacks.contains_key(&b.name)) {
+            stacks::put(tx, &stacks::Stack { present: false, updated_at: now, ..gone.clone() }).await?;
+        }
+        Ok(())
+    }
+
+    /// The release of a stack's tree, made at first sight.
+    #[expect(clippy::too_many_arguments, reason = "the facts of a release")]
+    pub(crate) async fn release(
+        &self,
+        tx: &mut Tx,
+        repository: &Repository,
+        stack: &StackName,
+        path: &str,
+        commit: &CommitId,
+        tree: &StackTree,
+        now: Timestamp,
+    ) -> Result<Release, EngineError> {
+        let release = Release {
+            id: self.inner.world.mint(),
+            stack: stack.clone(),
+            tree: tree.digest,
+            repository: repository.id,
+            commit: commit.clone(),
+            path: path.to_owned(),
+            bytes: tree.bytes,
+            created_at: now,
+        };
+        let (release, new) = releases::ensure(tx, &release).await?;
+        if new {
+            let refs = Refs {
+                repository: Some(repository.id),
+                commit: Some(commit.clone()),
+                stack: Some(stack.clone()),
+                release: Some(release.id),
+                ..Refs::default()
+            };
+            tx.record(Event::ReleaseCreated { tree: tree.digest }, refs)?;
+        }
+        Ok(release)
+    }
+
+    /// Makes the pins of `fleet.toml` constraints, and lifts those that it no longer holds.
+    async fn apply_pins(
+        &self,
+        tx: &mut Tx,
+        repository: &Repository,
+        tip: &Tip,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let origin = ConstraintOrigin::Manifest { repository: repository.id };
+        let mut standing: Vec<_> = constraints::in_force(tx, now).await?;
+        standing.retain(|c| c.origin == origin);
+        for (pin, tree) in &tip.pinned {
+            let Some(stack) = tip.fleet.stacks.get(&pin.stack) else { continue };
+            let release =
+                self.release(tx, repository, &pin.stack, &stack.path, &pin.commit, tree, now).await?;
+            let effect = Effect::Pin { stack: pin.stack.clone(), release: release.id };
+            let scope = Scope::Nodes { selector: pin.nodes.to_string() };
+            let same = |c: &Constraint| c.effect == effect && c.scope == scope && c.until == pin.until;
+            if let Some(at) = standing.iter().position(same) {
+                standing.swap_remove(at);
+                continue;
+            }
+            let constraint = Constraint {
+                id: self.inner.world.mint(),
+                scope,
+                effect,
+                reason: pin.reason.clone(),
+                by: "fleet.toml".to_owned(),
+                origin: origin.clone(),
+                created_at: now,
+                until: pin.until,
+                lifted_at: None,
+            };
+            self.set_constraint(tx, &constraint).await?;
+        }
+        for gone in standing {
+            self.lift_constraint(tx, &gone, "no longer in fleet.toml", "fleet.toml").await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn repository(&self, id: RepositoryId) -> Result<Repository, EngineError> {
+        let found = repositories::get(&mut self.inner.store.read(), id).await?;
+        found.ok_or_else(|| EngineError::not_found("repository", id))
+    }
+
+    pub(crate) async fn set_health(
+        &self,
+        repository: &Repository,
+        health: RepositoryHealth,
+    ) -> Result<(), EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let fetched = matches!(health, RepositoryHealth::Ok | RepositoryHealth::Invalid { .. });
+        let now = self.inner.world.now();
+        let current = repositories::get(&mut tx, repository.id).await?;
+        let current = current.ok_or_else(|| EngineError::not_found("repository", repository.id))?;
+        set_health(&mut tx, &current, health, fetched.then_some(now)).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Sets a repository's health; only a change of it is recorded.
+async fn set_health(
+    tx: &mut Tx,
+    repository: &Repository,
+    health: RepositoryHealth,
+    fetched_at: Option<Timestamp>,
+) -> Result<(), EngineError> {
+    repositories::set_health(tx, repository.id, &repository.health, &health, fetched_at).await?;
+    if repository.health != health {
+        let refs = Refs { repository: Some(repository.id), ..Refs::default() };
+        tx.record(Event::RepositoryHealthChanged { health }, refs)?;
+    }
+    Ok(())
+}
+
+/// The first problem in full, and how many more there are.
+fn invalid(problems: &[manifest::Problem]) -> RepositoryHealth {
+    let code = problems.first().map(|p| p.code.as_str().to_owned()).unwrap_or_default();
+    RepositoryHealth::Invalid { code, message: describe(problems) }
+}
+
+/// Problems as lines for people.
+pub(crate) fn describe(problems: &[manifest::Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Selectors of the nodes that a stack is assigned to.
+fn assignment(fleet: &Fleet, stack: &StackName) -> Vec<Selector> {
+    if fleet.manifest.assignments.is_empty() {
+        return vec![Selector::everything()];
+    }
+    fleet.manifest.assignments.iter().filter(|a| a.stack == *stack).map(|a| a.nodes.clone()).collect()
+}
+
+/// Folders of stacks, of those that are gone too.
+fn folders(tip: &Tip, before: &[stacks::Stack]) -> Vec<(String, StackName)> {
+    let now = tip.fleet.stacks.values().map(|s| (s.path.clone(), s.name.clone()));
+    let gone = before.iter().filter(|b| !tip.fleet.stacks.contains_key(&b.name));
+    now.chain(gone.map(|b| (b.path.clone(), b.name.clone()))).collect()
+}
+
+/// Stacks whose folder a commit touches itself.
+fn stacks_of(facts: &ChangeFacts, folders: &[(String, StackName)]) -> Vec<StackName> {
+    let own = facts.own_paths();
+    let touches = |folder: &str| {
+        own.iter().any(|path| {
+            folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+        })
+    };
+    let mut found: Vec<_> =
+        folders.iter().filter(|(f, _)| touches(f)).map(|(_, stack)| stack.clone()).collect();
+    found.sort();
+    found.dedup();
+    found
+}

@@ -1,0 +1,484 @@
+//! An undo on drafts: trees, conflicts, and which nodes would move. Nothing is written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr as _,
+    sync::Arc,
+};
+
+use backstay_manifest::Selector;
+use backstay_plan::{NodeFacts, StackFacts, Wanted};
+use backstay_source::{Draft, Mirror, Resolution, SourceError, StackTree};
+use backstay_store::{deployments, releases};
+use backstay_types::{
+    CommitId, ConflictedFile, Constraint, Container, NodeMove, NodeName, PushState, Release, ReleaseId,
+    RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest, UndoPlan, UndoRoute,
+    UndoSelector,
+};
+
+use super::{
+    WantedUndo,
+    select::{Part, PartChange},
+};
+use crate::{
+    Engine, EngineError,
+    mirrors::blocking,
+    reconcile::Loaded,
+    sync::{TipError, describe, read_fleet},
+};
+
+/// An undo, computed.
+#[derive(Debug)]
+pub(super) struct Computed {
+    pub(super) plan: UndoPlan,
+    pub(super) parts: Vec<ComputedPart>,
+}
+
+/// A repository's part.
+#[derive(Debug)]
+pub(super) struct ComputedPart {
+    pub(super) part: Part,
+    pub(super) mirror: Arc<Mirror>,
+    pub(super) result: Draft,
+    pub(super) route: UndoRoute,
+    /// What some nodes are pinned to, when it is not for everyone.
+    pub(super) pins: Vec<PinTarget>,
+}
+
+/// Nodes and what they are pinned to.
+#[derive(Debug, Clone)]
+pub(super) struct PinTarget {
+    pub(super) stack: StackName,
+    /// The stack's folder.
+    pub(super) path: String,
+    pub(super) nodes: Selector,
+    pub(super) tree: StackTree,
+    /// The commit that carries the tree; the undo's own side commit when absent.
+    pub(super) commit: Option<CommitId>,
+}
+
+/// What Git says a part comes to.
+struct Outcome {
+    draft: Draft,
+    commits: Vec<CommitId>,
+    skipped: Vec<SkippedChange>,
+    conflicts: Vec<ConflictedFile>,
+    files: Vec<String>,
+    notes: Vec<String>,
+    changed: Vec<(StackName, String, StackTree)>,
+    gone: Vec<StackName>,
+}
+
+impl Engine {
+    /// Computes an undo. With conflicts, what is computed is only fit to be shown.
+    pub(super) async fn compute(&self, want: &WantedUndo) -> Result<Computed, EngineError> {
+        if let UndoSelector::Time { to, exact: true } = want.selector {
+            return self.compute_exact(want, to).await;
+        }
+        let parts = self.select(want).await?;
+        let loaded = self.load(&mut self.inner.store.read(), self.inner.world.now()).await?;
+        let mut plan = UndoPlan::default();
+        let mut computed = Vec::new();
+        for part in parts {
+            let mirror = self.inner.mirrors.of(&part.repository)?;
+            let outcome = work_out(
+                Arc::clone(&mirror),
+                part.clone(),
+                resolutions(want, &part),
+                want.scope.stack.clone(),
+            );
+            let outcome = outcome.await?;
+            let route = route(want, &loaded, &outcome.changed)?;
+            plan.notes.extend(outcome.notes);
+            plan.notes.extend(outcome.gone.iter().map(|stack| {
+                format!("{stack} would no longer be in the repository; nodes keep running it until it is taken away")
+            }));
+            for (stack, _, tree) in &outcome.changed {
+                self.moves(want, &loaded, stack, tree.digest, &mut plan).await?;
+            }
+            plan.repositories.push(RepositoryUndo {
+                repository: part.repository.id,
+                route,
+                base: part.tip.clone(),
+                commits: outcome.commits,
+                skipped: part.skipped.iter().cloned().chain(outcome.skipped).collect(),
+                conflicts: outcome.conflicts,
+                files: outcome.files,
+                commit: None,
+                push: PushState::NotYet,
+            });
+            let pins = pins(want, &part, route, &outcome.changed)?;
+            computed.push(ComputedPart { part, mirror, result: outcome.draft, route, pins });
+        }
+        self.differing(want, &loaded, &mut plan).await?;
+        Ok(Computed { plan, parts: computed })
+    }
+
+    /// `--exact`: every node is pinned to what it ran itself at a time, whatever the branch said then.
+    async fn compute_exact(&self, want: &WantedUndo, at: Timestamp) -> Result<Computed, EngineError> {
+        let mut read = self.inner.store.read();
+        let loaded = self.load(&mut read, self.inner.world.now()).await?;
+        let scope = selector(want)?.unwrap_or_default();
+        let ran = deployments::ran_at(&mut read, at).await?;
+        let ids: Vec<_> = ran.iter().map(|d| d.release).collect();
+        let then: BTreeMap<_, _> =
+            releases::many(&mut read, &ids).await?.into_iter().map(|r| (r.id, r)).collect();
+        let mut plan = UndoPlan::default();
+        let mut groups: BTreeMap<ReleaseId, BTreeSet<NodeName>> = BTreeMap::new();
+        for deployment in ran {
+            let (Some(node), Some(release)) =
+                (loaded.nodes.get(&deployment.node), then.get(&deployment.release))
+            else {
+                continue;
+            };
+            let past = loaded.snapshot.past.get(&(node.id, deployment.stack.clone()));
+            let settled = past.and_then(|p| p.settled).and_then(|s| loaded.deployments.get(&s.deployment));
+            let from = settled.and_then(|d| loaded.releases.get(&d.release)).map(|r| r.tree);
+            let other_stack = want.scope.stack.as_ref().is_some_and(|only| *only != deployment.stack);
+            if other_stack || from == Some(release.tree) || !scope.matches(&node.name, &node.labels) {
+                continue;
+            }
+            groups.entry(release.id).or_default().insert(node.name.clone());
+            let containers = settled.map(|d| d.containers.as_slice()).unwrap_or_default();
+            plan.nodes.push(NodeMove {
+                node: node.name.clone(),
+                stack: deployment.stack.clone(),
+                from,
+                to: release.tree,
+                containers: containers.iter().map(container_name).collect(),
+                cached: true,
+            });
+        }
+        if groups.is_empty() {
+            return Err(EngineError::Conflict(format!("every node runs what it ran at {at} already")));
+        }
+        let mut by_repository: BTreeMap<RepositoryId, Vec<PinTarget>> = BTreeMap::new();
+        for (id, nodes) in groups {
+            let Some(release) = then.get(&id) else { continue };
+            by_repository.entry(release.repository).or_default().push(PinTarget {
+                stack: release.stack.clone(),
+                path: release.path.clone(),
+                nodes: Selector::nodes(&nodes),
+                tree: StackTree { digest: release.tree, bytes: release.bytes, files: 0 },
+                commit: Some(release.commit.clone()),
+            });
+        }
+        let mut parts = Vec::new();
+        for (id, pins) in by_repository {
+            let repository = self.repository(id).await?;
+            let Some(tip) = repository.tip.clone() else { continue };
+            let mirror = self.inner.mirrors.of(&repository)?;
+            let result = {
+                let (mirror, tip) = (Arc::clone(&mirror), tip.clone());
+                blocking(move || mirror.draft_of(&tip)).await?
+            };
+            plan.repositories.push(RepositoryUndo {
+                repository: id,
+                route: UndoRoute::Pin,
+                base: tip.clone(),
+                commits: Vec::new(),
+                skipped: Vec::new(),
+                conflicts: Vec::new(),
+                files: vec!["fleet.toml".to_owned()],
+                commit: None,
+                push: PushState::NotYet,
+            });
+            let part = Part {
+                repository,
+                tip,
+                change: PartChange::Nothing,
+                commits: Vec::new(),
+                skipped: Vec::new(),
+            };
+            parts.push(ComputedPart { part, mirror, result, route: UndoRoute::Pin, pins });
+        }
+        Ok(Computed { plan, parts })
+    }
+
+    /// Nodes that would move to `tree`.
+    async fn moves(
+        &self,
+        want: &WantedUndo,
+        loaded: &Loaded,
+        stack: &StackName,
+        tree: TreeDigest,
+        plan: &mut UndoPlan,
+    ) -> Result<(), EngineError> {
+        let Some(facts) = loaded.snapshot.stacks.iter().find(|s| s.name == *stack) else { return Ok(()) };
+        for node in &loaded.snapshot.nodes {
+            let past = loaded.snapshot.past.get(&(node.id, stack.clone()));
+            let settled = past.and_then(|p| p.settled).and_then(|s| loaded.deployments.get(&s.deployment));
+            let from = settled.and_then(|d| loaded.releases.get(&d.release)).map(|r| r.tree);
+            if !meant(want, loaded, facts, node)? || from == Some(tree) {
+                continue;
+            }
+            let ran = deployments::list(
+                &mut self.inner.store.read(),
+                &deployments::Filter {
+                    node: Some(node.id),
+                    stack: Some(stack.clone()),
+                    ..deployments::Filter::default()
+                },
+                None,
+                50,
+            )
+            .await?;
+            let cached = ran.iter().any(|d| loaded.releases.get(&d.release).is_some_and(|r| r.tree == tree));
+            let containers = settled.map(|d| d.containers.as_slice()).unwrap_or_default();
+            plan.nodes.push(NodeMove {
+                node: node.name.clone(),
+                stack: stack.clone(),
+                from,
+                to: tree,
+                containers: containers.iter().map(container_name).collect(),
+                cached,
+            });
+        }
+        Ok(())
+    }
+
+    /// For `--to TIME`: nodes that ran something else than the branch at that time are named.
+    async fn differing(
+        &self,
+        want: &WantedUndo,
+        loaded: &Loaded,
+        plan: &mut UndoPlan,
+    ) -> Result<(), EngineError> {
+        let UndoSelector::Time { to, exact: false } = want.selector else { return Ok(()) };
+        let mut read = self.inner.store.read();
+        let targets: BTreeMap<_, _> = plan.nodes.iter().map(|m| (m.stack.clone(), m.to)).collect();
+        let ran = deployments::ran_at(&mut read, to).await?;
+        let ids: Vec<_> = ran.iter().map(|d| d.release).collect();
+        let releases = releases::many(&mut read, &ids).await?;
+        for deployment in ran {
+            let Some(target) = targets.get(&deployment.stack) else { continue };
+            let Some(release) = releases.iter().find(|r: &&Release| r.id == deployment.release) else {
+                continue;
+            };
+            let Some(node) = loaded.nodes.get(&deployment.node) else { continue };
+            if release.tree != *target {
+                plan.notes.push(format!(
+                    "{} ran {} of {} then, not {}; --exact would pin it to that",
+                    node.name,
+                    release.tree.short(),
+                    deployment.stack,
+                    target.short()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an undo is meant for a node: selected, and following the branch for this stack.
+fn meant(
+    want: &WantedUndo,
+    loaded: &Loaded,
+    stack: &StackFacts,
+    node: &NodeFacts,
+) -> Result<bool, EngineError> {
+    let Some(scope) = selector(want)? else {
+        let constraints: &[Constraint] = &loaded.snapshot.constraints;
+        return Ok(match backstay_plan::wanted(stack, node, constraints, loaded.snapshot.now) {
+            Wanted::Release { pinned, .. } => !pinned,
+            // A banned or held release keeps a node where it is; the undo brings another one.
+            Wanted::Keep { .. } => {
+                stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
+            }
+        });
+    };
+    let assigned = stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels));
+    Ok(assigned && scope.matches(&node.name, &node.labels))
+}
+
+/// The node selector of an undo, when it has one.
+pub(super) fn selector(want: &WantedUndo) -> Result<Option<Selector>, EngineError> {
+    let parse = |text: &String| Selector::from_str(text).map_err(|e| EngineError::Invalid(e.to_string()));
+    want.scope.nodes.as_ref().map(parse).transpose()
+}
+
+/// A commit on the branch when it is for everyone who follows it; otherwise pins, on a branch of the undo's own when the
+/// tree is a new one.
+fn route(
+    want: &WantedUndo,
+    loaded: &Loaded,
+    changed: &[(StackName, String, StackTree)],
+) -> Result<UndoRoute, EngineError> {
+    let Some(scope) = selector(want)? else { return Ok(UndoRoute::Branch) };
+    let mut anyone = false;
+    let mut everyone = true;
+    for (name, _, _) in changed {
+        let Some(stack) = loaded.snapshot.stacks.iter().find(|s| s.name == *name) else { continue };
+        for node in &loaded.snapshot.nodes {
+            if stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels)) {
+                let selected = scope.matches(&node.name, &node.labels);
+                anyone |= selected;
+                everyone &= selected;
+            }
+        }
+    }
+    if !anyone {
+        let message = format!("no node that runs it is selected by `{scope}`");
+        return Err(EngineError::Invalid(message));
+    }
+    Ok(match &want.selector {
+        _ if everyone => UndoRoute::Branch,
+        UndoSelector::Time { .. } | UndoSelector::Commit { .. } => UndoRoute::Pin,
+        UndoSelector::Conversation { meaning: backstay_types::Meaning::Before, .. } => UndoRoute::Pin,
+        _ => UndoRoute::UndoBranch,
+    })
+}
+
+/// What the selected nodes are pinned to, when the undo is not for everyone.
+fn pins(
+    want: &WantedUndo,
+    part: &Part,
+    route: UndoRoute,
+    changed: &[(StackName, String, StackTree)],
+) -> Result<Vec<PinTarget>, EngineError> {
+    if route == UndoRoute::Branch {
+        return Ok(Vec::new());
+    }
+    let nodes = selector(want)?.unwrap_or_default();
+    let target = |path: &String| match &part.change {
+        PartChange::Restore(targets) if route == UndoRoute::Pin => {
+            let found = targets.iter().find(|(_, folder)| folder.is_empty() || folder == path);
+            found.map(|(commit, _)| commit.clone())
+        }
+        _ => None,
+    };
+    let pin = |(stack, path, tree): &(StackName, String, StackTree)| PinTarget {
+        stack: stack.clone(),
+        path: path.clone(),
+        nodes: nodes.clone(),
+        tree: *tree,
+        commit: target(path),
+    };
+    Ok(changed.iter().map(pin).collect())
+}
+
+/// This repository's part of the resolutions.
+fn resolutions(want: &WantedUndo, part: &Part) -> BTreeMap<String, Resolution> {
+    let prefix = format!("{}:", part.repository.name);
+    let own =
+        want.resolutions.iter().filter_map(|(path, content)| Some((path.strip_prefix(&prefix)?, content)));
+    own.map(|(path, content)| {
+        let resolution = match content {
+            Some(text) => Resolution::Content(text.clone().into_bytes()),
+            None => Resolution::Delete,
+        };
+        (path.to_owned(), resolution)
+    })
+    .collect()
+}
+
+async fn work_out(
+    mirror: Arc<Mirror>,
+    part: Part,
+    resolutions: BTreeMap<String, Resolution>,
+    only: Option<StackName>,
+) -> Result<Outcome, EngineError> {
+    let work = move || -> Result<Outcome, EngineError> {
+        let mut outcome = apply(&mirror, &part, &resolutions)?;
+        if let Some(stack) = &only {
+            keep_to(&mirror, &part, stack, &mut outcome)?;
+        }
+        if outcome.conflicts.is_empty() {
+            compare(&mirror, &part, &mut outcome)?;
+        }
+        Ok(outcome)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Stopping)?
+}
+
+fn apply(
+    mirror: &Mirror,
+    part: &Part,
+    resolutions: &BTreeMap<String, Resolution>,
+) -> Result<Outcome, SourceError> {
+    let mut outcome = Outcome {
+        draft: mirror.draft_of(&part.tip)?,
+        commits: part.commits.clone(),
+        skipped: Vec::new(),
+        conflicts: Vec::new(),
+        files: Vec::new(),
+        notes: Vec::new(),
+        changed: Vec::new(),
+        gone: Vec::new(),
+    };
+    match &part.change {
+        PartChange::Nothing => {}
+        PartChange::Revert => {
+            let reverted = mirror.plan_revert(&part.tip, &part.commits, resolutions)?;
+            outcome.draft = reverted.draft;
+            outcome.commits = reverted.reverted;
+            outcome.skipped = reverted
+                .skipped
+                .into_iter()
+                .map(|s| SkippedChange { commit: s.commit, reason: s.reason.to_string() })
+                .collect();
+            outcome.conflicts = reverted.conflicts.into_iter().map(ConflictedFile::from).collect();
+            outcome.files = reverted.files;
+            outcome.notes = reverted.notes;
+        }
+        PartChange::Restore(targets) => {
+            let restored = mirror.plan_restore_each(&part.tip, targets)?;
+            outcome.draft = restored.draft;
+            outcome.files = restored.files;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Leaves every file outside one stack's folder as it is at the tip.
+fn keep_to(
+    mirror: &Mirror,
+    part: &Part,
+    stack: &StackName,
+    outcome: &mut Outcome,
+) -> Result<(), EngineError> {
+    let fleet = read_fleet(mirror, &part.repository, &part.tip).map_err(tip_error)?;
+    let Some(stack) = fleet.stacks.get(stack) else { return Ok(()) };
+    let inside = |path: &String| {
+        stack.path.is_empty() || path.strip_prefix(&stack.path).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let outside: Vec<_> = outcome.files.iter().filter(|path| !inside(path)).cloned().collect();
+    for path in outside {
+        let before = mirror.try_read(&part.tip, &path)?;
+        outcome.draft = mirror.with_file(&outcome.draft, &path, before.as_deref())?;
+    }
+    outcome.files.retain(inside);
+    outcome.conflicts.retain(|c| inside(&c.path));
+    Ok(())
+}
+
+/// Checks the result, and finds the stacks that it changes. Textually clean is not yet valid.
+fn compare(mirror: &Mirror, part: &Part, outcome: &mut Outcome) -> Result<(), EngineError> {
+    let after = read_fleet(mirror, &part.repository, &outcome.draft).map_err(tip_error)?;
+    let before: BTreeSet<_> = match read_fleet(mirror, &part.repository, &part.tip) {
+        Ok(fleet) => fleet.stacks.into_values().map(|s| (s.name, s.path)).collect(),
+        // A tip that is not valid itself is no reason to refuse what mends it.
+        Err(_) => BTreeSet::new(),
+    };
+    for stack in after.stacks.values() {
+        let tree = mirror.stack_tree(&outcome.draft, &stack.path)?;
+        let was = mirror.stack_tree(&part.tip, &stack.path).ok();
+        if was.is_none_or(|was| was.digest != tree.digest) {
+            outcome.changed.push((stack.name.clone(), stack.path.clone(), tree));
+        }
+    }
+    outcome.gone =
+        before.into_iter().map(|(name, _)| name).filter(|n| !after.stacks.contains_key(n)).collect();
+    Ok(())
+}
+
+fn tip_error(error: TipError) -> EngineError {
+    match error {
+        TipError::Source(error) => error.into(),
+        TipError::Invalid(problems) => EngineError::InvalidResult(describe(&problems)),
+    }
+}
+
+fn container_name(container: &Container) -> String {
+    if container.name.is_empty() { container.id.clone() } else { container.name.clone() }
+}

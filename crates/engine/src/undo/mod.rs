@@ -1,0 +1,61 @@
+//! Undo: from what was asked to commits, pins and moves, and on to verified.
+//!
+//! `select` finds the commits, `compute` takes them back on a draft of the tree,
+//! `act` makes it so, `push` brings it upstream, `settle` watches it through.
+
+mod act;
+mod compute;
+mod push;
+mod select;
+mod settle;
+mod upstream;
+
+use std::collections::BTreeMap;
+
+use backstay_types::{CommitId, RepositoryId, UndoScope, UndoSelector};
+use serde::{Deserialize, Serialize};
+
+use crate::{Engine, EngineError};
+
+/// What someone wants undone. Kept with the undo, so that it can be computed again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WantedUndo {
+    /// What.
+    pub selector: UndoSelector,
+    /// For whom.
+    #[serde(default)]
+    pub scope: UndoScope,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Commits whose link to the conversation is only a guess, and that are meant all the same.
+    #[serde(default)]
+    pub include_guesses: Vec<CommitId>,
+    /// For each conflicting path (`repository-name:path`) the whole text that it should have; `None` removes it.
+    #[serde(default)]
+    pub resolutions: BTreeMap<String, Option<String>>,
+}
+
+impl Engine {
+    /// The commit that begins with these digits, on any repository.
+    ///
+    /// # Errors
+    /// When there is none, or several.
+    pub async fn find_commit(&self, prefix: &str) -> Result<(RepositoryId, CommitId), EngineError> {
+        let hex = prefix.bytes().all(|b| b.is_ascii_hexdigit());
+        if !hex || prefix.len() < 4 || prefix.len() > 64 {
+            let message = format!("`{prefix}` is not a commit: expected 4 to 64 hexadecimal digits");
+            return Err(EngineError::Invalid(message));
+        }
+        let prefix = prefix.to_ascii_lowercase();
+        let found = backstay_store::changes::by_prefix(&mut self.inner.store.read(), &prefix, 5).await?;
+        match &found[..] {
+            [] => Err(EngineError::not_found("commit", prefix)),
+            [one] => Ok((one.change.repository, one.change.commit.clone())),
+            several => Err(EngineError::Ambiguous {
+                prefix,
+                candidates: several.iter().map(|k| k.change.commit.short().to_owned()).collect(),
+            }),
+        }
+    }
+}
