@@ -202,7 +202,7 @@ fn read(row: &Row) -> Result<Desired> {
     })
 }
 
-fn read_stack(row: &Row) -> Result<DesiredStack> {
+pub(crate) fn read_stack(row: &Row) -> Result<DesiredStack> {
     Ok(DesiredStack {
         node: row.get("node_id")?,
         stack: row.get("stack")?,

@@ -20,6 +20,7 @@ pub mod conversations;
 pub mod deliveries;
 pub mod deployments;
 pub mod desired;
+pub mod figures;
 pub mod hub_state;
 pub mod leases;
 pub mod ledger;
