@@ -98,6 +98,19 @@ impl Declaration {
     }
 }
 
+impl Declaration {
+    /// The names of its query parameters.
+    pub fn query_names(&self) -> Vec<String> {
+        let schema = self.query_schema;
+        let mut generator = schemars::generate::SchemaSettings::draft2020_12()
+            .with(|settings| settings.inline_subschemas = true)
+            .into_generator();
+        let schema = schema(&mut generator);
+        let properties = schema.get("properties").and_then(|properties| properties.as_object());
+        properties.map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
 /// Every endpoint of the hub.
 pub fn declarations() -> Vec<Declaration> {
     let mut all = crate::agent::declarations();
@@ -144,3 +157,19 @@ macro_rules! pick {
 
 pub(crate) use endpoints;
 pub(crate) use pick;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_parameters_are_known_by_name() {
+        let names = |name: &str| {
+            let all = declarations();
+            all.iter().find(|d| d.name == name).map(Declaration::query_names).unwrap_or_default()
+        };
+        assert_eq!(names("ListConversations"), ["cursor", "limit"]);
+        assert_eq!(names("GetWhy"), ["file", "line", "node", "stack"]);
+        assert!(names("GetHub").is_empty());
+    }
+}

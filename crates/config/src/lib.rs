@@ -14,6 +14,7 @@ mod error;
 mod hub;
 mod load;
 mod poll;
+mod retention;
 mod source;
 
 use schemars::JsonSchema;
@@ -26,6 +27,7 @@ pub use crate::{
     hub::HubSettings,
     load::{load, parse},
     poll::PollSettings,
+    retention::RetentionSettings,
     source::SourceSettings,
 };
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub poll: PollSettings,
     /// How the hub reads Git repositories.
     pub source: SourceSettings,
+    /// How long the hub keeps what tools sent.
+    pub retention: RetentionSettings,
     /// The agent: where it keeps releases, and what it may use.
     pub agent: AgentSettings,
 }
@@ -49,6 +53,7 @@ impl Settings {
         self.hub.check()?;
         self.poll.check()?;
         self.source.check()?;
+        self.retention.check()?;
         self.agent.check()
     }
 }

@@ -110,6 +110,7 @@ codes! {
     BS7005 500 "The hub's data folder or keys cannot be used";
     BS7006 500 "The hub cannot listen on its address";
     BS7007 503 "The hub is stopping";
+    BS7008 504 "The hub took too long";
     BS8001 500 "The hub cannot be reached";
     BS8002 400 "No token for the hub was found";
     BS8003 400 "An argument cannot be understood";

@@ -1,0 +1,89 @@
+//! What handlers and background work share.
+
+use std::{sync::Arc, time::Duration};
+
+use backstay_config::Settings;
+use backstay_engine::{Engine, Presence};
+use backstay_store::Store;
+use backstay_types::{Node, NodeId, NodeState, Secret, Timestamp, World};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    http::Hosts,
+    keys::Keys,
+    live::{Live, Questions, Waiters},
+    metrics::Metrics,
+    packs::Packs,
+};
+
+/// What a repository's credential is sealed for.
+pub(crate) const REPOSITORY_CREDENTIAL: &str = "repository credential";
+
+/// The hub's parts.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// Time and random numbers.
+    pub(crate) world: World,
+    /// The settings.
+    pub(crate) settings: Settings,
+    /// The database.
+    pub(crate) store: Store,
+    /// Decisions.
+    pub(crate) engine: Engine,
+    /// The hub's keys.
+    pub(crate) keys: Arc<Keys>,
+    /// Soft state of nodes.
+    pub(crate) live: Arc<Live>,
+    /// Held check-ins.
+    pub(crate) waiters: Waiters,
+    /// Questions to agents.
+    pub(crate) questions: Questions,
+    /// Packs on disk.
+    pub(crate) packs: Packs,
+    /// Figures.
+    pub(crate) metrics: Metrics,
+    /// Names under which requests are answered.
+    pub(crate) hosts: Hosts,
+    /// Position of the newest ledger entry that this process has seen sealed.
+    pub(crate) sealed: watch::Sender<u64>,
+    /// Handlers that must come to their end.
+    pub(crate) tasks: TaskTracker,
+    /// Set when the hub stops.
+    pub(crate) stopping: CancellationToken,
+    /// When this process started.
+    pub(crate) started_at: Timestamp,
+}
+
+impl App {
+    /// Whether a node is heard from.
+    pub(crate) fn node_state(&self, node: &Node) -> NodeState {
+        self.live.state(node.id, node.revoked_at.is_some(), self.world.now())
+    }
+
+    /// How long a check-in may be held at most.
+    pub(crate) fn hold(&self) -> Duration {
+        self.settings.poll.hold
+    }
+}
+
+/// What the hub lends the engine: who is there, and secrets opened.
+#[derive(Debug)]
+pub(crate) struct HubPresence {
+    /// Soft state.
+    pub(crate) live: Arc<Live>,
+    /// The hub's keys.
+    pub(crate) keys: Arc<Keys>,
+    /// The time.
+    pub(crate) world: World,
+}
+
+impl Presence for HubPresence {
+    fn is_online(&self, node: NodeId) -> bool {
+        self.live.state(node, false, self.world.now()) == NodeState::Online
+    }
+
+    fn unseal(&self, sealed: &str) -> Option<Secret> {
+        self.keys.open(sealed, REPOSITORY_CREDENTIAL).inspect_err(|error| tracing::error!(%error)).ok()
+    }
+}

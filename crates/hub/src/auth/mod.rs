@@ -1,0 +1,154 @@
+//! Who calls. Every endpoint but public ones passes here before its body is parsed.
+
+mod credential;
+mod webhook;
+
+use backstay_api::{Role, v1};
+use backstay_store::{nodes, tokens};
+use backstay_types::{ErrorCode, Node, NodeId, Secret, TokenId};
+use http::{HeaderMap, header};
+
+pub(crate) use self::{
+    credential::{Kind, Presented, mint},
+    webhook::{Delivered, sealing_context, webhook},
+};
+use crate::{app::App, http::ApiError};
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// Anyone; the endpoint is public.
+    Anyone,
+    /// A tool whose delivery was verified.
+    Webhook(Delivered),
+    /// A node.
+    Node(Box<Node>),
+    /// A person or program with an API token.
+    User {
+        /// The token's name: who did it, in the ledger.
+        name: String,
+    },
+}
+
+impl Caller {
+    /// The node.
+    ///
+    /// # Errors
+    /// When the caller is not one; the role check sees to it that this does not happen.
+    pub(crate) fn node(&self) -> Result<NodeId, ApiError> {
+        match self {
+            Self::Node(node) => Ok(node.id),
+            _ => Err(not_allowed("this is for agents")),
+        }
+    }
+
+    /// Who did it, as the ledger says it.
+    pub(crate) fn by(&self) -> String {
+        match self {
+            Self::User { name } => name.clone(),
+            Self::Node(node) => format!("node {}", node.name),
+            Self::Webhook(delivered) => delivered.source.name().to_owned(),
+            Self::Anyone => "anyone".to_owned(),
+        }
+    }
+}
+
+/// The caller, when its credential is good and its role high enough.
+///
+/// # Errors
+/// 401 without a good credential, 403 when it does not reach.
+pub(crate) async fn caller(app: &App, role: Role, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let credential = bearer(headers)?;
+    if let Some(presented) = Presented::<NodeId>::read(Kind::Agent, &credential) {
+        let node = node(app, presented).await?;
+        return match role {
+            Role::Agent => Ok(Caller::Node(Box::new(node))),
+            _ => Err(not_allowed("this is not for agents")),
+        };
+    }
+    let presented = Presented::<TokenId>::read(Kind::Api, &credential).ok_or_else(unknown)?;
+    let (name, has) = user(app, presented).await?;
+    match role {
+        Role::Viewer | Role::Operator | Role::Admin if has >= role => Ok(Caller::User { name }),
+        Role::Viewer | Role::Operator | Role::Admin => {
+            Err(not_allowed(&format!("this takes the role {}, and the token has {}", word(role), word(has))))
+        }
+        Role::Agent => Err(not_allowed("this is for agents")),
+        Role::Public | Role::Webhook => Err(not_allowed("this endpoint takes no token")),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Secret, ApiError> {
+    let missing = || {
+        ApiError::new(ErrorCode::BS4002, "no credential: expected `Authorization: Bearer …`")
+            .with_hint("the hub's own token is in the file `admin.token` of its data folder")
+    };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(missing()) };
+    let text = value.to_str().map_err(|_| unknown())?;
+    let (scheme, token) = text.split_once(' ').ok_or_else(missing)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Secret::new(token.trim())) } else { Err(missing()) }
+}
+
+async fn node(app: &App, presented: Presented<NodeId>) -> Result<Node, ApiError> {
+    let found = nodes::by_credential(&mut app.store.read(), presented.hash()).await?;
+    let node = found.filter(|node| node.id == presented.id).ok_or_else(unknown)?;
+    match node.revoked_at {
+        None => Ok(node),
+        Some(_) => {
+            Err(ApiError::new(ErrorCode::BS4002, format!("the credential of {} was taken away", node.name))
+                .with_hint("make a join token and let the node join again"))
+        }
+    }
+}
+
+/// The name and role of an API token.
+async fn user(app: &App, presented: Presented<TokenId>) -> Result<(String, Role), ApiError> {
+    let found = tokens::get(&mut app.store.read(), presented.id).await?;
+    let (token, secret) = found.ok_or_else(unknown)?;
+    let tokens::TokenKind::Api { role } = &token.kind else { return Err(unknown()) };
+    if !presented.matches(&secret.hash) {
+        return Err(unknown());
+    }
+    if !token.works_at(app.world.now()) {
+        return Err(ApiError::new(ErrorCode::BS4002, "the token has run out or was taken away"));
+    }
+    let role = role_of(role).ok_or_else(|| ApiError::internal("a token with an unknown role"))?;
+    Ok((token.name, role))
+}
+
+/// The role of that name, if a token may have it.
+pub(crate) fn role_of(word: &str) -> Option<Role> {
+    [Role::Viewer, Role::Operator, Role::Admin].into_iter().find(|role| self::word(*role) == word)
+}
+
+/// A role's name.
+pub(crate) fn word(role: Role) -> &'static str {
+    match role {
+        Role::Public => "public",
+        Role::Webhook => "webhook",
+        Role::Agent => "agent",
+        Role::Viewer => "viewer",
+        Role::Operator => "operator",
+        Role::Admin => "admin",
+    }
+}
+
+/// A token as the API shows it; nothing for join tokens, which are shown once and never listed.
+pub(crate) fn token_view(token: tokens::Token) -> Option<v1::Token> {
+    let kind = match token.kind {
+        tokens::TokenKind::Api { role } => v1::TokenKind::Api { role: role_of(&role)? },
+        tokens::TokenKind::Webhook { source } => v1::TokenKind::Webhook { source },
+        tokens::TokenKind::Join => return None,
+    };
+    let tokens::Token { id, name, created_at, expires_at, revoked_at, .. } = token;
+    Some(v1::Token { id, name, kind, created_at, expires_at, revoked_at })
+}
+
+fn unknown() -> ApiError {
+    ApiError::new(ErrorCode::BS4002, "the credential is not known here")
+}
+
+fn not_allowed(detail: &str) -> ApiError {
+    ApiError::new(ErrorCode::BS4003, detail)
+}

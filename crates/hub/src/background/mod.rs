@@ -1,0 +1,5 @@
+//! What the hub does without being asked.
+
+pub(crate) mod flush;
+pub(crate) mod housekeeping;
+pub(crate) mod tail;

@@ -1,0 +1,8 @@
+//! Deployments, rollouts, and the logs of what runs.
+
+pub(crate) mod get;
+pub(crate) mod get_rollout;
+pub(crate) mod list;
+pub(crate) mod list_rollouts;
+pub(crate) mod logs;
+mod view;

@@ -1,0 +1,16 @@
+//! Nodes, repositories, stacks, releases, constraints.
+
+pub(crate) mod accept_rewrite;
+pub(crate) mod add_repository;
+pub(crate) mod create_hold;
+pub(crate) mod create_join_token;
+pub(crate) mod get_node;
+pub(crate) mod lift_constraint;
+pub(crate) mod list_constraints;
+pub(crate) mod list_nodes;
+pub(crate) mod list_releases;
+pub(crate) mod list_repositories;
+pub(crate) mod list_stacks;
+mod node_view;
+pub(crate) mod revoke_node;
+pub(crate) mod sync_repository;

@@ -1,0 +1,41 @@
+//! A node with what is known of it now.
+
+use std::collections::HashMap;
+
+use backstay_api::v1::{DesiredView, NodeView};
+use backstay_store::{Reader, desired::DesiredStack, figures, releases};
+use backstay_types::{Node, Release, ReleaseId};
+
+use crate::{app::App, http::ApiError};
+
+/// Nodes with what they should run and what they run, in the same order.
+pub(super) async fn views(
+    app: &App,
+    store: &mut Reader,
+    nodes: Vec<Node>,
+) -> Result<Vec<NodeView>, ApiError> {
+    let ids: Vec<_> = nodes.iter().map(|node| node.id).collect();
+    let mut desired = figures::desired_of_nodes(store, &ids).await?;
+    let mut wanted: Vec<_> = desired.values().flatten().map(|stack| stack.release).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let known = releases::many(store, &wanted).await?.into_iter();
+    let known: HashMap<ReleaseId, Release> = known.map(|release| (release.id, release)).collect();
+    let wants = |stack: DesiredStack| {
+        let release = known.get(&stack.release)?;
+        let (tree, commit) = (release.tree, release.commit.clone());
+        Some(DesiredView { stack: stack.stack, tree, commit, reason: stack.reason })
+    };
+    let view = |node: Node| {
+        let seen = app.live.seen(node.id);
+        NodeView {
+            state: app.node_state(&node),
+            last_seen_at: seen.last_seen_at,
+            facts: seen.facts,
+            desired: desired.remove(&node.id).into_iter().flatten().filter_map(wants).collect(),
+            observed: seen.observed.unwrap_or_default(),
+            node,
+        }
+    };
+    Ok(nodes.into_iter().map(view).collect())
+}

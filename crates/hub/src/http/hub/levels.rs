@@ -1,0 +1,67 @@
+//! Figures that are read from state when someone asks.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use backstay_store::{Reader, figures, ledger, nodes, repositories};
+use backstay_types::{NodeState, Repository, RepositoryHealth};
+
+use crate::{app::App, http::ApiError, metrics::Levels};
+
+/// All figures as they are now.
+pub(super) async fn levels(app: &App) -> Result<Levels, ApiError> {
+    let mut store = app.store.read();
+    let pending = figures::unsealed(&mut store).await?;
+    let now = app.world.now();
+    let age = |at| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+    Ok(Levels {
+        waiters: app.live.held(),
+        ledger_head: ledger::head(&mut store).await?.seq,
+        ledger_pending: pending.entries,
+        seal_lag: pending.oldest.map(age).unwrap_or_default(),
+        nodes: nodes_by_state(app, &mut store).await?,
+        deployments: figures::latest_deployments_by_state(&mut store).await?,
+        repositories: count(repositories::list(&mut store).await?.iter().map(mirror_word)),
+    })
+}
+
+/// Nodes by state.
+pub(super) async fn nodes_by_state(app: &App, store: &mut Reader) -> Result<BTreeMap<String, u64>, ApiError> {
+    let mut counts = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let batch = nodes::list(store, after.as_ref(), 1000).await?;
+        let Some(last) = batch.last() else { return Ok(counts) };
+        after = Some(last.name.clone());
+        for node in &batch {
+            *counts.entry(node_word(app.node_state(node)).to_owned()).or_default() += 1;
+        }
+    }
+}
+
+fn count(words: impl Iterator<Item = &'static str>) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for word in words {
+        *counts.entry(word.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn node_word(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Joined => "joined",
+        NodeState::Online => "online",
+        NodeState::Offline => "offline",
+        NodeState::Unknown => "unknown",
+        NodeState::Revoked => "revoked",
+    }
+}
+
+fn mirror_word(repository: &Repository) -> &'static str {
+    match repository.health {
+        RepositoryHealth::New => "new",
+        RepositoryHealth::Ok => "ok",
+        RepositoryHealth::Unreachable { .. } => "unreachable",
+        RepositoryHealth::Invalid { .. } => "invalid",
+        RepositoryHealth::Rewritten { .. } => "rewritten",
+    }
+}

@@ -1,0 +1,158 @@
+//! The API over HTTP. One endpoint a file; [`router`] lists them all.
+//!
+//! What is deliberately not here: decisions. Handlers read the store for lists
+//! and call the engine for everything that changes what runs. What an endpoint is
+//! called, and who may call it, stands in `backstay-api` and is not said again.
+
+mod agent;
+mod call;
+mod conversations;
+mod deployments;
+mod docs_page;
+mod error;
+mod find;
+mod fleet;
+mod gate;
+mod hub;
+mod input;
+mod paging;
+mod route;
+mod timeline;
+mod undo;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::Request, middleware::from_fn_with_state, response::Response};
+use backstay_api::{
+    agent::{CheckIn, GetPack, JoinNode, SendAnswer, SendReports},
+    v1,
+};
+use backstay_types::ErrorCode;
+
+pub(crate) use self::{
+    call::{Call, Reply},
+    error::ApiError,
+    gate::Hosts,
+    hub::create_token::create as create_token,
+};
+use self::{
+    gate::RequestId,
+    route::{Limits, Routes},
+};
+use crate::{app::App, error::HubError};
+
+/// For answers that take Git or a whole plan.
+const LONG: Duration = Duration::from_secs(600);
+
+/// The whole API.
+///
+/// # Errors
+/// When a declared endpoint has no handler, or two.
+pub(crate) fn router(app: Arc<App>) -> Result<Router, HubError> {
+    let routes = Routes::new(app.clone());
+    let routes = agent_routes(routes, &app);
+    let routes = fleet_routes(routes);
+    let routes = record_routes(routes);
+    let routes = hub_routes(routes);
+    let router = routes.finish().map_err(HubError::Routes)?;
+    Ok(router
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app, gate::pass)))
+}
+
+fn agent_routes(routes: Routes, app: &App) -> Routes {
+    let held = app.hold() + Duration::from_secs(30);
+    routes
+        .on_with::<JoinNode, _, _, _>(|limits| limits.body(64 << 10), agent::join::join)
+        .on_with::<CheckIn, _, _, _>(|limits| limits.held(held).body(4 << 20), agent::check_in::check_in)
+        .on_with::<SendReports, _, _, _>(|limits| limits.body(16 << 20), agent::send_reports::send_reports)
+        .on_with::<SendAnswer, _, _, _>(|limits| limits.body(32 << 20), agent::send_answer::send_answer)
+        .on_with::<GetPack, _, _, _>(|limits| limits.time(LONG), agent::get_pack::get_pack)
+}
+
+fn fleet_routes(routes: Routes) -> Routes {
+    let long = |limits: Limits| limits.time(LONG);
+    let logs = |limits: Limits| limits.time(deployments::logs::WAIT + Duration::from_secs(5));
+    routes
+        .on::<v1::ListNodes, _, _, _>(fleet::list_nodes::list_nodes)
+        .on::<v1::GetNode, _, _, _>(fleet::get_node::get_node)
+        .on::<v1::RevokeNode, _, _, _>(fleet::revoke_node::revoke_node)
+        .on::<v1::CreateJoinToken, _, _, _>(fleet::create_join_token::create_join_token)
+        .on::<v1::ListRepositories, _, _, _>(fleet::list_repositories::list_repositories)
+        .on_with::<v1::AddRepository, _, _, _>(long, fleet::add_repository::add_repository)
+        .on_with::<v1::SyncRepository, _, _, _>(long, fleet::sync_repository::sync_repository)
+        .on_with::<v1::AcceptRewrite, _, _, _>(long, fleet::accept_rewrite::accept_rewrite)
+        .on::<v1::ListStacks, _, _, _>(fleet::list_stacks::list_stacks)
+        .on::<v1::ListReleases, _, _, _>(fleet::list_releases::list_releases)
+        .on::<v1::ListConstraints, _, _, _>(fleet::list_constraints::list_constraints)
+        .on::<v1::CreateHold, _, _, _>(fleet::create_hold::create_hold)
+        .on::<v1::LiftConstraint, _, _, _>(fleet::lift_constraint::lift_constraint)
+        .on::<v1::ListDeployments, _, _, _>(deployments::list::list)
+        .on::<v1::GetDeployment, _, _, _>(deployments::get::get)
+        .on::<v1::ListRollouts, _, _, _>(deployments::list_rollouts::list_rollouts)
+        .on::<v1::GetRollout, _, _, _>(deployments::get_rollout::get_rollout)
+        .on_with::<v1::GetLogs, _, _, _>(logs, deployments::logs::logs)
+}
+
+fn record_routes(routes: Routes) -> Routes {
+    let long = |limits: Limits| limits.time(LONG);
+    let large = |limits: Limits| limits.time(LONG).body(64 << 20);
+    let followed = |limits: Limits| limits.held(timeline::list::LONGEST + Duration::from_secs(30));
+    routes
+        .on::<v1::ListConversations, _, _, _>(conversations::list::list)
+        .on::<v1::GetConversation, _, _, _>(conversations::get::get)
+        .on::<v1::ResolveConversation, _, _, _>(conversations::resolve::resolve)
+        .on::<v1::ListDeliveries, _, _, _>(conversations::list_deliveries::list_deliveries)
+        .on_with::<v1::ReceiveWebhook, _, _, _>(
+            |limits| limits.body(25 << 20),
+            conversations::receive_webhook::receive_webhook,
+        )
+        .on_with::<v1::ListTimeline, _, _, _>(followed, timeline::list::list)
+        .on::<v1::GetRelated, _, _, _>(timeline::related::related)
+        .on_with::<v1::GetWhy, _, _, _>(long, timeline::why::why)
+        .on::<v1::ExportLedger, _, _, _>(timeline::export::export)
+        .on_with::<v1::PlanUndo, _, _, _>(long, undo::plan::plan)
+        .on_with::<v1::CreateUndo, _, _, _>(long, undo::create::create)
+        .on::<v1::ListUndos, _, _, _>(undo::list::list)
+        .on::<v1::GetUndo, _, _, _>(undo::get::get)
+        .on_with::<v1::ResolveUndo, _, _, _>(large, undo::resolve::resolve)
+}
+
+fn hub_routes(routes: Routes) -> Routes {
+    routes
+        .on::<v1::GetHub, _, _, _>(hub::get::get)
+        .on::<v1::ListTokens, _, _, _>(hub::list_tokens::list_tokens)
+        .on::<v1::CreateToken, _, _, _>(hub::create_token::create_token)
+        .on::<v1::RevokeToken, _, _, _>(hub::revoke_token::revoke_token)
+        .on::<v1::Healthz, _, _, _>(hub::health::healthz)
+        .on::<v1::Readyz, _, _, _>(hub::health::readyz)
+        .on::<v1::GetMetrics, _, _, _>(hub::metrics::metrics)
+        .on::<v1::GetOpenApi, _, _, _>(hub::docs::open_api)
+        .on::<v1::GetDocs, _, _, _>(hub::docs::docs)
+}
+
+async fn not_found(request: Request) -> Response {
+    let detail = format!("there is nothing at `{}`", request.uri().path());
+    let error = ApiError::new(ErrorCode::BS4004, detail).with_hint("`/docs` lists what there is");
+    error.into_response(&id_of(&request))
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let detail = format!("`{}` does not take {}", request.uri().path(), request.method());
+    ApiError::new(ErrorCode::BS4012, detail).into_response(&id_of(&request))
+}
+
+fn id_of(request: &Request) -> RequestId {
+    request.extensions().get::<RequestId>().cloned().unwrap_or_default()
+}
+
+/// A reason that someone has to give: what is recorded should say something in a year.
+fn reason(text: &str) -> Result<&str, ApiError> {
+    let text = text.trim();
+    if (1..=2000).contains(&text.len()) {
+        Ok(text)
+    } else {
+        Err(ApiError::invalid("reason", "expected 1 to 2000 bytes"))
+    }
+}

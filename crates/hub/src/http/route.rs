@@ -1,0 +1,223 @@
+//! Routes are made from declarations: method, path and role are not said again.
+//!
+//! There is no other way to route anything. What [`Routes::finish`] gives has
+//! exactly one handler for every declaration, or the hub does not start.
+
+use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawPathParams, Request},
+    response::{IntoResponse as _, Response},
+    routing::{MethodFilter, on},
+};
+use backstay_api::{Declaration, Endpoint, Media, Method, Role, body, declarations};
+use backstay_types::ErrorCode;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, header, request::Parts};
+
+use super::{
+    call::{Call, Content, Reply},
+    error::ApiError,
+    gate::{RequestId, RouteName},
+    input,
+};
+use crate::{app::App, auth, auth::Caller};
+
+/// What a route may use, and how it ends when its caller goes away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// The largest body, in bytes.
+    pub(crate) body: usize,
+    /// How long the handler may take.
+    pub(crate) time: Duration,
+    /// Whether the handler is dropped when its caller goes away. What changes something is not:
+    /// it is finished whether or not anyone waits for the answer.
+    pub(crate) abandoned: bool,
+}
+
+impl Limits {
+    const fn of(method: Method) -> Self {
+        Self { body: 1 << 20, time: Duration::from_secs(60), abandoned: matches!(method, Method::Get) }
+    }
+
+    /// With another body size.
+    pub(crate) const fn body(mut self, bytes: usize) -> Self {
+        self.body = bytes;
+        self
+    }
+
+    /// With another time.
+    pub(crate) const fn time(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// For a request that is held: nothing is left of it when its caller goes away.
+    pub(crate) const fn held(mut self, time: Duration) -> Self {
+        self.abandoned = true;
+        self.time = time;
+        self
+    }
+}
+
+/// Collects routes.
+pub(crate) struct Routes {
+    app: Arc<App>,
+    router: Router,
+    routed: HashSet<&'static str>,
+    twice: Vec<&'static str>,
+}
+
+impl Routes {
+    /// No routes yet.
+    pub(crate) fn new(app: Arc<App>) -> Self {
+        Self { app, router: Router::new(), routed: HashSet::new(), twice: Vec::new() }
+    }
+
+    /// The handler of an endpoint.
+    pub(crate) fn on<E, H, F, R>(self, handler: H) -> Self
+    where
+        E: Endpoint,
+        H: Fn(Call<E>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<R, ApiError>> + Send + 'static,
+        R: Into<Reply<E::Response>> + Send + 'static,
+    {
+        self.on_with(|limits| limits, handler)
+    }
+
+    /// The handler of an endpoint that needs limits of its own.
+    pub(crate) fn on_with<E, H, F, R>(mut self, limits: impl Fn(Limits) -> Limits, handler: H) -> Self
+    where
+        E: Endpoint,
+        H: Fn(Call<E>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<R, ApiError>> + Send + 'static,
+        R: Into<Reply<E::Response>> + Send + 'static,
+    {
+        if !self.routed.insert(E::NAME) {
+            self.twice.push(E::NAME);
+            return self;
+        }
+        let (app, limits) = (self.app.clone(), limits(Limits::of(E::METHOD)));
+        let known: Arc<[String]> = input::query_names::<E>().into();
+        let service = move |parameters: RawPathParams, request: Request| {
+            let (app, handler, known) = (app.clone(), handler.clone(), known.clone());
+            async move {
+                let parameters = parameters.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+                let (parts, body) = request.into_parts();
+                let request = Incoming { parts, body, parameters, known };
+                dispatch::<E, _, _, _>(app, request, limits, handler).await
+            }
+        };
+        let filter = match E::METHOD {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
+            Method::Delete => MethodFilter::DELETE,
+        };
+        self.router = self.router.route(E::PATH, on(filter, service));
+        self
+    }
+
+    /// The router, when every declaration has exactly one handler.
+    ///
+    /// # Errors
+    /// The names of endpoints without a handler, and of those with two.
+    pub(crate) fn finish(self) -> Result<Router, String> {
+        let missing: Vec<_> = declarations()
+            .iter()
+            .map(|d: &Declaration| d.name)
+            .filter(|n| !self.routed.contains(n))
+            .collect();
+        if missing.is_empty() && self.twice.is_empty() {
+            Ok(self.router)
+        } else {
+            Err(format!("endpoints without a handler: {missing:?}; with two: {:?}", self.twice))
+        }
+    }
+}
+
+/// A request on its way to its handler.
+struct Incoming {
+    parts: Parts,
+    body: Body,
+    parameters: Vec<(String, String)>,
+    known: Arc<[String]>,
+}
+
+async fn dispatch<E, H, F, R>(app: Arc<App>, request: Incoming, limits: Limits, handler: H) -> Response
+where
+    E: Endpoint,
+    H: Fn(Call<E>) -> F,
+    F: Future<Output = Result<R, ApiError>> + Send + 'static,
+    R: Into<Reply<E::Response>> + Send + 'static,
+{
+    let id = request.parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let result = match admit::<E>(app.clone(), request, limits).await {
+        Ok(call) => run(&app, limits, handler(call)).await.and_then(|reply| write::<E>(reply.into())),
+        Err(error) => Err(error),
+    };
+    let mut response = result.unwrap_or_else(|error| error.into_response(&id));
+    response.extensions_mut().insert(RouteName(E::NAME));
+    response
+}
+
+/// Who calls, and whether they may; only then what they say.
+async fn admit<E: Endpoint>(app: Arc<App>, request: Incoming, limits: Limits) -> Result<Call<E>, ApiError> {
+    let Incoming { parts, body, parameters, known } = request;
+    let headers = parts.headers;
+    let caller = match E::ROLE {
+        Role::Public | Role::Webhook => Caller::Anyone,
+        role => auth::caller(&app, role, &headers).await?,
+    };
+    let path = input::path::<E::Path>(&parameters)?;
+    let query = input::query::<E::Query>(parts.uri.query().unwrap_or_default(), &known)?;
+    let bytes = if E::METHOD == Method::Post {
+        input::check_media::<E>(&headers)?;
+        input::read(&headers, body, limits.body).await?
+    } else {
+        Vec::new()
+    };
+    let caller = match E::ROLE {
+        Role::Webhook => auth::webhook(&app, &parameters, &headers, &bytes).await?,
+        _ => caller,
+    };
+    let body = input::parse::<E>(&headers, bytes)?;
+    Ok(Call { app, caller, path, query, body, headers })
+}
+
+/// Runs a handler to its end, or for as long as it may.
+async fn run<R: Send + 'static>(
+    app: &Arc<App>,
+    limits: Limits,
+    handler: impl Future<Output = Result<R, ApiError>> + Send + 'static,
+) -> Result<R, ApiError> {
+    let finished = async {
+        if limits.abandoned {
+            AssertUnwindSafe(handler).catch_unwind().await.map_err(|_| "a handler panicked".to_owned())
+        } else {
+            app.tasks.spawn(handler).await.map_err(|e| e.to_string())
+        }
+    };
+    match tokio::time::timeout(limits.time, finished).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(ApiError::internal(panic)),
+        Err(_) => Err(ApiError::new(ErrorCode::BS7008, format!("no answer within {:?}", limits.time))),
+    }
+}
+
+fn write<E: Endpoint>(reply: Reply<E::Response>) -> Result<Response, ApiError> {
+    let body = match reply.content {
+        Content::Typed(value) => Body::from(body::encode(&value).map_err(ApiError::internal)?),
+        Content::Raw(body) => body,
+    };
+    let mut response = (reply.status, body).into_response();
+    let media = HeaderValue::from_static(Media::of::<E::Response>().content_type());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, media);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in reply.headers {
+        headers.insert(name, value);
+    }
+    Ok(response)
+}

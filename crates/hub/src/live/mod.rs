@@ -1,0 +1,199 @@
+//! What is known of nodes now: soft state, in memory, flushed in batches.
+//! A check-in touches nothing else.
+
+mod node_state;
+mod questions;
+mod waiters;
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use backstay_store::nodes::SoftState;
+use backstay_types::{HostFacts, NodeId, NodeState, ObservedStack, Timestamp};
+
+pub(crate) use self::{
+    node_state::{Rhythm, node_state},
+    questions::Questions,
+    waiters::Waiters,
+};
+
+/// What a node said last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// When it was heard from.
+    pub(crate) last_seen_at: Option<Timestamp>,
+    /// Its machine.
+    pub(crate) facts: Option<HostFacts>,
+    /// What it runs.
+    pub(crate) observed: Option<Vec<ObservedStack>>,
+    /// Check-ins that are held right now.
+    held: u32,
+    /// Whether it has said what it runs since this hub started.
+    told: bool,
+    /// What is not in the database yet.
+    dirty: Dirty,
+}
+
+/// Which parts are not in the database yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Dirty {
+    time: bool,
+    facts: bool,
+    observed: bool,
+}
+
+impl Seen {
+    /// What the database should get; parts that it has are left out.
+    pub(crate) fn to_store(&self, node: NodeId) -> Option<SoftState> {
+        Some(SoftState {
+            node,
+            last_seen_at: self.last_seen_at?,
+            facts: self.facts.clone().filter(|_| self.dirty.facts),
+            observed: self.observed.clone().filter(|_| self.dirty.observed),
+        })
+    }
+}
+
+/// Soft state of all nodes.
+#[derive(Debug)]
+pub(crate) struct Live {
+    nodes: Mutex<HashMap<NodeId, Seen>>,
+    rhythm: Rhythm,
+}
+
+impl Live {
+    /// As the database has it from before; that is shown, but proves nobody online.
+    pub(crate) fn new(
+        started_at: Timestamp,
+        hold: Duration,
+        interval: Duration,
+        known: Vec<SoftState>,
+    ) -> Self {
+        let from_before = |SoftState { node, last_seen_at, facts, observed }| {
+            (node, Seen { last_seen_at: Some(last_seen_at), facts, observed, ..Seen::default() })
+        };
+        let nodes = Mutex::new(known.into_iter().map(from_before).collect());
+        Self { nodes, rhythm: Rhythm { started_at, hold, interval } }
+    }
+
+    /// Takes a check-in in. True when the node should say again what it runs.
+    pub(crate) fn heard(
+        &self,
+        node: NodeId,
+        now: Timestamp,
+        facts: Option<HostFacts>,
+        observed: Option<Vec<ObservedStack>>,
+    ) -> bool {
+        let mut nodes = self.lock();
+        let seen = nodes.entry(node).or_default();
+        seen.last_seen_at = Some(now);
+        seen.dirty.time = true;
+        seen.dirty.facts |= facts.is_some();
+        seen.dirty.observed |= observed.is_some();
+        seen.facts = facts.or_else(|| seen.facts.take());
+        seen.told |= observed.is_some();
+        seen.observed = observed.or_else(|| seen.observed.take());
+        !seen.told || seen.facts.is_none()
+    }
+
+    /// Counts a held check-in until the guard is dropped.
+    pub(crate) fn hold(&self, node: NodeId) -> HeldGuard<'_> {
+        self.lock().entry(node).or_default().held += 1;
+        HeldGuard { live: self, node }
+    }
+
+    /// What is known of a node.
+    pub(crate) fn seen(&self, node: NodeId) -> Seen {
+        self.lock().get(&node).cloned().unwrap_or_default()
+    }
+
+    /// Whether a node is heard from.
+    pub(crate) fn state(&self, node: NodeId, revoked: bool, now: Timestamp) -> NodeState {
+        let nodes = self.lock();
+        let seen = nodes.get(&node);
+        let last_seen_at = seen.and_then(|seen| seen.last_seen_at);
+        node_state(revoked, last_seen_at, seen.is_some_and(|seen| seen.held > 0), now, self.rhythm)
+    }
+
+    /// How many check-ins are held.
+    pub(crate) fn held(&self) -> u64 {
+        self.lock().values().map(|seen| u64::from(seen.held)).sum()
+    }
+
+    /// Takes what is not in the database yet.
+    pub(crate) fn take_dirty(&self) -> Vec<(NodeId, Seen)> {
+        let mut nodes = self.lock();
+        let dirty = nodes.iter_mut().filter(|(_, seen)| seen.dirty != Dirty::default());
+        dirty
+            .map(|(node, seen)| {
+                let taken = seen.clone();
+                seen.dirty = Dirty::default();
+                (*node, taken)
+            })
+            .collect()
+    }
+
+    /// Gives back what could not be written.
+    pub(crate) fn put_back(&self, taken: Vec<(NodeId, Seen)>) {
+        let mut nodes = self.lock();
+        for (node, seen) in taken {
+            let dirty = &mut nodes.entry(node).or_default().dirty;
+            dirty.time |= seen.dirty.time;
+            dirty.facts |= seen.dirty.facts;
+            dirty.observed |= seen.dirty.observed;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Seen>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A held check-in.
+#[derive(Debug)]
+pub(crate) struct HeldGuard<'a> {
+    live: &'a Live,
+    node: NodeId,
+}
+
+impl Drop for HeldGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(seen) = self.live.lock().get_mut(&self.node) {
+            seen.held = seen.held.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_types::Id as _;
+
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_written_is_written_later_with_what_came_since() {
+        let node = NodeId::from_uuid(uuid::Uuid::from_u128(1));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let live = Live::new(at(0), Duration::ZERO, Duration::from_secs(1), Vec::new());
+        assert!(live.heard(node, at(1), Some(HostFacts::default()), None), "it has not said what it runs");
+        assert!(!live.heard(node, at(2), None, Some(Vec::new())));
+        let taken = live.take_dirty();
+        assert!(live.take_dirty().is_empty());
+        assert!(!live.heard(node, at(3), None, None));
+        live.put_back(taken);
+        let again = live.take_dirty();
+        let state = again[0].1.to_store(node).unwrap();
+        assert_eq!(state.last_seen_at, at(3));
+        assert!(state.facts.is_some() && state.observed.is_some());
+        live.heard(node, at(4), None, None);
+        let state = live.take_dirty()[0].1.to_store(node).unwrap();
+        assert!(state.facts.is_none() && state.observed.is_none(), "the database has these");
+        let held = live.hold(node);
+        assert_eq!(live.held(), 1);
+        drop(held);
+        assert_eq!(live.held(), 0);
+    }
+}

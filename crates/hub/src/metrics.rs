@@ -1,0 +1,219 @@
+//! The hub's own figures, in the OpenMetrics text format. Counts only: nothing here names a node, a person
+//! or a conversation, since `/metrics` asks for no token.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+/// The media type of what [`Metrics::render`] gives.
+pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    endpoint: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByEndpoint {
+    endpoint: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// All figures.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<Answered, Counter>,
+    durations: Family<ByEndpoint, Histogram>,
+    check_ins: Family<ByOutcome, Counter>,
+    deliveries: Family<ByOutcome, Counter>,
+    reports: Counter,
+    waiters: Gauge,
+    ledger_head: Gauge,
+    ledger_pending: Gauge,
+    seal_lag: Seconds,
+    nodes: Family<ByState, Gauge>,
+    deployments: Family<ByState, Gauge>,
+    repositories: Family<ByState, Gauge>,
+    flush_failures: Counter,
+}
+
+/// Figures that are read from state when they are asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Levels {
+    /// Held check-ins.
+    pub(crate) waiters: u64,
+    /// Position of the newest sealed entry.
+    pub(crate) ledger_head: u64,
+    /// Entries that wait to be sealed.
+    pub(crate) ledger_pending: u64,
+    /// Age of the oldest of them.
+    pub(crate) seal_lag: Duration,
+    /// Nodes by state.
+    pub(crate) nodes: BTreeMap<String, u64>,
+    /// Each node's newest deployments by state.
+    pub(crate) deployments: BTreeMap<String, u64>,
+    /// Repositories by the state of their mirror.
+    pub(crate) repositories: BTreeMap<String, u64>,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
+        // Held check-ins end at about the hold; the buckets reach beyond it.
+        let buckets = || Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0, 60.0, 120.0]);
+        let mut metrics = Self {
+            registry: Mutex::new(Registry::default()),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(buckets as fn() -> Histogram),
+            check_ins: Family::default(),
+            deliveries: Family::default(),
+            reports: Counter::default(),
+            waiters: Gauge::default(),
+            ledger_head: Gauge::default(),
+            ledger_pending: Gauge::default(),
+            seal_lag: Seconds::default(),
+            nodes: Family::default(),
+            deployments: Family::default(),
+            repositories: Family::default(),
+            flush_failures: Counter::default(),
+        };
+        metrics.registry = Mutex::new(metrics.register());
+        metrics
+    }
+
+    fn register(&self) -> Registry {
+        let mut all = Registry::with_prefix("backstay");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        all.register("build", "The hub's version", build);
+        all.register("http_requests", "Answered requests", self.requests.clone());
+        let name = "http_request_duration";
+        all.register_with_unit(
+            name,
+            "Time to answer; check-ins are held",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        all.register("check_ins", "Check-ins by how they ended", self.check_ins.clone());
+        all.register(
+            "webhook_deliveries",
+            "Webhook deliveries by what became of them",
+            self.deliveries.clone(),
+        );
+        all.register("reports", "Reports taken from agents", self.reports.clone());
+        all.register("check_ins_held", "Check-ins that are held now", self.waiters.clone());
+        all.register("ledger_head", "Position of the newest sealed ledger entry", self.ledger_head.clone());
+        all.register("ledger_pending", "Ledger entries that wait to be sealed", self.ledger_pending.clone());
+        let name = "ledger_seal_lag";
+        all.register_with_unit(
+            name,
+            "Age of the oldest entry that waits",
+            Unit::Seconds,
+            self.seal_lag.clone(),
+        );
+        all.register("nodes", "Nodes by state", self.nodes.clone());
+        all.register(
+            "deployments",
+            "Newest deployment of each node and stack, by state",
+            self.deployments.clone(),
+        );
+        all.register("repositories", "Repositories by the state of their mirror", self.repositories.clone());
+        all.register("soft_state_flush_failures", "Failed writes of soft state", self.flush_failures.clone());
+        all
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, endpoint: &'static str, status: u16, after: Duration) {
+        self.requests.get_or_create(&Answered { endpoint, status }).inc();
+        self.durations.get_or_create(&ByEndpoint { endpoint }).observe(after.as_secs_f64());
+    }
+
+    /// A check-in ended: `changed`, `unchanged` or `asked`.
+    pub(crate) fn checked_in(&self, outcome: &'static str) {
+        self.check_ins.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// A delivery was `new`, `replayed` or `unrecognised`.
+    pub(crate) fn delivered(&self, outcome: &'static str) {
+        self.deliveries.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// Reports were taken.
+    pub(crate) fn reported(&self, count: usize) {
+        self.reports.inc_by(count as u64);
+    }
+
+    /// Soft state could not be written.
+    pub(crate) fn flush_failed(&self) {
+        self.flush_failures.inc();
+    }
+
+    /// All figures as text.
+    pub(crate) fn render(&self, levels: &Levels) -> String {
+        let int = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.waiters.set(int(levels.waiters));
+        self.ledger_head.set(int(levels.ledger_head));
+        self.ledger_pending.set(int(levels.ledger_pending));
+        self.seal_lag.set(levels.seal_lag.as_secs_f64());
+        let families = [
+            (&self.nodes, &levels.nodes),
+            (&self.deployments, &levels.deployments),
+            (&self.repositories, &levels.repositories),
+        ];
+        for (family, counts) in families {
+            family.clear();
+            for (state, count) in counts {
+                family.get_or_create(&ByState { state: state.clone() }).set(int(*count));
+            }
+        }
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_that_are_gone_are_not_shown_any_more() {
+        let metrics = Metrics::new();
+        metrics.answered("GetHub", 200, Duration::from_millis(3));
+        let mut levels = Levels { waiters: 2, ..Levels::default() };
+        levels.nodes = BTreeMap::from([("online".to_owned(), 3)]);
+        let text = metrics.render(&levels);
+        assert!(
+            text.contains("backstay_http_requests_total{endpoint=\"GetHub\",status=\"200\"} 1\n"),
+            "{text}"
+        );
+        assert!(text.contains("backstay_nodes{state=\"online\"} 3\n"), "{text}");
+        assert!(text.contains("backstay_check_ins_held 2\n"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+        levels.nodes = BTreeMap::from([("offline".to_owned(), 3)]);
+        let text = metrics.render(&levels);
+        assert!(!text.contains("online"), "{text}");
+    }
+}

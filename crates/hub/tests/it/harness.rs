@@ -1,0 +1,225 @@
+//! The hub under test, and how to talk to it.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use backstay_api::{
+    Empty, Role,
+    agent::{CheckIn, CheckInRequest, CheckInResponse, JoinNode, JoinRequest, JoinResponse},
+    v1::{
+        AddRepository, AddRepositoryRequest, CreateJoinToken, CreateJoinTokenRequest, CreateToken,
+        CreateTokenRequest, CreatedToken, TokenKind,
+    },
+};
+use backstay_client::{Client, ClientError, Options};
+use backstay_config::Settings;
+use backstay_hub::Hub;
+use backstay_types::{
+    Clock, ErrorCode, HostFacts, Labels, Repository, Secret, SeededEntropy, Timestamp, World,
+};
+use tempfile::TempDir;
+
+/// A clock that runs from noon on, and can be moved on by hand.
+#[derive(Debug)]
+pub(crate) struct TestClock {
+    from: Timestamp,
+    started: Instant,
+    moved: Mutex<Duration>,
+}
+
+impl TestClock {
+    /// Moves it on.
+    pub(crate) fn advance(&self, by: Duration) {
+        *self.moved.lock().unwrap() += by;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        self.from.checked_add(self.started.elapsed() + *self.moved.lock().unwrap()).unwrap()
+    }
+}
+
+/// A hub with its folder.
+pub(crate) struct TestHub {
+    pub(crate) hub: Hub,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) folder: TempDir,
+    world: World,
+    settings: Settings,
+}
+
+impl TestHub {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let from = "2026-01-01T12:00:00Z".parse().unwrap();
+        let clock = Arc::new(TestClock { from, started: Instant::now(), moved: Mutex::default() });
+        let world = World::new(clock.clone(), Arc::new(SeededEntropy::new(1)));
+        let mut settings = Settings::default();
+        settings.hub.listen = "127.0.0.1:0".parse().unwrap();
+        settings.hub.data_dir = folder.path().join("hub");
+        settings.poll.hold = Duration::from_secs(20);
+        settings.poll.interval = Duration::from_secs(10);
+        settings.poll.jitter = Duration::ZERO;
+        change(&mut settings);
+        let hub = Hub::start(settings.clone(), world.clone()).await.unwrap();
+        Self { hub, clock, folder, world, settings }
+    }
+
+    /// Stops and starts again on the same folder.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { hub, clock, folder, world, settings } = self;
+        hub.stop().await;
+        let hub = Hub::start(settings.clone(), world.clone()).await.unwrap();
+        Self { hub, clock, folder, world, settings }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    pub(crate) fn world(&self) -> World {
+        self.world.clone()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A client with the hub's own token.
+    pub(crate) fn admin(&self) -> Client {
+        self.client(Some(self.hub.admin_token().clone()))
+    }
+
+    pub(crate) fn client(&self, credential: Option<Secret>) -> Client {
+        let options = Options { timeout: Duration::from_secs(30), ..Options::default() };
+        Client::with_options(&self.hub.url(), credential, options).unwrap()
+    }
+
+    /// A new API token.
+    pub(crate) async fn token(&self, role: Role) -> Secret {
+        self.create_token(TokenKind::Api { role }).await.secret
+    }
+
+    pub(crate) async fn create_token(&self, kind: TokenKind) -> CreatedToken {
+        let request = CreateTokenRequest { name: "test".into(), kind, expires_in_seconds: None };
+        self.admin().call::<CreateToken>(&Empty {}, &Empty {}, &request).await.unwrap()
+    }
+
+    pub(crate) async fn join_token(&self) -> Secret {
+        let request = CreateJoinTokenRequest::default();
+        let made = self.admin().call::<CreateJoinToken>(&Empty {}, &Empty {}, &request).await.unwrap();
+        made.token
+    }
+
+    /// Lets a node join, and gives it back as an agent.
+    pub(crate) async fn join(&self, name: &str) -> Agent {
+        let joined = self.try_join(name, self.join_token().await).await.unwrap();
+        let client = self.client(Some(joined.credential.clone()));
+        Agent { joined, client }
+    }
+
+    pub(crate) async fn try_join(&self, name: &str, token: Secret) -> Result<JoinResponse, ClientError> {
+        let labels = Labels::parse(["role=web"]).unwrap();
+        let request = JoinRequest { token, name: name.parse().unwrap(), labels, facts: HostFacts::default() };
+        self.client(None).call::<JoinNode>(&Empty {}, &Empty {}, &request).await
+    }
+
+    /// A Git repository with a stack, known to the hub as `fleet`.
+    pub(crate) async fn repository(&self) -> (Git, Repository) {
+        let git = Git::new(&self.path().join("fleet"));
+        git.commit(
+            "stacks/shop/compose.yaml",
+            "services:\n  web:\n    image: example/web:1\n",
+            "Add the shop",
+        );
+        let request = AddRepositoryRequest {
+            name: "fleet".into(),
+            endpoints: vec![git.0.display().to_string()],
+            branch: Some("main".into()),
+            stacks_path: None,
+            credential: None,
+        };
+        let added = self.admin().call::<AddRepository>(&Empty {}, &Empty {}, &request).await.unwrap();
+        (git, added)
+    }
+}
+
+/// A node's side.
+pub(crate) struct Agent {
+    pub(crate) joined: JoinResponse,
+    pub(crate) client: Client,
+}
+
+impl Agent {
+    /// Checks in and waits for the answer for as long as the hub holds it.
+    pub(crate) async fn check_in(&self, request: CheckInRequest) -> CheckInResponse {
+        let hold = Duration::from_millis(request.hold_ms);
+        self.client.call_held::<CheckIn>(&Empty {}, &Empty {}, &request, hold).await.unwrap()
+    }
+
+    /// Says what it runs (nothing) and asks without being held.
+    pub(crate) async fn say_hello(&self) -> CheckInResponse {
+        self.check_in(hello(0)).await
+    }
+}
+
+/// A check-in that says everything and has nothing.
+pub(crate) fn hello(hold_ms: u64) -> CheckInRequest {
+    CheckInRequest { have: None, hold_ms, observed: Some(Vec::new()), facts: Some(HostFacts::default()) }
+}
+
+/// A client that sends what no typed client would.
+pub(crate) fn http() -> reqwest::Client {
+    // The first provider stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+/// The code of the problem that a call ended in.
+pub(crate) fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> ErrorCode {
+    let error = result.unwrap_err();
+    error.problem().unwrap_or_else(|| panic!("{error:?}")).code
+}
+
+/// A Git repository on disk.
+pub(crate) struct Git(pub(crate) std::path::PathBuf);
+
+impl Git {
+    fn new(path: &Path) -> Self {
+        std::fs::create_dir(path).unwrap();
+        let git = Self(path.to_owned());
+        git.run(&["init", "--quiet", "--initial-branch=main"]);
+        git
+    }
+
+    /// Writes a file and commits it.
+    pub(crate) fn commit(&self, file: &str, content: &str, message: &str) -> String {
+        let path = self.0.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        self.run(&["add", "--all"]);
+        self.run(&["commit", "--quiet", "--message", message]);
+        self.run(&["rev-parse", "HEAD"])
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let output = std::process::Command::new("git")
+            .current_dir(&self.0)
+            .args(["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"])
+            .args(args)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}

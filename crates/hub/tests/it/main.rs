@@ -1,0 +1,10 @@
+//! A hub in this process, on loopback, with a real database in a temporary folder.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may")]
+
+mod agents;
+mod bad_input;
+mod harness;
+mod people;
+mod restart;
+mod roles;
+mod webhooks;
