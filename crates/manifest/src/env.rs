@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backstay_types::Secret;
+use backstay_types::{ErrorCode, Secret};
 
 use crate::{
     Problem, Variables, code,
@@ -54,6 +54,13 @@ impl std::fmt::Debug for Value {
 pub struct MissingValues {
     /// Their names, sorted.
     pub names: Vec<String>,
+}
+
+impl MissingValues {
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        code::MISSING_VALUE
+    }
 }
 
 impl EnvTemplate {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{LogPattern, code, read::Table};
+use crate::{
+    LogPattern, Variables, code,
+    interpolate::{InterpolationError, expand},
+    read::Table,
+};
 
 /// One question whose answer says whether a stack is healthy, and how often it is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,6 +80,24 @@ impl Probe {
             within: Duration::from_secs(60),
             start_grace: Duration::ZERO,
         }
+    }
+
+    /// The probe with every `${NAME}` replaced.
+    ///
+    /// # Errors
+    /// As [`crate::interpolate::expand`].
+    pub fn rendered(&self, variables: &Variables) -> Result<Self, InterpolationError> {
+        let kind = match &self.kind {
+            ProbeKind::Http { url, status } => {
+                ProbeKind::Http { url: expand(url, variables)?, status: *status }
+            }
+            ProbeKind::Tcp { address } => ProbeKind::Tcp { address: expand(address, variables)? },
+            ProbeKind::Command { argv } => ProbeKind::Command {
+                argv: argv.iter().map(|text| expand(text, variables)).collect::<Result<_, _>>()?,
+            },
+            kind @ (ProbeKind::Container | ProbeKind::Log { .. }) => kind.clone(),
+        };
+        Ok(Self { kind, ..self.clone() })
     }
 }
 

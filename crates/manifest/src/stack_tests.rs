@@ -34,6 +34,8 @@ fn reads_probes_and_bake() {
     );
     assert_eq!(tcp.kind, ProbeKind::Tcp { address: "127.0.0.1:${PORT}".to_owned() });
     assert!(matches!(&command.kind, ProbeKind::Command { argv } if argv.len() == 2));
+    let values = crate::Variables::complete([("PORT".to_owned(), backstay_types::Secret::new("80"))].into());
+    assert_eq!(tcp.rendered(&values).unwrap().kind, ProbeKind::Tcp { address: "127.0.0.1:80".to_owned() });
     let pattern = LogPattern::new("ready in *ms").unwrap();
     assert_eq!(log.kind, ProbeKind::Log { pattern, service: Some("web".to_owned()) });
 }

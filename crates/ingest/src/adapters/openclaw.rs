@@ -16,12 +16,20 @@ const TOOL: &str = "openclaw";
 
 pub(super) fn normalise(body: &Value) -> Vec<Normalised> {
     match body.get("events") {
-        Some(Value::Array(events)) => events.iter().map(event).collect(),
+        Some(Value::Array(events)) => events.iter().map(event).chain(dropped(body)).collect(),
         Some(other) => {
             vec![Normalised::unrecognised(format!("`events` is {}: expected a list", kind(other)))]
         }
         None => vec![Normalised::unrecognised("no `events`: expected a batch of the Backstay plugin")],
     }
+}
+
+/// The plugin had to let events go before the hub had them. That must be seen.
+fn dropped(body: &Value) -> Option<Normalised> {
+    let count = body.get("dropped")?.as_u64().filter(|count| *count > 0)?;
+    Some(Normalised::unrecognised(format!(
+        "the plugin's spool was full: {count} events before these are lost"
+    )))
 }
 
 fn event(entry: &Value) -> Normalised {
