@@ -14,7 +14,8 @@ use crate::{
     draft::Draft,
     durable,
     error::SourceError,
-    mirror::{Lock, Mirror, commit_id, undo_ref},
+    locks::Lock,
+    mirror::{Mirror, commit_id, undo_ref},
 };
 
 /// A commit to be made.

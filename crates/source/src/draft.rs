@@ -8,7 +8,7 @@ use gix::{ObjectId, objs::tree::EntryKind, odb::memory::Storage};
 use crate::{error::SourceError, mirror::Mirror, paths};
 
 /// A tree with what it needs beyond the mirror, in memory. It can be read like a commit, so that it can be
-/// checked before anything is made of it, and costs the mirror nothing until [`Mirror::commit_tree`].
+/// checked before anything is made of it, and costs the mirror nothing until [`Mirror::commit_undo`].
 #[derive(Clone)]
 pub struct Draft {
     tree: ObjectId,

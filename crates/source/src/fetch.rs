@@ -1,5 +1,7 @@
 //! Fetching: one branch and the notes of other tools, from the first endpoint that answers.
 
+use std::fs::File;
+
 use backstay_types::{CommitId, Secret};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -7,7 +9,8 @@ use crate::{
     endpoint::{Endpoint, Protocol},
     error::{EndpointFailure, FailureKind, SourceError},
     git::{self, Invocation, Limits, Output},
-    mirror::{Lock, Mirror, NOTES_REF, upstream_ref},
+    locks::Lock,
+    mirror::{Mirror, NOTES_REF, check_branch, upstream_ref},
     text,
 };
 
@@ -47,14 +50,53 @@ impl Mirror {
         let lock = self.lock(Lock::Fetch)?;
         self.sweep_once();
         let (before, notes_before) = (self.tip()?, self.notes_tip()?);
+        let branch = format!("+refs/heads/{0}:{1}", self.config.branch, upstream_ref(&self.config.branch));
+        // A ref that may be missing can only be asked for by a pattern; this is the narrowest for `ai`.
+        let notes = format!("+refs/notes/a*i:{}", NOTES_REF.replace("/ai", "/a*i"));
+        let (endpoint, failures) = self.fetch_refs(&[&branch, &notes], credential, &lock)?;
+        let tip = self.tip()?.ok_or_else(|| self.broken("reading what was fetched", &"no tip"))?;
+        let notes = self.notes_tip()?;
+        if self.is_overfull() {
+            self.pack_all(&lock)?;
+        }
+        Ok(Fetched { tip, before, notes, notes_before, endpoint, failures })
+    }
+
+    /// Fetches another branch and keeps its tip ([`Mirror::keep`]), so that a later squash or rebase of it can be
+    /// recognised. Nothing is deployed by it.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`], and when the name is not a branch's.
+    pub fn fetch_other(
+        &self,
+        branch: &str,
+        credential: Option<&Credential>,
+    ) -> Result<CommitId, SourceError> {
+        check_branch(branch)?;
+        let tip = {
+            let lock = self.lock(Lock::Fetch)?;
+            self.sweep_once();
+            let name = upstream_ref(branch).replace("/upstream/", "/seen/");
+            self.fetch_refs(&[&format!("+refs/heads/{branch}:{name}")], credential, &lock)?;
+            self.read_ref(&self.git(), &name)?
+        };
+        let tip = tip.ok_or_else(|| self.broken("reading what was fetched", &"no tip"))?;
+        self.keep(&tip)?;
+        Ok(tip)
+    }
+
+    /// The endpoint that gave all of `refspecs`, and the failures before it.
+    fn fetch_refs(
+        &self,
+        refspecs: &[&str],
+        credential: Option<&Credential>,
+        lock: &File,
+    ) -> Result<(String, Vec<EndpointFailure>), SourceError> {
         let mut failures = Vec::new();
         for endpoint in &self.config.endpoints {
-            let output = git::run(&self.dir, self.fetch_from(endpoint, credential, &lock)?)?;
+            let output = git::run(&self.dir, self.fetch_from(endpoint, refspecs, credential, lock)?)?;
             if output.status.success() {
-                let tip = self.tip()?.ok_or_else(|| self.broken("reading what was fetched", &"no tip"))?;
-                let notes = self.notes_tip()?;
-                let endpoint = endpoint.to_string();
-                return Ok(Fetched { tip, before, notes, notes_before, endpoint, failures });
+                return Ok((endpoint.to_string(), failures));
             }
             self.sweep_again();
             let failure = failure(endpoint, &output, credential);
@@ -67,8 +109,9 @@ impl Mirror {
     fn fetch_from(
         &self,
         endpoint: &Endpoint,
+        refspecs: &[&str],
         credential: Option<&Credential>,
-        lock: &std::fs::File,
+        lock: &File,
     ) -> Result<Invocation, SourceError> {
         let limits = Limits {
             total: self.config.timeout,
@@ -76,9 +119,6 @@ impl Mirror {
             stdout: 1 << 20,
             received: Some(self.config.max_fetch_bytes),
         };
-        let branch = format!("+refs/heads/{0}:{1}", self.config.branch, upstream_ref(&self.config.branch));
-        // A ref that may be missing can only be asked for by a pattern; this is the narrowest for `ai`.
-        let notes = format!("+refs/notes/a*i:{}", NOTES_REF.replace("/ai", "/a*i"));
         let args = [
             "fetch",
             "--progress",
@@ -91,10 +131,8 @@ impl Mirror {
             "--atomic",
             "--end-of-options",
             endpoint.as_str(),
-            &branch,
-            &notes,
         ];
-        Invocation::new(args, limits)
+        Invocation::new(args.iter().chain(refspecs), limits)
             .protocol(endpoint.protocol())
             .config(authorization(endpoint, credential))
             .holding(lock)

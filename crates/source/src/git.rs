@@ -405,6 +405,22 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_is_held_as_long_as_any_process_of_the_command_lives() {
+        let dir = repo();
+        let path = dir.path().join("lock");
+        let lock = File::create(&path).unwrap();
+        lock.lock().unwrap();
+        let script = "!exec 3<&0; sleep 1 <&3 >/dev/null 2>&1 & true".to_owned();
+        let lingering =
+            Invocation::new(["x"], limits()).config([("alias.x".to_owned(), script)]).holding(&lock).unwrap();
+        run(dir.path(), lingering).unwrap();
+        drop(lock);
+        let again = File::open(&path).unwrap();
+        assert!(again.try_lock().is_err());
+        again.lock().unwrap();
+    }
+
+    #[test]
     fn a_pack_that_grows_too_large_ends_the_command() {
         let dir = repo();
         let script = "!head -c 20000 /dev/zero > objects/pack/tmp_pack_x; sleep 60; true";

@@ -78,8 +78,9 @@ impl Mirror {
             return Err(no_line());
         }
         let range = format!("{line},{line}");
-        // The path stands behind `--`, and a blame takes no pattern.
-        let args = ["blame", "--porcelain", "-L", &range, "--end-of-options", commit.as_str(), "--", path];
+        // The commit is hexadecimal digits and the path stands behind `--`, where a blame takes no pattern;
+        // `blame` does not know `--end-of-options`.
+        let args = ["blame", "--porcelain", "-L", &range, commit.as_str(), "--", path];
         let stdout = git::expect(&self.dir, Invocation::new(args, Limits::local(1 << 20)))?;
         porcelain(&String::from_utf8_lossy(&stdout), path).ok_or_else(no_line)
     }

@@ -15,6 +15,7 @@ mod error;
 mod fetch;
 mod git;
 mod history;
+mod locks;
 mod merge;
 mod message;
 mod mirror;

@@ -5,14 +5,10 @@
 //! `notes/ai` the notes of other tools. Nothing is ever pruned, so no force-push takes a deployed commit away.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    sync::{Mutex, PoisonError, RwLock, atomic::AtomicBool},
+    time::Duration,
 };
 
 use backstay_types::{CommitId, Repository, UndoId};
@@ -24,6 +20,7 @@ use crate::{
     endpoint::Endpoint,
     error::SourceError,
     git::{self, Invocation, Limits},
+    locks::Lock,
     tree::Digests,
 };
 
@@ -83,7 +80,7 @@ pub struct Mirror {
     pub(crate) config: MirrorConfig,
     repo: RwLock<gix::ThreadSafeRepository>,
     pub(crate) digests: Mutex<Digests>,
-    swept: AtomicBool,
+    pub(crate) swept: AtomicBool,
 }
 
 impl std::fmt::Debug for Mirror {
@@ -95,25 +92,6 @@ impl std::fmt::Debug for Mirror {
     }
 }
 
-/// The two things that are done to a mirror one at a time. An undo never waits for a fetch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lock {
-    /// Fetching, and packing what was fetched.
-    Fetch,
-    /// Writing objects and refs of our own.
-    Write,
-}
-
-impl Lock {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Fetch => "fetch",
-            Self::Write => "write",
-        }
-    }
-}
-
-const PATIENCE: Duration = Duration::from_secs(30);
 const OBJECT_CACHE: usize = 16 << 20;
 
 impl Mirror {
@@ -243,6 +221,12 @@ impl Mirror {
             return Ok(false);
         }
         let fetch = self.lock(Lock::Fetch)?;
+        self.pack_all(&fetch)?;
+        Ok(true)
+    }
+
+    /// The caller holds [`Lock::Fetch`].
+    pub(crate) fn pack_all(&self, fetch: &File) -> Result<(), SourceError> {
         let write = self.lock(Lock::Write)?;
         self.sweep(&[&self.dir.join("packed-refs.lock")]);
         let limits =
@@ -251,10 +235,15 @@ impl Mirror {
             invocation.holding(lock).map_err(SourceError::io(&self.dir, "passing on its lock"))
         };
         let repack = Invocation::new(["repack", "-q", "-d", "--geometric=2"], limits);
-        git::expect(&self.dir, held(repack, &fetch)?)?;
+        git::expect(&self.dir, held(repack, fetch)?)?;
         git::expect(&self.dir, held(Invocation::new(["pack-refs", "--all"], limits), &write)?)?;
         *self.repo.write().unwrap_or_else(PoisonError::into_inner) = open(&self.dir)?;
-        Ok(true)
+        Ok(())
+    }
+
+    /// Whether so many packs have come that the open handle would soon run out of room for them.
+    pub(crate) fn is_overfull(&self) -> bool {
+        fs::read_dir(self.dir.join("objects/pack")).map_or(0, Iterator::count) > 3 * 400
     }
 
     fn is_crowded(&self) -> bool {
@@ -371,56 +360,6 @@ impl Mirror {
     pub(crate) fn broken(&self, doing: &str, error: &dyn std::fmt::Display) -> SourceError {
         SourceError::mirror(&self.dir, doing, error)
     }
-
-    /// Takes a lock that lasts until the file, and every process that was given it, is gone.
-    pub(crate) fn lock(&self, lock: Lock) -> Result<File, SourceError> {
-        let path = self.private().join(format!("{}.lock", lock.name()));
-        let file = File::options().create(true).append(true).open(&path);
-        let file = file.map_err(SourceError::io(&self.dir, "opening its lock"))?;
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                    thread::sleep(Duration::from_millis(2))
-                }
-                Err(TryLockError::WouldBlock) => return Err(SourceError::Busy(lock.name())),
-                Err(TryLockError::Error(error)) => {
-                    return Err(SourceError::mirror(&self.dir, "locking it", error));
-                }
-            }
-        }
-    }
-
-    /// Removes what a killed fetch left: whoever holds [`Lock::Fetch`] knows that no other is alive.
-    pub(crate) fn sweep_once(&self) {
-        if self.swept.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let mut stale = Vec::new();
-        for folder in ["refs/backstay/upstream", "refs/backstay/notes"] {
-            find(&self.dir.join(folder), &mut |name| name.ends_with(".lock"), &mut stale);
-        }
-        find(&self.dir.join("objects"), &mut |name| name.starts_with("tmp_"), &mut stale);
-        stale.extend(
-            ["packed-refs.lock", "config.lock", "HEAD.lock", "shallow.lock"].map(|name| self.dir.join(name)),
-        );
-        self.sweep(&stale);
-    }
-
-    /// After a command was stopped or failed, something may lie about again.
-    pub(crate) fn sweep_again(&self) {
-        self.swept.store(false, Ordering::Relaxed);
-    }
-
-    fn sweep(&self, paths: &[impl AsRef<Path>]) {
-        for path in paths {
-            let path = path.as_ref();
-            if fs::remove_file(path).is_ok() || fs::remove_dir_all(path).is_ok() {
-                tracing::info!(path = %path.display(), "removed what an interrupted command left");
-            }
-        }
-    }
 }
 
 const PRIVATE: &str = "backstay";
@@ -467,23 +406,16 @@ fn init(dir: &Path) -> Result<(), SourceError> {
 }
 
 fn open(dir: &Path) -> Result<gix::ThreadSafeRepository, SourceError> {
+    // The number of packs that can be open at a time is fixed here; every fetch adds one until they are packed.
+    let packs = fs::read_dir(dir.join("objects/pack")).map_or(0, Iterator::count);
+    let slots = u16::try_from(packs * 2).unwrap_or(u16::MAX).max(1024);
     gix::open::Options::isolated()
+        .object_store_slots(gix::odb::store::init::Slots::Given(slots))
         .open_path_as_is(true)
         .with(gix::sec::Trust::Full)
         .config_overrides(["core.useReplaceRefs=false"])
         .open(dir)
         .map_err(|error| SourceError::mirror(dir, "opening it", error))
-}
-
-fn find(folder: &Path, wanted: &mut dyn FnMut(&str) -> bool, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().to_str().is_some_and(&mut *wanted) {
-            found.push(entry.path());
-        } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            find(&entry.path(), wanted, found);
-        }
-    }
 }
 
 #[cfg(test)]

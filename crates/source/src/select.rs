@@ -12,9 +12,9 @@ use backstay_types::CommitId;
 pub struct HistoryEntry {
     /// The commit.
     pub commit: CommitId,
-    /// Commits that it takes back.
+    /// Commits that it took back, as far as that can be relied on.
     pub reverts: Vec<CommitId>,
-    /// It takes them back and does nothing else ([`crate::Mirror::is_exact_revert`]).
+    /// It takes them back and does nothing else ([`crate::Mirror::history_entry`]).
     pub exact: bool,
 }
 

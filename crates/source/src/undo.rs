@@ -6,13 +6,14 @@ use backstay_types::{CommitId, ConflictedFile};
 use gix::{ObjectId, Repository as Git};
 
 use crate::{
+    changes::ChangeFacts,
     draft::Draft,
     error::SourceError,
     merge::{self, ConflictKind},
     mirror::{Mirror, commit_id},
     notes::empty_tree,
     paths,
-    select::{SkipReason, Skipped},
+    select::{HistoryEntry, SkipReason, Skipped},
     text,
     tree_diff::{self, FileChange},
     walk,
@@ -151,6 +152,18 @@ impl Mirror {
             tree = merged.tree;
         }
         Ok(tree == self.tree_of(&git, id)?)
+    }
+
+    /// What [`crate::select`] needs to know of a commit. Undo commits of ours count as taking back what they name,
+    /// even where a person settled conflicts; others only when they do exactly that.
+    ///
+    /// # Errors
+    /// When it is not in the mirror.
+    pub fn history_entry(&self, facts: &ChangeFacts) -> Result<HistoryEntry, SourceError> {
+        let exact = !facts.reverts.is_empty() && self.is_exact_revert(&facts.commit)?;
+        let counts = exact || !facts.undo.is_empty();
+        let reverts = if counts { facts.reverts.clone() } else { Vec::new() };
+        Ok(HistoryEntry { commit: facts.commit.clone(), reverts, exact })
     }
 
     /// The tree at `tip` with `only` (files or folders; everything when empty) as they were at `target`.
