@@ -71,21 +71,27 @@ fn service_fields(name: &str, service: &Service, plan: &MountPlan, input: &Overr
         }
     }
     if let Some(binds) = plan.binds.get(name) {
-        let volumes =
-            binds.iter().map(|(bind, source)| volume(bind, &host_path(source, plan, input))).collect();
+        let volumes = binds.iter().map(|(bind, source)| volume(bind, source, plan, input)).collect();
         fields.push(format!("\"volumes\":{}", escaped(volumes)));
     }
     fields.extend(env_files(service, plan, input));
     fields
 }
 
-fn volume(bind: &Bind, source: &str) -> Value {
+fn volume(bind: &Bind, source: &Source, plan: &MountPlan, input: &OverrideInput) -> Value {
     let mut volume = bind.extra.clone();
     volume.insert("type".to_owned(), "bind".into());
-    volume.insert("source".to_owned(), source.into());
+    volume.insert("source".to_owned(), host_path(source, plan, input).into());
     volume.insert("target".to_owned(), bind.target.as_str().into());
     if bind.read_only {
         volume.insert("read_only".to_owned(), true.into());
+    }
+    if matches!(source, Source::Tracked(_)) {
+        // What comes from Git must be there: Docker would make an empty folder in its place.
+        let options = volume.entry("bind").or_insert_with(|| json!({}));
+        if let Value::Object(options) = options {
+            options.insert("create_host_path".to_owned(), false.into());
+        }
     }
     volume.into()
 }

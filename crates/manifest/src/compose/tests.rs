@@ -177,6 +177,12 @@ fn the_override_maps_everything_and_is_stable() {
     assert_eq!(volume(2)["source"], "/old/data");
     assert_eq!(volume(2).get("read_only"), None);
     assert_eq!(volume(3)["bind"]["propagation"], "rprivate");
+    let created: Vec<_> = (0..4).map(|at| volume(at)["bind"]["create_host_path"] == true).collect();
+    assert_eq!(
+        created,
+        [false, false, true, false],
+        "what is missing from Git must not become an empty folder"
+    );
     assert_eq!(web["volumes"].as_array().unwrap().len(), 4, "absolute binds and volumes are left alone");
     assert_eq!(json["secrets"]["key"]["file"], "/s/secrets/key");
     assert_eq!(json["configs"]["app"]["file"], plan.tracked[3].source("/m"));
