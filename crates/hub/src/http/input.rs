@@ -20,7 +20,11 @@ pub(crate) fn path<T: DeserializeOwned>(parameters: &[(String, String)]) -> Resu
     let fields: Map<String, Value> =
         parameters.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
     // What no id or name can be is not found, whatever the reason.
-    serde_json::from_value(Value::Object(fields)).map_err(|e| ApiError::new(ErrorCode::BS4004, e.to_string()))
+    let not_found = |e: serde_json::Error| {
+        let given: Vec<_> = parameters.iter().map(|(name, value)| format!("{name} `{value}`")).collect();
+        ApiError::new(ErrorCode::BS4004, format!("there is no {}: {e}", given.join(", ")))
+    };
+    serde_json::from_value(Value::Object(fields)).map_err(not_found)
 }
 
 /// Query parameters. One that the endpoint does not know is refused: ignoring a filter would answer another question.

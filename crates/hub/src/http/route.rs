@@ -8,7 +8,7 @@ use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::A
 use axum::{
     Router,
     body::Body,
-    extract::{RawPathParams, Request},
+    extract::{RawPathParams, Request, rejection::RawPathParamsRejection},
     response::{IntoResponse as _, Response},
     routing::{MethodFilter, on},
 };
@@ -101,11 +101,14 @@ impl Routes {
         }
         let (app, limits) = (self.app.clone(), limits(Limits::of(E::METHOD)));
         let known: Arc<[String]> = input::query_names::<E>().into();
-        let service = move |parameters: RawPathParams, request: Request| {
+        let service = move |parameters: Result<RawPathParams, RawPathParamsRejection>, request: Request| {
             let (app, handler, known) = (app.clone(), handler.clone(), known.clone());
             async move {
-                let parameters = parameters.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
                 let (parts, body) = request.into_parts();
+                let parameters = match parameters {
+                    Ok(found) => found.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+                    Err(wrong) => return malformed_path(&parts, wrong.body_text()),
+                };
                 let request = Incoming { parts, body, parameters, known };
                 dispatch::<E, _, _, _>(app, request, limits, handler).await
             }
@@ -135,6 +138,12 @@ impl Routes {
             Err(format!("endpoints without a handler: {missing:?}; with two: {:?}", self.twice))
         }
     }
+}
+
+/// A path whose percent encoding is not text.
+fn malformed_path(parts: &Parts, message: String) -> Response {
+    let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    ApiError::new(ErrorCode::BS4001, message).into_response(&id)
 }
 
 /// A request on its way to its handler.

@@ -121,13 +121,27 @@ impl TestHub {
 
     /// Lets a node join, and gives it back as an agent.
     pub(crate) async fn join(&self, name: &str) -> Agent {
-        let joined = self.try_join(name, self.join_token().await).await.unwrap();
+        self.join_as(name, "role=web").await
+    }
+
+    /// Lets a node join with a label of its own.
+    pub(crate) async fn join_as(&self, name: &str, label: &str) -> Agent {
+        let labels = Labels::parse([label]).unwrap();
+        let joined = self.try_join_as(name, labels, self.join_token().await).await.unwrap();
         let client = self.client(Some(joined.credential.clone()));
         Agent { joined, client }
     }
 
     pub(crate) async fn try_join(&self, name: &str, token: Secret) -> Result<JoinResponse, ClientError> {
-        let labels = Labels::parse(["role=web"]).unwrap();
+        self.try_join_as(name, Labels::parse(["role=web"]).unwrap(), token).await
+    }
+
+    async fn try_join_as(
+        &self,
+        name: &str,
+        labels: Labels,
+        token: Secret,
+    ) -> Result<JoinResponse, ClientError> {
         let request = JoinRequest { token, name: name.parse().unwrap(), labels, facts: HostFacts::default() };
         self.client(None).call::<JoinNode>(&Empty {}, &Empty {}, &request).await
     }
@@ -135,6 +149,8 @@ impl TestHub {
     /// A Git repository with a stack, known to the hub as `fleet`.
     pub(crate) async fn repository(&self) -> (Git, Repository) {
         let git = Git::new(&self.path().join("fleet"));
+        let fleet = "[[assign]]\nstack = \"shop\"\nnodes = \"role=web\"\n";
+        git.commit("fleet.toml", fleet, "Assign the shop");
         git.commit(
             "stacks/shop/compose.yaml",
             "services:\n  web:\n    image: example/web:1\n",
