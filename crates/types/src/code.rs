@@ -40,6 +40,21 @@ macro_rules! codes {
 }
 
 codes! {
+    BS3001 500 "There is too little free disk space for the release";
+    BS3002 500 "The release could not be had from hub or Git";
+    BS3003 500 "The release is not what was signed";
+    BS3004 500 "The node lacks values that the release needs";
+    BS3005 500 "The release's own check refused it";
+    BS3006 500 "The release cannot run on this node";
+    BS3007 500 "The runtime is not there or does not answer";
+    BS3008 500 "The release did not start";
+    BS3009 500 "The release is not healthy";
+    BS3010 500 "Another agent uses the same data folder";
+    BS3011 500 "The agent's files cannot be used";
+    BS3012 500 "The agent's journal cannot be used";
+    BS3013 500 "This machine has joined no hub, or has joined one already";
+    BS3014 500 "The join token does not fit the hub";
+    BS3015 500 "The agent cannot go on";
     BS1001 422 "A file is not valid TOML";
     BS1002 422 "A key that nothing reads";
     BS1003 422 "A value is of the wrong type";
