@@ -112,7 +112,7 @@ pub enum Act {
         /// Its id.
         id: TaskId,
         /// What.
-        task: Task,
+        task: Box<Task>,
     },
     /// Stop the task that runs. Nothing of it may happen afterwards, and its end is not awaited.
     Abort {

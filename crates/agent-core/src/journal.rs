@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use backstay_api::statement::{DesiredStack, Statement};
 use backstay_manifest::Probe;
 use backstay_types::{
-    Container, ConversationId, DeploymentId, Digest, FailureKind, ImageId, StackName, Step, Timestamp,
-    TreeDigest,
+    Container, ConversationId, DeploymentId, Digest, FailureKind, ImageId, ReleaseId, StackName, Step,
+    Timestamp, TreeDigest,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,8 @@ pub struct PreparedService {
     pub config: Digest,
     /// The deployment that last changed it.
     pub deployment: DeploymentId,
+    /// The release that it came with.
+    pub release: ReleaseId,
     /// The conversations that caused that deployment.
     pub conversations: Vec<ConversationId>,
 }

@@ -32,7 +32,7 @@ impl Core {
     pub(super) fn run(&mut self, task: Task, why: impl Into<String>, out: &mut Batch) -> bool {
         self.last_task += 1;
         let id = TaskId(self.last_task);
-        out.act(Act::Run { id, task: task.clone() }, why);
+        out.act(Act::Run { id, task: Box::new(task.clone()) }, why);
         self.running = Some(Running { id, task });
         true
     }

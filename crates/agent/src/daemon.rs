@@ -1,0 +1,96 @@
+//! The agent's life: one loop around the core, one around the hub.
+
+mod check_in;
+mod driver;
+mod hands;
+mod machine;
+
+pub(crate) use self::{
+    check_in::CheckIn,
+    driver::{Answering, Driver, Event, View},
+    hands::Hands,
+};
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use backstay_agent_core::{Adopted, BootId, Core, Cx, Settings};
+use backstay_config::AgentSettings;
+use backstay_types::StackName;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use crate::{
+    AgentError, Identity, crash,
+    disk::{AgentLock, JournalDb, Layout, WorkLock, read_links},
+    facts, join, proc, settings,
+    tasks::Machine,
+};
+
+/// Runs the agent until it is told to end. What it started keeps running.
+pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
+    let layout = settings::layout(&settings);
+    let identity = Identity::load(&layout)?;
+    let (key, place) = (identity.verifying_key()?, settings::place(&settings, &identity));
+    layout.create().map_err(AgentError::io(layout.data()))?;
+    let _lock = AgentLock::take(&layout)?;
+    WorkLock::clear(&layout).map_err(AgentError::io(layout.data()))?;
+    let path = layout.journal();
+    let (db, journal, lost) = JournalDb::open(&path)?;
+    layout.sweep().map_err(AgentError::io(layout.stacks()))?;
+    let found = if lost { adoptable(&layout)? } else { BTreeMap::new() };
+    crash::crash_point("start.opened");
+
+    let world = crate::system();
+    let hub = join::client(&identity.hub, Some(identity.credential.clone()), settings.ca_file.as_deref())?;
+    let core_settings = Settings {
+        check_every: settings.check_every,
+        keep: settings.keep_releases as usize,
+        ..Settings::new(identity.node)
+    };
+    let machine = Machine {
+        world: world.clone(),
+        layout: layout.clone(),
+        place,
+        settings: Arc::new(settings),
+        hub: hub.clone(),
+    };
+    let started = Instant::now();
+    let cx = Cx { world: &world, mono: started.elapsed() };
+    let (core, actions) = Core::start(core_settings, journal, BootId(proc::boot_id()), found, &cx);
+    let (events, inbox) = mpsc::channel(16);
+    let (view, seen) = watch::channel(View::of(&core));
+    let hands = machine::MachineHands::new(db, machine.clone(), events.clone());
+    let driver = Driver { core, hands, hub: hub.clone(), world: world.clone(), started, view };
+    tracing::info!(node = %identity.name, hub = %identity.hub, version = env!("CARGO_PKG_VERSION"), "the agent runs");
+
+    let host = facts::facts(&layout).await;
+    let refresh = layout.clone();
+    let check_in =
+        CheckIn::new(hub, key, world, events, seen, host).run(move || facts::facts_of(refresh.clone()));
+    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::io("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::io("signals"))?;
+    let answers = machine::Answers(machine);
+    tokio::select! {
+        result = driver.run(actions, inbox, answers) => result?,
+        () = check_in => {}
+        _ = terminate.recv() => tracing::info!("told to end; what runs keeps running"),
+        _ = interrupt.recv() => tracing::info!("told to end; what runs keeps running"),
+    }
+    WorkLock::clear(&layout).map_err(AgentError::io(layout.data()))
+}
+
+/// What the links say, for when there is no journal.
+fn adoptable(layout: &Layout) -> Result<BTreeMap<StackName, Adopted>, AgentError> {
+    let mut found = BTreeMap::new();
+    for stack in layout.stacks_here().map_err(AgentError::io(layout.stacks()))? {
+        let dir = layout.stack(&stack);
+        let mut links = read_links(&dir).map_err(AgentError::io(&dir))?;
+        // A link to a folder that is not there says nothing.
+        links.current = links.current.filter(|tree| layout.release(&stack, *tree).is_dir());
+        links.previous = links.previous.filter(|tree| layout.release(&stack, *tree).is_dir());
+        found.insert(stack, Adopted { links });
+    }
+    Ok(found)
+}

@@ -1,0 +1,214 @@
+//! Asking the hub, over and over: held while nothing changes, spread by chance, patient when it is away.
+
+use std::time::Duration;
+
+use backstay_agent_core::Input;
+use backstay_api::{
+    Empty,
+    agent::{Cadence, CheckIn as Endpoint, CheckInRequest, CheckInResponse},
+};
+use backstay_client::{Client, ClientError};
+use backstay_types::{HostFacts, ObservedStack, World};
+use ed25519_dalek::VerifyingKey;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{sleep, timeout},
+};
+
+use super::{Event, View};
+
+/// Until the hub says otherwise.
+const CADENCE: Cadence = Cadence { hold_ms: 55_000, interval_ms: 5_000, jitter_ms: 5_000 };
+/// The longest pause after failures.
+const LONGEST: Duration = Duration::from_secs(60);
+/// What is seen may change several times in a row; it is told once.
+const SETTLE: Duration = Duration::from_millis(500);
+/// After a statement that was not taken; asking again at once would only bring it again.
+const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+
+/// The loop's state.
+#[derive(Debug)]
+pub(crate) struct CheckIn {
+    hub: Client,
+    key: VerifyingKey,
+    world: World,
+    events: mpsc::Sender<Event>,
+    view: watch::Receiver<View>,
+    cadence: Cadence,
+    facts: HostFacts,
+    told_facts: Option<HostFacts>,
+    told: Option<Vec<ObservedStack>>,
+    failures: u32,
+}
+
+/// How a check-in ended.
+enum Turn {
+    /// At once again.
+    Again,
+    /// After a pause.
+    Pause(Duration),
+    /// Nobody listens any more.
+    Over,
+}
+
+impl CheckIn {
+    pub(crate) fn new(
+        hub: Client,
+        key: VerifyingKey,
+        world: World,
+        events: mpsc::Sender<Event>,
+        view: watch::Receiver<View>,
+        facts: HostFacts,
+    ) -> Self {
+        Self {
+            hub,
+            key,
+            world,
+            events,
+            view,
+            cadence: CADENCE,
+            facts,
+            told_facts: None,
+            told: None,
+            failures: 0,
+        }
+    }
+
+    /// Asks until nobody listens.
+    pub(crate) async fn run<F: Future<Output = HostFacts>>(mut self, look: impl Fn() -> F) {
+        let mut turns = 0u32;
+        loop {
+            let pause = match self.turn().await {
+                Turn::Over => return,
+                Turn::Again => Duration::ZERO,
+                Turn::Pause(pause) => pause,
+            };
+            sleep(pause).await;
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(30) {
+                self.facts = look().await;
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> Turn {
+        let view = self.view.borrow_and_update().clone();
+        let facts = (self.told_facts.as_ref() != Some(&self.facts)).then(|| self.facts.clone());
+        let observed = (self.told.as_ref() != Some(&view.observed)).then(|| view.observed.clone());
+        let hold = Duration::from_millis(self.cadence.hold_ms);
+        let request =
+            CheckInRequest { have: view.have, hold_ms: self.cadence.hold_ms, observed, facts: facts.clone() };
+        let asked = {
+            let hub = self.hub.clone();
+            async move { hub.call_held::<Endpoint>(&Empty {}, &Empty {}, &request, hold).await }
+        };
+        let response = tokio::select! {
+            response = asked => response,
+            changed = worth_telling(&mut self.view, &view) => {
+                return if changed { Turn::Again } else { Turn::Over };
+            }
+        };
+        match response {
+            Ok(response) => {
+                self.failures = 0;
+                self.told = Some(view.observed.clone());
+                self.told_facts = Some(self.facts.clone());
+                self.answered(response, &view).await
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn answered(&mut self, response: CheckInResponse, view: &View) -> Turn {
+        self.cadence = response.cadence;
+        if response.resend {
+            self.told = None;
+            self.told_facts = None;
+        }
+        let mut again = response.resend || !response.requests.is_empty();
+        for request in response.requests {
+            if self.events.send(Event::Question(request)).await.is_err() {
+                return Turn::Over;
+            }
+        }
+        if let Some(signed) = response.statement {
+            let input = match signed.open(&self.key) {
+                Ok(statement) => Input::Statement(Box::new(statement)),
+                Err(error) => Input::Unreadable { reason: error.to_string() },
+            };
+            let (done, dealt_with) = oneshot::channel();
+            if self.events.send(Event::Statement(input, done)).await.is_err() {
+                return Turn::Over;
+            }
+            // The next question must name it, if it was taken.
+            let _ = timeout(LONGEST, dealt_with).await;
+            if self.view.borrow().have == view.have {
+                return Turn::Pause(self.interval().max(AFTER_REFUSAL));
+            }
+            again = true;
+        }
+        if again { Turn::Again } else { Turn::Pause(self.interval()) }
+    }
+
+    fn interval(&self) -> Duration {
+        let jitter = random_below(&self.world, self.cadence.jitter_ms.saturating_add(1));
+        Duration::from_millis(self.cadence.interval_ms.saturating_add(jitter))
+    }
+
+    fn failed(&mut self, error: &ClientError) -> Turn {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures.is_power_of_two() {
+            tracing::warn!(%error, failures = self.failures, "the hub does not answer; what runs keeps running");
+        }
+        Turn::Pause(backoff(&self.world, self.failures))
+    }
+}
+
+/// Ends when something is seen that the hub should know before the hold ends: true. False when nobody looks any more.
+async fn worth_telling(view: &mut watch::Receiver<View>, told: &View) -> bool {
+    loop {
+        let changed = view.wait_for(|now| now.settled && now.observed != told.observed).await.is_ok();
+        if !changed {
+            return false;
+        }
+        sleep(SETTLE).await;
+        if view.borrow().observed != told.observed {
+            return true;
+        }
+    }
+}
+
+/// A pause after failures: anything up to a bound that doubles, so that a fleet comes back spread out.
+pub(crate) fn backoff(world: &World, failures: u32) -> Duration {
+    if failures == 0 {
+        return Duration::ZERO;
+    }
+    let bound = Duration::from_millis(500).saturating_mul(1 << failures.min(10)).min(LONGEST);
+    let bound = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(random_below(world, bound))
+}
+
+fn random_below(world: &World, bound: u64) -> u64 {
+    u64::from_le_bytes(world.random::<8>()) % bound.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use backstay_types::{FixedClock, SeededEntropy, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_and_bounded() {
+        let world =
+            World::new(Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH)), Arc::new(SeededEntropy::new(1)));
+        assert_eq!(backoff(&world, 0), Duration::ZERO);
+        let pauses: Vec<_> = (0..200).map(|_| backoff(&world, 3)).collect();
+        assert!(pauses.iter().all(|pause| *pause < Duration::from_secs(4)));
+        assert!(pauses.iter().any(|pause| *pause < Duration::from_secs(1)));
+        assert!(pauses.iter().any(|pause| *pause > Duration::from_secs(3)));
+        assert!((0..200).all(|n| backoff(&world, n) < LONGEST));
+    }
+}

@@ -1,0 +1,113 @@
+//! The hands of an agent on a real machine.
+
+use backstay_agent_core::{Input, Links, Prepared, Task, TaskId, Transaction};
+use backstay_api::{
+    Empty,
+    agent::{AgentRequest, Answer, AnswerPath, LogLine, Question, Report, SendAnswer},
+};
+use backstay_client::Client;
+use backstay_types::StackName;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::{Answering, Event, Hands};
+use crate::{
+    AgentError,
+    disk::{JournalDb, WorkLock, set_links},
+    runtime::{LogsWanted, Runtimes},
+    tasks::Machine,
+};
+
+/// An answer holds no more lines than this.
+const MOST_LINES: u32 = 10_000;
+
+#[derive(Debug)]
+pub(super) struct MachineHands {
+    db: JournalDb,
+    machine: Machine,
+    events: mpsc::Sender<Event>,
+    task: Option<(TaskId, JoinHandle<()>)>,
+}
+
+impl MachineHands {
+    pub(super) fn new(db: JournalDb, machine: Machine, events: mpsc::Sender<Event>) -> Self {
+        Self { db, machine, events, task: None }
+    }
+}
+
+impl Hands for MachineHands {
+    fn persist(&mut self, transaction: &Transaction) -> Result<(), AgentError> {
+        self.db.persist(transaction)
+    }
+
+    fn set_links(&mut self, stack: &StackName, links: Links, back: bool) -> Result<(), AgentError> {
+        let dir = self.machine.layout.stack(stack);
+        if links == Links::default() && !dir.exists() {
+            return Ok(());
+        }
+        set_links(&dir, links, back).map_err(AgentError::io(dir))
+    }
+
+    fn start(&mut self, id: TaskId, task: Task) {
+        let (machine, events) = (self.machine.clone(), self.events.clone());
+        let work = async move {
+            let finished = machine.run(id, task).await;
+            let _ = events.send(Event::Input(Input::Finished(finished))).await;
+        };
+        self.task = Some((id, tokio::spawn(work)));
+    }
+
+    fn abort(&mut self, id: TaskId) {
+        let Some((_, task)) = self.task.take_if(|(running, _)| *running == id) else { return };
+        task.abort();
+        // Its child, and whatever that started, must be gone before anything else begins.
+        if let Err(error) = WorkLock::clear(&self.machine.layout) {
+            tracing::warn!(%error, "work that was stopped does not end");
+        }
+    }
+
+    fn spooled(&self, limit: usize) -> Result<Vec<Report>, AgentError> {
+        self.db.spooled(limit)
+    }
+}
+
+/// Answers the hub's questions.
+#[derive(Debug, Clone)]
+pub(super) struct Answers(pub(super) Machine);
+
+impl Answering for Answers {
+    async fn answer_to(self, request: AgentRequest, prepared: Option<Prepared>, hub: Client) {
+        let Question::Logs { stack, service, lines } = &request.question;
+        let wanted = LogsWanted {
+            service: service.as_deref(),
+            lines: (*lines).min(MOST_LINES) as usize,
+            since_start: false,
+        };
+        let answer = match self.logs(stack, prepared, wanted).await {
+            Ok(lines) => Answer::Logs { lines },
+            Err(reason) => Answer::Failed { reason },
+        };
+        let path = AnswerPath { request: request.id };
+        if let Err(error) = hub.call::<SendAnswer>(&path, &Empty {}, &answer).await {
+            // Whoever asked sees that the node did not answer in time.
+            tracing::debug!(%error, "an answer was not taken");
+        }
+    }
+}
+
+impl Answers {
+    async fn logs(
+        &self,
+        stack: &StackName,
+        prepared: Option<Prepared>,
+        wanted: LogsWanted<'_>,
+    ) -> Result<Vec<LogLine>, String> {
+        let prepared = prepared.ok_or_else(|| format!("stack {stack} does not run here"))?;
+        if let Some(service) = wanted.service
+            && !prepared.services.contains_key(service)
+        {
+            return Err(format!("stack {stack} has no service `{service}`"));
+        }
+        let runtime = Runtimes::new(&prepared.runtime).map_err(|failed| failed.reason)?;
+        runtime.logs(&self.0.layout, stack, &prepared, wanted).await.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,22 @@
+//! Files and folders, written so that a power cut leaves the old or the new.
+
+mod files;
+mod identity;
+mod journal;
+mod layout;
+mod links;
+mod lock;
+mod sink;
+mod space;
+
+pub use self::identity::Identity;
+pub(crate) use self::{
+    files::{remove_dir, sync_dir, write_atomic},
+    identity::{parse_key, token_fingerprint},
+    journal::JournalDb,
+    layout::{Layout, private_dir},
+    links::{read_links, set_links},
+    lock::{AgentLock, WorkLock},
+    sink::{FolderSink, hash_file, hash_folder, list_folder},
+    space::{check_space, fill_facts},
+};

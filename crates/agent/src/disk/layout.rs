@@ -1,0 +1,137 @@
+//! Where everything is.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use backstay_types::{DeploymentId, Digest, StackName, TreeDigest};
+
+use super::files::{remove_dir, sync_dir};
+
+/// The agent's folders.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    data: PathBuf,
+    run: PathBuf,
+    env: PathBuf,
+}
+
+impl Layout {
+    /// `run` is shared by agents on a machine; each has a folder of its own in it, named by its data folder.
+    pub(crate) fn new(data: &Path, run: Option<&Path>, env: &Path) -> Self {
+        let own = Digest::of(data.as_os_str().as_encoded_bytes()).short();
+        let run = match run {
+            Some(run) => run.join(own),
+            None if rustix::process::geteuid().is_root() => Path::new("/run/backstay").join(own),
+            None => data.join("run"),
+        };
+        Self { data: data.to_owned(), run, env: env.to_owned() }
+    }
+
+    /// Makes the folders that must be there. Nobody else may enter them.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        for dir in [&self.data, &self.stacks(), &self.run] {
+            private_dir(dir)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.data.join("agent.db")
+    }
+    pub(crate) fn stacks(&self) -> PathBuf {
+        self.data.join("stacks")
+    }
+    pub(crate) fn stack(&self, stack: &StackName) -> PathBuf {
+        self.stacks().join(stack.as_str())
+    }
+    pub(crate) fn releases(&self, stack: &StackName) -> PathBuf {
+        self.stack(stack).join("releases")
+    }
+    pub(crate) fn release(&self, stack: &StackName, tree: TreeDigest) -> PathBuf {
+        self.releases(stack).join(tree.to_string())
+    }
+    /// Where a deployment's files grow before they get their name.
+    pub(crate) fn growing(&self, stack: &StackName, deployment: DeploymentId) -> PathBuf {
+        self.releases(stack).join(format!(".tmp-{deployment}"))
+    }
+    /// Where a deployment's pack is kept while it is unpacked.
+    pub(crate) fn pack(&self, stack: &StackName, deployment: DeploymentId) -> PathBuf {
+        self.releases(stack).join(format!(".tmp-{deployment}.pack"))
+    }
+    /// What the stack's containers or processes write.
+    pub(crate) fn state(&self, stack: &StackName) -> PathBuf {
+        self.stack(stack).join("state")
+    }
+    /// Files and folders from releases, under the digest of their content.
+    pub(crate) fn mounts(&self, stack: &StackName) -> PathBuf {
+        self.stack(stack).join("mounts")
+    }
+    pub(crate) fn logs(&self, stack: &StackName) -> PathBuf {
+        self.stack(stack).join("logs")
+    }
+    /// The node's own values for a stack.
+    pub(crate) fn values(&self, stack: &StackName) -> PathBuf {
+        self.env.join(format!("{stack}.env"))
+    }
+    /// Rendered values and records of processes; in memory where there is a folder for that.
+    pub(crate) fn run_stack(&self, stack: &StackName) -> PathBuf {
+        self.run.join(stack.as_str())
+    }
+    /// The variables of a release, rendered.
+    pub(crate) fn rendered(&self, stack: &StackName, tree: TreeDigest) -> PathBuf {
+        self.run_stack(stack).join(format!("{tree}.env"))
+    }
+    /// What Compose is given beside the stack's own file. It names deployments, so each has its own.
+    pub(crate) fn overlay(&self, stack: &StackName, tree: TreeDigest) -> PathBuf {
+        self.run_stack(stack).join(format!("{tree}.override.yaml"))
+    }
+
+    /// The stacks that have a folder here.
+    pub(crate) fn stacks_here(&self) -> io::Result<Vec<StackName>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.stacks())? {
+            if let Some(stack) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+                found.push(stack);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Deletes what unfinished work left behind. Nothing works at that time, so nobody owns it.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        for stack in self.stacks_here()? {
+            for dir in [self.releases(&stack), self.mounts(&stack)] {
+                let entries = match fs::read_dir(&dir) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    other => other?,
+                };
+                for entry in entries {
+                    let entry = entry?;
+                    if !entry.file_name().to_string_lossy().starts_with(".tmp-") {
+                        continue;
+                    }
+                    if entry.file_type()?.is_dir() {
+                        remove_dir(&entry.path())?;
+                    } else {
+                        fs::remove_file(entry.path())?;
+                    }
+                }
+                sync_dir(&dir)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a folder that only its owner may enter, with its parents.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}

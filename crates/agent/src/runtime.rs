@@ -1,0 +1,212 @@
+//! What runs stacks: Docker Compose, and processes that are supervised here.
+
+pub(crate) mod compose;
+pub(crate) mod process;
+
+use std::{collections::BTreeMap, io};
+
+use backstay_agent_core::Prepared;
+use backstay_api::agent::LogLine;
+use backstay_types::{Container, Digest, FailureKind, ImageId, StackName, Step, TreeDigest};
+
+use self::{compose::Compose, process::Process};
+use crate::{
+    disk::Layout,
+    step::{Context, Fail, Failed, Loaded},
+};
+
+/// What a runtime makes of a release before it can run.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The runtime's name for the stack.
+    pub(crate) project: String,
+    /// For each service what it runs, and a digest over all that makes it what it is.
+    pub(crate) services: BTreeMap<String, (ImageId, Digest)>,
+    /// Over all that it was made from.
+    pub(crate) inputs: Digest,
+}
+
+/// What a runtime can do. Making, starting and stopping happen in a child; looking happens in the agent.
+pub(crate) trait Runtime {
+    /// Validates the runtime's part of a release and has everything here that it needs. `base` is over files
+    /// and values; with a `known` of the same inputs nothing is done twice.
+    async fn prepare(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        base: Digest,
+        known: Option<&Prepared>,
+    ) -> Result<Made, Failed>;
+
+    /// Runs a release instead of whatever runs of its stack. Services that are the same keep running.
+    async fn up(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        prepared: &Prepared,
+        step: Step,
+    ) -> Result<Vec<Container>, Failed>;
+
+    /// Stops a stack and removes its containers; its data stays.
+    async fn down(
+        &self,
+        cx: &mut Context,
+        stack: &StackName,
+        tree: Option<TreeDigest>,
+        project: &str,
+    ) -> Result<(), Failed>;
+
+    /// What runs of a stack.
+    async fn observe(
+        &self,
+        layout: &Layout,
+        stack: &StackName,
+        prepared: &Prepared,
+    ) -> io::Result<Vec<Container>>;
+
+    /// Whether everything is here to run it again.
+    async fn can_run(&self, prepared: &Prepared) -> io::Result<bool>;
+
+    /// The last lines of a stack's logs, oldest first for each service.
+    async fn logs(
+        &self,
+        layout: &Layout,
+        stack: &StackName,
+        prepared: &Prepared,
+        wanted: LogsWanted<'_>,
+    ) -> io::Result<Vec<LogLine>>;
+}
+
+/// Which log lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogsWanted<'a> {
+    /// Only of this service.
+    pub(crate) service: Option<&'a str>,
+    /// At most so many of each.
+    pub(crate) lines: usize,
+    /// Only those since the service was last started.
+    pub(crate) since_start: bool,
+}
+
+/// The runtime of a stack.
+#[derive(Debug)]
+pub(crate) enum Runtimes {
+    Compose(Compose),
+    Process(Process),
+}
+
+/// Calls a method of whichever it is.
+macro_rules! each {
+    ($self:ident, $runtime:ident => $call:expr) => {
+        match $self {
+            Self::Compose($runtime) => $call,
+            Self::Process($runtime) => $call,
+        }
+    };
+}
+
+impl Runtimes {
+    /// The runtime with this name.
+    pub(crate) fn new(name: &str) -> Result<Self, Failed> {
+        match name {
+            "compose" => Ok(Self::Compose(Compose::new())),
+            "process" => Ok(Self::Process(Process)),
+            other => {
+                let reason = format!("this agent has no runtime called `{other}`");
+                Err(Fail::of(Step::Validate, FailureKind::Invalid, reason))
+            }
+        }
+    }
+
+    pub(crate) async fn prepare(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        base: Digest,
+        known: Option<&Prepared>,
+    ) -> Result<Made, Failed> {
+        each!(self, runtime => runtime.prepare(cx, release, base, known).await)
+    }
+
+    pub(crate) async fn up(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        prepared: &Prepared,
+        step: Step,
+    ) -> Result<Vec<Container>, Failed> {
+        each!(self, runtime => runtime.up(cx, release, prepared, step).await)
+    }
+
+    pub(crate) async fn down(
+        &self,
+        cx: &mut Context,
+        stack: &StackName,
+        tree: Option<TreeDigest>,
+        project: &str,
+    ) -> Result<(), Failed> {
+        each!(self, runtime => runtime.down(cx, stack, tree, project).await)
+    }
+
+    pub(crate) async fn observe(
+        &self,
+        layout: &Layout,
+        stack: &StackName,
+        prepared: &Prepared,
+    ) -> io::Result<Vec<Container>> {
+        each!(self, runtime => runtime.observe(layout, stack, prepared).await)
+    }
+
+    pub(crate) async fn can_run(&self, prepared: &Prepared) -> io::Result<bool> {
+        each!(self, runtime => runtime.can_run(prepared).await)
+    }
+
+    pub(crate) async fn logs(
+        &self,
+        layout: &Layout,
+        stack: &StackName,
+        prepared: &Prepared,
+        wanted: LogsWanted<'_>,
+    ) -> io::Result<Vec<LogLine>> {
+        each!(self, runtime => runtime.logs(layout, stack, prepared, wanted).await)
+    }
+}
+
+/// The runtimes that work on this machine, by name.
+pub(crate) async fn working() -> Vec<String> {
+    let mut working = vec!["process".to_owned()];
+    if compose::Engine::new().ping().await {
+        working.push("compose".to_owned());
+    }
+    working.sort();
+    working
+}
+
+/// Deletes all releases of a stack but some, with what was kept for them.
+pub(crate) async fn prune(cx: &mut Context, stack: &StackName, keep: &[TreeDigest]) -> Result<(), Failed> {
+    let dir = cx.layout.releases(stack);
+    let fail = |error| Fail::io(Step::Commit, "old releases cannot be removed")(error);
+    let mut doomed = Vec::new();
+    match std::fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => {
+            for entry in entries.map_err(fail)? {
+                let name = entry.map_err(fail)?.file_name();
+                let tree = name.to_str().and_then(|name| name.parse::<TreeDigest>().ok());
+                doomed.extend(tree.filter(|tree| !keep.contains(tree)));
+            }
+        }
+    }
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    Compose::new().release(stack, keep).await;
+    for tree in doomed {
+        for file in [cx.layout.rendered(stack, tree), cx.layout.overlay(stack, tree)] {
+            let _ = std::fs::remove_file(file);
+        }
+        crate::disk::remove_dir(&cx.layout.release(stack, tree)).map_err(fail)?;
+        crate::crash::crash_point("prune.removed");
+    }
+    compose::prune_mounts(cx, stack, keep).map_err(fail)
+}

@@ -1,0 +1,276 @@
+//! Docker Compose v2: its own command does the work, the engine's API is asked
+//! what came of it.
+
+mod cli;
+mod engine;
+mod mounts;
+
+use std::{collections::BTreeMap, io};
+
+use backstay_agent_core::{Prepared, PreparedService};
+use backstay_api::agent::LogLine;
+use backstay_manifest::{
+    Compose as ComposeFile, Runtime as Declared,
+    compose::{MountPlan, OverrideInput, ServiceOverlay, classify, override_document},
+};
+use backstay_types::{
+    Container, Digest, ErrorCode, FailureKind, ImageId, NodeName, StackName, Step, TreeDigest,
+};
+
+pub(crate) use self::{engine::Engine, mounts::prune as prune_mounts};
+use super::{LogsWanted, Made, Runtime};
+use crate::{
+    disk::{Layout, write_atomic},
+    step::{Context, Fail, Failed, Loaded, invalid},
+};
+
+/// The Compose runtime.
+#[derive(Debug)]
+pub(crate) struct Compose {
+    engine: Engine,
+}
+
+/// A release's Compose file, read.
+struct Read {
+    file: String,
+    compose: ComposeFile,
+    plan: MountPlan,
+    project: String,
+}
+
+impl Compose {
+    pub(crate) fn new() -> Self {
+        Self { engine: Engine::new() }
+    }
+
+    /// Lets go of the images that were held for releases of a stack that are not kept.
+    pub(crate) async fn release(&self, stack: &StackName, keep: &[TreeDigest]) {
+        // Without an engine there is nothing to let go of now; it is tried again with the next prune.
+        for (id, tree) in self.engine.holders(stack).await.unwrap_or_default() {
+            if !keep.iter().any(|kept| kept.to_string() == tree) {
+                let _ = self.engine.remove(&id).await;
+            }
+        }
+    }
+
+    /// The local id of every service's image, pulled or built where it is not here.
+    async fn images(
+        &self,
+        cx: &Context,
+        release: &Loaded,
+        read: &Read,
+    ) -> Result<BTreeMap<String, ImageId>, Failed> {
+        let mut images = BTreeMap::new();
+        let mut missing = Vec::new();
+        let builds: Vec<_> =
+            active(read).filter(|(_, service)| service.build).map(|(name, _)| name.as_str()).collect();
+        if !builds.is_empty() {
+            cli::run(cx, release, &read.file, &read.project, None, "build", &builds, Step::Validate).await?;
+        }
+        for (name, service) in active(read) {
+            let reference = reference(read, name, service);
+            match self.engine.image(&reference).await.map_err(engine_failed(Step::Validate))? {
+                Some(id) => drop(images.insert(name.clone(), id)),
+                None => missing.push((name.clone(), reference)),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(images);
+        }
+        let names: Vec<_> = missing.iter().map(|(name, _)| name.as_str()).collect();
+        cli::run(cx, release, &read.file, &read.project, None, "pull", &names, Step::Validate).await?;
+        for (name, reference) in missing {
+            let id = self.engine.image(&reference).await.map_err(engine_failed(Step::Validate))?;
+            let id = id.ok_or_else(|| {
+                let reason =
+                    format!("service `{name}`: image {reference} is not here and could not be pulled");
+                Fail::of(Step::Validate, FailureKind::Unavailable, reason)
+            })?;
+            images.insert(name, id);
+        }
+        Ok(images)
+    }
+}
+
+impl Runtime for Compose {
+    async fn prepare(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        base: Digest,
+        known: Option<&Prepared>,
+    ) -> Result<Made, Failed> {
+        let read = read(release, Step::Validate)?;
+        let images = self.images(cx, release, &read).await?;
+        let listed: String = images.iter().map(|(name, image)| format!("{name}\0{}\0", image.0)).collect();
+        let inputs = Digest::of(&[&base.as_bytes()[..], listed.as_bytes()].concat());
+        mounts::place(cx, release, &read.plan, Step::Validate)?;
+        let configs = match known.filter(|known| known.inputs == inputs) {
+            Some(known) => known.services.iter().map(|(name, s)| (name.clone(), s.config)).collect(),
+            None => {
+                let overlays =
+                    images.iter().map(|(name, image)| (name.clone(), overlay(image, None))).collect();
+                write_overlay(cx, release, &read, overlays, Step::Validate)?;
+                cli::config_hashes(cx, release, &read.file, &read.project).await?
+            }
+        };
+        self.engine
+            .hold(&release.stack, release.tree, images.values())
+            .await
+            .map_err(engine_failed(Step::Validate))?;
+        let services = images
+            .into_iter()
+            .map(|(name, image)| {
+                let config = configs.get(&name).copied().unwrap_or(inputs);
+                (name, (image, config))
+            })
+            .collect();
+        Ok(Made { project: read.project, services, inputs })
+    }
+
+    async fn up(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        prepared: &Prepared,
+        step: Step,
+    ) -> Result<Vec<Container>, Failed> {
+        let read = read(release, step)?;
+        // A prune may have taken it.
+        mounts::place(cx, release, &read.plan, step)?;
+        crate::disk::private_dir(&cx.layout.state(&release.stack))
+            .map_err(Fail::io(step, "the state's folder"))?;
+        let overlays = prepared
+            .services
+            .iter()
+            .map(|(name, service)| {
+                let names = names(&cx.place.node, &release.stack, service);
+                (name.clone(), overlay(&service.image, Some(names)))
+            })
+            .collect();
+        write_overlay(cx, release, &read, overlays, step)?;
+        cx.lock.inherit(true).map_err(Fail::io(step, "the work lock"))?;
+        let overlay = cx.layout.overlay(&release.stack, release.tree);
+        let project = &prepared.project;
+        cli::run(cx, release, &read.file, project, Some(&overlay), "up", &[], step).await?;
+        self.engine.containers(project).await.map_err(engine_failed(step))
+    }
+
+    async fn down(
+        &self,
+        cx: &mut Context,
+        _: &StackName,
+        _: Option<TreeDigest>,
+        project: &str,
+    ) -> Result<(), Failed> {
+        cx.lock.inherit(true).map_err(Fail::io(Step::Return, "the work lock"))?;
+        cli::down(project).await
+    }
+
+    async fn observe(&self, _: &Layout, _: &StackName, prepared: &Prepared) -> io::Result<Vec<Container>> {
+        self.engine.containers(&prepared.project).await
+    }
+
+    async fn can_run(&self, prepared: &Prepared) -> io::Result<bool> {
+        for service in prepared.services.values() {
+            if self.engine.image(&service.image.0).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn logs(
+        &self,
+        _: &Layout,
+        _: &StackName,
+        prepared: &Prepared,
+        wanted: LogsWanted<'_>,
+    ) -> io::Result<Vec<LogLine>> {
+        self.engine.logs(&prepared.project, wanted).await
+    }
+}
+
+/// Labels and variables that say to whom a service belongs and what last changed it.
+pub(crate) fn names(
+    node: &NodeName,
+    stack: &StackName,
+    service: &PreparedService,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let conversations: Vec<_> = service.conversations.iter().map(ToString::to_string).collect();
+    let names = [
+        ("node", node.to_string()),
+        ("stack", stack.to_string()),
+        ("release", service.release.to_string()),
+        ("deployment", service.deployment.to_string()),
+        ("conversation", conversations.join(",")),
+    ];
+    let labels = names.iter().map(|(name, value)| (format!("dev.backstay.{name}"), value.clone())).collect();
+    let variables = names
+        .iter()
+        .map(|(name, value)| (format!("BACKSTAY_{}", name.to_uppercase()), value.clone()))
+        .collect();
+    (labels, variables)
+}
+
+type Names = (BTreeMap<String, String>, BTreeMap<String, String>);
+
+fn overlay(image: &ImageId, names: Option<Names>) -> ServiceOverlay {
+    let (labels, environment) = names.unwrap_or_default();
+    ServiceOverlay { image: Some(image.0.clone()), labels, environment }
+}
+
+/// Services that run without a profile being asked for.
+fn active(read: &Read) -> impl Iterator<Item = (&String, &backstay_manifest::compose::Service)> {
+    read.compose.services.iter().filter(|(_, service)| service.profiles.is_empty())
+}
+
+fn reference(read: &Read, name: &str, service: &backstay_manifest::compose::Service) -> String {
+    match &service.image {
+        Some(image) => image.value.clone(),
+        None => format!("{}-{name}", read.project),
+    }
+}
+
+fn read(release: &Loaded, step: Step) -> Result<Read, Failed> {
+    let Declared::Compose(settings) = &release.manifest.runtime else {
+        return Err(Fail::other(step, "the release is not for Compose"));
+    };
+    let file = settings.file.clone();
+    let bytes = std::fs::read(release.dir.join(&file)).map_err(Fail::io(step, &file))?;
+    let compose = ComposeFile::parse(&file, &bytes, &release.scope()).map_err(|p| invalid(step, &p))?;
+    if let Some(include) = compose.includes.first() {
+        let reason =
+            format!("{file}:{}: `{}`: other Compose files cannot be taken in", include.line, include.value);
+        return Err(Fail::of(step, FailureKind::Invalid, reason));
+    }
+    let plan = classify(&compose, &release.entries).map_err(|p| invalid(step, &p))?;
+    let project = compose.project_name(settings.project.as_deref(), &release.stack);
+    Ok(Read { file, compose, plan, project })
+}
+
+fn write_overlay(
+    cx: &Context,
+    release: &Loaded,
+    read: &Read,
+    services: BTreeMap<String, ServiceOverlay>,
+    step: Step,
+) -> Result<(), Failed> {
+    let input = OverrideInput {
+        mounts: cx.layout.mounts(&release.stack).display().to_string(),
+        state: cx.layout.state(&release.stack).display().to_string(),
+        adopted: BTreeMap::new(),
+        env_file: Some(cx.layout.rendered(&release.stack, release.tree).display().to_string()),
+        services,
+    };
+    let text = override_document(&read.compose, &read.plan, &input);
+    let path = cx.layout.overlay(&release.stack, release.tree);
+    write_atomic(&path, text.as_bytes(), 0o600).map_err(Fail::io(step, "the override document"))
+}
+
+fn engine_failed(step: Step) -> impl Fn(io::Error) -> Failed {
+    move |error| {
+        let reason = format!("the container engine: {error}");
+        Fail::coded(step, FailureKind::Other, ErrorCode::BS3007, reason)
+    }
+}

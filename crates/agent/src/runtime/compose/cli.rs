@@ -1,0 +1,117 @@
+//! `docker compose`, by arguments, never by a shell's line.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use backstay_types::{Digest, ErrorCode, FailureKind, Step};
+use tokio::process::Command;
+
+use crate::{
+    child,
+    step::{Context, Fail, Failed, Loaded},
+};
+
+/// So much of what it said is repeated, from the end.
+const SAID: usize = 2000;
+
+/// Runs one of its commands on a release.
+#[expect(clippy::too_many_arguments, reason = "they are one command line")]
+pub(super) async fn run(
+    cx: &Context,
+    release: &Loaded,
+    file: &str,
+    project: &str,
+    overlay: Option<&Path>,
+    what: &str,
+    services: &[&str],
+    step: Step,
+) -> Result<(), Failed> {
+    let mut command = base(cx, release, file, project, overlay);
+    command.arg(what);
+    match what {
+        // What is needed was brought here before; nothing may change what was validated.
+        "up" => command.args(["--detach", "--pull", "never", "--no-build", "--remove-orphans"]),
+        "pull" => command.args(["--quiet", "--policy", "missing"]),
+        _ => command.arg("--quiet"),
+    };
+    command.args(services);
+    let output = output(command, step).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let kind = match what {
+        "up" => FailureKind::Start,
+        "pull" => FailureKind::Unavailable,
+        _ => FailureKind::Invalid,
+    };
+    Err(Fail::of(step, kind, format!("docker compose {what}: {}", said(&output))))
+}
+
+/// What Compose itself takes for the identity of each service: another hash, another container.
+pub(super) async fn config_hashes(
+    cx: &Context,
+    release: &Loaded,
+    file: &str,
+    project: &str,
+) -> Result<BTreeMap<String, Digest>, Failed> {
+    let overlay = cx.layout.overlay(&release.stack, release.tree);
+    let mut command = base(cx, release, file, project, Some(&overlay));
+    command.args(["config", "--hash", "*"]);
+    let output = output(command, Step::Validate).await?;
+    if !output.status.success() {
+        let reason = format!("docker compose config: {}", said(&output));
+        return Err(Fail::of(Step::Validate, FailureKind::Invalid, reason));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let hashes = text.lines().filter_map(|line| line.trim().split_once(' '));
+    Ok(hashes.map(|(name, hash)| (name.to_owned(), Digest::of(hash.trim().as_bytes()))).collect())
+}
+
+/// Stops a project and removes its containers and networks; volumes stay.
+pub(super) async fn down(project: &str) -> Result<(), Failed> {
+    let mut command = docker();
+    command.args(["compose", "--project-name", project, "down", "--remove-orphans"]);
+    let output = output(command, Step::Return).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let reason = format!("docker compose down: {}", said(&output));
+    Err(Fail::of(Step::Return, FailureKind::Other, reason))
+}
+
+fn base(cx: &Context, release: &Loaded, file: &str, project: &str, overlay: Option<&Path>) -> Command {
+    let mut command = docker();
+    command.args(["compose", "--progress", "plain", "--project-name", project]);
+    command.arg("--project-directory").arg(&release.dir);
+    command.arg("--file").arg(release.dir.join(file));
+    if let Some(overlay) = overlay {
+        command.arg("--file").arg(overlay);
+    }
+    command.arg("--env-file").arg(cx.layout.rendered(&release.stack, release.tree));
+    command.current_dir(&release.dir);
+    command
+}
+
+fn docker() -> Command {
+    let mut command = Command::new("docker");
+    command.env_clear().envs(child::environment()).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn output(mut command: Command, step: Step) -> Result<Output, Failed> {
+    command.output().await.map_err(|error| {
+        let reason = format!("`docker` cannot be started: {error}");
+        Fail::coded(step, FailureKind::Other, ErrorCode::BS3007, reason)
+    })
+}
+
+/// The end of what it said, on one line.
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let text = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let from = text.char_indices().rev().nth(SAID).map_or(0, |(at, _)| at);
+    format!("{} ({})", &text[from..], output.status)
+}

@@ -1,0 +1,85 @@
+//! Tracked files under paths named by their content: a service is made anew
+//! exactly when what it mounts has changed.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use backstay_manifest::compose::{MountPlan, TrackedMount};
+use backstay_types::{StackName, Step, TreeDigest};
+
+use crate::{
+    disk::{hash_folder, remove_dir, sync_dir},
+    step::{Context, Fail, Failed, Loaded},
+};
+
+/// Puts every tracked mount of a release in its place, and notes that the release uses it.
+pub(super) fn place(cx: &Context, release: &Loaded, plan: &MountPlan, step: Step) -> Result<(), Failed> {
+    let base = cx.layout.mounts(&release.stack);
+    let fail = |error| Fail::io(step, "the mounts")(error);
+    for mount in &plan.tracked {
+        place_one(&base, &release.dir, mount).map_err(fail)?;
+    }
+    let used: String = plan.tracked.iter().map(|mount| format!("{}\n", mount.digest)).collect();
+    if used.is_empty() && !base.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(&base).map_err(fail)?;
+    crate::disk::write_atomic(&base.join(format!("{}.used", release.tree)), used.as_bytes(), 0o600)
+        .map_err(fail)
+}
+
+fn place_one(base: &Path, release: &Path, mount: &TrackedMount) -> io::Result<()> {
+    let dir = base.join(mount.digest.to_string());
+    // Its name is its digest, so anybody can tell whether it is whole.
+    if dir.is_dir() && hash_folder(&dir).is_ok_and(|found| found == mount.digest) {
+        return Ok(());
+    }
+    let growing = base.join(format!(".tmp-{}", mount.digest));
+    remove_dir(&growing)?;
+    for (from, to) in &mount.files {
+        let to = growing.join(to);
+        if let Some(parent) = to.parent() {
+            DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        }
+        fs::copy(release.join(from), &to)?;
+        let mode = fs::metadata(release.join(from))?.permissions().mode();
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode))?;
+        File::open(&to)?.sync_all()?;
+    }
+    remove_dir(&dir)?;
+    fs::rename(&growing, &dir)?;
+    sync_dir(base)
+}
+
+/// Removes mounts that no kept release uses.
+pub(crate) fn prune(cx: &Context, stack: &StackName, keep: &[TreeDigest]) -> io::Result<()> {
+    let base = cx.layout.mounts(stack);
+    let entries = match fs::read_dir(&base) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let mut used = BTreeSet::new();
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match name.strip_suffix(".used") {
+            Some(tree) if keep.iter().any(|kept| kept.to_string() == tree) => {
+                used.extend(fs::read_to_string(&path)?.lines().map(str::to_owned));
+            }
+            Some(_) => fs::remove_file(&path)?,
+            None => folders.push((name, path)),
+        }
+    }
+    for (name, path) in folders {
+        if !used.contains(&name) {
+            remove_dir(&path)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Tasks of the core, done on this machine.
+
+mod check;
+mod fetch;
+pub(crate) mod probe;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use backstay_agent_core::{Committed, Done, Failure, Finished, Prepared, Task, TaskId};
+use backstay_client::Client;
+use backstay_config::AgentSettings;
+use backstay_types::{Container, StackName, Step, TreeDigest, World};
+
+use crate::{
+    child,
+    disk::Layout,
+    step::{Failed, Outcome, Place, PrepareCall, Records, Reply, StepCall, Work},
+};
+
+/// How long work that has no limit of its own may take: pulling and building images, starting containers.
+const LONG: Duration = Duration::from_secs(30 * 60);
+
+/// What tasks need of the agent.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    pub(crate) world: World,
+    pub(crate) layout: Layout,
+    pub(crate) place: Place,
+    pub(crate) settings: Arc<AgentSettings>,
+    pub(crate) hub: Client,
+}
+
+impl Machine {
+    /// Does a task.
+    pub(crate) async fn run(self, id: TaskId, task: Task) -> Finished {
+        let mut records = Records::new(self.world.clone());
+        let result = self.work(task, &mut records).await;
+        let result = result.map_err(|Failed { step, kind, reason }| Failure { step, kind, reason });
+        Finished { id, records: records.take(), result }
+    }
+
+    async fn work(&self, task: Task, records: &mut Records) -> Result<Done, Failed> {
+        match task {
+            Task::Fetch { target } => self.fetch(&target, records).await.map(|()| Done::Fetched),
+            Task::Prepare { target, known, running, project } => {
+                let call = PrepareCall {
+                    stack: target.stack,
+                    tree: target.tree,
+                    release: target.release,
+                    deployment: target.deployment,
+                    conversations: target.conversations,
+                    known,
+                    running,
+                    project,
+                };
+                self.prepare(call, records).await.map(|prepared| Done::Prepared(Box::new(prepared)))
+            }
+            Task::Activate { target, prepared } => {
+                self.up(&target.stack, target.tree, &prepared, false, records).await.map(Done::Activated)
+            }
+            Task::Probe { target, prepared } => {
+                let started = records.start();
+                let result = self.probe(&target.stack, target.tree, &prepared, Step::Probe).await;
+                let containers = noted(result, records)?;
+                records.done(started, Step::Probe, watch::describe(&prepared));
+                Ok(Done::Healthy(containers))
+            }
+            Task::Bake { target, prepared } => {
+                let started = records.start();
+                let result = self.bake(&target.stack, target.tree, &prepared).await;
+                let containers = noted(result, records)?;
+                records.done(started, Step::Bake, format!("watched for {:?}", prepared.bake));
+                Ok(Done::Healthy(containers))
+            }
+            Task::Return { stack, failed, failed_tree, to } => self
+                .go_back(&stack, &failed, failed_tree, to.map(|to| *to), records)
+                .await
+                .map(Done::Returned),
+            Task::Remove { stack, running } => {
+                if let Some((tree, prepared)) = running.and_then(|r| Some((r.tree, r.prepared?))) {
+                    self.down(&stack, Some(tree), &prepared, records).await?;
+                }
+                Ok(Done::Removed)
+            }
+            Task::Prune { stack, keep, .. } => self
+                .child(Work::Prune { stack, keep }, Step::Commit, LONG, records)
+                .await
+                .map(|_| Done::Pruned),
+            Task::Check { stacks } => Ok(Done::Checked(self.check(stacks).await)),
+            Task::Heal { stack, record, runtime, release, previous } => {
+                let wanted = check::Wanted { runtime, release, previous };
+                self.heal(&stack, &record, wanted, records).await.map(|seen| Done::Healed(Box::new(seen)))
+            }
+        }
+    }
+
+    async fn prepare(&self, call: PrepareCall, records: &mut Records) -> Result<Prepared, Failed> {
+        match self.child(Work::Prepare(Box::new(call)), Step::Validate, LONG, records).await? {
+            Reply::Prepared(prepared) => Ok(*prepared),
+            _ => Err(odd(Step::Validate)),
+        }
+    }
+
+    async fn up(
+        &self,
+        stack: &StackName,
+        tree: TreeDigest,
+        prepared: &Prepared,
+        again: bool,
+        records: &mut Records,
+    ) -> Result<Vec<Container>, Failed> {
+        crate::crash::crash_point("up.before");
+        let step = if again { Step::Return } else { Step::Activate };
+        let work = Work::Up { stack: stack.clone(), tree, prepared: Box::new(prepared.clone()), again };
+        let reply = self.child(work, step, LONG, records).await?;
+        crate::crash::crash_point("up.after");
+        match reply {
+            Reply::Containers(containers) => Ok(containers),
+            _ => Err(odd(step)),
+        }
+    }
+
+    async fn down(
+        &self,
+        stack: &StackName,
+        tree: Option<TreeDigest>,
+        prepared: &Prepared,
+        records: &mut Records,
+    ) -> Result<(), Failed> {
+        crate::crash::crash_point("down.before");
+        let (runtime, project) = (prepared.runtime.clone(), prepared.project.clone());
+        let work = Work::Down { stack: stack.clone(), tree, runtime, project };
+        self.child(work, Step::Return, LONG, records).await?;
+        crate::crash::crash_point("down.after");
+        Ok(())
+    }
+
+    /// Runs what ran before, as it was made ready then, and sees that it is healthy.
+    async fn go_back(
+        &self,
+        stack: &StackName,
+        failed: &Prepared,
+        failed_tree: TreeDigest,
+        to: Option<Committed>,
+        records: &mut Records,
+    ) -> Result<Vec<Container>, Failed> {
+        let Some(to) = to else {
+            let started = records.start();
+            self.down(stack, Some(failed_tree), failed, records).await?;
+            records.done(started, Step::Return, "nothing ran before: it was stopped");
+            return Ok(Vec::new());
+        };
+        let prepared = self.prepared(stack, &to, records).await?;
+        if prepared.runtime != failed.runtime {
+            // Another runtime cannot take the failed one's place.
+            self.down(stack, Some(failed_tree), failed, records).await?;
+        }
+        self.up(stack, to.tree, &prepared, true, records).await?;
+        let result = self.probe(stack, to.tree, &prepared, Step::Return).await;
+        noted(result, records)
+    }
+
+    /// How a committed release runs. One that was found here without a journal is made ready first.
+    async fn prepared(
+        &self,
+        stack: &StackName,
+        committed: &Committed,
+        records: &mut Records,
+    ) -> Result<Prepared, Failed> {
+        if let Some(prepared) = &committed.prepared {
+            return Ok(prepared.clone());
+        }
+        let target = committed.target.as_ref();
+        let call = PrepareCall {
+            stack: stack.clone(),
+            tree: committed.tree,
+            release: target.map_or_else(|| self.world.mint(), |t| t.release),
+            deployment: committed.deployment.unwrap_or_else(|| self.world.mint()),
+            conversations: target.map(|t| t.conversations.clone()).unwrap_or_default(),
+            known: None,
+            running: None,
+            project: None,
+        };
+        self.prepare(call, records).await
+    }
+
+    /// Has a child do some work and takes over its records.
+    async fn child(
+        &self,
+        work: Work,
+        step: Step,
+        limit: Duration,
+        records: &mut Records,
+    ) -> Result<Reply, Failed> {
+        let Outcome { records: steps, result } =
+            child::work(&StepCall { place: self.place.clone(), work }, step, limit).await;
+        records.extend(steps);
+        result
+    }
+}
+
+/// Notes a failure that did not come from a child.
+fn noted<T>(result: Result<T, Failed>, records: &mut Records) -> Result<T, Failed> {
+    result.inspect_err(|failed| records.failed(failed))
+}
+
+fn odd(step: Step) -> Failed {
+    crate::step::Fail::other(step, "a child of the agent answered something else than it was asked")
+}

@@ -1,0 +1,122 @@
+//! A release's files: here already, or from the hub, or from Git.
+
+use std::{fs, io::Write as _, path::Path, time::Duration};
+
+use backstay_api::{
+    Empty,
+    agent::{GetPack, PackPath},
+    statement::DesiredStack,
+};
+use backstay_client::ClientError;
+use backstay_types::{FailureKind, Step, tree::MAX_TREE_BYTES};
+
+use super::{LONG, Machine};
+use crate::{
+    crash::crash_point,
+    disk::{check_space, sync_dir},
+    step::{Fail, Failed, Records, Reply, Work},
+};
+
+/// Git may take so long, over all its endpoints.
+const GIT: Duration = Duration::from_secs(300);
+/// A pack holds what its tree holds, and paths.
+const LARGEST_PACK: u64 = MAX_TREE_BYTES + (64 << 20);
+
+impl Machine {
+    /// Brings the release's folder here.
+    pub(super) async fn fetch(&self, target: &DesiredStack, records: &mut Records) -> Result<(), Failed> {
+        let (stack, tree) = (target.stack.clone(), target.tree);
+        if self.layout.release(&stack, tree).exists() {
+            let work = Work::Verify { stack: stack.clone(), tree };
+            let started = records.start();
+            if let Reply::Verified(true) = self.child(work, Step::Verify, LONG, records).await? {
+                records.skipped(Step::Fetch, "it is here already");
+                records.done(started, Step::Verify, format!("tree {}", tree.short()));
+                return Ok(());
+            }
+        }
+        let started = records.start();
+        check_space(self.layout.data(), target.bytes, self.settings.disk_margin_bytes).map_err(|reason| {
+            let failed = Fail::of(Step::Fetch, FailureKind::DiskFull, reason);
+            records.failed(&failed);
+            failed
+        })?;
+        match self.download(target).await {
+            Ok(bytes) => {
+                records.done(started, Step::Fetch, format!("{bytes} bytes from the hub"));
+                let work = Work::Unpack { stack, deployment: target.deployment, tree };
+                match self.child(work, Step::Verify, LONG, records).await {
+                    // What the hub gave is damaged: Git may give the right thing.
+                    Err(failed) if failed.kind == FailureKind::Mismatch => {
+                        self.fetch_from_git(target, &failed, records).await
+                    }
+                    result => result.map(drop),
+                }
+            }
+            Err(failed) if failed.kind == FailureKind::Unavailable => {
+                self.fetch_from_git(target, &failed, records).await
+            }
+            Err(failed) => {
+                records.failed(&failed);
+                Err(failed)
+            }
+        }
+    }
+
+    async fn fetch_from_git(
+        &self,
+        target: &DesiredStack,
+        why: &Failed,
+        records: &mut Records,
+    ) -> Result<(), Failed> {
+        tracing::warn!(stack = %target.stack, reason = why.reason, "the hub does not give the release; asking Git");
+        let work = Work::Git { target: Box::new(target.clone()), timeout: GIT };
+        let result = self.child(work, Step::Fetch, GIT + Duration::from_secs(30), records).await;
+        result.map(drop).map_err(|failed| {
+            // The hub's own mistake says more than that Git could not help.
+            let kind = if failed.kind == FailureKind::Unavailable { why.kind } else { failed.kind };
+            let reason = format!("from the hub: {}; from Git: {}", why.reason, failed.reason);
+            Failed { step: failed.step, kind, reason }
+        })
+    }
+
+    /// Streams the pack from the hub to disk. Returns its length.
+    async fn download(&self, target: &DesiredStack) -> Result<u64, Failed> {
+        let path = self.layout.pack(&target.stack, target.deployment);
+        let pack = PackPath { pack: format!("{}.pack", target.tree) };
+        let limit = self.settings.fetch_timeout;
+        let download = async {
+            let mut download = self
+                .hub
+                .download::<GetPack>(&pack, &Empty {}, &Empty {}, limit, LARGEST_PACK)
+                .await
+                .map_err(hub_failed)?;
+            let fail = |error| Fail::io(Step::Fetch, path.display())(error);
+            let mut file = create(&path).map_err(fail)?;
+            let mut bytes = 0;
+            while let Some(chunk) = download.chunk().await.map_err(hub_failed)? {
+                file.write_all(chunk.as_ref()).map_err(fail)?;
+                bytes += chunk.as_ref().len() as u64;
+            }
+            crash_point("fetch.downloaded");
+            Ok(bytes)
+        };
+        tokio::time::timeout(limit, download)
+            .await
+            .unwrap_or_else(|_| Err(Fail::of(Step::Fetch, FailureKind::Unavailable, "the hub took too long")))
+    }
+}
+
+fn create(path: &Path) -> std::io::Result<fs::File> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+        for dir in dir.ancestors().take(3) {
+            sync_dir(dir)?;
+        }
+    }
+    fs::File::create(path)
+}
+
+fn hub_failed(error: ClientError) -> Failed {
+    Fail::of(Step::Fetch, FailureKind::Unavailable, error)
+}

@@ -1,0 +1,345 @@
+//! The fake hub.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use backstay_api::{
+    Empty,
+    agent::{
+        AgentRequest, Answer, Cadence, CheckInRequest, CheckInResponse, JoinRequest, JoinResponse, Question,
+        Report, ReportBody, ReportsRequest, ReportsResponse,
+    },
+    statement::{
+        DesiredAction, DesiredStack, STATEMENT_VERSION, SignedStatement, Statement, key_fingerprint,
+    },
+};
+use backstay_types::{
+    DeploymentId, DeploymentState, Digest, LedgerHead, NodeId, RequestId, Secret, StackName, Timestamp,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use ed25519_dalek::SigningKey;
+use tokio::sync::Notify;
+
+use super::Stack;
+
+/// How the hub answers requests for packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PackMode {
+    Good,
+    Damaged,
+    Truncated,
+    Other,
+    Gone,
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeHub {
+    pub(crate) url: String,
+    pub(crate) key: SigningKey,
+    pub(crate) node: NodeId,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<Inner>,
+    changed: Notify,
+    key: SigningKey,
+    node: NodeId,
+}
+
+#[derive(Debug)]
+struct Inner {
+    statement: Option<(Statement, SignedStatement)>,
+    packs: BTreeMap<String, Vec<u8>>,
+    mode: PackMode,
+    reports: Vec<Report>,
+    check_ins: Vec<CheckInRequest>,
+    questions: Vec<AgentRequest>,
+    answers: Vec<Answer>,
+    deaf: bool,
+    /// Reports are taken but the answer is lost.
+    forgetful: bool,
+    hold: Duration,
+    generation: u64,
+}
+
+impl FakeHub {
+    pub(crate) fn start() -> Self {
+        let world = backstay_agent::system();
+        let node = world.mint();
+        let key = SigningKey::from_bytes(&world.random());
+        let state = Mutex::new(Inner {
+            statement: None,
+            packs: BTreeMap::new(),
+            mode: PackMode::Good,
+            reports: Vec::new(),
+            check_ins: Vec::new(),
+            questions: Vec::new(),
+            answers: Vec::new(),
+            deaf: false,
+            forgetful: false,
+            hold: Duration::from_secs(20),
+            generation: 0,
+        });
+        let shared = Arc::new(Shared { state, changed: Notify::new(), key: key.clone(), node });
+        let (send, receive) = std::sync::mpsc::channel();
+        let served = Arc::clone(&shared);
+        thread::spawn(move || serve(served, send));
+        let address: SocketAddr = receive.recv().unwrap();
+        Self { url: format!("http://{address}"), key, node, shared }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.shared.lock()
+    }
+
+    pub(crate) fn token(&self) -> String {
+        format!("bsj.id.secret.{}", key_fingerprint(&self.key.verifying_key()))
+    }
+
+    /// Offers a stack's pack and returns what a statement would say of it.
+    pub(crate) fn offer(&self, stack: &Stack) -> DesiredStack {
+        self.inner().packs.insert(format!("{}.pack", stack.tree()), stack.pack());
+        stack.desired()
+    }
+
+    /// States what the node should run, with the next generation.
+    pub(crate) fn state(&self, stacks: Vec<DesiredStack>) -> Statement {
+        let generation = self.inner().generation + 1;
+        let statement = self.statement(stacks, 1, generation);
+        self.give(statement.clone());
+        statement
+    }
+
+    /// Offers a stack and states that the node should run it. Returns the deployment.
+    pub(crate) fn deploy(&self, stack: &Stack) -> DeploymentId {
+        let desired = self.offer(stack);
+        let deployment = desired.deployment;
+        self.state(vec![desired]);
+        deployment
+    }
+
+    /// States that a stack should go.
+    pub(crate) fn remove(&self, stack: &Stack) -> DeploymentId {
+        let desired = DesiredStack { action: DesiredAction::Remove, ..stack.desired() };
+        let deployment = desired.deployment;
+        self.state(vec![desired]);
+        deployment
+    }
+
+    pub(crate) fn statement(&self, stacks: Vec<DesiredStack>, epoch: u64, generation: u64) -> Statement {
+        let now = backstay_agent::system().now();
+        Statement {
+            version: STATEMENT_VERSION,
+            node: self.node,
+            epoch,
+            generation,
+            digest: Statement::digest_of(&stacks),
+            issued_at: now,
+            expires_at: now + Duration::from_secs(3600),
+            ledger: LedgerHead { seq: 0, hash: Digest::from_bytes([0; 32]) },
+            stacks,
+        }
+    }
+
+    /// Gives a statement, whatever it is, signed.
+    pub(crate) fn give(&self, statement: Statement) {
+        let signed = statement.sign(&self.key);
+        self.give_signed(statement, signed);
+    }
+
+    pub(crate) fn give_signed(&self, statement: Statement, signed: SignedStatement) {
+        let mut inner = self.inner();
+        inner.generation = inner.generation.max(statement.generation);
+        inner.statement = Some((statement, signed));
+        drop(inner);
+        self.shared.changed.notify_waiters();
+    }
+
+    pub(crate) fn packs(&self, mode: PackMode) {
+        self.inner().mode = mode;
+    }
+
+    /// While deaf, the hub answers every request with an error.
+    pub(crate) fn deaf(&self, deaf: bool) {
+        self.inner().deaf = deaf;
+        self.shared.changed.notify_waiters();
+    }
+
+    /// While forgetful, reports are kept but their acknowledgement is lost.
+    pub(crate) fn forgetful(&self, forgetful: bool) {
+        self.inner().forgetful = forgetful;
+    }
+
+    pub(crate) fn hold(&self, hold: Duration) {
+        self.inner().hold = hold;
+    }
+
+    pub(crate) fn ask_logs(&self, stack: &StackName, lines: u32) {
+        let id: RequestId = backstay_agent::system().mint();
+        let question = Question::Logs { stack: stack.clone(), service: None, lines };
+        self.inner().questions.push(AgentRequest { id, question });
+        self.shared.changed.notify_waiters();
+    }
+
+    pub(crate) fn answers(&self) -> Vec<Answer> {
+        self.inner().answers.clone()
+    }
+
+    /// Every report once, in the order in which they came first.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        let mut seen = Vec::new();
+        for report in &self.inner().reports {
+            if !seen.contains(report) {
+                seen.push(report.clone());
+            }
+        }
+        seen
+    }
+
+    pub(crate) fn check_ins(&self) -> Vec<CheckInRequest> {
+        self.inner().check_ins.clone()
+    }
+
+    /// The ends that were reported for a deployment.
+    pub(crate) fn ends(&self, wanted: DeploymentId) -> Vec<DeploymentState> {
+        let end = |report: Report| match report.body {
+            ReportBody::DeploymentFinished { deployment, state, .. } if deployment == wanted => Some(state),
+            _ => None,
+        };
+        self.reports().into_iter().filter_map(end).collect()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.state.lock().unwrap()
+    }
+}
+
+fn serve(shared: Arc<Shared>, ready: std::sync::mpsc::Sender<SocketAddr>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        ready.send(listener.local_addr().unwrap()).unwrap();
+        let router = Router::new()
+            .route("/agent/v1/join", post(join))
+            .route("/agent/v1/check-in", post(check_in))
+            .route("/agent/v1/reports", post(reports))
+            .route("/agent/v1/answers/{request}", post(answer))
+            .route("/agent/v1/trees/{pack}", get(pack))
+            .with_state(shared);
+        axum::serve(listener, router).await.unwrap();
+    });
+}
+
+type Answered<T> = Result<Json<T>, StatusCode>;
+
+async fn join(State(shared): State<Arc<Shared>>, Json(_): Json<JoinRequest>) -> Json<JoinResponse> {
+    Json(JoinResponse {
+        node: shared.node,
+        credential: Secret::new("credential"),
+        hub_key: BASE64_STANDARD.encode(shared.key.verifying_key().as_bytes()),
+        now: Timestamp::UNIX_EPOCH,
+    })
+}
+
+async fn check_in(
+    State(shared): State<Arc<Shared>>,
+    Json(request): Json<CheckInRequest>,
+) -> Answered<CheckInResponse> {
+    let hold = shared.lock().hold.min(Duration::from_millis(request.hold_ms));
+    let deadline = tokio::time::Instant::now() + hold;
+    shared.lock().check_ins.push(request.clone());
+    loop {
+        let changed = shared.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        {
+            let mut inner = shared.lock();
+            if inner.deaf {
+                return Err(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            let statement = inner.statement.as_ref().filter(|(statement, _)| {
+                request.have.is_none_or(|have| {
+                    (have.epoch, have.generation, have.digest, have.issued_at)
+                        != (statement.epoch, statement.generation, statement.digest, statement.issued_at)
+                })
+            });
+            let statement = statement.map(|(_, signed)| signed.clone());
+            let requests = std::mem::take(&mut inner.questions);
+            if statement.is_some() || !requests.is_empty() || tokio::time::Instant::now() >= deadline {
+                let cadence = Cadence { hold_ms: 20_000, interval_ms: 20, jitter_ms: 10 };
+                return Ok(Json(CheckInResponse {
+                    now: Timestamp::UNIX_EPOCH,
+                    statement,
+                    requests,
+                    resend: false,
+                    cadence,
+                }));
+            }
+        }
+        let _ = tokio::time::timeout_at(deadline, changed).await;
+    }
+}
+
+async fn reports(
+    State(shared): State<Arc<Shared>>,
+    Json(request): Json<ReportsRequest>,
+) -> Answered<ReportsResponse> {
+    let mut inner = shared.lock();
+    if inner.deaf {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let accepted = request.reports.iter().map(|report| report.id).collect();
+    inner.reports.extend(request.reports);
+    if inner.forgetful {
+        return Err(StatusCode::BAD_GATEWAY);
+    }
+    Ok(Json(ReportsResponse { accepted }))
+}
+
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    Path(_): Path<String>,
+    Json(answer): Json<Answer>,
+) -> Json<Empty> {
+    shared.lock().answers.push(answer);
+    Json(Empty {})
+}
+
+async fn pack(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Bytes, StatusCode> {
+    let inner = shared.lock();
+    if inner.deaf {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let pack = inner.packs.get(&name).cloned().ok_or(StatusCode::NOT_FOUND)?;
+    match inner.mode {
+        PackMode::Good => Ok(pack.into()),
+        PackMode::Gone => Err(StatusCode::SERVICE_UNAVAILABLE),
+        PackMode::Truncated => Ok(pack[..pack.len() / 2].to_vec().into()),
+        PackMode::Damaged => {
+            let mut pack = pack;
+            let middle = pack.len() / 2;
+            pack[middle] ^= 0x55;
+            Ok(pack.into())
+        }
+        PackMode::Other => {
+            let other = Stack::new("other").file("x", "another tree");
+            Ok(other.pack().into())
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! A hub that says what a test wants, and nodes with the real agent.
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "shared by test programs that each use a part"
+)]
+
+mod hub;
+mod node;
+mod stack;
+
+pub(crate) use self::{
+    hub::{FakeHub, PackMode},
+    node::{Node, eventually, eventually_within},
+    stack::{Stack, process_stack},
+};
