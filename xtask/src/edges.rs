@@ -39,7 +39,7 @@ const RULES: &[Rule] = &[
     rule("client", &["api"], Kind::Shell),
     rule("source", &["types", "manifest"], Kind::Shell),
     rule("store", &["types"], Kind::Shell),
-    rule("engine", &["plan", "store", "source", "manifest", "types"], Kind::Shell),
+    rule("engine", &["api", "plan", "store", "source", "manifest", "types"], Kind::Shell),
     rule("hub", &["engine", "ingest", "store", "api", "config"], Kind::Shell),
     rule("agent", &["agent-core", "client", "config"], Kind::Shell),
     rule("cli", &["client", "api", "config", "manifest", "source", "hub"], Kind::Shell),

@@ -19,6 +19,7 @@ mod run;
 mod statements;
 mod sync;
 mod undo;
+mod waiting;
 mod why;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -46,15 +47,18 @@ pub struct Settings {
     pub poll_every: Duration,
     /// How long a statement is valid. Renewed at half of it.
     pub statement_life: Duration,
+    /// Names this hub among those that share a database; the same after a restart, so that it goes on at once.
+    pub holder: String,
 }
 
 impl Settings {
-    /// The defaults under `data_dir`: poll every minute, statements live a day.
+    /// The defaults under `data_dir` for the only hub of its database: poll every minute, statements live a day.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
             poll_every: Duration::from_secs(60),
             statement_life: Duration::from_secs(24 * 60 * 60),
+            holder: "hub".to_owned(),
         }
     }
 }
@@ -73,8 +77,6 @@ struct Inner {
     key: SigningKey,
     mirrors: Mirrors,
     presence: Arc<dyn Presence>,
-    /// Who we are among the hubs that share a database.
-    holder: String,
     /// Something may have to be planned.
     wake: Notify,
     /// One step of planning at a time in this process; the lease guards it between processes.
@@ -93,7 +95,6 @@ impl Engine {
         settings: Settings,
     ) -> Self {
         let mirrors = Mirrors::new(settings.data_dir.join("mirrors"));
-        let holder = format!("hub-{}", world.mint::<backstay_types::RequestId>());
         let inner = Inner {
             store,
             world,
@@ -101,7 +102,6 @@ impl Engine {
             key,
             mirrors,
             presence,
-            holder,
             wake: Notify::new(),
             planning: tokio::sync::Mutex::default(),
             advancing: tokio::sync::Mutex::default(),

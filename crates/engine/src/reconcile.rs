@@ -50,7 +50,9 @@ impl Engine {
     async fn step(&self) -> Result<bool, EngineError> {
         let now = self.inner.world.now();
         let mut tx = self.inner.store.begin().await?;
-        let Some(lease) = leases::acquire(&mut tx, LEASE, &self.inner.holder, now, LEASE_LIFE).await? else {
+        let Some(lease) =
+            leases::acquire(&mut tx, LEASE, &self.inner.settings.holder, now, LEASE_LIFE).await?
+        else {
             return Ok(false);
         };
         let loaded = self.load(&mut tx, now).await?;
