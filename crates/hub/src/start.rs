@@ -85,7 +85,7 @@ impl Hub {
         let location = database_location(&settings, data_dir.path())?;
         let store = Store::open(location.expose(), world.clone()).await?;
         check_key(&store, &keys).await?;
-        let app = Arc::new(compose(settings, world, store, keys, &data_dir).await?);
+        let app = Arc::new(compose(settings, world, store, keys, &data_dir, id.clone()).await?);
         let router = http::router(app.clone())?;
         let listener = server::bind(app.settings.hub.listen).await?;
         let address = local_address(&listener, app.settings.hub.listen)?;
@@ -150,6 +150,7 @@ async fn compose(
     store: Store,
     keys: Arc<Keys>,
     data_dir: &DataDir,
+    holder: String,
 ) -> Result<App, HubError> {
     let started_at = world.now();
     let poll = &settings.poll;
@@ -160,6 +161,7 @@ async fn compose(
         data_dir: data_dir.path().to_owned(),
         poll_every: settings.source.poll_every,
         statement_life: poll.statement_valid,
+        holder,
     };
     let engine =
         Engine::new(store.clone(), world.clone(), keys.signing.clone(), Arc::new(presence), engine_settings);

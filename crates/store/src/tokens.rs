@@ -151,6 +151,24 @@ pub async fn consume(tx: &mut Tx, id: TokenId, hash: Digest, node: NodeId, at: T
     Ok(update.bind(at).bind(node).bind(id).bind(hash).run(tx).await? == 1)
 }
 
+/// The node that used a join token up, by the token's id and the hash of its secret, while the token had not run
+/// out at `at` and was not revoked: who lost the answer to its request may ask again.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn used_by(
+    ex: &mut impl Executor,
+    id: TokenId,
+    hash: Digest,
+    at: Timestamp,
+) -> Result<Option<NodeId>> {
+    let select = query(
+        "SELECT used_by FROM tokens WHERE id = $1 AND kind = 'join' AND hash = $2 AND used_by IS NOT NULL \
+         AND revoked_at IS NULL AND expires_at > $3",
+    );
+    select.bind(id).bind(hash).bind(at).optional(ex, |row| row.get("used_by")).await
+}
+
 /// Takes a token away.
 ///
 /// # Errors

@@ -55,8 +55,18 @@ async fn a_join_token_works_once_and_pins_the_hubs_key() {
     let agent = Agent { client: hub.client(Some(joined.credential.clone())), joined };
     let pin = token.expose().rsplit('.').next().unwrap().to_owned();
     assert_eq!(pin, key_fingerprint(&hub_key(&agent)).to_string());
-    assert_eq!(code(hub.try_join("web-2", token).await), ErrorCode::BS4010);
+    assert_eq!(code(hub.try_join("web-2", token.clone()).await), ErrorCode::BS4010);
+    // Its answer was lost, and it asks again: the credential of the lost answer is worth nothing then.
+    let again = hub.try_join("web-1", token.clone()).await.unwrap();
+    assert_eq!(again.node, agent.joined.node);
+    let nothing = ReportsRequest { reports: vec![] };
+    let lost = agent.client.call::<SendReports>(&Empty {}, &Empty {}, &nothing).await;
+    assert_eq!(code(lost), ErrorCode::BS4002);
+    // Once it was heard from, nobody gets in with that token any more.
+    Agent { client: hub.client(Some(again.credential.clone())), joined: again }.say_hello().await;
+    assert_eq!(code(hub.try_join("web-1", token).await), ErrorCode::BS4010);
     assert_eq!(node(&hub, "web-1").await.node.id, agent.joined.node);
+    assert_eq!(node(&hub, "web-1").await.state, NodeState::Online);
 
     let late = hub.join_token().await;
     hub.clock.advance(Duration::from_secs(3601));
@@ -96,7 +106,7 @@ async fn a_name_is_taken_until_it_is_revoked_and_keeps_its_id() {
     let again = hub.try_join("web-1", spare).await.unwrap();
     assert_eq!(again.node, first.joined.node);
     assert_ne!(again.credential.expose(), first.joined.credential.expose());
-    assert_eq!(node(&hub, "web-1").await.state, NodeState::Online);
+    assert_eq!(node(&hub, "web-1").await.state, NodeState::Joined);
     hub.hub.stop().await;
 }
 
@@ -105,6 +115,7 @@ async fn a_held_check_in_is_answered_at_once_when_there_is_something_to_run() {
     let hub = TestHub::start().await;
     let agent = hub.join("web-1").await;
     let other = hub.join("web-2").await;
+    assert_eq!(node(&hub, "web-1").await.state, NodeState::Joined);
     agent.say_hello().await;
     other.say_hello().await;
     let waiting = async {

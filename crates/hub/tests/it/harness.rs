@@ -148,8 +148,12 @@ impl TestHub {
 
     /// A Git repository with a stack, known to the hub as `fleet`.
     pub(crate) async fn repository(&self) -> (Git, Repository) {
+        self.repository_with("[[assign]]\nstack = \"shop\"\nnodes = \"role=web\"\n").await
+    }
+
+    /// The same with a `fleet.toml` of the test's own.
+    pub(crate) async fn repository_with(&self, fleet: &str) -> (Git, Repository) {
         let git = Git::new(&self.path().join("fleet"));
-        let fleet = "[[assign]]\nstack = \"shop\"\nnodes = \"role=web\"\n";
         git.commit("fleet.toml", fleet, "Assign the shop");
         git.commit(
             "stacks/shop/compose.yaml",

@@ -36,7 +36,7 @@ async fn the_public_pages_stand_on_their_own() {
     assert!(metrics.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
     let text = metrics.text().await.unwrap();
     for line in [
-        "backstay_nodes{state=\"online\"} 1",
+        "backstay_nodes{state=\"joined\"} 1",
         "backstay_repositories{state=\"ok\"} 1",
         "backstay_http_requests_total{endpoint=\"JoinNode\",status=\"200\"} 1",
         "backstay_ledger_head ",
@@ -109,6 +109,26 @@ async fn lists_are_there_for_a_fleet_that_has_something_to_run() {
     );
     let none = admin.call::<ListConstraints>(&Empty {}, &Default::default(), &Empty {}).await.unwrap();
     assert!(none.items.is_empty());
+    hub.hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_says_how_many_nodes_it_has_not_reached() {
+    let hub = TestHub::start().await;
+    for name in ["a", "b", "c"] {
+        hub.join(name).await.say_hello().await;
+    }
+    hub.repository_with("[rollout]\nmax_updating = 1\n").await;
+    let admin = hub.admin();
+    let list =
+        async || admin.call::<ListRollouts>(&Empty {}, &Default::default(), &Empty {}).await.unwrap().items;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while list().await.is_empty() {
+        assert!(Instant::now() < deadline, "nothing was planned");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let rollout = list().await.remove(0);
+    assert_eq!((rollout.deployments["pending"], rollout.waiting), (1, 2));
     hub.hub.stop().await;
 }
 

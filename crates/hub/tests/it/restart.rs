@@ -61,10 +61,15 @@ async fn a_restart_keeps_everything_that_was_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_planned_for_soon_after_a_restart() {
-    let hub = TestHub::start().await.restart().await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
+    let hub = TestHub::start().await;
+    let first = hub.join("web-1").await;
+    first.say_hello().await;
     hub.repository().await;
+    let waits = CheckInRequest { observed: None, facts: None, ..hello(20_000) };
+    assert!(first.check_in(waits).await.statement.is_some(), "something was planned just before");
+    let hub = hub.restart().await;
+    let agent = hub.join("web-2").await;
+    agent.say_hello().await;
     let asked = std::time::Instant::now();
     let answer = agent.check_in(CheckInRequest { observed: None, facts: None, ..hello(20_000) }).await;
     assert!(answer.statement.is_some());

@@ -11,5 +11,5 @@ pub(crate) async fn get_rollout(call: Call<GetRollout>) -> Result<RolloutView, A
     let mut store = call.app.store.read();
     let missing = || ApiError::missing("rollout", call.path.rollout);
     let found = rollouts::get(&mut store, call.path.rollout).await?.ok_or_else(missing)?;
-    rollout_views(&mut store, vec![found]).await?.pop().ok_or_else(missing)
+    rollout_views(&call.app, &mut store, vec![found]).await?.pop().ok_or_else(missing)
 }

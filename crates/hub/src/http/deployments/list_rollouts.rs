@@ -13,6 +13,6 @@ pub(crate) async fn list_rollouts(call: Call<ListRollouts>) -> Result<Page<Rollo
     let mut store = call.app.store.read();
     let found = rollouts::list(&mut store, call.query.stack.as_ref(), before, limit + 1).await?;
     let page = paging::page(found, limit, |rollout| rollout.id.to_string());
-    let items = rollout_views(&mut store, page.items).await?;
+    let items = rollout_views(&call.app, &mut store, page.items).await?;
     Ok(Page { items, next: page.next })
 }

@@ -6,7 +6,7 @@ use backstay_api::v1::{DeploymentView, RolloutView};
 use backstay_store::{Reader, deployments, figures, nodes, releases};
 use backstay_types::{ConversationId, Deployment, Node, Release, ReleaseId, Rollout};
 
-use crate::http::ApiError;
+use crate::{app::App, http::ApiError};
 
 /// Releases with the conversations behind them.
 struct Releases {
@@ -55,16 +55,19 @@ pub(super) async fn deployment_views(
 
 /// Rollouts with their figures, in the same order.
 pub(super) async fn rollout_views(
+    app: &App,
     store: &mut Reader,
     found: Vec<Rollout>,
 ) -> Result<Vec<RolloutView>, ApiError> {
     let releases = Releases::read(store, found.iter().map(|rollout| rollout.release)).await?;
+    let waiting = app.engine.waiting(&found).await?;
     let mut views = Vec::with_capacity(found.len());
     for rollout in found {
         let (release, conversations) = releases.get(rollout.release)?;
         let (tree, commit) = (release.tree, release.commit.clone());
         let deployments = deployments::count_by_state(store, rollout.id).await?;
-        views.push(RolloutView { rollout, tree, commit, conversations, deployments, waiting: 0 });
+        let waiting = waiting.get(&rollout.id).copied().unwrap_or_default();
+        views.push(RolloutView { rollout, tree, commit, conversations, deployments, waiting });
     }
     Ok(views)
 }
