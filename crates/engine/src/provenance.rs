@@ -50,10 +50,11 @@ pub(crate) async fn links(
             }
         }
     }
-    if links.is_empty() && facts.undo.is_empty() {
-        if let Some(id) = guess(tx, facts.authored_at).await? {
-            links.add(id, LinkSource::Guess);
-        }
+    if links.is_empty()
+        && facts.undo.is_empty()
+        && let Some(id) = guess(tx, facts.authored_at).await?
+    {
+        links.add(id, LinkSource::Guess);
     }
     Ok(links.0.into_iter().map(|(conversation, source)| Link { conversation, source }).collect())
 }
