@@ -42,7 +42,8 @@ pub(crate) async fn links(
             links.add(id, LinkSource::Event);
         }
     }
-    if let Some(patch) = facts.patch {
+    // What an undo brings back is the undo's doing, though the diff is an old one.
+    if let Some(patch) = facts.patch.filter(|_| facts.undo.is_empty()) {
         for earlier in changes::by_patch(tx, repository, patch).await? {
             if earlier.change.commit != facts.commit {
                 let certain = earlier.change.links.iter().filter(|l| l.source.is_certain());

@@ -103,17 +103,9 @@ impl History {
     /// A history from commits given newest first.
     pub fn new(changes: Vec<HistoryChange>) -> Self {
         let position = changes.iter().enumerate().map(|(i, c)| (c.commit.clone(), i)).collect();
-        let mut undone_by: BTreeMap<CommitId, CommitId> = BTreeMap::new();
-        // Newest first: by the time a commit is looked at, all that could undo it has been.
-        for change in &changes {
-            if undone_by.contains_key(&change.commit) {
-                continue;
-            }
-            for reverted in &change.reverts {
-                undone_by.entry(reverted.clone()).or_insert_with(|| change.commit.clone());
-            }
-        }
-        Self { changes, position, undone_by }
+        let mut history = Self { changes, position, undone_by: BTreeMap::new() };
+        history.undone_by = history.undone_without(&BTreeSet::new());
+        history
     }
 
     /// The commits, newest first.
@@ -189,10 +181,11 @@ impl History {
             return Err(Refusal::Nothing);
         }
         let set: BTreeSet<_> = selected.iter().map(|c| &c.commit).collect();
+        let undone_by = self.undone_without(&set);
         let mut commits = Vec::new();
         let mut skipped = Vec::new();
         for change in selected {
-            if let Some(by) = self.undone_by.get(&change.commit) {
+            if let Some(by) = undone_by.get(&change.commit) {
                 let reason = format!("taken back by {} already", by.short());
                 skipped.push(SkippedChange { commit: change.commit.clone(), reason });
             } else if change.parents.len() > 1 && self.merged(change).iter().any(|c| set.contains(c)) {
@@ -207,6 +200,22 @@ impl History {
         } else {
             Ok(Selection::Revert { commits, skipped })
         }
+    }
+
+    /// What is taken back by whom once `leaving` are gone: a revert that is itself taken back no longer counts, so
+    /// that what it took back must go too.
+    fn undone_without(&self, leaving: &BTreeSet<&CommitId>) -> BTreeMap<CommitId, CommitId> {
+        let mut undone_by: BTreeMap<CommitId, CommitId> = BTreeMap::new();
+        // Newest first: by the time a commit is looked at, all that could undo it has been.
+        for change in &self.changes {
+            if undone_by.contains_key(&change.commit) || leaving.contains(&change.commit) {
+                continue;
+            }
+            for reverted in &change.reverts {
+                undone_by.entry(reverted.clone()).or_insert_with(|| change.commit.clone());
+            }
+        }
+        undone_by
     }
 
     /// The commits that a merge brought in: reachable from its other parents, not from its first.

@@ -114,6 +114,15 @@ proptest! {
 }
 
 #[test]
+fn a_conversation_that_reverted_itself_leaves_nothing_behind() {
+    let mut revert = change(2, Some(1));
+    revert.reverts = vec![commit(1)];
+    let history = history(&[change(0, None), change(1, Some(1)), revert]);
+    let Ok(Selection::Revert { commits, .. }) = history.select(&of(1)) else { panic!() };
+    assert_eq!(commits, [commit(2), commit(1)]);
+}
+
+#[test]
 fn a_guess_is_taken_back_only_when_it_is_named() {
     let mut guessed = change(1, None);
     guessed.guesses.insert(conversation(1));
