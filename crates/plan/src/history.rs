@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_types::{CommitId, ConversationId, SkippedChange, StackName, UndoId};
 
+use crate::selection::{Entry, select};
+
 /// A commit on the deployed branch, as selection sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryChange {
@@ -99,13 +101,26 @@ fn list(conversations: &[ConversationId]) -> String {
     conversations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// A revert counts only when it is exact (other ones are not stored as reverts) or an undo's, whose conflicts a person
+/// may have resolved.
+fn entry(change: &HistoryChange) -> Entry {
+    Entry { commit: change.commit.clone(), reverts: change.reverts.clone(), exact: change.undo.is_none() }
+}
+
 impl History {
     /// A history from commits given newest first.
     pub fn new(changes: Vec<HistoryChange>) -> Self {
         let position = changes.iter().enumerate().map(|(i, c)| (c.commit.clone(), i)).collect();
-        let mut history = Self { changes, position, undone_by: BTreeMap::new() };
-        history.undone_by = history.undone_without(&BTreeSet::new());
-        history
+        let mut undone_by: BTreeMap<CommitId, CommitId> = BTreeMap::new();
+        // Newest first: by the time a commit is looked at, all that could undo it has been.
+        for change in &changes {
+            if !undone_by.contains_key(&change.commit) {
+                for reverted in &change.reverts {
+                    undone_by.entry(reverted.clone()).or_insert_with(|| change.commit.clone());
+                }
+            }
+        }
+        Self { changes, position, undone_by }
     }
 
     /// The commits, newest first.
@@ -181,14 +196,16 @@ impl History {
             return Err(Refusal::Nothing);
         }
         let set: BTreeSet<_> = selected.iter().map(|c| &c.commit).collect();
-        let undone_by = self.undone_without(&set);
+        let wanted: Vec<_> = selected.iter().map(|c| c.commit.clone()).collect();
+        let chosen = select(&self.changes.iter().map(entry).collect::<Vec<_>>(), &wanted);
+        let mut skipped: Vec<_> = chosen
+            .skipped
+            .into_iter()
+            .map(|s| SkippedChange { commit: s.commit, reason: s.reason.to_string() })
+            .collect();
         let mut commits = Vec::new();
-        let mut skipped = Vec::new();
-        for change in selected {
-            if let Some(by) = undone_by.get(&change.commit) {
-                let reason = format!("taken back by {} already", by.short());
-                skipped.push(SkippedChange { commit: change.commit.clone(), reason });
-            } else if change.parents.len() > 1 && self.merged(change).iter().any(|c| set.contains(c)) {
+        for change in chosen.undo.iter().filter_map(|c| self.get(c)) {
+            if change.parents.len() > 1 && self.merged(change).iter().any(|c| set.contains(c)) {
                 let reason = "a merge; the commits that it brought in are taken back themselves".to_owned();
                 skipped.push(SkippedChange { commit: change.commit.clone(), reason });
             } else {
@@ -200,22 +217,6 @@ impl History {
         } else {
             Ok(Selection::Revert { commits, skipped })
         }
-    }
-
-    /// What is taken back by whom once `leaving` are gone: a revert that is itself taken back no longer counts, so
-    /// that what it took back must go too.
-    fn undone_without(&self, leaving: &BTreeSet<&CommitId>) -> BTreeMap<CommitId, CommitId> {
-        let mut undone_by: BTreeMap<CommitId, CommitId> = BTreeMap::new();
-        // Newest first: by the time a commit is looked at, all that could undo it has been.
-        for change in &self.changes {
-            if undone_by.contains_key(&change.commit) || leaving.contains(&change.commit) {
-                continue;
-            }
-            for reverted in &change.reverts {
-                undone_by.entry(reverted.clone()).or_insert_with(|| change.commit.clone());
-            }
-        }
-        undone_by
     }
 
     /// The commits that a merge brought in: reachable from its other parents, not from its first.
