@@ -5,6 +5,17 @@
 
 mod fixture;
 
+mod changes;
+mod constraints;
+mod conversations;
+mod deliveries;
+mod deployments;
+mod desired;
 mod leases;
 mod ledger;
+mod nodes;
+mod releases;
+mod rollouts;
 mod store;
+mod tokens;
+mod undos;
