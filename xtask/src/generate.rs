@@ -14,7 +14,21 @@ const FILES: &[Generated] = &[
     Generated { path: "openapi/backstay.json", make: |_| Ok(pretty(&backstay_api::openapi())) },
     Generated { path: "docs/config.schema.json", make: |_| Ok(pretty(&backstay_config::schema())) },
     Generated { path: "docs/config.example.toml", make: |_| Ok(backstay_config::example()) },
+    Generated { path: "docs/cli.md", make: cli_reference },
 ];
+
+/// What the program says of itself. Asked of the program, since linking the hub into this one would be slow.
+fn cli_reference(workspace: &Workspace) -> Result<String, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = std::process::Command::new(cargo)
+        .current_dir(&workspace.root)
+        .args(["run", "--quiet", "--package", "backstay-cli", "--bin", "backstay", "--"])
+        .args(["internal", "generate-cli-reference"])
+        .output()
+        .map_err(|error| error.to_string())?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
+}
 
 /// Writes what is not as the code makes it.
 ///

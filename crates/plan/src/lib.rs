@@ -8,7 +8,6 @@
 mod constraint;
 mod fleet;
 mod history;
-mod selection;
 mod snapshot;
 mod wanted;
 

@@ -13,7 +13,7 @@ use crate::{
     mirror::{Mirror, commit_id},
     notes::empty_tree,
     paths,
-    skip::{HistoryEntry, SkipReason, Skipped},
+    select::{HistoryEntry, SkipReason, Skipped},
     text,
     tree_diff::{self, FileChange},
     walk,

@@ -5,7 +5,6 @@ mod agents;
 mod bad_input;
 mod harness;
 mod people;
-mod postgres;
 mod restart;
 mod roles;
 mod webhooks;

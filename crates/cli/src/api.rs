@@ -1,0 +1,106 @@
+//! Calls to the hub, and their errors as people should read them.
+
+use std::time::Duration;
+
+use backstay_api::{
+    Empty, Endpoint,
+    v1::{Page, Paging},
+};
+use backstay_client::{Client, ClientError, Options};
+use backstay_types::{ErrorCode, Secret};
+
+use crate::error::CliError;
+
+/// A hub, as one token sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    client: Client,
+}
+
+impl Api {
+    /// The hub at `url`.
+    ///
+    /// # Errors
+    /// When the address is not one.
+    pub(crate) fn new(url: &str, token: Option<Secret>, timeout: Duration) -> Result<Self, CliError> {
+        let options =
+            Options { timeout, connect_timeout: timeout.min(Duration::from_secs(5)), ..Options::default() };
+        let client = Client::with_options(url, token, options).map_err(|e| explain(e, url))?;
+        Ok(Self { client })
+    }
+
+    /// The hub's address.
+    pub(crate) fn url(&self) -> &str {
+        self.client.base_url().as_str().trim_end_matches('/')
+    }
+
+    /// Calls an endpoint.
+    pub(crate) async fn call<E: Endpoint>(
+        &self,
+        path: E::Path,
+        query: E::Query,
+        request: E::Request,
+    ) -> Result<E::Response, CliError> {
+        let result = self.client.call::<E>(&path, &query, &request).await;
+        result.map_err(|e| explain(e, self.url()))
+    }
+
+    /// Calls an endpoint that may hold its answer back for `hold`.
+    pub(crate) async fn call_held<E: Endpoint>(
+        &self,
+        path: E::Path,
+        query: E::Query,
+        request: E::Request,
+        hold: Duration,
+    ) -> Result<E::Response, CliError> {
+        let result = self.client.call_held::<E>(&path, &query, &request, hold).await;
+        result.map_err(|e| explain(e, self.url()))
+    }
+
+    /// Reads an endpoint that has neither path, query nor body.
+    pub(crate) async fn get<E>(&self) -> Result<E::Response, CliError>
+    where
+        E: Endpoint<Path = Empty, Query = Empty, Request = Empty>,
+    {
+        self.call::<E>(Empty {}, Empty {}, Empty {}).await
+    }
+
+    /// Reads all pages of a list.
+    pub(crate) async fn all<E, T>(&self, query: impl Fn(Paging) -> E::Query) -> Result<Vec<T>, CliError>
+    where
+        E: Endpoint<Path = Empty, Request = Empty, Response = Page<T>>,
+    {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let query = query(Paging { limit: Some(1000), cursor });
+            let page = self.call::<E>(Empty {}, query, Empty {}).await?;
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+}
+
+fn explain(error: ClientError, url: &str) -> CliError {
+    match error {
+        ClientError::Problem(problem) => CliError::from(*problem),
+        ClientError::Address { .. } => CliError::argument(error.to_string())
+            .hint("give it by --hub or BACKSTAY_HUB, such as http://127.0.0.1:8484"),
+        ClientError::Unreachable(_) | ClientError::Timeout(_) | ClientError::Interrupted(_) => {
+            CliError::new(ErrorCode::BS8001, format!("the hub at {url} cannot be reached"))
+                .with_source(error)
+                .hint("start one with `backstay up`, or name another with --hub or BACKSTAY_HUB")
+        }
+        ClientError::Setup(_) => {
+            CliError::new(ErrorCode::BS8001, "no connection can be made").with_source(error)
+        }
+        ClientError::Unexpected { .. } | ClientError::TooLarge { .. } | ClientError::Malformed { .. } => {
+            CliError::new(ErrorCode::BS8013, format!("the answer of {url} cannot be understood"))
+                .with_source(error)
+                .hint("is this a Backstay hub, and of the same version as this program?")
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `backstay logs`: the last log lines of a stack, asked through the node's own check-in.
+
+use backstay_api::{
+    Empty,
+    v1::{GetLogs, Logs as Answer, LogsPath, LogsQuery},
+};
+use backstay_types::StackName;
+use clap::Args;
+
+use super::{Outcome, done};
+use crate::{
+    context::Context,
+    error::CliError,
+    ui::{Frame, style},
+};
+
+/// The last log lines of a stack on a node.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The node and the stack
+    #[arg(value_name = "NODE/STACK")]
+    what: String,
+    /// Only this service
+    #[arg(long)]
+    service: Option<String>,
+    /// How many lines of each service
+    #[arg(long, short = 'n', default_value_t = 100)]
+    lines: u32,
+}
+
+impl Logs {
+    pub(crate) async fn run(self, cx: &Context) -> Outcome {
+        let path = parse(&self.what)?;
+        let query = LogsQuery { service: self.service, lines: Some(self.lines) };
+        let logs = cx.api()?.call::<GetLogs>(path, query, Empty {}).await?;
+        cx.ui.data(&logs, || view(&logs, &cx.frame()))?;
+        done()
+    }
+}
+
+fn parse(text: &str) -> Result<LogsPath, CliError> {
+    let wrong = || CliError::argument(format!("`{text}` is not a stack on a node: expected NODE/STACK"));
+    let (node, stack) = text.split_once('/').filter(|(node, _)| !node.is_empty()).ok_or_else(wrong)?;
+    let stack: StackName = stack.parse().map_err(|e| wrong().with_source(e))?;
+    Ok(LogsPath { node: node.to_owned(), stack })
+}
+
+fn view(logs: &Answer, frame: &Frame) -> String {
+    let (dim, name) = (style::DIM, style::NAME);
+    let width = logs.lines.iter().map(|line| line.service.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for line in &logs.lines {
+        let at = line
+            .at
+            .map(|at| at.to_zoned(frame.now.time_zone().clone()).strftime("%m-%d %H:%M:%S ").to_string());
+        // A log may hold anything: what would move the cursor is taken out.
+        let said = anstream::adapter::strip_str(&line.text).to_string();
+        let said: String = said.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        text.push_str(&format!(
+            "{name}{:width$}{name:#}  {dim}{}{dim:#}{said}\n",
+            line.service,
+            at.unwrap_or_default()
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_api::agent::LogLine;
+
+    use super::*;
+
+    #[test]
+    fn a_log_cannot_write_on_the_terminal() {
+        let line = LogLine { service: "web".into(), at: None, text: "a\u{1b}[2Jb\u{7}\tc\r".into() };
+        let frame = Frame { now: "2026-11-21T15:00:00+00:00[UTC]".parse().unwrap(), width: None };
+        let text = view(&Answer { lines: vec![line] }, &frame);
+        assert_eq!(anstream::adapter::strip_str(&text).to_string(), "web  ab\tc\n");
+    }
+
+    #[test]
+    fn reads_node_and_stack() {
+        assert!(parse("a/b").is_ok());
+        for text in ["", "a", "/b", "a/", "a/b/c"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

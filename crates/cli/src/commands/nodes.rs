@@ -1,0 +1,194 @@
+//! `backstay nodes`: list, show, make join tokens, revoke.
+
+use backstay_api::{
+    Empty,
+    v1::{
+        CreateJoinToken, CreateJoinTokenRequest, GetNode, ListNodes, NodePath, NodeView, NodesQuery,
+        RevokeNode,
+    },
+};
+use clap::{Args, Subcommand};
+
+use super::{Outcome, done};
+use crate::{
+    context::Context,
+    error::CliError,
+    time,
+    ui::{Cell, Frame, Table, style, words},
+    views::fields::{Fields, heading, section},
+};
+
+/// Nodes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Nodes {
+    /// All nodes, or those that a selector matches
+    List(List),
+    /// One node: its machine, what it should run and what it runs
+    Show(Show),
+    /// Make a one-time join token
+    Token(Token),
+    /// Take a node's credential away; what it runs keeps running
+    Revoke(Revoke),
+}
+
+/// Options of `nodes list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only nodes that this label selector matches, such as `role=web,region in (eu,us)`
+    #[arg(long = "nodes", visible_alias = "selector", short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+}
+
+/// Options of `nodes show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Name or id
+    node: String,
+}
+
+/// Options of `nodes token`.
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// How long it works
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    expires: String,
+}
+
+/// Options of `nodes revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Name or id
+    node: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Nodes {
+    pub(crate) async fn run(self, cx: &Context) -> Outcome {
+        match self {
+            Self::List(command) => list(command, cx).await,
+            Self::Show(command) => show(command, cx).await,
+            Self::Token(command) => token(command, cx).await,
+            Self::Revoke(command) => revoke(command, cx).await,
+        }
+    }
+}
+
+async fn list(command: List, cx: &Context) -> Outcome {
+    let query = |paging: backstay_api::v1::Paging| NodesQuery {
+        selector: command.selector.clone(),
+        limit: paging.limit,
+        cursor: paging.cursor,
+    };
+    let nodes = cx.api()?.all::<ListNodes, _>(query).await?;
+    cx.ui.data(&nodes, || view_list(&nodes, &cx.frame()))?;
+    done()
+}
+
+async fn show(command: Show, cx: &Context) -> Outcome {
+    let node = cx.api()?.call::<GetNode>(NodePath { node: command.node }, Empty {}, Empty {}).await?;
+    cx.ui.data(&node, || view_one(&node, &cx.frame()))?;
+    done()
+}
+
+async fn token(command: Token, cx: &Context) -> Outcome {
+    let api = cx.api()?;
+    let life = time::parse_length(&command.expires)?;
+    let request = CreateJoinTokenRequest { expires_in_seconds: Some(life.as_secs()) };
+    let token = api.call::<CreateJoinToken>(Empty {}, Empty {}, request).await?;
+    cx.ui.data(&token, || {
+        let (bold, dim) = (style::BOLD, style::DIM);
+        let expires = cx.frame().exactly(token.expires_at);
+        format!(
+            "{bold}{}{bold:#}\n\n{dim}It works once, until {expires}. On the new node:{dim:#}\n\n  \
+             backstay join --hub {} {}\n",
+            token.token.expose(),
+            api.url(),
+            token.token.expose(),
+        )
+    })?;
+    done()
+}
+
+async fn revoke(command: Revoke, cx: &Context) -> Outcome {
+    let question = format!("Revoke node {}? It will have to join again with a new token.", command.node);
+    if !command.yes && !cx.ui.confirm(&question)? {
+        return Err(CliError::argument("nothing was revoked"));
+    }
+    let path = NodePath { node: command.node.clone() };
+    cx.api()?.call::<RevokeNode>(path, Empty {}, Empty {}).await?;
+    cx.ui.say(format!("Node {} is revoked. What it runs keeps running.", command.node));
+    done()
+}
+
+/// All nodes in a table.
+pub(crate) fn view_list(nodes: &[NodeView], frame: &Frame) -> String {
+    if nodes.is_empty() {
+        return "No nodes yet. `backstay nodes token` makes a token for one to join.\n".to_owned();
+    }
+    let mut table = Table::new(["NODE", "STATE", "LAST SEEN", "~LABELS", "~STACKS"]);
+    for view in nodes {
+        let stacks =
+            view.observed.iter().map(|observed| observed.stack.to_string()).collect::<Vec<_>>().join(" ");
+        table.row([
+            Cell::styled(view.node.name.to_string(), style::NAME),
+            words::node(view.state),
+            view.last_seen_at.map_or_else(|| "never".to_owned(), |at| frame.when(at)).into(),
+            labels(view).into(),
+            stacks.into(),
+        ]);
+    }
+    frame.table(&table)
+}
+
+fn labels(view: &NodeView) -> String {
+    view.node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+fn view_one(view: &NodeView, frame: &Frame) -> String {
+    let mut text = heading(&format!("Node {}", view.node.name));
+    let mut fields = Fields::default();
+    let state = words::node(view.state);
+    fields.add("id", view.node.id.to_string()).add("state", state.text());
+    fields.add("last seen", view.last_seen_at.map_or_else(|| "never".to_owned(), |at| frame.exactly(at)));
+    fields.add("joined", frame.exactly(view.node.joined_at));
+    fields.maybe("labels", Some(labels(view)).filter(|labels| !labels.is_empty()));
+    if let Some(facts) = &view.facts {
+        fields.add("machine", format!("{} ({} {})", facts.hostname, facts.os, facts.arch));
+        fields.add("agent", format!("{}; runtimes: {}", facts.agent_version, facts.runtimes.join(", ")));
+        let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, ((bytes & ((1 << 30) - 1)) * 10) >> 30);
+        fields.add("disk", format!("{} of {} free", gib(facts.disk_free_bytes), gib(facts.disk_total_bytes)));
+    }
+    text.push_str(&fields.render());
+    text.push_str(&stacks(view, frame));
+    text
+}
+
+fn stacks(view: &NodeView, frame: &Frame) -> String {
+    let mut desired = Table::new(["  STACK", "RELEASE", "COMMIT", "~WHY"]);
+    for one in &view.desired {
+        desired.row([
+            format!("  {}", one.stack).into(),
+            one.tree.short().into(),
+            one.commit.short().into(),
+            one.reason.clone().into(),
+        ]);
+    }
+    let mut observed = Table::new(["  STACK", "RELEASE", "HEALTH", "WAY BACK", "~DETAIL"]);
+    for one in &view.observed {
+        observed.row([
+            format!("  {}", one.stack).into(),
+            one.current.map_or_else(|| "-".to_owned(), |tree| tree.short()).into(),
+            words::health(one.health),
+            if one.can_return { Cell::from("open") } else { Cell::styled("closed", style::WARN) },
+            one.detail.clone().into(),
+        ]);
+    }
+    let mut text = String::new();
+    for (title, table) in [("Should run", desired), ("Runs", observed)] {
+        text.push_str(&section(title));
+        text.push_str(&if table.is_empty() { "  nothing\n".to_owned() } else { frame.table(&table) });
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! `backstay repos`: add, list, fetch, accept a rewritten history.
+
+use std::{fs, path::PathBuf};
+
+use backstay_api::{
+    Empty,
+    v1::{
+        AcceptRewrite, AcceptRewriteRequest, AddRepository, AddRepositoryRequest, ListRepositories,
+        RepositoryPath, SyncRepository,
+    },
+};
+use backstay_types::{CommitId, ErrorCode, Repository, RepositoryHealth, Secret};
+use clap::{Args, Subcommand};
+
+use super::{Outcome, done};
+use crate::{
+    context::Context,
+    error::CliError,
+    ui::{Cell, Frame, Table, style, words},
+};
+
+/// Repositories.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Repos {
+    /// Add a repository and fetch it at once
+    Add(Add),
+    /// All repositories and the state of their mirrors
+    List,
+    /// Fetch a repository now
+    Sync(Sync),
+    /// Accept that upstream rewrote the branch's history
+    Accept(Accept),
+}
+
+/// Options of `repos add`.
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// A name for it
+    name: String,
+    /// Git addresses in order of preference: https, ssh, or a local path
+    #[arg(required = true, value_name = "ADDRESS")]
+    endpoints: Vec<String>,
+    /// The branch to deploy [default: the repository's own default]
+    #[arg(long)]
+    branch: Option<String>,
+    /// Where stacks are [default: `stacks` and `roles`]
+    #[arg(long, value_name = "FOLDER")]
+    stacks: Option<String>,
+    /// A file with a token for https addresses
+    #[arg(long, value_name = "FILE")]
+    credential_file: Option<PathBuf>,
+}
+
+/// Options of `repos sync`.
+#[derive(Debug, Args)]
+pub(crate) struct Sync {
+    /// Name or id
+    repository: String,
+}
+
+/// Options of `repos accept`.
+#[derive(Debug, Args)]
+pub(crate) struct Accept {
+    /// Name or id
+    repository: String,
+    /// The new tip as you looked at it; refused when upstream has moved since [default: the one that was found]
+    #[arg(long, value_name = "SHA")]
+    tip: Option<CommitId>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Repos {
+    pub(crate) async fn run(self, cx: &Context) -> Outcome {
+        match self {
+            Self::Add(command) => add(command, cx).await,
+            Self::List => list(cx).await,
+            Self::Sync(command) => sync(command, cx).await,
+            Self::Accept(command) => accept(command, cx).await,
+        }
+    }
+}
+
+async fn add(command: Add, cx: &Context) -> Outcome {
+    let credential = match &command.credential_file {
+        None => None,
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|e| CliError::file("read", path, e))?;
+            Some(Secret::new(text.trim()))
+        }
+    };
+    let request = AddRepositoryRequest {
+        name: command.name,
+        endpoints: command.endpoints.into_iter().map(absolute).collect(),
+        branch: command.branch,
+        stacks_path: command.stacks,
+        credential,
+    };
+    let repository = cx.api()?.call::<AddRepository>(Empty {}, Empty {}, request).await?;
+    show(&repository, cx)
+}
+
+/// A local path as the hub, which runs elsewhere on this machine, must see it.
+pub(crate) fn absolute(address: String) -> String {
+    let remote = address.contains("://") || address.split('/').next().is_some_and(|host| host.contains(':'));
+    if remote {
+        return address;
+    }
+    std::path::absolute(&address).map_or(address, |path| path.display().to_string())
+}
+
+async fn list(cx: &Context) -> Outcome {
+    let page = cx.api()?.get::<ListRepositories>().await?;
+    cx.ui.data(&page.items, || view_list(&page.items, &cx.frame()))?;
+    done()
+}
+
+async fn sync(command: Sync, cx: &Context) -> Outcome {
+    let path = RepositoryPath { repository: command.repository };
+    let repository = cx.api()?.call::<SyncRepository>(path, Empty {}, Empty {}).await?;
+    show(&repository, cx)
+}
+
+async fn accept(command: Accept, cx: &Context) -> Outcome {
+    let api = cx.api()?;
+    let all = api.get::<ListRepositories>().await?.items;
+    let is_it =
+        |r: &&Repository| r.name.as_str() == command.repository || r.id.to_string() == command.repository;
+    let repository = all.iter().find(is_it).ok_or_else(|| {
+        CliError::new(ErrorCode::BS4004, format!("there is no repository `{}`", command.repository))
+            .hint("`backstay repos list` names them all")
+    })?;
+    let RepositoryHealth::Rewritten { found } = &repository.health else {
+        return Err(CliError::new(
+            ErrorCode::BS4005,
+            format!("the history of {} was not rewritten: there is nothing to accept", repository.name),
+        ));
+    };
+    let tip = command.tip.unwrap_or_else(|| found.clone());
+    let old = repository.tip.as_ref().map_or("nothing", CommitId::short);
+    let question = format!(
+        "Upstream of {} was rewritten: {old} is no longer part of {}. Deploy {} from now on?",
+        repository.name,
+        repository.branch,
+        tip.short()
+    );
+    if !command.yes && !cx.ui.confirm(&question)? {
+        return Err(CliError::argument("nothing was accepted"));
+    }
+    let path = RepositoryPath { repository: repository.id.to_string() };
+    let repository = api.call::<AcceptRewrite>(path, Empty {}, AcceptRewriteRequest { tip }).await?;
+    show(&repository, cx)
+}
+
+fn show(repository: &Repository, cx: &Context) -> Outcome {
+    cx.ui.data(repository, || view_list(std::slice::from_ref(repository), &cx.frame()))?;
+    done()
+}
+
+/// Repositories in a table, and what is wrong with those that are not well.
+pub(crate) fn view_list(repositories: &[Repository], frame: &Frame) -> String {
+    if repositories.is_empty() {
+        return "No repositories yet. `backstay repos add NAME ADDRESS` adds one; `backstay init` too.\n"
+            .to_owned();
+    }
+    let mut table = Table::new(["REPOSITORY", "BRANCH", "TIP", "STATE", "FETCHED", "~ADDRESS"]);
+    for one in repositories {
+        table.row([
+            Cell::styled(one.name.to_string(), style::NAME),
+            one.branch.clone().into(),
+            one.tip.as_ref().map_or("-", CommitId::short).into(),
+            words::repository(&one.health),
+            one.fetched_at.map_or_else(|| "never".to_owned(), |at| frame.when(at)).into(),
+            one.endpoints.join(" ").into(),
+        ]);
+    }
+    let mut text = frame.table(&table);
+    for one in repositories {
+        if let Some(detail) = words::repository_detail(&one.health) {
+            let bad = style::BAD;
+            text.push_str(&format!(
+                "\n{bad}{}{bad:#}: {detail}\nNothing changes on any node meanwhile.\n",
+                one.name
+            ));
+        }
+        if matches!(one.health, RepositoryHealth::Rewritten { .. }) {
+            text.push_str(&format!("Look at it, then: backstay repos accept {}\n", one.name));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_local_paths_become_absolute() {
+        for remote in ["https://example.org/a.git", "ssh://git@example.org/a", "git@example.org:a/b.git"] {
+            assert_eq!(absolute(remote.to_owned()), remote);
+        }
+        assert!(absolute("fleet".to_owned()).starts_with('/'));
+        assert_eq!(absolute("/srv/fleet".to_owned()), "/srv/fleet");
+    }
+}

@@ -1,0 +1,81 @@
+//! What a command works with: the world, the screen, the hub.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use backstay_types::{ErrorCode, Secret, World};
+
+use crate::{
+    api::Api,
+    cli::Global,
+    error::CliError,
+    paths,
+    ui::{Frame, Ui},
+};
+
+/// The context of a command.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Time and randomness.
+    pub(crate) world: World,
+    /// The screen.
+    pub(crate) ui: Ui,
+    global: Global,
+}
+
+impl Context {
+    /// From the global options.
+    pub(crate) fn new(world: World, global: Global) -> Self {
+        Self { world, ui: Ui::new(global.json, global.quiet), global }
+    }
+
+    /// The frame for views, now.
+    pub(crate) fn frame(&self) -> Frame {
+        self.ui.frame(self.world.now())
+    }
+
+    /// The hub with the token at hand.
+    pub(crate) fn api(&self) -> Result<Api, CliError> {
+        self.api_within(Duration::from_secs(60))
+    }
+
+    /// The hub, each call within `timeout`.
+    pub(crate) fn api_within(&self, timeout: Duration) -> Result<Api, CliError> {
+        Api::new(&self.hub_url(), self.token()?, timeout)
+    }
+
+    /// The hub's address: `--hub`, what a hub on this machine left, or the default.
+    pub(crate) fn hub_url(&self) -> String {
+        let left = || read_line(&paths::default_data_dir().join(backstay_hub::URL_FILE)).ok();
+        self.global.hub.clone().or_else(left).unwrap_or_else(|| paths::DEFAULT_HUB.to_owned())
+    }
+
+    /// The token: `--token-file`, `BACKSTAY_TOKEN`, or the one that a hub on this machine left.
+    pub(crate) fn token(&self) -> Result<Option<Secret>, CliError> {
+        if let Some(path) = &self.global.token_file {
+            let token = read_line(path).map_err(|e| {
+                CliError::new(ErrorCode::BS8002, format!("no token can be read from {}", path.display()))
+                    .with_source(e)
+            })?;
+            return Ok(Some(Secret::new(token)));
+        }
+        if let Some(token) = env::var("BACKSTAY_TOKEN").ok().filter(|token| !token.trim().is_empty()) {
+            return Ok(Some(Secret::new(token.trim())));
+        }
+        Ok(read_line(&self.local_token_file()).ok().map(Secret::new))
+    }
+
+    /// Where a hub on this machine leaves its token.
+    pub(crate) fn local_token_file(&self) -> PathBuf {
+        paths::default_data_dir().join(backstay_hub::ADMIN_TOKEN_FILE)
+    }
+}
+
+fn read_line(path: &Path) -> std::io::Result<String> {
+    let text = fs::read_to_string(path)?;
+    let line = text.trim();
+    if line.is_empty() { Err(std::io::Error::other("the file is empty")) } else { Ok(line.to_owned()) }
+}

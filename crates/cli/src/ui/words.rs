@@ -1,0 +1,165 @@
+//! States in words and colours, the same everywhere.
+
+use backstay_types::{
+    DeploymentState, FailureKind, NodeState, PushState, ReleaseStanding, RepositoryHealth, RolloutState,
+    StackHealth, Step, UndoState,
+};
+
+use super::{Cell, style};
+
+/// A deployment's state.
+pub(crate) fn deployment(state: &DeploymentState) -> Cell {
+    match state {
+        DeploymentState::Pending => Cell::styled("waiting", style::DIM),
+        DeploymentState::Running { step: at } => Cell::styled(format!("running: {}", step(*at)), style::WARN),
+        DeploymentState::Succeeded => Cell::styled("succeeded", style::GOOD),
+        DeploymentState::RolledBack { .. } => Cell::styled("rolled back", style::BAD),
+        DeploymentState::Failed { .. } => Cell::styled("failed", style::BAD),
+        DeploymentState::Broken { .. } => Cell::styled("BROKEN", style::BAD),
+        DeploymentState::Superseded => Cell::styled("superseded", style::DIM),
+    }
+}
+
+/// A deployment's state as a sentence's end, with step and reason where it failed.
+pub(crate) fn deployment_sentence(state: &DeploymentState) -> String {
+    let at =
+        |at: Step, kind: FailureKind, reason: &str| format!("at {} ({}): {reason}", step(at), failure(kind));
+    match state {
+        DeploymentState::Pending => "waits for its turn".to_owned(),
+        DeploymentState::Running { step: now } => format!("is at {}", step(*now)),
+        DeploymentState::Succeeded => "runs, healthy".to_owned(),
+        DeploymentState::RolledBack { step, failure, reason } => {
+            format!("failed {}; the node went back to what it ran before", at(*step, *failure, reason))
+        }
+        DeploymentState::Failed { step, failure, reason } => {
+            format!("failed {}; what ran before still runs", at(*step, *failure, reason))
+        }
+        DeploymentState::Broken { step, failure, reason } => {
+            format!(
+                "failed {}; the way back failed too: the node needs a person",
+                at(*step, *failure, reason)
+            )
+        }
+        DeploymentState::Superseded => "was overtaken by something newer".to_owned(),
+    }
+}
+
+/// A step's name.
+pub(crate) fn step(step: Step) -> &'static str {
+    match step {
+        Step::Fetch => "fetch",
+        Step::Verify => "verify",
+        Step::Stage => "stage",
+        Step::Validate => "validate",
+        Step::Snapshot => "snapshot",
+        Step::Activate => "activate",
+        Step::Probe => "probe",
+        Step::Bake => "bake",
+        Step::Commit => "commit",
+        Step::Return => "return",
+    }
+}
+
+/// A kind of failure.
+pub(crate) fn failure(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Unavailable => "content not available",
+        FailureKind::Mismatch => "content does not match what was signed",
+        FailureKind::DiskFull => "not enough disk space",
+        FailureKind::Invalid => "not valid on this node",
+        FailureKind::Start => "did not start",
+        FailureKind::Unhealthy => "not healthy",
+        FailureKind::Interrupted => "interrupted twice",
+        FailureKind::Other => "other",
+    }
+}
+
+/// A node's state.
+pub(crate) fn node(state: NodeState) -> Cell {
+    match state {
+        NodeState::Joined => Cell::styled("joined", style::DIM),
+        NodeState::Online => Cell::styled("online", style::GOOD),
+        NodeState::Offline => Cell::styled("offline", style::BAD),
+        NodeState::Unknown => Cell::styled("unknown", style::DIM),
+        NodeState::Revoked => Cell::styled("revoked", style::DIM),
+    }
+}
+
+/// A stack's health.
+pub(crate) fn health(health: StackHealth) -> Cell {
+    match health {
+        StackHealth::Healthy => Cell::styled("healthy", style::GOOD),
+        StackHealth::Deploying => Cell::styled("deploying", style::WARN),
+        StackHealth::Degraded => Cell::styled("degraded", style::BAD),
+        StackHealth::Down => Cell::styled("down", style::BAD),
+        StackHealth::Unknown => Cell::styled("unknown", style::DIM),
+    }
+}
+
+/// A rollout's state.
+pub(crate) fn rollout(state: RolloutState) -> Cell {
+    match state {
+        RolloutState::Running => Cell::styled("running", style::WARN),
+        RolloutState::Succeeded => Cell::styled("succeeded", style::GOOD),
+        RolloutState::Halted => Cell::styled("halted", style::BAD),
+        RolloutState::Superseded => Cell::styled("superseded", style::DIM),
+    }
+}
+
+/// A mirror's state.
+pub(crate) fn repository(health: &RepositoryHealth) -> Cell {
+    match health {
+        RepositoryHealth::New => Cell::styled("not fetched yet", style::DIM),
+        RepositoryHealth::Ok => Cell::styled("ok", style::GOOD),
+        RepositoryHealth::Unreachable { code, .. } => {
+            Cell::styled(format!("unreachable ({code})"), style::BAD)
+        }
+        RepositoryHealth::Invalid { code, .. } => Cell::styled(format!("invalid ({code})"), style::BAD),
+        RepositoryHealth::Rewritten { .. } => Cell::styled("rewritten upstream", style::BAD),
+    }
+}
+
+/// What a person should read about a mirror that is not well.
+pub(crate) fn repository_detail(health: &RepositoryHealth) -> Option<String> {
+    match health {
+        RepositoryHealth::New | RepositoryHealth::Ok => None,
+        RepositoryHealth::Unreachable { code, message } | RepositoryHealth::Invalid { code, message } => {
+            Some(format!("{message} ({code})"))
+        }
+        RepositoryHealth::Rewritten { found } => {
+            Some(format!("the branch no longer contains what is deployed; upstream is at {found}"))
+        }
+    }
+}
+
+/// Whether a release may be planned.
+pub(crate) fn standing(standing: &ReleaseStanding) -> Cell {
+    match standing {
+        ReleaseStanding::Eligible => Cell::from("eligible"),
+        ReleaseStanding::Held { reason } => Cell::styled(format!("held: {reason}"), style::WARN),
+        ReleaseStanding::Banned { reason } => Cell::styled(format!("banned: {reason}"), style::BAD),
+    }
+}
+
+/// Where an undo stands.
+pub(crate) fn undo(state: &UndoState) -> Cell {
+    match state {
+        UndoState::Planned => Cell::styled("planned", style::DIM),
+        UndoState::Conflicted => Cell::styled("conflicted", style::BAD),
+        UndoState::RollingOut => Cell::styled("rolling out", style::WARN),
+        UndoState::Verified => Cell::styled("verified", style::GOOD),
+        UndoState::Failed { reason } => Cell::styled(format!("failed: {reason}"), style::BAD),
+    }
+}
+
+/// What became of a push.
+pub(crate) fn push(push: &PushState) -> String {
+    match push {
+        PushState::NotYet => "not pushed yet".to_owned(),
+        PushState::Done => "pushed".to_owned(),
+        PushState::AwaitingMerge { branch: Some(branch), reason, .. } => {
+            format!("pushed as branch {branch}, waits to be merged ({reason})")
+        }
+        PushState::AwaitingMerge { branch: None, reason, .. } => format!("not pushed yet: {reason}"),
+    }
+}

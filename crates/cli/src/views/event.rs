@@ -1,0 +1,168 @@
+//! Entries of the ledger as sentences.
+
+use std::collections::BTreeMap;
+
+use backstay_types::{
+    CommitId, Effect, Event, LedgerEntry, LinkSource, NodeId, PushState, Refs, RepositoryHealth,
+    RepositoryId, RolloutState, UndoState,
+};
+
+use crate::{
+    ids,
+    lookup::name_of,
+    ui::{Frame, style, words},
+};
+
+/// Names for the ids in entries.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Of nodes.
+    pub(crate) nodes: BTreeMap<NodeId, String>,
+    /// Of repositories.
+    pub(crate) repositories: BTreeMap<RepositoryId, String>,
+}
+
+impl Names {
+    fn node(&self, refs: &Refs) -> String {
+        let id = refs.node;
+        id.map_or_else(
+            || "a node".to_owned(),
+            |id| self.nodes.get(&id).cloned().unwrap_or_else(|| ids::short(id)),
+        )
+    }
+
+    fn repository(&self, refs: &Refs) -> String {
+        refs.repository.map_or_else(|| "a repository".to_owned(), |id| name_of(&self.repositories, id))
+    }
+}
+
+/// An entry as a line: position, time, what happened, and whose doing it was.
+pub(crate) fn line(entry: &LedgerEntry, names: &Names, frame: &Frame) -> String {
+    let (dim, name) = (style::DIM, style::NAME);
+    let (mark, sentence) = match &entry.event {
+        Some(event) => (mark(event), sentence(event, &entry.refs, names)),
+        None => (style::DIM, format!("{} (its text was erased)", entry.kind)),
+    };
+    let local = entry.at.to_zoned(frame.now.time_zone().clone());
+    let format = if local.date() == frame.now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+    let whose =
+        entry.refs.conversation.map(|id| format!("  {name}{}{name:#}", ids::short(id))).unwrap_or_default();
+    format!("{dim}{:>5}  {}{dim:#}  {mark}●{mark:#} {sentence}{whose}\n", entry.seq, local.strftime(format))
+}
+
+fn mark(event: &Event) -> anstyle::Style {
+    match event {
+        Event::DeploymentFinished { state, .. } if state.is_failure() => style::BAD,
+        Event::DeploymentFinished { .. } => style::GOOD,
+        Event::RolloutStateChanged { state: RolloutState::Halted, .. }
+        | Event::UndoStateChanged { state: UndoState::Failed { .. } | UndoState::Conflicted } => style::BAD,
+        Event::UndoStateChanged { state: UndoState::Verified }
+        | Event::RolloutStateChanged { state: RolloutState::Succeeded, .. } => style::GOOD,
+        Event::RepositoryHealthChanged { health } if !matches!(health, RepositoryHealth::Ok) => style::WARN,
+        Event::DriftReported { .. } | Event::ConstraintSet { .. } | Event::UndoRequested { .. } => {
+            style::WARN
+        }
+        _ => style::DIM,
+    }
+}
+
+/// What happened, as a sentence without its end.
+pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
+    let stack = refs.stack.as_ref().map_or("a stack", |stack| stack.as_str());
+    let commit = refs.commit.as_ref().map_or("a commit", CommitId::short);
+    let node = || names.node(refs);
+    match event {
+        Event::ConversationOpened { tool } => format!("a conversation in {tool} began"),
+        Event::ConversationClosed { reason, tool_events, .. } => {
+            format!("the conversation ended ({reason}) after {tool_events} events")
+        }
+        Event::RepositoryAdded { name } => format!("repository {name} was added"),
+        Event::RepositoryHealthChanged { health } => repository(&names.repository(refs), health),
+        Event::ChangeSeen { subject, author } => format!("commit {commit} by {author}: {subject}"),
+        Event::ChangeLinked { source } => {
+            format!("commit {commit} belongs to a conversation ({})", link(*source))
+        }
+        Event::ReleaseCreated { tree } => format!("{stack}: release {}", tree.short()),
+        Event::NodeJoined { name } => format!("node {name} joined"),
+        Event::NodeRevoked { name } => format!("node {name} was revoked"),
+        Event::RolloutStarted { reason } => format!("{stack}: rollout began: {reason}"),
+        Event::RolloutStateChanged { state, reason } => {
+            format!("{stack}: rollout {}{}", rollout(*state), because(reason))
+        }
+        Event::DesiredChanged { generation, .. } => {
+            format!("{}: what it should run, version {generation}", node())
+        }
+        Event::DeploymentStarted => format!("{}: deployment of {stack} began", node()),
+        Event::DeploymentFinished { state, .. } => {
+            format!("{}: {stack} {}", node(), words::deployment_sentence(state))
+        }
+        Event::DriftReported { detail } => format!("{}: {stack} drifted: {detail}", node()),
+        Event::ConstraintSet { effect, reason, by } => {
+            format!("{} by {by}{}", constraint(effect), because(reason))
+        }
+        Event::ConstraintLifted { reason, by } => {
+            format!("a constraint was lifted by {by}{}", because(reason))
+        }
+        Event::UndoRequested { by, reason } => format!("undo asked for by {by}{}", because(reason)),
+        Event::UndoStateChanged { state } => format!("undo {}", undo(state)),
+        Event::UndoPushed { push } => {
+            format!("undo commit {commit} in {}: {}", names.repository(refs), push_words(push))
+        }
+        Event::TokenChanged { detail } => format!("token: {detail}"),
+    }
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
+fn repository(name: &str, health: &RepositoryHealth) -> String {
+    match words::repository_detail(health) {
+        Some(detail) => format!("repository {name}: {detail}; nothing changes on any node"),
+        None if *health == RepositoryHealth::Ok => format!("repository {name} was read whole"),
+        None => format!("repository {name} has not been fetched yet"),
+    }
+}
+
+fn rollout(state: RolloutState) -> &'static str {
+    match state {
+        RolloutState::Running => "goes on",
+        RolloutState::Succeeded => "succeeded",
+        RolloutState::Halted => "halted",
+        RolloutState::Superseded => "was overtaken",
+    }
+}
+
+fn constraint(effect: &Effect) -> String {
+    match effect {
+        Effect::Pin { stack, .. } => format!("{stack} pinned"),
+        Effect::Hold { commit, .. } => format!("commit {} held", commit.short()),
+        Effect::Ban { stack, tree } => format!("{stack}: release {} banned", tree.short()),
+    }
+}
+
+fn undo(state: &UndoState) -> String {
+    match state {
+        UndoState::Planned => "planned".to_owned(),
+        UndoState::Conflicted => "waits until conflicts are resolved".to_owned(),
+        UndoState::RollingOut => "is rolling out".to_owned(),
+        UndoState::Verified => "verified: every node is healthy on the wanted release".to_owned(),
+        UndoState::Failed { reason } => format!("failed: {reason}"),
+    }
+}
+
+fn push_words(push: &PushState) -> String {
+    words::push(push)
+}
+
+/// How a link is known, in words.
+pub(crate) fn link(source: LinkSource) -> &'static str {
+    match source {
+        LinkSource::Trailer => "by its trailer",
+        LinkSource::ForeignTrailer => "by another tool's trailer",
+        LinkSource::Note => "by a git-ai note",
+        LinkSource::Event => "the tool named it",
+        LinkSource::Derived => "same diff as one of its commits",
+        LinkSource::Guess => "a guess by author and time",
+    }
+}

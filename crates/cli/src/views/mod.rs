@@ -1,0 +1,5 @@
+//! What several commands show alike. Pure: from data and a frame to text.
+
+pub(crate) mod event;
+pub(crate) mod fields;
+pub(crate) mod undo;

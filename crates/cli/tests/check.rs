@@ -1,0 +1,61 @@
+//! `backstay check`.
+
+use crate::support::Place;
+
+const COMPOSE: &str =
+    "services:\n  web:\n    image: web:1.2\n    healthcheck:\n      test: [\"CMD\", \"true\"]\n";
+
+#[test]
+fn a_good_repository_passes_with_and_without_json() {
+    let place = Place::new();
+    place.write("fleet/stacks/web/compose.yaml", COMPOSE);
+    place.write("fleet/stacks/shop/docker-compose.yml", COMPOSE);
+    let ran = place.backstay(&["check", "fleet"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("It can be deployed. 2 stacks: shop, web"), "{}", ran.out);
+    let ran = place.backstay(&["--json", "check", "fleet"]);
+    let findings: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(findings["ok"], true);
+    assert_eq!(findings["stacks"][1], "web");
+}
+
+#[test]
+fn what_is_wrong_fails_and_is_named() {
+    let place = Place::new();
+    place.write("fleet/stacks/web/compose.yaml", COMPOSE);
+    place.write("fleet/stacks/web/stack.toml", "runtme = \"compose\"\n");
+    let ran = place.backstay(&["check", "fleet"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("error[BS1002] stacks/web/stack.toml:1:1"), "{}", ran.out);
+    assert!(ran.out.contains("`runtime`"), "{}", ran.out);
+    assert!(ran.out.contains("Nothing would change on any node"), "{}", ran.out);
+}
+
+#[test]
+fn warnings_fail_only_when_strict() {
+    let place = Place::new();
+    place.write("fleet/stacks/web/compose.yaml", &COMPOSE.replace("web:1.2", "web:latest"));
+    assert_eq!(place.backstay(&["check", "fleet"]).code, 0);
+    let ran = place.backstay(&["check", "--strict", "fleet"]);
+    assert!(ran.code == 1 && ran.out.contains("warning[BS1202]"), "{}", ran.out);
+}
+
+#[test]
+fn a_folder_that_is_not_there_or_holds_nothing_is_an_error() {
+    let place = Place::new();
+    let ran = place.backstay(&["check", "nowhere"]);
+    assert!(ran.code == 1 && ran.err.contains("error[BS8004]"), "{}", ran.err);
+    place.write("empty/README", "nothing\n");
+    let ran = place.backstay(&["check", "empty"]);
+    assert!(ran.code == 1 && ran.out.contains("error[BS1008]"), "{}", ran.out);
+}
+
+#[test]
+fn links_and_odd_names_are_refused() {
+    let place = Place::new();
+    place.write("fleet/stacks/web/compose.yaml", COMPOSE);
+    std::os::unix::fs::symlink("/etc/passwd", place.path("fleet/stacks/web/passwd")).unwrap();
+    let ran = place.backstay(&["check", "fleet"]);
+    assert!(ran.code == 1 && ran.out.contains("stacks/web/passwd"), "{}", ran.out);
+    assert!(!ran.out.contains("root:"), "{}", ran.out);
+}

@@ -1,0 +1,10 @@
+//! The program as people run it: one file a command.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+
+mod audit;
+mod check;
+mod error_pages;
+mod reference;
+mod support;
+mod track;
+mod usage;
