@@ -16,7 +16,7 @@ use backstay_api::{
 };
 use backstay_types::{DeploymentState, NodeId, ObservedStack, StackHealth, StackName, Timestamp, World};
 
-use self::batch::Batch;
+use self::{batch::Batch, look::Concern};
 use crate::{
     action::{Act, Action, Change, Input, Task, TaskId},
     drift::{Deviation, Seen, health},
@@ -86,9 +86,9 @@ pub struct Core {
     to_heal: VecDeque<(StackName, Vec<Deviation>)>,
     seen: BTreeMap<StackName, Seen>,
     /// What is being put right.
-    healing: BTreeMap<StackName, String>,
+    healing: Option<(Concern, String)>,
     /// The drift that was last reported, so that it is said once.
-    told: BTreeMap<StackName, String>,
+    told: BTreeMap<(StackName, Concern), String>,
     /// Why a statement was last refused; likewise.
     refused: Option<String>,
 }
@@ -121,7 +121,7 @@ impl Core {
             to_prune: BTreeSet::new(),
             to_heal: VecDeque::new(),
             seen: BTreeMap::new(),
-            healing: BTreeMap::new(),
+            healing: None,
             told: BTreeMap::new(),
             refused: None,
         };

@@ -7,11 +7,33 @@ use std::time::Duration;
 use super::{Batch, Core, Cx};
 use crate::{
     action::{Act, Done, Failure, Task},
-    drift::{Deviation, Seen, deviations},
+    drift::{Deviation, deviations},
 };
 
 /// How soon to look again when it could not be told what runs.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// What a deviation is about. Each is put right and told of by itself: a way back that stays closed must not hide
+/// that the stack itself runs again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Concern {
+    /// What runs.
+    Running,
+    /// The way back.
+    WayBack,
+    /// That it cannot be told.
+    Unknown,
+}
+
+impl Concern {
+    fn of(deviation: &Deviation) -> Self {
+        match deviation {
+            Deviation::Links | Deviation::Release | Deviation::Runtime(_) => Self::Running,
+            Deviation::Previous => Self::WayBack,
+            Deviation::Unknown(_) => Self::Unknown,
+        }
+    }
+}
 
 impl Core {
     pub(super) fn checked(&mut self, result: Result<Done, Failure>, cx: &Cx<'_>, out: &mut Batch) {
@@ -22,22 +44,18 @@ impl Core {
         self.to_heal.clear();
         for seen in all {
             let stack = seen.stack.clone();
-            let record = self.record(&stack);
-            let found = deviations(&record, self.journal.links(&stack), &seen);
+            let found = deviations(&self.record(&stack), self.journal.links(&stack), &seen);
             self.seen.insert(stack.clone(), seen);
-            if found.iter().any(|d| matches!(d, Deviation::Unknown(_))) {
-                self.look_again(cx);
-            }
-            let (unknown, known): (Vec<_>, Vec<_>) =
-                found.into_iter().partition(|d| matches!(d, Deviation::Unknown(_)));
-            if known.is_empty() && unknown.is_empty() {
-                self.told.remove(&stack);
-            }
-            if !unknown.is_empty() {
-                self.tell(&stack, &describe(&unknown), false, cx, out);
-            }
-            if !known.is_empty() {
-                self.to_heal.push_back((stack, known));
+            for concern in [Concern::Unknown, Concern::Running, Concern::WayBack] {
+                let mine = about(&found, concern);
+                if mine.is_empty() {
+                    self.told.remove(&(stack.clone(), concern));
+                } else if concern == Concern::Unknown {
+                    self.look_again(cx);
+                    self.tell(&stack, concern, &describe(&mine), false, cx, out);
+                } else {
+                    self.to_heal.push_back((stack.clone(), mine));
+                }
             }
         }
     }
@@ -57,7 +75,8 @@ impl Core {
         let runtime = found.iter().any(|d| matches!(d, Deviation::Runtime(_)));
         let release = found.contains(&Deviation::Release);
         let previous = found.contains(&Deviation::Previous);
-        self.healing.insert(stack.clone(), why.clone());
+        let concern = found.first().map_or(Concern::Running, Concern::of);
+        self.healing = Some((concern, why.clone()));
         self.run(Task::Heal { stack, record, runtime, release, previous }, why, out)
     }
 
@@ -68,35 +87,45 @@ impl Core {
         cx: &Cx<'_>,
         out: &mut Batch,
     ) {
-        let was = self.healing.remove(stack).unwrap_or_default();
-        match result {
-            Ok(Done::Healed(seen)) => self.healed_to(stack, &was, *seen, cx, out),
-            Ok(_) => {}
-            Err(failure) => {
-                let detail = format!("{was}; putting it right failed: {}", failure.reason);
-                self.tell(stack, &detail, false, cx, out);
+        let Some((concern, was)) = self.healing.take() else { return };
+        let why = match result {
+            Ok(Done::Healed(seen)) => {
+                let found = deviations(&self.record(stack), self.journal.links(stack), &seen);
+                self.seen.insert(stack.clone(), *seen);
+                let left = about(&found, concern);
+                if left.is_empty() {
+                    self.tell(stack, concern, &was, true, cx, out);
+                    self.told.remove(&(stack.clone(), concern));
+                    return;
+                }
+                describe(&left)
             }
-        }
-    }
-
-    fn healed_to(&mut self, stack: &StackName, was: &str, seen: Seen, cx: &Cx<'_>, out: &mut Batch) {
-        let left = deviations(&self.record(stack), self.journal.links(stack), &seen);
-        self.seen.insert(stack.clone(), seen);
-        if left.is_empty() {
-            self.told.remove(stack);
-            self.tell(stack, was, true, cx, out);
-            self.told.remove(stack);
-        } else {
-            self.tell(stack, &describe(&left), false, cx, out);
+            Ok(_) => return,
+            Err(failure) => failure.reason,
+        };
+        let told = self.told.get(&(stack.clone(), concern));
+        // The same failure may be worded differently each time: it goes by what was found.
+        if told != Some(&was) {
+            self.tell(stack, concern, &format!("{was}; putting it right failed: {why}"), false, cx, out);
+            self.told.insert((stack.clone(), concern), was);
         }
     }
 
     /// Reports drift, unless the same was said last.
-    fn tell(&mut self, stack: &StackName, detail: &str, healed: bool, cx: &Cx<'_>, out: &mut Batch) {
-        if self.told.get(stack).is_some_and(|told| told == detail) {
+    fn tell(
+        &mut self,
+        stack: &StackName,
+        concern: Concern,
+        detail: &str,
+        healed: bool,
+        cx: &Cx<'_>,
+        out: &mut Batch,
+    ) {
+        let key = (stack.clone(), concern);
+        if !healed && self.told.get(&key).is_some_and(|told| told == detail) {
             return;
         }
-        self.told.insert(stack.clone(), detail.to_owned());
+        self.told.insert(key, detail.to_owned());
         let (stack, detail) = (stack.clone(), detail.to_owned());
         self.report(ReportBody::Drift { stack, detail, healed }, cx, out);
         out.flush("drift", "what runs departed from what should");
@@ -111,6 +140,10 @@ impl Core {
             out.flush("pruned", "releases that nobody needs are gone");
         }
     }
+}
+
+fn about(found: &[Deviation], concern: Concern) -> Vec<Deviation> {
+    found.iter().filter(|deviation| Concern::of(deviation) == concern).cloned().collect()
 }
 
 fn describe(found: &[Deviation]) -> String {

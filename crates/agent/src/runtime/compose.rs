@@ -78,7 +78,13 @@ impl Compose {
             return Ok(images);
         }
         let names: Vec<_> = missing.iter().map(|(name, _)| name.as_str()).collect();
-        cli::run(cx, release, &read.file, &read.project, None, "pull", &names, Step::Validate).await?;
+        let references: Vec<_> = missing.iter().map(|(_, reference)| reference.as_str()).collect();
+        let pull =
+            cli::run(cx, release, &read.file, &read.project, None, "pull", &names, Step::Validate).await;
+        pull.map_err(|failed| Failed {
+            reason: format!("not here: {}; {}", references.join(", "), failed.reason),
+            ..failed
+        })?;
         for (name, reference) in missing {
             let id = self.engine.image(&reference).await.map_err(engine_failed(Step::Validate))?;
             let id = id.ok_or_else(|| {

@@ -91,6 +91,11 @@ impl Machine {
             && let Some(committed) = &record.committed
         {
             let prepared = self.prepared(stack, committed, records).await?;
+            if !self.can_run(committed).await {
+                // Its images were taken; where they come from they may come again.
+                let again = Committed { prepared: None, ..committed.clone() };
+                self.prepared(stack, &again, records).await?;
+            }
             self.up(stack, committed.tree, &prepared, true, records).await?;
             self.probe(stack, committed.tree, &prepared, Step::Return).await?;
         }

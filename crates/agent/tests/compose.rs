@@ -1,0 +1,221 @@
+//! The Compose runtime, with a real engine and Compose v2.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::{fs, time::Duration};
+
+use backstay_api::agent::{Answer, ReportBody};
+use backstay_testkit::{Docker, Image, Registry, RunningContainer};
+use backstay_types::{DeploymentId, DeploymentState, FailureKind, StackHealth, Step};
+use support::{FakeHub, Node, Stack, eventually_within};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Fleet {
+    hub: FakeHub,
+    node: Node,
+    docker: Docker,
+}
+
+impl Fleet {
+    fn start() -> Option<Self> {
+        let docker = Docker::require()?;
+        let hub = FakeHub::start();
+        let mut node = Node::join(&hub);
+        node.env = docker.env().map(|(name, value)| (name.to_owned(), value)).to_vec();
+        node.settings = "check_every = \"1s\"".to_owned();
+        node.start("");
+        Some(Self { hub, node, docker })
+    }
+
+    fn end(&self, deployment: DeploymentId) -> DeploymentState {
+        eventually_within(LIMIT, "the deployment's end", || self.hub.ends(deployment).pop())
+    }
+
+    fn deploy(&self, stack: &Stack) -> DeploymentId {
+        let deployment = self.hub.deploy(stack);
+        assert_eq!(self.end(deployment), DeploymentState::Succeeded);
+        deployment
+    }
+
+    fn service(&self, name: &str) -> RunningContainer {
+        self.docker.service(name).unwrap()
+    }
+
+    fn label(&self, service: &str, label: &str) -> String {
+        let format = format!("{{{{index .Config.Labels \"dev.backstay.{label}\"}}}}");
+        self.docker.run(&["inspect", "--format", &format, &self.service(service).id])
+    }
+}
+
+/// Two services; `web` mounts a tracked file and keeps its state in `./data`.
+fn stack(web: &str, side: &str) -> Stack {
+    let compose = format!(
+        "services:\n  web:\n    image: {web}\n    volumes: [\"./config:/config:ro\", \"./data:/data\"]\n  side:\n    image: {side}\n"
+    );
+    let probe = "[[probe]]\ncontainer = true\nevery = \"100ms\"\nwithin = \"8s\"\n";
+    Stack::new("web").file("compose.yaml", &compose).file("stack.toml", probe).file("config/app.conf", "1")
+}
+
+#[test]
+fn compose_changes_only_what_changed_and_says_whose_change_it_was() {
+    let Some(fleet) = Fleet::start() else { return };
+    for version in ["v1", "v2"] {
+        fleet.docker.image(&format!("web:{version}"), &Image::web(version));
+    }
+    let first = fleet.deploy(&stack("web:v1", "web:v1"));
+    let (web, side) = (fleet.service("web"), fleet.service("side"));
+    assert_eq!(fleet.label("web", "deployment"), first.to_string());
+    assert_eq!(fleet.label("web", "node"), "node-1");
+
+    // Another image for one service: the other keeps its container and its labels.
+    let second = fleet.deploy(&stack("web:v2", "web:v1"));
+    assert_ne!(fleet.service("web").id, web.id);
+    assert_eq!(fleet.service("side").id, side.id);
+    assert_eq!(fleet.label("web", "deployment"), second.to_string());
+    assert_eq!(fleet.label("side", "deployment"), first.to_string());
+
+    // A file that one mounts: that one is made anew. A file that nobody mounts: nobody.
+    let web = fleet.service("web");
+    fleet.deploy(&stack("web:v2", "web:v1").file("config/app.conf", "2"));
+    assert_ne!(fleet.service("web").id, web.id);
+    assert_eq!(fleet.service("side").id, side.id);
+    let web = fleet.service("web");
+    let unmounted = stack("web:v2", "web:v1").file("config/app.conf", "2").file("README.md", "hi");
+    fleet.deploy(&unmounted);
+    assert_eq!((fleet.service("web").id, fleet.service("side").id), (web.id, side.id));
+
+    // State is where it was from the first release on, through all of them.
+    let starts = fs::read_to_string(fleet.node.stack().join("state/data/starts")).unwrap();
+    assert_eq!(starts, "v1\nv2\nv2\n");
+    assert_eq!(fleet.docker.run(&["exec", &fleet.service("web").id, "cat", "/config/app.conf"]), "2");
+}
+
+#[test]
+fn compose_goes_back_without_registry_and_after_a_prune() {
+    let Some(fleet) = Fleet::start() else { return };
+    let Some(mut registry) = Registry::require() else { return };
+    let mut references = Vec::new();
+    for (version, image) in [("v1", Image::web("v1")), ("v2", Image::unhealthy("v2"))] {
+        fleet.docker.image(&format!("web:{version}"), &image);
+        references.push(registry.push(&fleet.docker, &format!("web:{version}")));
+    }
+    fleet.docker.prune_images();
+    let first = fleet.deploy(&stack(&references[0], &references[0]));
+    let image = fleet.service("web").image;
+    let bad = stack(&references[1], &references[0]);
+    // The images of the bad release come before anything is touched; then the registry goes.
+    let desired = fleet.hub.offer(&bad);
+    let deployment = desired.deployment;
+    fleet.hub.state(vec![desired]);
+    eventually_within(LIMIT, "the bad release is started", || {
+        fleet.docker.service("web").filter(|web| web.image != image)
+    });
+    registry.stop();
+    fleet.docker.prune_images();
+    let end = fleet.end(deployment);
+    let DeploymentState::RolledBack { step: Step::Probe, failure: FailureKind::Unhealthy, reason } = end
+    else {
+        panic!("{end:?}")
+    };
+    assert!(reason.contains("`web` is"), "{reason}");
+    let web = fleet.service("web");
+    assert_eq!((web.image, web.state.as_str(), web.health.as_str()), (image, "running", "healthy"));
+    assert_eq!(fleet.label("web", "deployment"), first.to_string());
+    assert_eq!(fs::read_to_string(fleet.node.stack().join("state/data/starts")).unwrap(), "v1\nv2\nv1\n");
+
+    // And the same on purpose, by the hub: nothing is fetched, nothing pulled.
+    let again = fleet.hub.deploy(&stack(&references[0], &references[0]));
+    assert_eq!(fleet.end(again), DeploymentState::Succeeded);
+}
+
+#[test]
+fn compose_refuses_before_it_touches_and_stops_what_never_ran_before() {
+    let Some(fleet) = Fleet::start() else { return };
+    fleet.docker.image("web:v1", &Image::web("v1"));
+    fleet.docker.image("web:bad", &Image::exits("bad"));
+
+    // The first release fails: it is stopped, its volumes stay.
+    let with_volume = stack("web:bad", "web:v1").file(
+        "compose.yaml",
+        "services:\n  web:\n    image: web:bad\n    volumes: [\"kept:/data\"]\nvolumes:\n  kept:\n",
+    );
+    let deployment = fleet.hub.deploy(&with_volume);
+    let end = fleet.end(deployment);
+    assert!(
+        matches!(&end, DeploymentState::RolledBack { reason, .. } if reason.contains("nothing ran before")),
+        "{end:?}"
+    );
+    assert!(fleet.docker.service("web").is_none());
+    assert_eq!(fleet.docker.run(&["volume", "ls", "--quiet"]), "web_kept");
+    assert_eq!(fleet.node.link("current"), None);
+
+    fleet.deploy(&stack("web:v1", "web:v1"));
+    let web = fleet.service("web").id;
+    for (bad, says) in [
+        (stack("web:none", "web:v1"), "web:none"),
+        (stack("web:v1", "web:v1").file("compose.yaml", "services: [\n"), "compose.yaml"),
+        (
+            stack("web:v1", "web:v1").file("stack.toml", "project = \"other\"\n"),
+            "volumes would be left behind",
+        ),
+        (
+            stack("web:v1", "web:v1").file(
+                "compose.yaml",
+                "services:\n  web:\n    image: web:v1\n    volumes: [\"./config:/config\"]\n",
+            ),
+            "writable",
+        ),
+        (stack("web:v1", "web:v1").file(".env.template", "TOKEN=\n"), "no value for TOKEN"),
+        (
+            stack("web:v1", "web:v1").program("validate", "echo the port is taken >&2; exit 3"),
+            "the port is taken",
+        ),
+    ] {
+        let end = fleet.end(fleet.hub.deploy(&bad));
+        assert!(
+            matches!(&end, DeploymentState::Failed { reason, .. } if reason.contains(says)),
+            "{says}: {end:?}"
+        );
+        assert_eq!(fleet.service("web").id, web, "{says}");
+    }
+}
+
+#[test]
+fn compose_runs_on_without_the_agent_and_is_healed_by_it() {
+    let Some(mut fleet) = Fleet::start() else { return };
+    fleet.docker.image("web:v1", &Image::web("v1"));
+    fleet.docker.image("web:v2", &Image::web("v2"));
+    fleet.docker.image("side:v1", &Image::web("side"));
+    fleet.deploy(&stack("web:v1", "side:v1"));
+    fleet.deploy(&stack("web:v2", "side:v1"));
+    let web = fleet.service("web").id;
+    fleet.node.terminate();
+    assert_eq!((fleet.service("web").id, fleet.service("web").state), (web.clone(), "running".to_owned()));
+
+    // Without the agent someone takes a container and the way back.
+    fleet.docker.run(&["system", "prune", "--all", "--force"]);
+    fleet.docker.run(&["rm", "--force", &web]);
+    fleet.node.start("");
+    eventually_within(LIMIT, "the container is back", || {
+        fleet.docker.service("web").filter(|web| web.health == "healthy")
+    });
+    let drift = eventually_within(LIMIT, "the drift is told", || {
+        fleet.hub.reports().into_iter().find_map(|report| match report.body {
+            ReportBody::Drift { detail, healed: true, .. } => Some(detail),
+            _ => None,
+        })
+    });
+    assert!(drift.contains("`web` was gone"), "{drift}");
+
+    // The previous release's image cannot be had again: said, not hidden.
+    eventually_within(LIMIT, "the closed way back is told", || {
+        let observed = fleet.hub.check_ins().into_iter().rev().find_map(|check_in| check_in.observed)?;
+        observed.iter().find(|stack| !stack.can_return && stack.health == StackHealth::Degraded).cloned()
+    });
+
+    fleet.hub.ask_logs(&"web".parse().unwrap(), 10);
+    let answer = eventually_within(LIMIT, "logs", || fleet.hub.answers().pop());
+    assert!(matches!(answer, Answer::Logs { .. }), "{answer:?}");
+}
