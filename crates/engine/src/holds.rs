@@ -159,7 +159,8 @@ impl Engine {
         if !same.iter().any(|k| k.change.commit == *commit) {
             same.push(held);
         }
-        for known in same {
+        // An undo that brought it back is judged by what it undid, not by its diff.
+        for known in same.into_iter().filter(|k| k.undo.is_none() || k.change.commit == *commit) {
             if known.change.stacks.contains(stack) && is_effective(ex, repository, &known).await? {
                 return Ok(true);
             }

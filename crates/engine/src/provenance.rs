@@ -42,7 +42,8 @@ pub(crate) async fn links(
             links.add(id, LinkSource::Event);
         }
     }
-    if let Some(patch) = facts.patch {
+    // What an undo brings back is the undo's doing, though the diff is an old one.
+    if let Some(patch) = facts.patch.filter(|_| facts.undo.is_empty()) {
         for earlier in changes::by_patch(tx, repository, patch).await? {
             if earlier.change.commit != facts.commit {
                 let certain = earlier.change.links.iter().filter(|l| l.source.is_certain());
@@ -50,10 +51,11 @@ pub(crate) async fn links(
             }
         }
     }
-    if links.is_empty() && facts.undo.is_empty() {
-        if let Some(id) = guess(tx, facts.authored_at).await? {
-            links.add(id, LinkSource::Guess);
-        }
+    if links.is_empty()
+        && facts.undo.is_empty()
+        && let Some(id) = guess(tx, facts.authored_at).await?
+    {
+        links.add(id, LinkSource::Guess);
     }
     Ok(links.0.into_iter().map(|(conversation, source)| Link { conversation, source }).collect())
 }

@@ -71,20 +71,20 @@ impl Engine {
                     .await?
                     .ok_or_else(|| EngineError::not_found("conversation", id))?;
                 for known in links::changes_of(&mut read, *id).await? {
-                    self.from_commit(&mut read, known.change.repository, &known.change.commit, &mut found)
+                    self.add_commit(&mut read, known.change.repository, &known.change.commit, &mut found)
                         .await?;
                 }
                 found.undos.extend(undos::of_conversation(&mut read, *id).await?.iter().map(|u| u.id));
             }
             Start::Commit(repository, commit) => {
-                self.from_commit(&mut read, *repository, commit, &mut found).await?;
+                self.add_commit(&mut read, *repository, commit, &mut found).await?;
             }
-            Start::Release(id) => self.from_release(&mut read, *id, &mut found).await?,
+            Start::Release(id) => self.add_release(&mut read, *id, &mut found).await?,
             Start::Rollout(id) => {
                 found.rollouts.insert(*id);
                 found.deployments = deployments::of_rollout(&mut read, *id).await?;
             }
-            Start::Deployment(id) => self.from_deployment(&mut read, *id, &mut found).await?,
+            Start::Deployment(id) => self.add_deployment(&mut read, *id, &mut found).await?,
             Start::Node(node) => {
                 let filter = deployments::Filter { node: Some(*node), ..deployments::Filter::default() };
                 found.deployments = deployments::list(&mut read, &filter, None, MOST).await?;
@@ -95,7 +95,7 @@ impl Engine {
                     return Err(EngineError::not_found("container", prefix));
                 }
                 for container in seen {
-                    self.from_deployment(&mut read, container.deployment, &mut found).await?;
+                    self.add_deployment(&mut read, container.deployment, &mut found).await?;
                 }
             }
             Start::Undo(id) => {
@@ -109,7 +109,7 @@ impl Engine {
         self.describe(&mut read, found).await
     }
 
-    async fn from_commit(
+    async fn add_commit(
         &self,
         read: &mut Reader,
         repository: RepositoryId,
@@ -133,7 +133,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn from_release(
+    async fn add_release(
         &self,
         read: &mut Reader,
         id: ReleaseId,
@@ -157,7 +157,7 @@ impl Engine {
         Ok(all.into_iter().filter(|r| r.release == id).collect())
     }
 
-    async fn from_deployment(
+    async fn add_deployment(
         &self,
         read: &mut Reader,
         id: DeploymentId,

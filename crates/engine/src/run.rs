@@ -59,7 +59,7 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move {
             let result = match engine.sync_repository(repository.id).await {
-                Ok(_) => engine.push_again(repository.id).await,
+                Ok(_) => engine.push_pending(repository.id).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = result {

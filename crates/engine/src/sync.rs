@@ -72,6 +72,11 @@ pub(crate) fn read_tip(mirror: &Mirror, repository: &Repository, tip: &CommitId)
             (added, removed.into_iter().map(|facts| facts.commit).collect())
         }
     };
+    let mut added = added;
+    for facts in added.iter_mut().filter(|f| !f.reverts.is_empty()) {
+        // A message may say more than the commit does.
+        facts.reverts = mirror.history_entry(facts)?.reverts;
+    }
     let fleet = read_fleet(mirror, repository, tip)?;
     let mut trees = BTreeMap::new();
     for stack in fleet.stacks.values() {

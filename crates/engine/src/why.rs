@@ -7,7 +7,9 @@ use backstay_store::{
     ledger::{self, Filter, Window},
     releases,
 };
-use backstay_types::{Change, CommitId, Conversation, Deployment, LedgerEntry, NodeId, Release, StackName};
+use backstay_types::{
+    Change, CommitId, Conversation, Deployment, LedgerEntry, NodeId, Release, StackName, Timestamp,
+};
 
 use crate::{Engine, EngineError, mirrors::blocking};
 
@@ -48,8 +50,8 @@ impl Engine {
     /// When the node does not run the stack, or the release has no such file or line.
     pub async fn why(&self, question: &WhyQuestion) -> Result<Why, EngineError> {
         let mut read = self.inner.store.read();
-        let now = self.inner.world.now();
-        let running = deployments::previous_good(&mut read, question.node, &question.stack, now).await?;
+        let last = deployments::previous_good(&mut read, question.node, &question.stack, Timestamp::MAX);
+        let running = last.await?;
         let running = running.ok_or_else(|| EngineError::not_found("stack on this node", &question.stack))?;
         let release = releases::get(&mut read, running.release).await?;
         let release = release.ok_or_else(|| EngineError::not_found("release", running.release))?;

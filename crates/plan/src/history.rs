@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_types::{CommitId, ConversationId, SkippedChange, StackName, UndoId};
 
+use crate::selection::{Entry, select};
+
 /// A commit on the deployed branch, as selection sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryChange {
@@ -99,6 +101,12 @@ fn list(conversations: &[ConversationId]) -> String {
     conversations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// A revert counts only when it is exact (other ones are not stored as reverts) or an undo's, whose conflicts a person
+/// may have resolved.
+fn entry(change: &HistoryChange) -> Entry {
+    Entry { commit: change.commit.clone(), reverts: change.reverts.clone(), exact: change.undo.is_none() }
+}
+
 impl History {
     /// A history from commits given newest first.
     pub fn new(changes: Vec<HistoryChange>) -> Self {
@@ -106,11 +114,10 @@ impl History {
         let mut undone_by: BTreeMap<CommitId, CommitId> = BTreeMap::new();
         // Newest first: by the time a commit is looked at, all that could undo it has been.
         for change in &changes {
-            if undone_by.contains_key(&change.commit) {
-                continue;
-            }
-            for reverted in &change.reverts {
-                undone_by.entry(reverted.clone()).or_insert_with(|| change.commit.clone());
+            if !undone_by.contains_key(&change.commit) {
+                for reverted in &change.reverts {
+                    undone_by.entry(reverted.clone()).or_insert_with(|| change.commit.clone());
+                }
             }
         }
         Self { changes, position, undone_by }
@@ -189,13 +196,16 @@ impl History {
             return Err(Refusal::Nothing);
         }
         let set: BTreeSet<_> = selected.iter().map(|c| &c.commit).collect();
+        let wanted: Vec<_> = selected.iter().map(|c| c.commit.clone()).collect();
+        let chosen = select(&self.changes.iter().map(entry).collect::<Vec<_>>(), &wanted);
+        let mut skipped: Vec<_> = chosen
+            .skipped
+            .into_iter()
+            .map(|s| SkippedChange { commit: s.commit, reason: s.reason.to_string() })
+            .collect();
         let mut commits = Vec::new();
-        let mut skipped = Vec::new();
-        for change in selected {
-            if let Some(by) = self.undone_by.get(&change.commit) {
-                let reason = format!("taken back by {} already", by.short());
-                skipped.push(SkippedChange { commit: change.commit.clone(), reason });
-            } else if change.parents.len() > 1 && self.merged(change).iter().any(|c| set.contains(c)) {
+        for change in chosen.undo.iter().filter_map(|c| self.get(c)) {
+            if change.parents.len() > 1 && self.merged(change).iter().any(|c| set.contains(c)) {
                 let reason = "a merge; the commits that it brought in are taken back themselves".to_owned();
                 skipped.push(SkippedChange { commit: change.commit.clone(), reason });
             } else {

@@ -8,6 +8,7 @@
 mod constraint;
 mod fleet;
 mod history;
+mod selection;
 mod snapshot;
 mod wanted;
 

@@ -114,6 +114,14 @@ proptest! {
 }
 
 #[test]
+fn a_conversation_that_reverted_itself_has_left_nothing_to_take_back() {
+    let mut revert = change(2, Some(1));
+    revert.reverts = vec![commit(1)];
+    let history = history(&[change(0, None), change(1, Some(1)), revert]);
+    assert!(matches!(history.select(&of(1)), Err(Refusal::AlreadyUndone(skipped)) if skipped.len() == 2));
+}
+
+#[test]
 fn a_guess_is_taken_back_only_when_it_is_named() {
     let mut guessed = change(1, None);
     guessed.guesses.insert(conversation(1));

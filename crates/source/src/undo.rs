@@ -13,7 +13,7 @@ use crate::{
     mirror::{Mirror, commit_id},
     notes::empty_tree,
     paths,
-    select::{HistoryEntry, SkipReason, Skipped},
+    skip::{HistoryEntry, SkipReason, Skipped},
     text,
     tree_diff::{self, FileChange},
     walk,

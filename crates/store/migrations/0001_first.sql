@@ -68,7 +68,8 @@ CREATE TABLE ledger_head (
     one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
     seq BIGINT NOT NULL,
     hash TEXT NOT NULL,
-    day BIGINT NOT NULL
+    day BIGINT NOT NULL,
+    digest TEXT NOT NULL
 );
 
 CREATE TABLE ledger_segments (

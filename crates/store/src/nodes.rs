@@ -187,6 +187,14 @@ pub async fn all_soft(ex: &mut impl Executor) -> Result<Vec<SoftState>> {
     query("SELECT * FROM node_soft").all(ex, read_soft).await
 }
 
+/// What nodes said last that were heard from after `since`, by any hub.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn soft_since(ex: &mut impl Executor, since: Timestamp) -> Result<Vec<SoftState>> {
+    query("SELECT * FROM node_soft WHERE last_seen_at > $1").bind(since).all(ex, read_soft).await
+}
+
 fn read_soft(row: &Row) -> Result<SoftState> {
     Ok(SoftState {
         node: row.get("node_id")?,

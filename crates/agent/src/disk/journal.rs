@@ -61,6 +61,11 @@ impl JournalDb {
     pub(crate) fn read(path: &Path) -> Result<(Journal, u64), AgentError> {
         let db = Self { db: Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)? };
         db.db.busy_timeout(Duration::from_secs(5))?;
+        let begun = "select count(*) = 3 from sqlite_schema where name in ('facts', 'stacks', 'reports')";
+        if !db.db.query_row(begun, [], |row| row.get::<_, bool>(0))? {
+            // An agent that has just been started for the first time has not come to that yet.
+            return Ok((Journal::default(), 0));
+        }
         let spooled: i64 = db.db.query_row("select count(*) from reports", [], |row| row.get(0))?;
         Ok((db.journal()?, u64::try_from(spooled).unwrap_or(0)))
     }

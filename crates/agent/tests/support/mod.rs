@@ -4,6 +4,7 @@
     unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stderr,
     reason = "shared by test programs that each use a part"
 )]
 

@@ -72,7 +72,10 @@ impl Node {
             self.dir.path().join("run").display(),
             self.settings
         );
-        fs::write(&config, text).unwrap();
+        // An agent that has just been started may be reading it.
+        if fs::read_to_string(&config).ok().as_deref() != Some(&text) {
+            fs::write(&config, text).unwrap();
+        }
         fs::create_dir_all(self.env_dir()).unwrap();
         let mut command = Command::new(AGENT);
         command.args(&arguments[..1]).arg("--config").arg(config).args(&arguments[1..]);

@@ -205,6 +205,7 @@ impl Engine {
         plan: &mut UndoPlan,
     ) -> Result<(), EngineError> {
         let Some(facts) = loaded.snapshot.stacks.iter().find(|s| s.name == *stack) else { return Ok(()) };
+        let release = releases::by_tree(&mut self.inner.store.read(), stack, tree).await?;
         for node in &loaded.snapshot.nodes {
             let past = loaded.snapshot.past.get(&(node.id, stack.clone()));
             let settled = past.and_then(|p| p.settled).and_then(|s| loaded.deployments.get(&s.deployment));
@@ -223,7 +224,7 @@ impl Engine {
                 50,
             )
             .await?;
-            let cached = ran.iter().any(|d| loaded.releases.get(&d.release).is_some_and(|r| r.tree == tree));
+            let cached = release.as_ref().is_some_and(|r| ran.iter().any(|d| d.release == r.id));
             let containers = settled.map(|d| d.containers.as_slice()).unwrap_or_default();
             plan.nodes.push(NodeMove {
                 node: node.name.clone(),

@@ -124,7 +124,10 @@ impl Engine {
     }
 
     /// Tries again what upstream did not answer to; called with every poll.
-    pub(crate) async fn push_again(&self, repository: RepositoryId) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    /// When the store or the mirror fails.
+    pub async fn push_pending(&self, repository: RepositoryId) -> Result<(), EngineError> {
         for undo in self.unmerged(repository).await? {
             let unanswered = undo.plan.repositories.iter().any(|r| {
                 r.repository == repository && matches!(r.push, PushState::AwaitingMerge { branch: None, .. })

@@ -22,6 +22,11 @@ impl Engine {
         for undo in open.into_iter().filter(|u| u.state == UndoState::RollingOut) {
             if let Some(state) = self.outcome(&undo).await? {
                 let mut tx = self.inner.store.begin().await?;
+                // Its plan may have learnt of a push meanwhile.
+                let Some(undo) = undos::get(&mut tx, undo.id).await? else { continue };
+                if undo.state != UndoState::RollingOut {
+                    continue;
+                }
                 undos::update(&mut tx, undo.id, &undo.state, &state, &undo.plan, self.inner.world.now())
                     .await?;
                 tx.record(Event::UndoStateChanged { state }, undo_refs(&undo))?;

@@ -147,6 +147,21 @@ impl Live {
         }
     }
 
+    /// Takes in what nodes told other hubs, where that is newer than what they told this one.
+    pub(crate) fn merge(&self, states: Vec<SoftState>) {
+        let mut nodes = self.lock();
+        for state in states {
+            let seen = nodes.entry(state.node).or_default();
+            if seen.last_seen_at.is_none_or(|at| at < state.last_seen_at) {
+                seen.last_seen_at = Some(state.last_seen_at);
+                seen.facts = state.facts.or_else(|| seen.facts.take());
+                seen.observed = state.observed.or_else(|| seen.observed.take());
+                // What it says here next has to be whole again.
+                seen.told = false;
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Seen>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }

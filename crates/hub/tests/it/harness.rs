@@ -73,6 +73,21 @@ impl TestHub {
         Self { hub, clock, folder, world, settings }
     }
 
+    /// A second hub beside this one: the same keys and database, a folder of its own.
+    pub(crate) async fn beside(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = self.settings.clone();
+        settings.hub.data_dir = folder.path().join("hub");
+        std::fs::create_dir(&settings.hub.data_dir).unwrap();
+        for name in ["signing.key", "sealing.key"] {
+            // Copies keep the mode, which the hub insists on.
+            std::fs::copy(self.hub.data_dir().join(name), settings.hub.data_dir.join(name)).unwrap();
+        }
+        let world = World::new(self.clock.clone(), Arc::new(SeededEntropy::new(2)));
+        let hub = Hub::start(settings.clone(), world.clone()).await.unwrap();
+        Self { hub, clock: self.clock.clone(), folder, world, settings }
+    }
+
     /// Stops and starts again on the same folder.
     pub(crate) async fn restart(self) -> Self {
         let Self { hub, clock, folder, world, settings } = self;

@@ -105,6 +105,12 @@ fn read_refs(row: &Row) -> Result<Refs> {
     })
 }
 
+/// What the head's row says of itself, so that none of its columns can change unseen.
+fn head_digest(head: LedgerHead, day: i64) -> Digest {
+    let (seq, day) = (head.seq.to_le_bytes(), day.to_le_bytes());
+    Digest::of(&[seq.as_slice(), head.hash.as_bytes(), day.as_slice()].concat())
+}
+
 /// The days since 1970-01-01 (UTC) of a time.
 fn day_of(at: Timestamp) -> i64 {
     at.as_second().div_euclid(86_400)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backstay_types::{Digest, EventId, LedgerHead, Refs, Timestamp, body_hash, chain_hash};
 
-use super::{COLUMNS, day_of, head, keep};
+use super::{COLUMNS, day_of, head, head_digest, keep};
 use crate::{
     Result, Store, StoreError, Tx,
     db::{Row, query},
@@ -139,11 +139,17 @@ fn row(entry: &Waiting, head: LedgerHead, body: Digest) -> Vec<Value> {
 
 async fn write_head(tx: &mut Tx, before: LedgerHead, after: LedgerHead, day: i64) -> Result<()> {
     let upsert = query(
-        "INSERT INTO ledger_head (one, seq, hash, day) VALUES (1, $1, $2, $3) \
-         ON CONFLICT (one) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, day = excluded.day \
-         WHERE ledger_head.seq = $4 AND ledger_head.hash = $5",
+        "INSERT INTO ledger_head (one, seq, hash, day, digest) VALUES (1, $1, $2, $3, $4) \
+         ON CONFLICT (one) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, day = excluded.day, \
+         digest = excluded.digest WHERE ledger_head.seq = $5 AND ledger_head.hash = $6",
     );
-    let upsert = upsert.bind(after.seq).bind(after.hash).bind(day).bind(before.seq).bind(before.hash);
+    let upsert = upsert
+        .bind(after.seq)
+        .bind(after.hash)
+        .bind(day)
+        .bind(head_digest(after, day))
+        .bind(before.seq)
+        .bind(before.hash);
     match upsert.run(tx).await? {
         1 => Ok(()),
         _ => Err(StoreError::LeaseLost { name: LEASE.to_owned() }),

@@ -1,11 +1,11 @@
 //! Checking the chain: every row, every body that is still there, every header.
 
-use backstay_types::{LedgerHead, body_hash, chain_hash};
+use backstay_types::{Digest, LedgerHead, body_hash, chain_hash};
 
-use super::{ChainRow, ORIGIN, chain_rows, head, segments};
+use super::{ChainRow, ORIGIN, chain_rows, head, head_digest, segments};
 use crate::{
     Result, StoreError,
-    db::{Executor, query},
+    db::{Executor, Row, query},
 };
 
 const PAGE: u32 = 1000;
@@ -187,18 +187,16 @@ async fn check_end(
     if let Some(seq) = query(orphan).optional(ex, |row| row.get::<u64>("seq")).await? {
         return flaw(seq, "a body without its entry");
     }
-    check_head_day(ex).await
+    check_head(ex, newest).await
 }
 
-/// The head's day is that of the newest entry's sealing: not before the last closed segment's.
-async fn check_head_day(ex: &mut impl Executor) -> Result<(), Stop> {
-    let day =
-        query("SELECT day FROM ledger_head WHERE one = 1").optional(ex, |r| r.get::<i64>("day")).await?;
-    let last =
-        query("SELECT MAX(day) AS day FROM ledger_segments").optional(ex, |r| r.opt::<i64>("day")).await?;
-    match (day, last.flatten()) {
-        (Some(day), Some(last)) if day <= last => {
-            flaw(0, "the head's day is before that of a closed segment")
+/// That the head's row is as the last seal wrote it.
+async fn check_head(ex: &mut impl Executor, newest: LedgerHead) -> Result<(), Stop> {
+    let select = "SELECT day, digest FROM ledger_head WHERE one = 1";
+    let map = |row: &Row| Ok((row.get::<i64>("day")?, row.get::<Digest>("digest")?));
+    match query(select).optional(ex, map).await? {
+        Some((day, digest)) if digest != head_digest(newest, day) => {
+            flaw(newest.seq, "the head does not match its digest")
         }
         _ => Ok(()),
     }

@@ -9,60 +9,49 @@ use backstay_types::CommitId;
 
 /// What selection needs to know of a commit of the deployed branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HistoryEntry {
+pub(crate) struct Entry {
     /// The commit.
-    pub commit: CommitId,
+    pub(crate) commit: CommitId,
     /// Commits that it took back, as far as that can be relied on.
-    pub reverts: Vec<CommitId>,
-    /// It takes them back and does nothing else ([`crate::Mirror::history_entry`]).
-    pub exact: bool,
+    pub(crate) reverts: Vec<CommitId>,
+    /// It takes them back and does nothing else.
+    pub(crate) exact: bool,
 }
 
 /// Why a commit of the selection is left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SkipReason {
-    /// The deployed branch does not contain it.
-    NotDeployed,
+pub(crate) enum SkipReason {
     /// This commit took it back already, and still stands.
     AlreadyUndone(CommitId),
-    /// Nothing of it is left to take back.
-    NothingLeft,
     /// It took back other commits of the selection and did nothing else: together they changed nothing.
     CancelsOut,
-    /// A merge whose own side is part of the selection: its commits are taken back one by one.
-    MergeOfSelected,
 }
 
 impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotDeployed => f.write_str("the deployed branch does not contain it"),
             Self::AlreadyUndone(by) => write!(f, "{} took it back already", by.short()),
             Self::CancelsOut => f.write_str("it only took back other commits of the same selection"),
-            Self::NothingLeft => f.write_str("nothing of it is left to take back"),
-            Self::MergeOfSelected => {
-                f.write_str("a merge; the commits that it brought are taken back one by one")
-            }
         }
     }
 }
 
 /// A commit that is left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
+pub(crate) struct Skipped {
     /// The commit.
-    pub commit: CommitId,
+    pub(crate) commit: CommitId,
     /// Why.
-    pub reason: SkipReason,
+    pub(crate) reason: SkipReason,
 }
 
 /// What to take back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Chosen {
     /// Commits to take back, newest first.
-    pub undo: Vec<CommitId>,
+    pub(crate) undo: Vec<CommitId>,
     /// Commits that were asked for and are left alone.
-    pub skipped: Vec<Skipped>,
+    pub(crate) skipped: Vec<Skipped>,
 }
 
 /// Chooses from `wanted` what must be taken back so that nothing of it is left and all else stays.
@@ -71,15 +60,14 @@ pub struct Selection {
 /// commit is left alone when a later one took it back and still stands: was not itself taken back, neither
 /// before nor by this very selection. A change and its exact revert, both wanted, are both left alone: taking
 /// them back one after the other would overrule what others did about the same lines since.
-pub fn select(history: &[HistoryEntry], wanted: &[CommitId]) -> Selection {
+pub(crate) fn select(history: &[Entry], wanted: &[CommitId]) -> Chosen {
     let asked: HashSet<&CommitId> = wanted.iter().collect();
-    let deployed: HashSet<&CommitId> = history.iter().map(|entry| &entry.commit).collect();
-    let mut selection = Selection::default();
+    let mut selection = Chosen::default();
     // Commits taken back by a later one that stands, with that one.
     let mut undone: HashMap<&CommitId, &CommitId> = HashMap::new();
-    for HistoryEntry { commit, reverts, exact } in history {
-        let within = |reverted: &CommitId| asked.contains(reverted) && deployed.contains(reverted);
-        let cancels = *exact && !reverts.is_empty() && reverts.iter().all(within);
+    for Entry { commit, reverts, exact } in history {
+        let cancels =
+            *exact && !reverts.is_empty() && reverts.iter().all(|reverted| asked.contains(reverted));
         let reason = match (undone.get(commit), asked.contains(commit)) {
             (Some(by), true) => Some(SkipReason::AlreadyUndone((*by).clone())),
             (None, true) if cancels => Some(SkipReason::CancelsOut),
@@ -95,12 +83,6 @@ pub fn select(history: &[HistoryEntry], wanted: &[CommitId]) -> Selection {
             }
         }
         selection.skipped.extend(reason.map(|reason| Skipped { commit: commit.clone(), reason }));
-    }
-    let mut reported = HashSet::new();
-    for commit in wanted.iter().filter(|commit| !deployed.contains(commit)) {
-        if reported.insert(commit) {
-            selection.skipped.push(Skipped { commit: commit.clone(), reason: SkipReason::NotDeployed });
-        }
     }
     selection
 }
@@ -186,7 +168,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_undone_is_exactly_what_was_asked(all in histories()) {
-            let history: Vec<HistoryEntry> = (0..all.len())
+            let history: Vec<Entry> = (0..all.len())
                 .rev()
                 .map(|n| entry(n, &all[n].reverts))
                 .collect();
@@ -214,21 +196,21 @@ mod tests {
 
         #[test]
         fn asking_twice_takes_nothing_more(all in histories()) {
-            let mut history: Vec<HistoryEntry> = (0..all.len())
+            let mut history: Vec<Entry> = (0..all.len())
                 .rev()
                 .map(|n| entry(n, &all[n].reverts))
                 .collect();
             let wanted: Vec<CommitId> = (0..all.len()).filter(|n| all[*n].by_a).map(id).collect();
             let first = select(&history, &wanted);
             if !first.undo.is_empty() {
-                history.insert(0, HistoryEntry { commit: id(1000), reverts: first.undo, exact: true });
+                history.insert(0, Entry { commit: id(1000), reverts: first.undo, exact: true });
             }
             prop_assert_eq!(select(&history, &wanted).undo, Vec::new());
         }
     }
 
-    fn entry(n: usize, reverts: &[usize]) -> HistoryEntry {
-        HistoryEntry { commit: id(n), reverts: reverts.iter().map(|n| id(*n)).collect(), exact: true }
+    fn entry(n: usize, reverts: &[usize]) -> Entry {
+        Entry { commit: id(n), reverts: reverts.iter().map(|n| id(*n)).collect(), exact: true }
     }
 
     #[test]
@@ -254,11 +236,5 @@ mod tests {
     fn an_undo_of_an_undo_brings_the_change_back_into_reach() {
         let history = [entry(3, &[2]), entry(2, &[1]), entry(1, &[])];
         assert_eq!(select(&history, &[id(1)]).undo, [id(1)]);
-    }
-
-    #[test]
-    fn what_is_not_deployed_is_named_once() {
-        let selection = select(&[entry(1, &[])], &[id(7), id(7)]);
-        assert_eq!(selection.skipped, [Skipped { commit: id(7), reason: SkipReason::NotDeployed }]);
     }
 }

@@ -1,0 +1,296 @@
+//! A fleet: one repository, three nodes, and a hand that plays their agents.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use backstay_api::{
+    agent::{Report, ReportBody},
+    statement::{DesiredStack, SignedStatement, Statement},
+};
+use backstay_engine::{Engine, NewRepository, Presence, Settings, WantedUndo};
+use backstay_store::{Store, desired, nodes, undos};
+use backstay_testkit::{BareRepository, CommitSpec, WorkTree};
+use backstay_types::{
+    CommitId, ConversationId, Deployment, DeploymentId, DeploymentState, Digest, FailureKind, FixedClock,
+    Labels, Meaning, Node, NodeId, PushState, Repository, RepositoryId, Secret, SeededEntropy, Step,
+    Timestamp, Undo, UndoId, UndoScope, UndoSelector, UndoState, World,
+};
+use ed25519_dalek::SigningKey;
+use tempfile::TempDir;
+
+#[derive(Debug)]
+struct Everyone;
+
+impl Presence for Everyone {
+    fn is_online(&self, _: NodeId) -> bool {
+        true
+    }
+
+    fn unseal(&self, _: &str) -> Option<Secret> {
+        None
+    }
+}
+
+/// The stack of all tests.
+pub(crate) const COMPOSE: &str = "services:\n  web:\n    image: web:1\n    environment:\n      GREETING: hello\n      COLOUR: blue\n      SIZE: small\n      SHAPE: round\n      SOUND: quiet\n";
+
+pub(crate) struct Fleet {
+    _dir: TempDir,
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    pub(crate) world: World,
+    pub(crate) clock: Arc<FixedClock>,
+    key: SigningKey,
+    pub(crate) upstream: BareRepository,
+    pub(crate) work: WorkTree,
+    pub(crate) repository: RepositoryId,
+    pub(crate) nodes: BTreeMap<String, NodeId>,
+    /// Nodes that are away: they read nothing and report nothing.
+    pub(crate) away: Vec<String>,
+    /// What each node runs, by stack.
+    pub(crate) runs: HashMap<(String, String), Digest>,
+    done: Vec<DeploymentId>,
+}
+
+impl Fleet {
+    /// A fleet of three nodes on which the first commit has been rolled out.
+    pub(crate) async fn new() -> Self {
+        let mut fleet = Self::empty().await;
+        fleet.work.write("stacks/web/compose.yaml", COMPOSE);
+        fleet.commit("First", None);
+        fleet.deploy().await;
+        fleet
+    }
+
+    /// A fleet whose repository holds a stack that nobody has synced yet.
+    pub(crate) async fn empty() -> Self {
+        let dir = backstay_testkit::scratch_dir();
+        let clock = Arc::new(FixedClock::new("2026-03-01T00:00:00Z".parse().unwrap()));
+        let world = World::new(Arc::clone(&clock) as _, Arc::new(SeededEntropy::new(1)));
+        let store = Store::open(dir.path().join("hub.db").to_str().unwrap(), world.clone()).await.unwrap();
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let settings = Settings::new(dir.path().join("data"));
+        let engine = Engine::new(store.clone(), world.clone(), key.clone(), Arc::new(Everyone), settings);
+        let upstream = BareRepository::create(&dir.path().join("upstream.git"));
+        let work = WorkTree::clone_from(&upstream.url(), &dir.path().join("work"));
+        work.write("stacks/web/compose.yaml", COMPOSE);
+        work.write("README.md", "A fleet.\n");
+        work.commit(&CommitSpec::new("Start"));
+        work.push();
+        let new = NewRepository {
+            name: "fleet".parse().unwrap(),
+            endpoints: vec![upstream.url()],
+            branch: Some("main".to_owned()),
+            stacks_path: None,
+            sealed_credential: None,
+        };
+        let repository = engine.add_repository(new).await.unwrap().id;
+        let mut fleet = Self {
+            _dir: dir,
+            engine,
+            store,
+            world,
+            clock,
+            key,
+            upstream,
+            work,
+            repository,
+            nodes: BTreeMap::new(),
+            away: Vec::new(),
+            runs: HashMap::new(),
+            done: Vec::new(),
+        };
+        for name in ["one", "two", "three"] {
+            fleet.join(name).await;
+        }
+        fleet.play(|_, _| true).await;
+        fleet
+    }
+
+    pub(crate) async fn join(&mut self, name: &str) {
+        let node = Node {
+            id: self.world.mint(),
+            name: name.parse().unwrap(),
+            labels: Labels::parse([format!("ring={name}").as_str()]).unwrap(),
+            joined_at: self.world.now(),
+            revoked_at: None,
+        };
+        let mut tx = self.store.begin().await.unwrap();
+        nodes::insert(&mut tx, &node, Digest::of(name.as_bytes())).await.unwrap();
+        tx.commit().await.unwrap();
+        self.nodes.insert(name.to_owned(), node.id);
+    }
+
+    /// Commits what is in the work tree and pushes it, as a conversation would.
+    pub(crate) fn commit(&self, subject: &str, by: Option<ConversationId>) -> CommitId {
+        let mut spec = CommitSpec::new(subject);
+        if let Some(id) = by {
+            spec = spec.trailer("Backstay-Conversation", &id.to_string());
+        }
+        let commit = self.work.commit(&spec);
+        self.work.push();
+        commit.parse().unwrap()
+    }
+
+    /// Changes one word of the stack.
+    pub(crate) fn change(&self, from: &str, to: &str, by: ConversationId) -> CommitId {
+        let path = "stacks/web/compose.yaml";
+        let text = self.work.read(path);
+        assert!(text.contains(from), "{from} in {text}");
+        self.work.write(path, &text.replace(from, to));
+        self.commit(&format!("{from} becomes {to}"), Some(by))
+    }
+
+    /// Time passes.
+    pub(crate) fn later(&self) -> Timestamp {
+        let now = self.world.now();
+        self.clock.set(now.checked_add(Duration::from_secs(60)).unwrap());
+        self.world.now()
+    }
+
+    /// Fetches, and lets all nodes do what they are told, with success.
+    pub(crate) async fn deploy(&mut self) -> Repository {
+        self.later();
+        let repository = self.engine.sync_repository(self.repository).await.unwrap();
+        self.play(|_, _| true).await;
+        repository
+    }
+
+    /// Plays the agents until nothing is left to do; `outcome` says whether a release becomes healthy on a node.
+    pub(crate) async fn play(&mut self, outcome: impl Fn(&str, Digest) -> bool) {
+        for _ in 0..50 {
+            self.engine.reconcile().await.unwrap();
+            let mut moved = false;
+            let here: Vec<_> =
+                self.nodes.clone().into_iter().filter(|(name, _)| !self.away.contains(name)).collect();
+            for (name, id) in here {
+                for line in self.statement(id).await.map(|s| s.stacks).unwrap_or_default() {
+                    moved |= self.obey(&name, id, &line, &outcome).await;
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the fleet does not come to rest");
+    }
+
+    async fn obey(
+        &mut self,
+        name: &str,
+        id: NodeId,
+        line: &DesiredStack,
+        healthy: &impl Fn(&str, Digest) -> bool,
+    ) -> bool {
+        let place = (name.to_owned(), line.stack.to_string());
+        if self.done.contains(&line.deployment) {
+            return false;
+        }
+        self.done.push(line.deployment);
+        let before = self.runs.get(&place).copied();
+        let deployment = line.deployment;
+        let state = match before {
+            Some(before) if before == line.tree => DeploymentState::Succeeded,
+            _ if healthy(name, line.tree) => DeploymentState::Succeeded,
+            _ => DeploymentState::RolledBack {
+                step: Step::Probe,
+                failure: FailureKind::Unhealthy,
+                reason: "the page says no".to_owned(),
+            },
+        };
+        if state == DeploymentState::Succeeded {
+            self.runs.insert(place, line.tree);
+        }
+        let bodies = [
+            ReportBody::DeploymentStarted { deployment, previous: before },
+            ReportBody::DeploymentFinished { deployment, state, containers: Vec::new() },
+        ];
+        let reports =
+            bodies.map(|body| Report { id: self.world.mint(), at: self.world.now(), body }).to_vec();
+        let taken = self.engine.take_reports(id, reports.clone()).await.unwrap();
+        // Agents repeat what was not acknowledged; nothing may come of it.
+        assert_eq!(self.engine.take_reports(id, reports).await.unwrap(), taken);
+        true
+    }
+
+    /// A node's statement, verified as its agent would.
+    pub(crate) async fn statement(&self, node: NodeId) -> Option<Statement> {
+        let row = desired::get(&mut self.store.read(), node).await.unwrap()?;
+        let signed: SignedStatement = serde_json::from_str(&row.statement).unwrap();
+        Some(signed.open(&self.key.verifying_key()).unwrap())
+    }
+
+    /// The stack's text as a node runs it.
+    pub(crate) async fn running(&self, node: &str) -> String {
+        let tree = self.runs[&(node.to_owned(), "web".to_owned())];
+        let pack = self.engine.pack(tree).await.unwrap();
+        let mut files = Vec::new();
+        backstay_types::tree::unpack(&pack[..], tree, &mut files).unwrap();
+        let file = files.into_iter().find(|f| f.path == "compose.yaml").unwrap();
+        String::from_utf8(file.content).unwrap()
+    }
+
+    /// That every node runs the stack with all of these words and none of those.
+    pub(crate) async fn assert_all_run(&self, with: &[&str], without: &[&str]) {
+        for node in self.nodes.keys().filter(|n| !self.away.contains(n)) {
+            self.assert_runs(node, with, without).await;
+        }
+    }
+
+    pub(crate) async fn assert_runs(&self, node: &str, with: &[&str], without: &[&str]) {
+        let text = self.running(node).await;
+        assert!(with.iter().all(|word| text.contains(word)), "{node} lacks one of {with:?}:\n{text}");
+        assert!(!without.iter().any(|word| text.contains(word)), "{node} has one of {without:?}:\n{text}");
+    }
+
+    pub(crate) fn conversation(&self) -> ConversationId {
+        self.world.mint()
+    }
+
+    pub(crate) fn only_its(&self, conversation: ConversationId) -> WantedUndo {
+        want(UndoSelector::Conversation { conversation, meaning: Meaning::OnlyIts })
+    }
+
+    /// Undoes, lets the nodes follow, and waits for the push.
+    pub(crate) async fn undo(&mut self, want: WantedUndo) -> Undo {
+        self.later();
+        let undo = self.engine.create_undo(want, "test").await.unwrap();
+        self.play(|_, _| true).await;
+        self.settled_push(undo.id).await
+    }
+
+    /// The undo once its pushes have come to something.
+    pub(crate) async fn settled_push(&self, id: UndoId) -> Undo {
+        for _ in 0..200 {
+            let undo = undos::get(&mut self.store.read(), id).await.unwrap().unwrap();
+            let open = |r: &backstay_types::RepositoryUndo| r.commit.is_some() && r.push == PushState::NotYet;
+            if !undo.plan.repositories.iter().any(open) {
+                return undo;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the push came to nothing");
+    }
+
+    pub(crate) fn assert_verified(&self, undo: &Undo) {
+        assert_eq!(undo.state, UndoState::Verified, "{undo:#?}");
+    }
+
+    pub(crate) async fn deployments(&self) -> Vec<Deployment> {
+        let filter = backstay_store::deployments::Filter::default();
+        backstay_store::deployments::list(&mut self.store.read(), &filter, None, 1000).await.unwrap()
+    }
+}
+
+pub(crate) fn want(selector: UndoSelector) -> WantedUndo {
+    WantedUndo {
+        selector,
+        scope: UndoScope::default(),
+        reason: "because".to_owned(),
+        include_guesses: Vec::new(),
+        resolutions: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,12 @@
+//! The engine over real Git and a real store; agents are played by the harness, which reads
+//! the signed statements and reports as agents do.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod conflicts;
+mod fleet;
+mod holds;
+mod questions;
+mod sync;
+mod undo;
+mod upstream;

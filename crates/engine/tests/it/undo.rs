@@ -1,0 +1,201 @@
+use backstay_types::{Meaning, PushState, UndoRoute, UndoSelector, UndoState};
+
+use crate::fleet::{Fleet, want};
+
+#[tokio::test]
+async fn one_conversation_is_undone_and_the_other_stays() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    fleet.change("quiet", "loud", b);
+    fleet.deploy().await;
+    fleet.change("small", "large", a);
+    fleet.deploy().await;
+
+    let plan = fleet.engine.plan_undo(&fleet.only_its(a)).await.unwrap();
+    assert_eq!(plan.repositories[0].commits.len(), 2);
+    assert_eq!(plan.repositories[0].files, ["stacks/web/compose.yaml"]);
+    assert_eq!(plan.nodes.len(), 3);
+    fleet.assert_all_run(&["welcome", "loud", "large"], &[]).await;
+
+    let undo = fleet.undo(fleet.only_its(a)).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["hello", "loud", "small"], &["welcome", "large"]).await;
+    assert_eq!(undo.plan.repositories[0].push, PushState::Done);
+    let upstream = fleet.upstream.file("main", "stacks/web/compose.yaml").unwrap();
+    assert!(upstream.contains("loud") && upstream.contains("hello"), "{upstream}");
+    let message = fleet.upstream.message("main");
+    assert!(message.contains(&format!("Backstay-Undo: {}", undo.id)), "{message}");
+    assert_eq!(message.matches("Backstay-Reverts: ").count(), 2, "{message}");
+
+    let again = fleet.engine.plan_undo(&fleet.only_its(a)).await.unwrap_err();
+    assert!(again.to_string().contains("already"), "{again}");
+}
+
+#[tokio::test]
+async fn undo_of_the_undo_brings_it_back_and_lifts_its_holds() {
+    let mut fleet = Fleet::new().await;
+    let a = fleet.conversation();
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    let undo = fleet.undo(fleet.only_its(a)).await;
+    fleet.assert_all_run(&["hello"], &["welcome"]).await;
+    let back = fleet.undo(want(UndoSelector::Undo { undo: undo.id })).await;
+    fleet.assert_verified(&back);
+    fleet.assert_all_run(&["welcome"], &["hello"]).await;
+    let again = fleet.undo(fleet.only_its(a)).await;
+    fleet.assert_verified(&again);
+    fleet.assert_all_run(&["hello"], &["welcome"]).await;
+}
+
+#[tokio::test]
+async fn back_to_before_a_conversation_takes_later_work_along() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.change("blue", "red", b);
+    fleet.deploy().await;
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    fleet.change("quiet", "loud", b);
+    fleet.deploy().await;
+    let selector = UndoSelector::Conversation { conversation: a, meaning: Meaning::Before };
+    let undo = fleet.undo(want(selector)).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["hello", "quiet", "red"], &["welcome", "loud"]).await;
+}
+
+#[tokio::test]
+async fn to_a_commit_and_to_a_time() {
+    let mut fleet = Fleet::new().await;
+    let to = fleet.change("hello", "welcome", fleet.conversation());
+    fleet.deploy().await;
+    let at = fleet.later();
+    fleet.change("quiet", "loud", fleet.conversation());
+    fleet.deploy().await;
+    let undo = fleet.undo(want(UndoSelector::Time { to: at, exact: false })).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["welcome", "quiet"], &["loud"]).await;
+
+    fleet.work.pull();
+    fleet.change("small", "large", fleet.conversation());
+    fleet.deploy().await;
+    fleet.assert_all_run(&["large"], &[]).await;
+    let repository = fleet.repository;
+    let undo = fleet.undo(want(UndoSelector::Commit { repository, to })).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["welcome", "quiet", "small"], &["large"]).await;
+}
+
+#[tokio::test]
+async fn to_a_time_at_which_nodes_differed() {
+    let mut fleet = Fleet::new().await;
+    fleet.change("hello", "welcome", fleet.conversation());
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.play(|node, _| node != "two").await;
+    let at = fleet.later();
+    fleet.change("welcome", "good morning", fleet.conversation());
+    fleet.deploy().await;
+    fleet.assert_all_run(&["good morning"], &[]).await;
+
+    let plan = fleet.engine.plan_undo(&want(UndoSelector::Time { to: at, exact: false })).await.unwrap();
+    assert!(plan.notes.iter().any(|n| n.contains("one ran")), "{:?}", plan.notes);
+    let undo = fleet.undo(want(UndoSelector::Time { to: at, exact: true })).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_runs("one", &["welcome"], &[]).await;
+    fleet.assert_runs("two", &["hello"], &[]).await;
+    fleet.assert_runs("three", &["welcome"], &[]).await;
+    assert!(fleet.upstream.file("main", "fleet.toml").unwrap().contains("[[pin]]"));
+}
+
+#[tokio::test]
+async fn a_deployment_and_the_last_change() {
+    let mut fleet = Fleet::new().await;
+    fleet.change("hello", "welcome", fleet.conversation());
+    fleet.deploy().await;
+    let deployment = fleet.deployments().await[0].id;
+    fleet.change("quiet", "loud", fleet.conversation());
+    fleet.deploy().await;
+    let undo = fleet.undo(want(UndoSelector::Deployment { deployment })).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["hello", "loud"], &["welcome"]).await;
+    let undo = fleet.undo(want(UndoSelector::Last)).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["hello", "quiet"], &[]).await;
+}
+
+#[tokio::test]
+async fn on_one_of_three_nodes_the_others_stay() {
+    let mut fleet = Fleet::new().await;
+    let a = fleet.conversation();
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    fleet.change("quiet", "loud", fleet.conversation());
+    fleet.deploy().await;
+    let mut wanted = fleet.only_its(a);
+    wanted.scope.nodes = Some("name=two".to_owned());
+    let undo = fleet.undo(wanted).await;
+    fleet.assert_verified(&undo);
+    assert_eq!(undo.plan.repositories[0].route, UndoRoute::UndoBranch);
+    fleet.assert_runs("two", &["hello", "loud"], &["welcome"]).await;
+    fleet.assert_runs("one", &["welcome", "loud"], &[]).await;
+    assert!(fleet.upstream.tip(&format!("backstay/undo/{}", undo.id)).is_some());
+    assert!(fleet.upstream.file("main", "fleet.toml").unwrap().contains("name=two"));
+
+    let back = fleet.undo(want(UndoSelector::Undo { undo: undo.id })).await;
+    fleet.assert_verified(&back);
+    fleet.assert_runs("two", &["welcome", "loud"], &[]).await;
+    assert!(!fleet.upstream.file("main", "fleet.toml").unwrap_or_default().contains("[[pin]]"));
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_follows_when_it_is_back() {
+    let mut fleet = Fleet::new().await;
+    let a = fleet.conversation();
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    fleet.away = vec!["three".to_owned()];
+    let undo = fleet.undo(fleet.only_its(a)).await;
+    assert_eq!(undo.state, UndoState::RollingOut);
+    fleet.assert_all_run(&["hello"], &[]).await;
+    fleet.away.clear();
+    fleet.play(|_, _| true).await;
+    let undo = fleet.settled_push(undo.id).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["hello"], &["welcome"]).await;
+}
+
+#[tokio::test]
+async fn an_undo_that_fails_says_so() {
+    let mut fleet = Fleet::new().await;
+    let a = fleet.conversation();
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    let undo = fleet.engine.create_undo(fleet.only_its(a), "test").await.unwrap();
+    fleet.play(|node, _| node != "two").await;
+    let undo = fleet.settled_push(undo.id).await;
+    let UndoState::Failed { reason } = &undo.state else { panic!("{:?}", undo.state) };
+    assert!(reason.contains("two") && reason.contains("the page says no"), "{reason}");
+    fleet.assert_runs("one", &["hello"], &[]).await;
+}
+
+#[tokio::test]
+async fn a_result_that_is_not_valid_is_refused_before_anything_happens() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.work.write("stacks/other/compose.yaml", crate::fleet::COMPOSE);
+    fleet.commit("Add another", Some(a));
+    fleet.work.write(
+        "fleet.toml",
+        "[[assign]]\nstack = \"other\"\nnodes = \"\"\n[[assign]]\nstack = \"web\"\nnodes = \"\"\n",
+    );
+    fleet.commit("Assign it", Some(b));
+    fleet.deploy().await;
+    let result = fleet.engine.create_undo(fleet.only_its(a), "test").await;
+    match result {
+        Err(error) => assert_eq!(error.code().as_str(), "BS5002", "{error}"),
+        // An assignment of a stack that is not there may be a warning only; then the stack must be named.
+        Ok(undo) => assert!(undo.plan.notes.iter().any(|n| n.contains("other")), "{:?}", undo.plan.notes),
+    }
+}
