@@ -14,6 +14,15 @@ use crate::{
 
 const AUTHOR: &str = "Fleet Tests <tests@example.invalid>";
 
+const PROTECTED: &str = "#!/bin/sh
+[ \"$GIT_PUSH_OPTION_0\" = maintainer ] && exit 0
+while read -r old new ref; do
+  [ \"$ref\" = refs/heads/BRANCH ] || continue
+  echo 'protected branch: open a merge request' >&2
+  exit 1
+done
+";
+
 /// A bare repository with the branch `main`.
 #[derive(Debug, Clone)]
 pub struct BareRepository {
@@ -26,6 +35,7 @@ impl BareRepository {
         run(git().args(["init", "--quiet", "--bare", "--initial-branch=main"]).arg(dir));
         let repository = Self { dir: dir.to_owned() };
         repository.git(&["config", "http.receivepack", "true"]);
+        repository.git(&["config", "receive.advertisePushOptions", "true"]);
         repository
     }
 
@@ -62,11 +72,10 @@ impl BareRepository {
         self.git(&["log", "-1", "--format=%B", revision])
     }
 
-    /// Refuses every push to `branch`, as a host does that wants a merge request.
+    /// Refuses pushes to `branch`, as a host does that wants a merge request; only
+    /// [`WorkTree::push_as_maintainer`] gets through.
     pub fn protect(&self, branch: &str) {
-        let hook = format!(
-            "#!/bin/sh\nwhile read -r old new ref; do\n  [ \"$ref\" = 'refs/heads/{branch}' ] || continue\n  echo 'protected branch: open a merge request' >&2\n  exit 1\ndone\n"
-        );
+        let hook = PROTECTED.replace("BRANCH", branch);
         let path = self.hook();
         write(&path, hook);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make a hook executable");
@@ -209,6 +218,12 @@ impl WorkTree {
     /// Pushes the checked out branch.
     pub fn push(&self) -> &Self {
         self.git(&["push", "--quiet", "origin", "HEAD"]);
+        self
+    }
+
+    /// Pushes it where the branch is protected, as the host does for what was reviewed.
+    pub fn push_as_maintainer(&self) -> &Self {
+        self.git(&["push", "--quiet", "--push-option=maintainer", "origin", "HEAD"]);
         self
     }
 

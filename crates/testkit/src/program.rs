@@ -179,6 +179,16 @@ impl Program {
         if yes { Ok(()) } else { Err(format!("{ready:?} has not come; it said:\n{}", self.tail())) }
     }
 
+    /// The program's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The variables that were set for it.
+    pub fn envs(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
+        self.env.iter().map(|(key, value)| (key, value))
+    }
+
     /// Its process id while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

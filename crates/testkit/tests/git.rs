@@ -65,7 +65,11 @@ fn a_host_takes_pushes_refuses_protected_branches_and_comes_and_goes() {
     assert!(refused.output.contains("open a merge request"), "{refused}");
     tree.git(&["push", "--quiet", "origin", "HEAD:refs/heads/topic"]);
     assert_eq!(bare.tip("main"), Some(first));
+    let reviewed = tree.head();
+    tree.push_as_maintainer();
+    assert_eq!(bare.tip("main"), Some(reviewed));
     bare.unprotect();
+    tree.write("a", "3\n").commit(&CommitSpec::new("Third"));
 
     host.stop();
     assert!(tree.try_git(&["fetch"]).is_err());
@@ -73,7 +77,7 @@ fn a_host_takes_pushes_refuses_protected_branches_and_comes_and_goes() {
     tree.push();
     assert_eq!(bare.tip("main"), Some(tree.head()));
     let again = WorkTree::clone_from(&host.url("fleet"), &dir.path().join("again"));
-    assert_eq!(again.read("a"), "2\n");
+    assert_eq!(again.read("a"), "3\n");
 }
 
 #[test]

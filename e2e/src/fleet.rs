@@ -1,0 +1,245 @@
+//! Hub, nodes, upstream and work tree together.
+
+use std::{fmt::Write as _, path::Path, time::Duration};
+
+use backstay_api::{Empty, v1};
+use backstay_testkit::{
+    BareRepository, CommitSpec, Docker, GitServer, Part, WorkTree, eventually_within, find_tool, left_out,
+    scratch_dir,
+};
+use backstay_types::{ConversationId, StackHealth, TreeDigest};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Api, Cli, Hub, Node, stacks};
+
+/// The name of the repository in the hub.
+pub const REPOSITORY: &str = "fleet";
+
+/// How long a fleet may take to come to rest.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// Where the upstream repository is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Upstream {
+    /// A bare repository on this machine.
+    #[default]
+    Local,
+    /// A Git host over HTTP.
+    Http,
+}
+
+/// A fleet to set up.
+#[derive(Debug, Default)]
+pub struct FleetBuilder {
+    upstream: Upstream,
+    database: Option<String>,
+    containers: bool,
+    nodes: usize,
+}
+
+impl FleetBuilder {
+    /// Where the upstream repository is.
+    #[must_use]
+    pub fn upstream(mut self, upstream: Upstream) -> Self {
+        self.upstream = upstream;
+        self
+    }
+
+    /// A database for the hub other than SQLite.
+    #[must_use]
+    pub fn database(mut self, url: &str) -> Self {
+        self.database = Some(url.to_owned());
+        self
+    }
+
+    /// Gives each node a container engine.
+    #[must_use]
+    pub fn containers(mut self) -> Self {
+        self.containers = true;
+        self
+    }
+
+    /// Starts everything; nothing is committed yet. `None` where a real part is missing.
+    pub fn start(self) -> Option<Fleet> {
+        left_out::require(Part::Busybox, find_tool("busybox").ok_or_else(|| "not installed".to_owned()))?;
+        let engines =
+            (0..self.nodes).map(|_| if self.containers { Docker::require().map(Some) } else { Some(None) });
+        let engines = engines.collect::<Option<Vec<_>>>()?;
+        let git = if self.upstream == Upstream::Http { Some(GitServer::require()?) } else { None };
+        let dir = scratch_dir();
+        let bare = match &git {
+            Some(server) => server.repository(REPOSITORY),
+            None => BareRepository::create(&dir.path().join("fleet.git")),
+        };
+        let url =
+            git.as_ref().map_or_else(|| bare.dir().display().to_string(), |server| server.url(REPOSITORY));
+        let tree = WorkTree::clone_from(&url, &dir.path().join("work"));
+        let hub = Hub::start(dir.path(), self.database.as_deref());
+        let (api, cli) = (hub.api(), hub.cli());
+        let names = ["alpha", "beta", "gamma", "delta"];
+        let join = |(name, docker): (&str, _)| Node::join(&hub, &api, dir.path(), name, docker);
+        let nodes = names.into_iter().zip(engines).map(join).collect();
+        Some(Fleet { nodes, api, cli, hub, tree, bare, git, url, dir })
+    }
+}
+
+/// A fleet on this machine. Dropped, all of it ends.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The nodes: `alpha`, `beta`, `gamma`.
+    pub nodes: Vec<Node>,
+    /// The hub's API.
+    pub api: Api,
+    /// The command line.
+    pub cli: Cli,
+    /// The hub.
+    pub hub: Hub,
+    /// Where people and assistants commit.
+    pub tree: WorkTree,
+    /// The upstream repository.
+    pub bare: BareRepository,
+    /// The Git host, when upstream is one.
+    pub git: Option<GitServer>,
+    url: String,
+    dir: TempDir,
+}
+
+impl Fleet {
+    /// A fleet of so many nodes, to be set up.
+    pub fn of(nodes: usize) -> FleetBuilder {
+        FleetBuilder { nodes, ..FleetBuilder::default() }
+    }
+
+    /// A fleet whose nodes run the stack of processes (see [`stacks`]), at rest. `None` where a part is missing.
+    pub fn of_processes(nodes: usize) -> Option<Self> {
+        Self::of(nodes).start().map(Self::with_process_stack)
+    }
+
+    /// Commits the stack of processes, adds the repository to the hub, and waits for rest.
+    #[must_use]
+    pub fn with_process_stack(self) -> Self {
+        stacks::write_process_stack(&self.tree);
+        self.commit("Add web", None);
+        self.follow();
+        self.settle();
+        self
+    }
+
+    /// A folder for the test's own files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Adds the repository to the hub.
+    pub fn follow(&self) {
+        let body = v1::AddRepositoryRequest {
+            name: REPOSITORY.to_owned(),
+            endpoints: vec![self.url.clone()],
+            branch: Some("main".to_owned()),
+            stacks_path: None,
+            credential: None,
+        };
+        self.api.call::<v1::AddRepository>(&Empty {}, &Empty {}, &body);
+    }
+
+    /// Commits what was written, names the conversation in the trailer, pushes, and gives the commit.
+    pub fn commit(&self, subject: &str, conversation: Option<ConversationId>) -> String {
+        let id = self.commit_here(subject, conversation);
+        self.tree.push();
+        id
+    }
+
+    /// [`Fleet::commit`] without the push.
+    pub fn commit_here(&self, subject: &str, conversation: Option<ConversationId>) -> String {
+        let mut commit = CommitSpec::new(subject);
+        if let Some(id) = conversation {
+            commit = commit.trailer("Backstay-Conversation", &id.to_string());
+        }
+        self.tree.commit(&commit)
+    }
+
+    /// Changes a line of the stack's file on behalf of a conversation, pushes, and waits until all nodes run it.
+    pub fn change(&self, conversation: ConversationId, line: usize, text: &str) -> String {
+        stacks::set_line(&self.tree, line, text);
+        let commit = self.commit(&format!("Set line {line} to {text}"), Some(conversation));
+        self.deployed(&commit);
+        commit
+    }
+
+    /// Waits until the hub has seen a commit and the fleet is at rest.
+    pub fn deployed(&self, commit: &str) {
+        eventually_within(SETTLE, "the hub to see a commit", || {
+            let seen = self.api.sync(REPOSITORY).tip.map(|tip| tip.to_string());
+            if seen.as_deref() == Some(commit) { Ok(()) } else { Err(format!("its tip is {seen:?}")) }
+        });
+        self.settle();
+    }
+
+    /// Waits until every node runs what it should, committed and healthy.
+    pub fn settle(&self) {
+        eventually_within(SETTLE, "the fleet to come to rest", || {
+            self.nodes.iter().try_for_each(|node| self.at_rest(node))
+        });
+    }
+
+    /// Whether a node runs what it should, and why not.
+    fn at_rest(&self, node: &Node) -> Result<(), String> {
+        let view = self.api.node(node.name());
+        if view.desired.is_empty() {
+            return Err(format!("{} has nothing to run", node.name()));
+        }
+        for desired in &view.desired {
+            let observed = view.observed.iter().find(|observed| observed.stack == desired.stack);
+            let fits = observed.is_some_and(|observed| {
+                observed.current == Some(desired.tree) && observed.health == StackHealth::Healthy
+            });
+            let open = self.api.deployments(node.name(), desired.stack.as_str());
+            let open = open.iter().find(|found| !found.deployment.state.is_final());
+            if !fits || open.is_some() {
+                let mut text = format!("{}: wants {:?}, sees {observed:?}", node.name(), desired);
+                let _ = write!(text, ", open: {open:?}");
+                return Err(text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all nodes serve this as the stack's file.
+    pub fn all_serve(&self, conf: &str) {
+        for node in &self.nodes {
+            self.serves(node, conf);
+        }
+    }
+
+    /// Waits until a node serves this as the stack's file.
+    pub fn serves(&self, node: &Node, conf: &str) {
+        eventually_within(SETTLE, &format!("{} to serve the file", node.name()), || {
+            let found = node.get("app.conf")?;
+            if found == conf { Ok(()) } else { Err(format!("it serves:\n{found}")) }
+        });
+    }
+
+    /// `backstay rollback ARGS`, waits until it is verified, takes the undo commit into the work
+    /// tree, and gives the undo.
+    pub fn rollback(&self, args: &[&str]) -> Value {
+        let undo = self.cli.json(&[&["rollback"], args, &["--yes"]].concat());
+        self.settle();
+        self.tree.pull();
+        undo
+    }
+
+    /// What runs now on a node.
+    ///
+    /// # Panics
+    /// When it runs nothing.
+    pub fn running_tree(&self, node: &Node) -> TreeDigest {
+        let observed = self.api.node(node.name()).observed;
+        observed.first().and_then(|stack| stack.current).expect("a node that runs something")
+    }
+
+    /// The upstream file as it is now.
+    pub fn upstream_conf(&self) -> String {
+        self.bare.file("main", stacks::CONF).map(|text| text + "\n").unwrap_or_default()
+    }
+}

@@ -1,0 +1,72 @@
+//! A hub as a program of its own.
+
+use std::{fs, path::Path};
+
+use backstay_testkit::{Port, Program, Ready, eventually};
+
+use crate::{Api, Cli};
+
+/// A running hub. It can be killed and started again on the same address.
+#[derive(Debug)]
+pub struct Hub {
+    program: Program,
+    url: String,
+    token: String,
+    _port: Port,
+}
+
+impl Hub {
+    /// Starts a hub with its data below `dir`, on SQLite or the given database, asking Git often.
+    pub(crate) fn start(dir: &Path, database: Option<&str>) -> Self {
+        let (port, data) = (Port::take(), dir.join("hub"));
+        let mut program = Program::ours("backstay", &dir.join("logs"))
+            .named("hub")
+            .args(["hub"])
+            .env("BACKSTAY_HUB_LISTEN", port.address())
+            .env("BACKSTAY_HUB_DATA_DIR", &data)
+            .env("BACKSTAY_SOURCE_POLL_EVERY", "1s")
+            .env("BACKSTAY_SOURCE_TIMEOUT", "20s")
+            .env("BACKSTAY_POLL_HOLD", "5s")
+            .env("BACKSTAY_POLL_INTERVAL", "200ms")
+            .env("BACKSTAY_POLL_JITTER", "50ms")
+            .ready(Ready::Http(format!("{}/readyz", port.url())));
+        if let Some(url) = database {
+            program = program.env("BACKSTAY_HUB_DATABASE_URL", url);
+        }
+        let program = program.started();
+        let token = eventually("the hub to leave its token", || {
+            fs::read_to_string(data.join("admin.token")).map_err(|error| error.to_string())
+        });
+        Self { program, url: port.url(), token: token.trim().to_owned(), _port: port }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The administrator's token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Its API.
+    pub fn api(&self) -> Api {
+        Api::new(&self.url, &self.token)
+    }
+
+    /// Its command line.
+    pub fn cli(&self) -> Cli {
+        Cli::new(self.program.path().to_owned(), &self.url, &self.token)
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Starts it again.
+    pub fn restart(&mut self) {
+        self.program.restart();
+    }
+}

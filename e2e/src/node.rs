@@ -1,0 +1,118 @@
+//! A node: an agent as a program of its own, and what it runs.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use backstay_api::{Empty, v1};
+use backstay_testkit::{Docker, Port, Program, Ready, http, kill_under, run};
+
+use crate::{Api, hub::Hub};
+
+/// A running agent with a folder of its own. It can be killed and started again.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    dir: PathBuf,
+    agent: Program,
+    port: Port,
+    docker: Option<Docker>,
+}
+
+impl Node {
+    /// Joins the hub under `name`, with the label `name=<name>` and `role=web`, and starts its agent.
+    pub(crate) fn join(hub: &Hub, api: &Api, dir: &Path, name: &str, docker: Option<Docker>) -> Self {
+        let token =
+            api.call::<v1::CreateJoinToken>(&Empty {}, &Empty {}, &v1::CreateJoinTokenRequest::default());
+        let (port, node_dir) = (Port::take(), dir.join(name));
+        let env_dir = node_dir.join("env");
+        fs::create_dir_all(&env_dir).expect("create a node's folder");
+        let values = env_dir.join("web.env");
+        fs::write(&values, format!("PORT={}\n", port.number())).expect("write a node's values");
+        fs::set_permissions(&values, fs::Permissions::from_mode(0o600)).expect("close a node's values");
+        let mut agent = Program::ours("backstay-agent", &dir.join("logs"))
+            .named(name)
+            .env("BACKSTAY_AGENT_DATA_DIR", node_dir.join("data"))
+            .env("BACKSTAY_AGENT_ENV_DIR", &env_dir)
+            .env("BACKSTAY_AGENT_RUN_DIR", node_dir.join("run"))
+            .env("BACKSTAY_AGENT_CHECK_EVERY", "1s")
+            .env("BACKSTAY_AGENT_DISK_MARGIN_BYTES", "1000000")
+            .env("BACKSTAY_AGENT_FETCH_TIMEOUT", "10s");
+        for (key, value) in docker.iter().flat_map(Docker::env) {
+            agent = agent.env(key, value);
+        }
+        let mut join = Command::new(agent.path());
+        join.arg("join").args(["--hub", hub.url(), "--name", name, "--label", "role=web"]);
+        join.args(["--label", &format!("name={name}")]);
+        join.envs(agent.envs()).env("BACKSTAY_JOIN_TOKEN", token.token.expose());
+        run(&mut join);
+        let agent = agent.args(["run"]).ready(Ready::Started).started();
+        Self { name: name.to_owned(), dir: node_dir, agent, port, docker }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its container engine, where it has one.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn docker(&self) -> &Docker {
+        self.docker.as_ref().expect("a node with an engine")
+    }
+
+    /// As [`Node::docker`], to stop and start it.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn docker_mut(&mut self) -> &mut Docker {
+        self.docker.as_mut().expect("a node with an engine")
+    }
+
+    /// Where the agent keeps things.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// The port on which its stack `web` serves.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// What its stack `web` serves at a path.
+    ///
+    /// # Errors
+    /// When nobody answers with 200.
+    pub fn get(&self, path: &str) -> Result<String, String> {
+        let response =
+            http::get(&format!("{}/{path}", self.port.url())).map_err(|error| error.to_string())?;
+        if response.status == 200 { Ok(response.body) } else { Err(format!("status {}", response.status)) }
+    }
+
+    /// `kill -9` of the agent; what it runs goes on.
+    pub fn kill_agent(&mut self) {
+        self.agent.kill();
+    }
+
+    /// Starts the agent again.
+    pub fn start_agent(&mut self) {
+        self.agent.start();
+    }
+
+    /// What the agent has said.
+    pub fn log(&self) -> String {
+        self.agent.logs()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.agent.kill();
+        kill_under(&self.dir);
+    }
+}

@@ -1,0 +1,88 @@
+//! The upstream repository protects its branch, is rewritten, goes away; over real Git HTTP.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use backstay_e2e::{
+    Fleet, REPOSITORY, Upstream,
+    stacks::{conf, set_line},
+};
+use backstay_testkit::{CommitSpec, eventually};
+use backstay_types::RepositoryHealth;
+
+fn over_http(nodes: usize) -> Option<Fleet> {
+    Fleet::of(nodes).upstream(Upstream::Http).start().map(Fleet::with_process_stack)
+}
+
+#[test]
+fn a_protected_branch_keeps_nodes_on_the_undo_until_it_is_merged() {
+    let Some(fleet) = over_http(3) else { return };
+    let (a, b) = (fleet.api.conversation("session-a"), fleet.api.conversation("session-b"));
+    fleet.change(a, 2, "A2");
+    fleet.bare.protect("main");
+    let undo = fleet.cli.json(&["rollback", "--conversation", &a.to_string(), "--yes"]);
+    assert_eq!(undo["state"]["state"], "verified", "{undo:#}");
+    let push = &undo["plan"]["repositories"][0]["push"];
+    assert_eq!(push["push"], "awaiting_merge", "{undo:#}");
+    let branch = push["branch"].as_str().unwrap();
+    assert!(branch.starts_with("backstay/undo/"), "{branch}");
+    assert!(push["command"].as_str().unwrap().contains(branch), "{push}");
+    fleet.all_serve(&conf(&[]));
+    assert_eq!(fleet.upstream_conf(), conf(&[(2, "A2")]), "the branch is as it was");
+
+    // An unrelated commit on top of the held change is deployed without it.
+    set_line(&fleet.tree, 9, "B9");
+    fleet.commit_here("Set line 9", Some(b));
+    fleet.tree.push_as_maintainer();
+    fleet.all_serve(&conf(&[(9, "B9")]));
+    assert_eq!(fleet.upstream_conf(), conf(&[(2, "A2"), (9, "B9")]), "upstream holds both");
+
+    // Merged, the branch is followed again, with what came meanwhile.
+    fleet.tree.git(&["fetch", "--quiet", "origin"]);
+    let merged = fleet.tree.merge(&format!("origin/{branch}"));
+    fleet.tree.push_as_maintainer();
+    fleet.deployed(&merged);
+    fleet.all_serve(&conf(&[(9, "B9")]));
+}
+
+#[test]
+fn a_forced_push_deploys_nothing_until_a_person_accepts() {
+    let Some(fleet) = over_http(3) else { return };
+    let a = fleet.api.conversation("session-a");
+    let base = fleet.tree.head();
+    fleet.change(a, 2, "A2");
+    fleet.tree.reset(&base);
+    set_line(&fleet.tree, 7, "other");
+    let rewritten = fleet.tree.commit(&CommitSpec::new("Another history"));
+    fleet.tree.push_force();
+    eventually("the hub to notice", || match fleet.api.sync(REPOSITORY).health {
+        RepositoryHealth::Rewritten { found } if found.to_string() == rewritten => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    fleet.settle();
+    fleet.all_serve(&conf(&[(2, "A2")]));
+    fleet.cli.run(&["repos", "accept", REPOSITORY, "--tip", &rewritten, "--yes"]);
+    fleet.deployed(&rewritten);
+    fleet.all_serve(&conf(&[(7, "other")]));
+}
+
+#[test]
+fn nodes_go_back_while_the_git_host_is_away() {
+    let Some(mut fleet) = over_http(3) else { return };
+    let (a, b) = (fleet.api.conversation("session-a"), fleet.api.conversation("session-b"));
+    fleet.change(a, 2, "A2");
+    fleet.change(b, 8, "B8");
+    fleet.git.as_mut().unwrap().stop();
+    let undo = fleet.cli.json(&["rollback", "--conversation", &a.to_string(), "--yes"]);
+    assert_eq!(undo["state"]["state"], "verified", "{undo:#}");
+    assert_eq!(undo["plan"]["repositories"][0]["push"]["push"], "awaiting_merge", "{undo:#}");
+    fleet.all_serve(&conf(&[(8, "B8")]));
+
+    fleet.git.as_mut().unwrap().start();
+    eventually("the undo to reach upstream", || {
+        let _ = fleet.api.sync(REPOSITORY);
+        let found = fleet.upstream_conf();
+        if found == conf(&[(8, "B8")]) { Ok(()) } else { Err(found) }
+    });
+    fleet.tree.pull();
+    fleet.change(b, 9, "B9");
+    fleet.all_serve(&conf(&[(8, "B8"), (9, "B9")]));
+}
