@@ -124,12 +124,38 @@ impl Fixture {
 
     /// Runs SQL behind the store's back; gives the number of rows touched.
     pub(crate) async fn tamper(&self, sql: String) -> u64 {
+        self.raw().await.run(sql).await
+    }
+
+    /// A connection behind the store's back.
+    pub(crate) async fn raw(&self) -> RawConnection {
         if self.location.starts_with("postgres") {
-            let mut connection = PgConnection::connect(&self.location).await.unwrap();
-            connection.execute(AssertSqlSafe(sql)).await.unwrap().rows_affected()
+            RawConnection::Postgres(PgConnection::connect(&self.location).await.unwrap())
         } else {
-            let mut connection = SqliteConnection::connect(&self.location).await.unwrap();
-            connection.execute(AssertSqlSafe(sql)).await.unwrap().rows_affected()
+            RawConnection::Sqlite(SqliteConnection::connect(&self.location).await.unwrap())
+        }
+    }
+}
+
+pub(crate) enum RawConnection {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl RawConnection {
+    /// Runs a statement; gives the number of rows touched.
+    pub(crate) async fn run(&mut self, sql: String) -> u64 {
+        match self {
+            Self::Sqlite(c) => c.execute(AssertSqlSafe(sql)).await.unwrap().rows_affected(),
+            Self::Postgres(c) => c.execute(AssertSqlSafe(sql)).await.unwrap().rows_affected(),
+        }
+    }
+
+    /// The only column of a select, as text.
+    pub(crate) async fn texts(&mut self, sql: String) -> Vec<Option<String>> {
+        match self {
+            Self::Sqlite(c) => sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(c).await.unwrap(),
+            Self::Postgres(c) => sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(c).await.unwrap(),
         }
     }
 }
