@@ -186,6 +186,7 @@ pub(crate) async fn working() -> Vec<String> {
 pub(crate) async fn prune(cx: &mut Context, stack: &StackName, keep: &[TreeDigest]) -> Result<(), Failed> {
     let dir = cx.layout.releases(stack);
     let fail = |error| Fail::io(Step::Commit, "old releases cannot be removed")(error);
+    cx.layout.sweep_stack(stack).map_err(fail)?;
     let mut doomed = Vec::new();
     match std::fs::read_dir(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -23,6 +23,8 @@ pub enum Part {
     Postgres,
     /// strace, for faults in system calls.
     Strace,
+    /// The right to mount a small file system, which root has.
+    Mount,
 }
 
 impl fmt::Display for Part {
@@ -35,6 +37,7 @@ impl fmt::Display for Part {
             Self::Registry => "an image registry",
             Self::Postgres => "PostgreSQL 16",
             Self::Strace => "strace",
+            Self::Mount => "the right to mount file systems",
         })
     }
 }

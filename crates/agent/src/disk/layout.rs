@@ -105,25 +105,35 @@ impl Layout {
         Ok(found)
     }
 
-    /// Deletes what unfinished work left behind. Nothing works at that time, so nobody owns it.
+    /// Deletes what unfinished work on any stack left behind. Nothing works at that time, so nobody owns it.
     pub(crate) fn sweep(&self) -> io::Result<()> {
         for stack in self.stacks_here()? {
-            for dir in [self.releases(&stack), self.mounts(&stack)] {
-                let entries = match fs::read_dir(&dir) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    other => other?,
-                };
-                for entry in entries {
-                    let entry = entry?;
-                    if !entry.file_name().to_string_lossy().starts_with(".tmp-") {
-                        continue;
-                    }
-                    if entry.file_type()?.is_dir() {
-                        remove_dir(&entry.path())?;
-                    } else {
-                        fs::remove_file(entry.path())?;
-                    }
+            self.sweep_stack(&stack)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what unfinished work on a stack left behind.
+    pub(crate) fn sweep_stack(&self, stack: &StackName) -> io::Result<()> {
+        for dir in [self.releases(stack), self.mounts(stack)] {
+            let entries = match fs::read_dir(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let mut found = false;
+            for entry in entries {
+                let entry = entry?;
+                if !entry.file_name().to_string_lossy().starts_with(".tmp-") {
+                    continue;
                 }
+                found = true;
+                if entry.file_type()?.is_dir() {
+                    remove_dir(&entry.path())?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            if found {
                 sync_dir(&dir)?;
             }
         }

@@ -235,7 +235,7 @@ fn start(dir: &Path, spec: &Spec, step: Step) -> Result<(), Failed> {
     let deadline = Instant::now() + START;
     loop {
         match Status::read(dir, &spec.name).map_err(fail)?.filter(|s| s.config == spec.config) {
-            Some(status) if status.child.is_some() => return Ok(()),
+            Some(status) if status.spawned => return Ok(()),
             Some(Status { last: Some(last), .. }) => {
                 let reason = format!("process `{}`: {last}", spec.name);
                 return Err(Fail::of(step, FailureKind::Start, reason));

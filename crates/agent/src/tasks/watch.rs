@@ -64,7 +64,7 @@ impl Machine {
         }
         let containers = self.running(stack, prepared, step).await?;
         if stay.is_some()
-            && let Some(stopped) = containers.iter().find(|c| !c.running)
+            && let Some(stopped) = containers.iter().find(|c| is_down(c))
         {
             return Err(fail(format!("`{}` did not stay up", stopped.service)));
         }
@@ -95,7 +95,7 @@ impl Machine {
                     answer.and(asker.ask(probe).await.map_err(|e| format!("{}: {e}", probe.kind.describe())));
             }
             let containers = self.running(stack, prepared, Step::Bake).await?;
-            let stopped = containers.iter().find(|c| probes.is_empty() && !c.running);
+            let stopped = containers.iter().find(|c| probes.is_empty() && is_down(c));
             let answer = answer.and(stopped.map_or(Ok(()), |c| Err(format!("`{}` does not run", c.service))));
             match answer {
                 Ok(()) => bad = 0,
@@ -128,6 +128,11 @@ impl Machine {
         let containers = runtime.observe(&self.layout, stack, prepared).await;
         containers.map_err(|error| Fail::other(step, format!("what runs cannot be told: {error}")))
     }
+}
+
+/// Whether it does not run and was meant to.
+fn is_down(container: &Container) -> bool {
+    !container.running && container.health.as_deref() != Some("completed")
 }
 
 /// What was asked, for the deployment's record.

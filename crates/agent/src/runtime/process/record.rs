@@ -77,8 +77,12 @@ pub(super) struct Status {
     pub(super) child: Option<Ref>,
     /// How often it was started again.
     pub(super) restarts: u32,
-    /// How it last ended.
+    /// How it last ended, or why it could not be started.
     pub(super) last: Option<String>,
+    /// Whether it was started at least once.
+    pub(super) spawned: bool,
+    /// Whether it has ended well and is not to be started again.
+    pub(super) rests: bool,
     /// Where its log began when it was first started.
     pub(super) log_from: u64,
     pub(super) image: ImageId,
@@ -138,7 +142,7 @@ impl Status {
             name: name.to_owned(),
             image: self.image.clone(),
             running: running && self.is_supervised(),
-            health: None,
+            health: self.rests.then(|| "completed".to_owned()),
             deployment: Some(self.deployment),
         }
     }

@@ -91,6 +91,8 @@ impl Supervisor {
             child: None,
             restarts: 0,
             last: None,
+            spawned: false,
+            rests: false,
             log_from,
             image: spec.image.clone(),
             config: spec.config,
@@ -106,6 +108,7 @@ impl Supervisor {
             let since = Instant::now();
             let again = match self.start() {
                 Ok(mut child) => {
+                    self.status.spawned = true;
                     self.status.child = child
                         .id()
                         .and_then(|id| i32::try_from(id).ok())
@@ -128,6 +131,7 @@ impl Supervisor {
                 }
             };
             self.status.child = None;
+            self.status.rests = !again;
             self.save()?;
             if !again {
                 // Its end stands in the status; somebody still has to say when it may be forgotten.
