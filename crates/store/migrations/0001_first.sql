@@ -276,7 +276,7 @@ CREATE INDEX deployments_node ON deployments (node_id, stack, id);
 CREATE INDEX deployments_stack ON deployments (stack, id);
 CREATE INDEX deployments_rollout ON deployments (rollout_id, id);
 CREATE INDEX deployments_release ON deployments (release_id, id);
-CREATE INDEX deployments_open ON deployments (node_id, stack) WHERE state IN ('pending', 'running');
+CREATE INDEX deployments_open ON deployments (id) WHERE state IN ('pending', 'running');
 CREATE INDEX deployments_good ON deployments (node_id, stack, finished_at, id) WHERE state = 'succeeded';
 
 -- The newest deployment of each node and stack.

@@ -79,7 +79,7 @@ async fn connect_postgres(url: &str) -> Result<Db> {
         .map_err(|_| StoreError::Location(without_password(url)))?
         .application_name("backstay");
     let pool =
-        PgPoolOptions::new().max_connections(16).acquire_timeout(ACQUIRE).connect_with(options).await?;
+        PgPoolOptions::new().max_connections(16).acquire_timeout(ACQUIRE / 2).connect_with(options).await?;
     migrator(Backend::Postgres).run(&pool).await?;
     Ok(Db::Postgres(pool))
 }

@@ -1,8 +1,9 @@
 //! Opening, transactions, waking, hub state, reports, repositories, stacks.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use backstay_store::{Store, StoreError, hub_state, nodes, reports, repositories, stacks};
+use backstay_testkit::{PostgresServer, TestWorld};
 use backstay_types::*;
 
 use crate::fixture::{Fixture, both, commit, digest, stack};
@@ -235,7 +236,7 @@ both!(
 
 #[tokio::test]
 async fn a_location_that_is_none_is_named_without_its_password() {
-    let world = backstay_testkit::TestWorld::default().world();
+    let world = TestWorld::default().world();
     for location in ["mysql://me:hunter2@host/db", "", "sqlite:"] {
         let error = Store::open(location, world.clone()).await.unwrap_err();
         assert!(matches!(error, StoreError::Location(_)), "{error:?}");
@@ -245,6 +246,39 @@ async fn a_location_that_is_none_is_named_without_its_password() {
     assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
     assert_eq!(error.code(), ErrorCode::BS7002);
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+}
+
+/// The server goes away and comes back: errors say so meanwhile, and everything goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_went_away_is_used_again() {
+    let started = tokio::task::spawn_blocking(PostgresServer::require).await.unwrap();
+    let Some(server) = started.map(Arc::new) else { return };
+    let store = Store::open(&server.url(), TestWorld::default().world()).await.unwrap();
+    let running = tokio::spawn({
+        let store = store.clone();
+        async move { store.run("hub").await }
+    });
+    let record = async || {
+        let mut tx = store.begin().await?;
+        tx.record(Event::DeploymentStarted, Refs::default())?;
+        tx.commit().await
+    };
+    let mut tail = store.tail();
+    record().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), tail.wait_for(|seq| *seq == 1)).await.unwrap().unwrap();
+    let stopping = server.clone();
+    tokio::task::spawn_blocking(move || stopping.stop()).await.unwrap();
+    let error = record().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+    assert!(error.is_transient());
+    assert_eq!(error.code(), ErrorCode::BS7002);
+    assert!(store.ping().await.is_err());
+    let starting = server.clone();
+    tokio::task::spawn_blocking(move || starting.start()).await.unwrap();
+    record().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), tail.wait_for(|seq| *seq == 2)).await.unwrap().unwrap();
+    running.abort();
+    let _ = tokio::task::spawn_blocking(move || drop(server)).await;
 }
 
 /// Handlers of a web server must be able to hold these across an await.
