@@ -4,6 +4,7 @@
 mod audit;
 mod check;
 mod error_pages;
+mod hub;
 mod reference;
 mod support;
 mod track;

@@ -17,12 +17,13 @@ use super::{
     Outcome,
     check::{self, Findings},
     done,
+    repos::absolute,
     track::git_hooks as git,
 };
 use crate::{
     context::Context,
     error::CliError,
-    ui::{count, style},
+    ui::{count, style, words},
 };
 
 /// Follow an existing Compose repository: check it, add it to the hub, say what happens next.
@@ -109,10 +110,10 @@ impl Init {
 
     fn endpoints(&self, root: &Path) -> Vec<String> {
         if !self.addresses.is_empty() {
-            return self.addresses.iter().cloned().map(super::repos::absolute).collect();
+            return self.addresses.iter().map(|one| absolute(one.clone(), Path::new("."))).collect();
         }
         let origin = git::git(root, &["remote", "get-url", "origin"]).ok().filter(|url| !url.is_empty());
-        vec![super::repos::absolute(origin.unwrap_or_else(|| root.display().to_string()))]
+        vec![absolute(origin.unwrap_or_else(|| root.display().to_string()), root)]
     }
 }
 
@@ -152,6 +153,15 @@ fn explain(report: &Report) -> String {
         ));
         return text;
     };
+    if let Some(detail) = words::repository_detail(&repository.health) {
+        let warn = style::WARN;
+        text.push_str(&format!(
+            "{warn}{} was added, but the hub cannot read it yet:{warn:#} {detail}\n\
+             It tries again by itself; `backstay repos list` shows how it stands.\n",
+            repository.name
+        ));
+        return text;
+    }
     text.push_str(&format!(
         "{good}The hub follows {}{good:#}, branch {}, from {}.\n\
          Its {} go to the nodes that are assigned to them{}.\n",

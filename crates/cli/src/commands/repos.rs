@@ -1,6 +1,9 @@
 //! `backstay repos`: add, list, fetch, accept a rewritten history.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use backstay_api::{
     Empty,
@@ -92,7 +95,7 @@ async fn add(command: Add, cx: &Context) -> Outcome {
     };
     let request = AddRepositoryRequest {
         name: command.name,
-        endpoints: command.endpoints.into_iter().map(absolute).collect(),
+        endpoints: command.endpoints.into_iter().map(|one| absolute(one, Path::new("."))).collect(),
         branch: command.branch,
         stacks_path: command.stacks,
         credential,
@@ -101,13 +104,16 @@ async fn add(command: Add, cx: &Context) -> Outcome {
     show(&repository, cx)
 }
 
-/// A local path as the hub, which runs elsewhere on this machine, must see it.
-pub(crate) fn absolute(address: String) -> String {
+/// A local path as the hub, which runs elsewhere on this machine, must see it. `base` is what it is relative to.
+pub(crate) fn absolute(address: String, base: &Path) -> String {
     let remote = address.contains("://") || address.split('/').next().is_some_and(|host| host.contains(':'));
     if remote {
         return address;
     }
-    std::path::absolute(&address).map_or(address, |path| path.display().to_string())
+    let path = base.join(&address);
+    // One that is not there yet stays as it is written.
+    let path = fs::canonicalize(&path).or_else(|_| std::path::absolute(&path));
+    path.map_or(address, |path| path.display().to_string())
 }
 
 async fn list(cx: &Context) -> Outcome {
@@ -197,10 +203,16 @@ mod tests {
 
     #[test]
     fn only_local_paths_become_absolute() {
+        let base = Path::new("/srv");
         for remote in ["https://example.org/a.git", "ssh://git@example.org/a", "git@example.org:a/b.git"] {
-            assert_eq!(absolute(remote.to_owned()), remote);
+            assert_eq!(absolute(remote.to_owned(), base), remote);
         }
-        assert!(absolute("fleet".to_owned()).starts_with('/'));
-        assert_eq!(absolute("/srv/fleet".to_owned()), "/srv/fleet");
+        assert_eq!(absolute("fleet".to_owned(), base), "/srv/fleet");
+        assert_eq!(absolute("/var/fleet".to_owned(), base), "/var/fleet");
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("work");
+        fs::create_dir(&inside).unwrap();
+        let whole = fs::canonicalize(dir.path()).unwrap().display().to_string();
+        assert_eq!(absolute("..".to_owned(), &inside), whole);
     }
 }
