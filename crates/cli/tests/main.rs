@@ -3,6 +3,7 @@
 
 mod audit;
 mod check;
+mod demo;
 mod error_pages;
 mod hub;
 mod reference;

@@ -177,7 +177,7 @@ impl<'a> Story<'a> {
             })
             .await?;
             let reason = reason(&self.stage.api, node.name).await?;
-            self.done(&format!("{} noticed and went back by itself: {reason}", node.name));
+            self.done(&format!("{} noticed, and went back by itself:\n{}", node.name, wrapped(&reason)));
             self.done(&format!("{} serves the page from before, healthy", node.name));
         }
         self.try_it("backstay deployments");
@@ -303,6 +303,22 @@ impl<'a> Story<'a> {
     fn line(&self, text: &str) {
         self.cx.ui.say(text);
     }
+}
+
+/// A text in lines that fit a terminal of 80 columns behind an indent.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + word.len() < 72 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 async fn is_online(api: &Api, node: &str) -> Result<(), String> {
