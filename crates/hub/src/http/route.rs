@@ -16,6 +16,7 @@ use backstay_api::{Declaration, Endpoint, Media, Method, Role, body, declaration
 use backstay_types::ErrorCode;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, header, request::Parts};
+use tokio_util::task::TaskTracker;
 
 use super::{
     call::{Call, Content, Reply},
@@ -163,7 +164,7 @@ where
 {
     let id = request.parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     let result = match admit::<E>(app.clone(), request, limits).await {
-        Ok(call) => run(&app, limits, handler(call)).await.and_then(|reply| write::<E>(reply.into())),
+        Ok(call) => run(&app.tasks, limits, handler(call)).await.and_then(|reply| write::<E>(reply.into())),
         Err(error) => Err(error),
     };
     let mut response = result.unwrap_or_else(|error| error.into_response(&id));
@@ -197,7 +198,7 @@ async fn admit<E: Endpoint>(app: Arc<App>, request: Incoming, limits: Limits) ->
 
 /// Runs a handler to its end, or for as long as it may.
 async fn run<R: Send + 'static>(
-    app: &Arc<App>,
+    tasks: &TaskTracker,
     limits: Limits,
     handler: impl Future<Output = Result<R, ApiError>> + Send + 'static,
 ) -> Result<R, ApiError> {
@@ -205,7 +206,7 @@ async fn run<R: Send + 'static>(
         if limits.abandoned {
             AssertUnwindSafe(handler).catch_unwind().await.map_err(|_| "a handler panicked".to_owned())
         } else {
-            app.tasks.spawn(handler).await.map_err(|e| e.to_string())
+            tasks.spawn(handler).await.map_err(|e| e.to_string())
         }
     };
     match tokio::time::timeout(limits.time, finished).await {
@@ -229,4 +230,44 @@ fn write<E: Endpoint>(reply: Reply<E::Response>) -> Result<Response, ApiError> {
         headers.insert(name, value);
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    async fn slow(done: Arc<AtomicBool>) -> Result<(), ApiError> {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        done.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn panics() -> Result<(), ApiError> {
+        panic!("on purpose")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_not_the_end() {
+        let tasks = TaskTracker::new();
+        for limits in [Limits::of(Method::Get), Limits::of(Method::Post)] {
+            let error = run(&tasks, limits, panics()).await.unwrap_err();
+            assert_eq!(error.problem().code, ErrorCode::BS7001);
+            assert!(!error.problem().detail.contains("on purpose"), "the log has it, not the caller");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_changes_something_is_finished_when_its_caller_has_gone() {
+        let tasks = TaskTracker::new();
+        for (limits, finished) in [(Limits::of(Method::Get), false), (Limits::of(Method::Post), true)] {
+            let done = Arc::new(AtomicBool::new(false));
+            let limits = limits.time(Duration::from_millis(10));
+            let error = run(&tasks, limits, slow(done.clone())).await.unwrap_err();
+            assert_eq!(error.problem().code, ErrorCode::BS7008);
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            assert_eq!(done.load(Ordering::SeqCst), finished);
+        }
+    }
 }
