@@ -44,7 +44,7 @@ impl Default for HubSettings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8484)),
-            data_dir: PathBuf::from("/var/lib/backstay-hub"),
+            data_dir: PathBuf::from("/var/lib/backstay/hub"),
             database_url: None,
             database_url_file: None,
             public_url: None,

@@ -96,7 +96,16 @@ async fn soft_state_keeps_what_a_flush_leaves_out(t: Fixture) {
     assert_eq!(nodes::soft(&mut tx, t.mint()).await.unwrap(), None);
 }
 
+async fn only_nodes_heard_from_since_are_given(t: Fixture) {
+    let mut tx = t.begin().await;
+    let said = |node| SoftState { node, last_seen_at: t.later(), facts: None, observed: None };
+    let (old, new) = (said(t.mint()), said(t.mint()));
+    nodes::flush_soft(&mut tx, &[old.clone(), new.clone()]).await.unwrap();
+    assert_eq!(nodes::soft_since(&mut tx, old.last_seen_at).await.unwrap(), [new]);
+}
+
 both!(
+    only_nodes_heard_from_since_are_given,
     by_id_name_and_credential,
     revoked_once_and_replaced,
     listed_by_name_in_byte_order,

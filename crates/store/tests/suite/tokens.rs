@@ -102,7 +102,21 @@ async fn several_secrets_of_a_source_while_they_are_rotated(t: Fixture) {
     assert!(matches!(tokens::insert(&mut tx, &all[0], &secret("x")).await, Err(StoreError::Conflict { .. })));
 }
 
+async fn who_used_a_join_token_is_told_to_who_has_its_secret(t: Fixture) {
+    let mut tx = t.begin().await;
+    let (join, node) = (token(&t, TokenKind::Join, Some(60)), t.mint());
+    tokens::insert(&mut tx, &join, &secret("a")).await.unwrap();
+    let hash = secret("a").hash;
+    assert_eq!(tokens::used_by(&mut tx, join.id, hash, t.world.now()).await.unwrap(), None);
+    assert!(tokens::consume(&mut tx, join.id, hash, node, t.later()).await.unwrap());
+    assert_eq!(tokens::used_by(&mut tx, join.id, hash, t.world.now()).await.unwrap(), Some(node));
+    assert_eq!(tokens::used_by(&mut tx, join.id, digest("other"), t.world.now()).await.unwrap(), None);
+    t.world.advance(Duration::from_secs(60));
+    assert_eq!(tokens::used_by(&mut tx, join.id, hash, t.world.now()).await.unwrap(), None);
+}
+
 both!(
+    who_used_a_join_token_is_told_to_who_has_its_secret,
     a_join_token_works_once,
     a_join_token_that_is_wrong_late_or_revoked_is_not_used_up,
     several_secrets_of_a_source_while_they_are_rotated,
