@@ -204,7 +204,7 @@ impl<'a> StackStep<'a> {
 
     /// The release that a node should be sent to now, if it is neither there, nor on its way, nor has failed to get there.
     fn move_of(&self, place: &Place<'_>) -> Option<(ReleaseId, String)> {
-        let Wanted::Release { release, reason, .. } = &place.wanted else { return None };
+        let Wanted::Release { release, pinned, reason } = &place.wanted else { return None };
         let settled = place.past.settled.is_some_and(|s| s.release == *release);
         let there = match place.past.latest {
             Some(latest) if latest.is_open() && latest.release == *release => true,
@@ -212,18 +212,22 @@ impl<'a> StackStep<'a> {
             Some(latest) if latest.state == TryState::Pending => settled,
             Some(latest) if latest.state == TryState::Running => false,
             Some(latest) if latest.state == TryState::Failed && latest.release == *release => {
-                !self.may_try_again(*release, latest.rollout)
+                !self.may_try_again(*release, *pinned, latest.rollout)
             }
             _ => settled,
         };
         (!there).then(|| (*release, reason.clone()))
     }
 
-    /// Tried and failed: only a rollout begun since may try again.
-    fn may_try_again(&self, release: ReleaseId, failed_in: RolloutId) -> bool {
-        let others =
-            |r: &&&Rollout| r.release == release && r.id != failed_in && !self.halted.contains(&r.id);
-        self.running.iter().any(|r| others(&r))
+    /// Tried and failed: again under a rollout begun since; or, forward, when the rollout that failed has ended and
+    /// its ban was lifted (a banned release is not wanted at all). A pin and a rollback would go round for ever.
+    fn may_try_again(&self, release: ReleaseId, pinned: bool, failed_in: RolloutId) -> bool {
+        let of_release = |r: &&&Rollout| r.release == release && !self.halted.contains(&r.id);
+        let mut running = self.running.iter().filter(|r| of_release(r)).map(|r| r.id).peekable();
+        match running.peek() {
+            Some(_) => running.any(|id| id != failed_in),
+            None => !pinned && self.origin(release).kind == RolloutKind::Update,
+        }
     }
 
     /// The rollout under which a node moves: the running one; a finished one that is still the newest (for nodes

@@ -227,6 +227,28 @@ proptest! {
 }
 
 #[test]
+fn lifting_the_ban_tries_again_and_a_failing_pin_does_not_go_round() {
+    let mut fleet = Fleet::new(2, MaxUpdating::All);
+    let good = fleet.release();
+    fleet.settle(well);
+    let bad = fleet.release();
+    fleet.settle(|_, release| if release == bad { TryState::Failed } else { TryState::Succeeded });
+    assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(good)));
+
+    fleet.snapshot.constraints.clear();
+    fleet.snapshot.stacks[0].release = Ok(bad);
+    fleet.settle(well);
+    assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(bad)));
+
+    let pinned = fleet.release();
+    fleet.snapshot.stacks[0].release = Ok(bad);
+    let effect = Effect::Pin { stack: fleet.stack.clone(), release: pinned };
+    fleet.constrain(effect, Scope::Fleet, "a trial".to_owned());
+    fleet.settle(|_, release| if release == pinned { TryState::Failed } else { TryState::Succeeded });
+    assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(bad)));
+}
+
+#[test]
 fn a_newer_release_takes_over_a_running_rollout() {
     let mut fleet = Fleet::new(3, MaxUpdating::Nodes(1));
     fleet.release();

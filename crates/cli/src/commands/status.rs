@@ -7,7 +7,9 @@ use backstay_api::{
         ListUndos, NodeView, NodesQuery, Paging, StackView,
     },
 };
-use backstay_types::{Constraint, Repository, RepositoryHealth, StackHealth, Undo, UndoState};
+use backstay_types::{
+    Constraint, Effect, Repository, RepositoryHealth, RolloutState, StackHealth, Undo, UndoState,
+};
 use clap::Args;
 use serde::Serialize;
 
@@ -88,6 +90,11 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
     if !overview.constraints.is_empty() {
         text.push_str(&section("Pins, holds and bans"));
         text.push_str(&hold::view_list(&overview.constraints, frame));
+        if overview.constraints.iter().any(|one| matches!(one.effect, Effect::Ban { .. })) {
+            text.push_str(
+                "A newer commit goes past a ban; to try the same release again: backstay hold lift ID\n",
+            );
+        }
     }
     if !overview.undos.is_empty() {
         text.push_str(&section("Undos under way"));
@@ -112,6 +119,11 @@ fn verdict(overview: &Overview) -> String {
     let stacks = overview.nodes.iter().flat_map(|node| &node.observed).filter(|one| sick(one.health)).count();
     if stacks > 0 {
         problems.push(format!("{stacks} not healthy"));
+    }
+    let halted = |one: &&StackView| one.rollout.as_ref().is_some_and(|r| r.state == RolloutState::Halted);
+    let halted = overview.stacks.iter().filter(halted).count();
+    if halted > 0 {
+        problems.push(format!("{halted} rollout{} halted", if halted == 1 { "" } else { "s" }));
     }
     let repositories = overview.repositories.iter().filter(|one| one.health != RepositoryHealth::Ok).count();
     if repositories > 0 {
