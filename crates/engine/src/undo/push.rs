@@ -78,10 +78,7 @@ impl Engine {
             Pushed::Refused { message } => {
                 let name = branch_of(undo.id);
                 let name = if part.route == UndoRoute::UndoBranch { format!("{name}-pins") } else { name };
-                let branch = match push_branch(&mirror, &name, commit, credential.as_ref()).await? {
-                    Pushed::Done => Some(name),
-                    _ => None,
-                };
+                let branch = push_aside(&mirror, name, &commit, credential.as_ref()).await?;
                 Some(awaiting(branch, message, &repository))
             }
         })
@@ -129,12 +126,15 @@ impl Engine {
     /// When the store or the mirror fails.
     pub async fn push_pending(&self, repository: RepositoryId) -> Result<(), EngineError> {
         for undo in self.unmerged(repository).await? {
-            let unanswered = undo.plan.repositories.iter().any(|r| {
+            let unanswered = undo.plan.repositories.iter().find(|r| {
                 r.repository == repository && matches!(r.push, PushState::AwaitingMerge { branch: None, .. })
             });
-            if unanswered {
-                self.pushed(undo.id, repository, PushState::NotYet).await?;
-                self.push_undo(undo.id).await?;
+            // Only another answer than before is news. A tip that moved is met by the fetch that sees it.
+            if let Some(part) = unanswered
+                && let Some(state) = self.push_part(&undo, part).await?
+                && state != part.push
+            {
+                self.pushed(undo.id, repository, state).await?;
             }
         }
         Ok(())
@@ -180,6 +180,23 @@ async fn push_branch(
 ) -> Result<Pushed, EngineError> {
     let (mirror, name, credential) = (Arc::clone(mirror), name.to_owned(), credential.cloned());
     blocking(move || mirror.push_branch(&name, &commit, None, credential.as_ref())).await
+}
+
+/// Pushes to a branch for a person to merge, and gives its name. Where an earlier commit of the same undo has
+/// taken the name, the new one gets another: somebody may be looking at the first.
+async fn push_aside(
+    mirror: &Arc<Mirror>,
+    name: String,
+    commit: &CommitId,
+    credential: Option<&Credential>,
+) -> Result<Option<String>, EngineError> {
+    let second = format!("{name}-{}", commit.short());
+    for name in [name, second] {
+        if push_branch(mirror, &name, commit.clone(), credential).await? == Pushed::Done {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn awaiting(branch: Option<String>, reason: String, repository: &Repository) -> PushState {

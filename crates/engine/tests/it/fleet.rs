@@ -11,7 +11,7 @@ use backstay_api::{
     statement::{DesiredStack, SignedStatement, Statement},
 };
 use backstay_engine::{Engine, NewRepository, Presence, Settings, WantedUndo};
-use backstay_store::{Store, desired, nodes, undos};
+use backstay_store::{Store, desired, ledger, nodes, undos};
 use backstay_testkit::{BareRepository, CommitSpec, WorkTree};
 use backstay_types::{
     CommitId, ConversationId, Deployment, DeploymentId, DeploymentState, Digest, FailureKind, FixedClock,
@@ -273,6 +273,12 @@ impl Fleet {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("the push came to nothing");
+    }
+
+    /// How many events there are, sealed.
+    pub(crate) async fn events(&self) -> u64 {
+        ledger::seal(&self.store, "test").await.unwrap();
+        ledger::head(&mut self.store.read()).await.unwrap().seq
     }
 
     pub(crate) fn assert_verified(&self, undo: &Undo) {

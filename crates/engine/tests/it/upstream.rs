@@ -27,10 +27,16 @@ async fn a_protected_branch_gets_a_branch_and_nodes_stay_back_until_it_is_merged
     fleet.upstream.protect("main");
     fleet.deploy().await;
     fleet.assert_all_run(&["hello", "loud"], &["welcome"]).await;
+    let again = fleet.settled_push(undo.id).await;
+    let PushState::AwaitingMerge { branch: Some(second), .. } = &again.plan.repositories[0].push else {
+        panic!("{:?}", again.plan.repositories[0].push)
+    };
+    assert_ne!(second, branch, "the first branch stays as somebody may have seen it");
+    assert!(fleet.upstream.file(second, "stacks/web/compose.yaml").unwrap().contains("loud"));
 
     // A person merges it.
     fleet.upstream.unprotect();
-    fleet.work.git(&["fetch", "origin", branch]);
+    fleet.work.git(&["fetch", "origin", second]);
     fleet.work.git(&["merge", "--no-edit", "FETCH_HEAD"]);
     fleet.work.push();
     fleet.deploy().await;
@@ -52,6 +58,12 @@ async fn nodes_go_back_while_git_is_away_and_the_push_follows() {
     fleet.assert_verified(&undo);
     fleet.assert_all_run(&["hello"], &["welcome"]).await;
     assert!(matches!(undo.plan.repositories[0].push, PushState::AwaitingMerge { branch: None, .. }));
+    // Asking again and again is no news.
+    let events = fleet.events().await;
+    for _ in 0..3 {
+        fleet.engine.push_pending(fleet.repository).await.unwrap();
+    }
+    assert_eq!(fleet.events().await, events);
     std::fs::rename(&aside, &path).unwrap();
     fleet.engine.sync_repository(fleet.repository).await.unwrap();
     fleet.engine.push_pending(fleet.repository).await.unwrap();
