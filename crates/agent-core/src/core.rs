@@ -225,7 +225,8 @@ impl Core {
         }
         out.flush("recovered", "the journal as it was left");
         for stack in self.journal.stacks.keys() {
-            let act = Act::SetLinks { stack: stack.clone(), links: self.journal.links(stack), back: false };
+            let back = self.operation_on(stack).is_some_and(|o| matches!(o.phase, Phase::Returning(_)));
+            let act = Act::SetLinks { stack: stack.clone(), links: self.journal.links(stack), back };
             out.act(act, "links follow the journal");
         }
         self.to_prune.extend(self.journal.stacks.keys().cloned());

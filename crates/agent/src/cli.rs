@@ -4,6 +4,10 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use backstay_types::{Labels, NodeName, Secret};
 use clap::{Args, Parser, Subcommand};
+use tracing::Level;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{AgentError, crash, daemon, disk::Layout, join, runtime, settings, status, step};
 
@@ -150,14 +154,11 @@ fn block_on<T>(future: impl Future<Output = Result<T, AgentError>>) -> Result<T,
     runtime.map_err(|error| AgentError::Other(error.to_string()))?.block_on(future)
 }
 
-/// Structured lines on standard error; `BACKSTAY_LOG` says how much, as in `info` or `backstay_agent=debug`.
+/// Structured lines on standard error; `BACKSTAY_LOG` says how much, as in `info` or `info,backstay_agent=debug`.
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BACKSTAY_LOG");
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    // Not the regular expressions of an `EnvFilter`: they are a tenth of the program.
+    let wanted = std::env::var("BACKSTAY_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }

@@ -152,6 +152,7 @@ impl Core {
             self.end_operation(&why, state, cx, out);
             out.flush("broken", &why);
             self.seen.remove(&target.stack);
+            self.look_again(cx);
             return;
         }
         self.set_phase(Phase::Returning(Returning::new(prepared, cause)), out);
@@ -255,6 +256,7 @@ impl Core {
         out.flush("broken", &failure.reason);
         // The next look finds what is wrong and tries to put it right.
         self.seen.remove(&target.stack);
+        self.look_again(cx);
     }
 
     fn removed(&mut self, target: &DesiredStack, cx: &Cx<'_>, out: &mut Batch) {

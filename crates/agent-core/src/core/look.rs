@@ -60,7 +60,7 @@ impl Core {
         }
     }
 
-    fn look_again(&mut self, cx: &Cx<'_>) {
+    pub(super) fn look_again(&mut self, cx: &Cx<'_>) {
         self.check_at = self.check_at.min(cx.mono.saturating_add(LOOK_AGAIN));
     }
 

@@ -15,7 +15,10 @@ use tempfile::TempDir;
 
 use super::FakeHub;
 
-const AGENT: &str = env!("CARGO_BIN_EXE_backstay-agent");
+/// The agent under test; `BACKSTAY_TEST_AGENT` names another build, such as one for another machine.
+fn agent() -> String {
+    std::env::var("BACKSTAY_TEST_AGENT").unwrap_or_else(|_| env!("CARGO_BIN_EXE_backstay-agent").to_owned())
+}
 
 /// A node that has joined a fake hub.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ impl Node {
             fs::write(&config, text).unwrap();
         }
         fs::create_dir_all(self.env_dir()).unwrap();
-        let mut command = Command::new(AGENT);
+        let mut command = Command::new(agent());
         command.args(&arguments[..1]).arg("--config").arg(config).args(&arguments[1..]);
         command.env("BACKSTAY_LOG", "debug,hyper=info,hyper_util=info,reqwest=info,rustls=info");
         command.envs(self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
