@@ -94,9 +94,20 @@ impl Api {
     }
 
     /// Asks the hub to look at a repository now.
+    ///
+    /// # Panics
+    /// When it says no.
     pub fn sync(&self, repository: &str) -> backstay_types::Repository {
+        self.try_sync(repository).unwrap_or_else(|error| panic!("sync: {error}"))
+    }
+
+    /// [`Api::sync`], of a repository that may be away.
+    ///
+    /// # Errors
+    /// As the client says.
+    pub fn try_sync(&self, repository: &str) -> Result<backstay_types::Repository, ClientError> {
         let path = v1::RepositoryPath { repository: repository.to_owned() };
-        self.call::<v1::SyncRepository>(&path, &Empty {}, &Empty {})
+        self.try_call::<v1::SyncRepository>(&path, &Empty {}, &Empty {})
     }
 
     /// A repository.

@@ -20,6 +20,19 @@ impl Cli {
         Self { program, env: env.map(|(key, value)| (key.to_owned(), value.to_owned())).into() }
     }
 
+    /// The same with one more variable in its environment.
+    #[must_use]
+    pub fn env(&self, key: &str, value: &str) -> Self {
+        let mut cli = self.clone();
+        cli.env.push((key.to_owned(), value.to_owned()));
+        cli
+    }
+
+    /// What is in its environment.
+    pub fn envs(&self) -> &[(String, String)] {
+        &self.env
+    }
+
     /// `backstay ARGS`, whatever comes of it.
     pub fn output(&self, args: &[&str]) -> Output {
         let mut command = Command::new(&self.program);

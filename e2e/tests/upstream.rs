@@ -1,6 +1,8 @@
 //! The upstream repository protects its branch, is rewritten, goes away; over real Git HTTP.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::fs;
+
 use backstay_e2e::{
     Fleet, REPOSITORY, Upstream,
     stacks::{conf, set_line},
@@ -85,4 +87,47 @@ fn nodes_go_back_while_the_git_host_is_away() {
     fleet.tree.pull();
     fleet.change(b, 9, "B9");
     fleet.all_serve(&conf(&[(8, "B8"), (9, "B9")]));
+}
+
+#[test]
+fn a_repository_that_vanishes_lists_nothing_or_is_broken_changes_nothing() {
+    let Some(fleet) = Fleet::of_processes(2) else { return };
+    let trees: Vec<_> = fleet.nodes.iter().map(|node| fleet.running_tree(node)).collect();
+    let unchanged = |what: &str| {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        for (node, tree) in fleet.nodes.iter().zip(&trees) {
+            assert_eq!(node.get("app.conf").as_deref(), Ok(conf(&[]).as_str()), "{what}: {}", node.name());
+            assert_eq!(fleet.running_tree(node), *tree, "{what}");
+        }
+    };
+    let aside = fleet.dir().join("aside.git");
+    fs::rename(fleet.bare.dir(), &aside).unwrap();
+    let _ = fleet.api.try_sync(REPOSITORY);
+    assert!(matches!(fleet.api.repository(REPOSITORY).health, RepositoryHealth::Unreachable { .. }));
+    unchanged("the repository has vanished");
+    fs::rename(&aside, fleet.bare.dir()).unwrap();
+
+    for (what, stack) in
+        [("nothing is left", None), ("the manifest is broken", Some("runtime = \"proces\"\n"))]
+    {
+        let good = fleet.tree.head();
+        fleet.tree.git(&["rm", "-r", "--quiet", "."]);
+        if let Some(text) = stack {
+            fleet.tree.git(&["checkout", &good, "--", "."]);
+            fleet.tree.write("stacks/web/stack.toml", text);
+        }
+        let bad = fleet.commit(what, None);
+        eventually("the hub to say what is wrong", || match fleet.api.sync(REPOSITORY).health {
+            RepositoryHealth::Invalid { code, message } => {
+                assert!(code.starts_with("BS") && !message.is_empty(), "{code} {message}");
+                Ok(())
+            }
+            other => Err(format!("{other:?} at {bad}")),
+        });
+        unchanged(what);
+        fleet.tree.git(&["revert", "--no-edit", "HEAD"]);
+        fleet.tree.push();
+        fleet.deployed(&fleet.tree.head());
+        unchanged("it is back");
+    }
 }

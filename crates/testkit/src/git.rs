@@ -135,13 +135,14 @@ impl CommitSpec {
 #[derive(Debug, Clone)]
 pub struct WorkTree {
     dir: PathBuf,
+    env: Vec<(String, String)>,
 }
 
 impl WorkTree {
     /// Clones `url` to `dir`.
     pub fn clone_from(url: &str, dir: &Path) -> Self {
         run(git().args(["clone", "--quiet", "--", url]).arg(dir));
-        let tree = Self { dir: dir.to_owned() };
+        let tree = Self { dir: dir.to_owned(), env: Vec::new() };
         // An empty repository does not say which branch it begins with.
         if tree.try_git(&["rev-parse", "--verify", "--quiet", "HEAD"]).is_err() {
             tree.git(&["symbolic-ref", "HEAD", "refs/heads/main"]);
@@ -152,6 +153,14 @@ impl WorkTree {
     /// Where it is.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The same with variables that Git's hooks will see, as an assistant's commands have them.
+    #[must_use]
+    pub fn with_env<K: Into<String>, V: Into<String>>(&self, env: impl IntoIterator<Item = (K, V)>) -> Self {
+        let mut tree = self.clone();
+        tree.env.extend(env.into_iter().map(|(key, value)| (key.into(), value.into())));
+        tree
     }
 
     /// `git ARGS` here.
@@ -167,7 +176,8 @@ impl WorkTree {
     /// # Errors
     /// When it fails.
     pub fn try_git(&self, args: &[&str]) -> Result<String, Failed> {
-        capture(git().arg("-C").arg(&self.dir).args(args))
+        let env = self.env.iter().map(|(key, value)| (key, value));
+        capture(git().envs(env).arg("-C").arg(&self.dir).args(args))
     }
 
     /// Writes a file.
