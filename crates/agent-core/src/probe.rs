@@ -2,12 +2,22 @@
 
 use std::time::Duration;
 
-use backstay_manifest::Probe;
+use backstay_manifest::{Probe, ProbeKind};
+
+/// How soon a cheap question is asked again after a bad answer; twice as late each time.
+const EAGER: Duration = Duration::from_millis(50);
+/// Containers are asked about at least so often: it costs next to nothing, and their engine has a pace of its own.
+const CONTAINERS: Duration = Duration::from_millis(200);
 
 /// One probe on its way to an answer. Times are monotonic, from the start of the stack.
+///
+/// After a bad answer a cheap question is asked again sooner than the probe's interval at first, since most
+/// stacks are up within a second and nobody should wait longer than that for them.
 #[derive(Debug, Clone)]
 pub struct ProbeRun {
     every: Duration,
+    eager: Option<Duration>,
+    longest: Duration,
     successes: u32,
     within: Duration,
     next: Duration,
@@ -32,8 +42,15 @@ pub enum ProbeStep {
 impl ProbeRun {
     /// A probe that has not been asked.
     pub fn new(probe: &Probe) -> Self {
+        let (eager, longest) = match probe.kind {
+            ProbeKind::Container => (Some(EAGER), probe.every.min(CONTAINERS)),
+            ProbeKind::Http { .. } | ProbeKind::Tcp { .. } => (Some(EAGER), probe.every),
+            ProbeKind::Command { .. } | ProbeKind::Log { .. } => (None, probe.every),
+        };
         Self {
             every: probe.every,
+            eager,
+            longest,
             successes: probe.successes.max(1),
             within: probe.within,
             next: probe.start_grace,
@@ -57,26 +74,35 @@ impl ProbeRun {
 
     /// Takes an answer that came at `now`.
     pub fn answer(&mut self, now: Duration, answer: Result<(), String>) {
-        match answer {
-            Ok(()) => self.good += 1,
+        let pause = match answer {
+            Ok(()) => {
+                self.good += 1;
+                self.every
+            }
             Err(reason) => {
                 self.good = 0;
                 self.last_error = Some(reason);
+                self.after_bad()
             }
-        }
-        self.next = now.saturating_add(self.every);
+        };
+        self.next = now.saturating_add(pause);
+    }
+
+    fn after_bad(&mut self) -> Duration {
+        let Some(eager) = self.eager else { return self.longest };
+        self.eager = Some(eager.saturating_mul(2));
+        eager.min(self.longest)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use backstay_manifest::ProbeKind;
     use proptest::prelude::*;
 
     use super::*;
 
     fn probe() -> Probe {
-        let kind = ProbeKind::Tcp { address: "127.0.0.1:1".into() };
+        let kind = ProbeKind::Command { argv: vec!["true".into()] };
         let ms = Duration::from_millis;
         Probe { every: ms(100), successes: 3, within: ms(1000), start_grace: ms(200), ..Probe::new(kind) }
     }
@@ -106,6 +132,20 @@ mod tests {
         let mut run = ProbeRun::new(&probe());
         run.answer(ms(950), Err("status 503".into()));
         assert_eq!(run.step(ms(960)), ProbeStep::Unhealthy { reason: "status 503".into() });
+    }
+
+    #[test]
+    fn a_cheap_question_is_soon_asked_again() {
+        let kind = ProbeKind::Tcp { address: "127.0.0.1:1".into() };
+        let mut run = ProbeRun::new(&Probe { kind, start_grace: ms(0), ..probe() });
+        let mut asked = Vec::new();
+        let mut now = ms(0);
+        while let ProbeStep::AskAt(at) = run.step(now) {
+            asked.push(at.as_millis());
+            now = at;
+            run.answer(now, Err("refused".into()));
+        }
+        assert_eq!(asked, [0, 50, 150, 250, 350, 450, 550, 650, 750, 850, 950]);
     }
 
     proptest! {

@@ -65,10 +65,7 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
     let driver = Driver { core, hands, hub: hub.clone(), world: world.clone(), started, view };
     tracing::info!(node = %identity.name, hub = %identity.hub, version = env!("CARGO_PKG_VERSION"), "the agent runs");
 
-    let host = facts::facts(&layout).await;
-    let refresh = layout.clone();
-    let check_in =
-        CheckIn::new(hub, key, world, events, seen, host).run(move || facts::facts_of(refresh.clone()));
+    let check_in = CheckIn::new(hub, key, world, events, seen).run(|| facts::facts(&layout));
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::io("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::io("signals"))?;
     let answers = machine::Answers(machine);

@@ -19,8 +19,3 @@ pub(crate) async fn facts(layout: &Layout) -> HostFacts {
     crate::disk::fill_facts(layout.data(), &mut facts);
     facts
 }
-
-/// As [`facts`], for those who keep the layout no longer than this.
-pub(crate) async fn facts_of(layout: Layout) -> HostFacts {
-    facts(&layout).await
-}

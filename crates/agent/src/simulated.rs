@@ -80,7 +80,7 @@ impl Simulated {
         let hands =
             Pretend { step, world: world.clone(), events: events.clone(), spool: Vec::new(), task: None };
         let driver = Driver { core, hands, hub: client.clone(), world: world.clone(), started, view };
-        let check_in = CheckIn::new(client, key, world, events, seen, facts()).run(|| async { facts() });
+        let check_in = CheckIn::new(client, key, world, events, seen).run(|| async { facts() });
         tokio::select! {
             result = driver.run(actions, inbox, Silent) => result,
             () = check_in => Ok(()),

@@ -58,7 +58,6 @@ impl CheckIn {
         world: World,
         events: mpsc::Sender<Event>,
         view: watch::Receiver<View>,
-        facts: HostFacts,
     ) -> Self {
         Self {
             hub,
@@ -67,7 +66,7 @@ impl CheckIn {
             events,
             view,
             cadence: CADENCE,
-            facts,
+            facts: HostFacts::default(),
             told_facts: None,
             told: None,
             failures: 0,
@@ -78,16 +77,16 @@ impl CheckIn {
     pub(crate) async fn run<F: Future<Output = HostFacts>>(mut self, look: impl Fn() -> F) {
         let mut turns = 0u32;
         loop {
+            if turns.is_multiple_of(30) {
+                self.facts = look().await;
+            }
+            turns = turns.wrapping_add(1);
             let pause = match self.turn().await {
                 Turn::Over => return,
                 Turn::Again => Duration::ZERO,
                 Turn::Pause(pause) => pause,
             };
             sleep(pause).await;
-            turns = turns.wrapping_add(1);
-            if turns.is_multiple_of(30) {
-                self.facts = look().await;
-            }
         }
     }
 

@@ -43,12 +43,16 @@ impl Compose {
         Self { engine: Engine::new() }
     }
 
-    /// Lets go of the images that were held for releases of a stack that are not kept.
+    /// Lets go of the images that were held for releases of a stack that are not kept. Those that nobody else uses
+    /// and that could be pulled again are removed.
     pub(crate) async fn release(&self, stack: &StackName, keep: &[TreeDigest]) {
         // Without an engine there is nothing to let go of now; it is tried again with the next prune.
-        for (id, tree) in self.engine.holders(stack).await.unwrap_or_default() {
-            if !keep.iter().any(|kept| kept.to_string() == tree) {
-                let _ = self.engine.remove(&id).await;
+        for holder in self.engine.holders(stack).await.unwrap_or_default() {
+            if keep.iter().any(|kept| kept.to_string() == holder.tree) {
+                continue;
+            }
+            if self.engine.remove(&holder.id).await.is_ok() {
+                let _ = self.engine.remove_image(&holder.image).await;
             }
         }
     }

@@ -20,6 +20,17 @@ const HOLD: &str = "dev.backstay.hold";
 /// Says for which tree.
 const HOLD_TREE: &str = "dev.backstay.hold.tree";
 
+/// A container that was created to hold an image for a release.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    /// The container.
+    pub(crate) id: String,
+    /// The image.
+    pub(crate) image: String,
+    /// The release's tree.
+    pub(crate) tree: String,
+}
+
 /// A container engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -95,12 +106,32 @@ impl Engine {
         Ok(())
     }
 
-    /// The containers that hold images for a stack: id and tree.
-    pub(crate) async fn holders(&self, stack: &StackName) -> io::Result<Vec<(String, String)>> {
+    /// The containers that hold images for a stack.
+    pub(crate) async fn holders(&self, stack: &StackName) -> io::Result<Vec<Holder>> {
         let list = self.json(&list_path(&json!({ "label": [format!("{HOLD}={stack}")] }))).await?;
-        let holder =
-            |item: &Value| Some((item["Id"].as_str()?.to_owned(), label(item, HOLD_TREE)?.to_owned()));
+        let holder = |item: &Value| {
+            Some(Holder {
+                id: item["Id"].as_str()?.to_owned(),
+                image: item["ImageID"].as_str()?.to_owned(),
+                tree: label(item, HOLD_TREE)?.to_owned(),
+            })
+        };
         Ok(items(&list).filter_map(holder).collect())
+    }
+
+    /// Removes an image that no container uses and that came from a registry. Others stay: they could not be had again.
+    pub(crate) async fn remove_image(&self, id: &str) -> io::Result<()> {
+        let image = self.json(&format!("/images/{id}/json")).await?;
+        if image["RepoDigests"].as_array().is_none_or(Vec::is_empty) {
+            return Ok(());
+        }
+        // The engine refuses while a container uses it or it has several names.
+        let (status, body) = self.ask(Method::DELETE, &format!("/images/{id}"), None).await?;
+        if status.is_success() || status == StatusCode::CONFLICT {
+            Ok(())
+        } else {
+            Err(refused(status, &body))
+        }
     }
 
     /// Removes a container that does not run.
