@@ -139,7 +139,10 @@ impl From<Problem> for CliError {
 /// What helps with codes of the hub that come without a hint of their own.
 fn standard_hint(code: ErrorCode) -> Option<&'static str> {
     match code {
-        ErrorCode::BS4002 => Some("give a token that this hub knows, by --token-file or BACKSTAY_TOKEN"),
+        ErrorCode::BS4002 => Some(
+            "give a token that this hub knows, by --token-file or BACKSTAY_TOKEN\n\
+             on the hub's own machine its owner (perhaps root) needs none",
+        ),
         ErrorCode::BS4003 => {
             Some("the token's role is too low; `backstay tokens create --role …` makes another")
         }

@@ -132,6 +132,18 @@ fn the_admin_of_this_machine_needs_no_options() {
         "{}",
         ran.err
     );
+    // The token that this machine's hub left is for that hub alone.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = format!("http://{}", listener.local_addr().unwrap());
+    let asker = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = vec![0; 4096];
+        let count = std::io::Read::read(&mut stream, &mut request).unwrap();
+        String::from_utf8_lossy(&request[..count]).to_lowercase()
+    });
+    assert_eq!(fleet.try_run(&["--hub", &other, "status"]).code, 6);
+    let request = asker.join().unwrap();
+    assert!(request.contains("host: ") && !request.contains("authorization"), "{request}");
     assert_eq!(fleet.run(&["nodes", "token"]).lines().next().unwrap().split('.').next(), Some("bsj"));
     let ran = fleet.try_run(&["nodes", "show", "nobody"]);
     assert!(ran.code == 4 && ran.err.starts_with("error[BS4004]"), "{}", ran.err);

@@ -11,7 +11,7 @@ use crate::{context::Context, error::CliError, paths};
 /// Make this machine a node of a hub.
 #[derive(Debug, Args)]
 pub(crate) struct Join {
-    /// The one-time token, from `backstay nodes token` on the hub's machine
+    /// The one-time token, from `backstay nodes token` on the hub's machine; `-` reads it from standard input
     token: String,
     /// The node's name [default: the host's name]
     #[arg(long)]

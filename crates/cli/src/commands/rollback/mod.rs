@@ -135,16 +135,22 @@ impl Rollback {
             self.resolve_conflicts(text, &api, &names, cx).await?
         } else {
             let request = select::request(&self, &api, &cx.frame().now).await?;
-            let plan = api.call::<PlanUndo>(Empty {}, Empty {}, request.clone()).await?;
-            if self.manner.dry_run {
-                return dry_run(&plan, &names, cx);
+            if self.manner.yes && !self.manner.dry_run {
+                let undo = create(request, &api).await?;
+                cx.ui.say(view::plan(&undo.plan, &names, &cx.frame()));
+                undo
+            } else {
+                let plan = api.call::<PlanUndo>(Empty {}, Empty {}, request.clone()).await?;
+                if self.manner.dry_run {
+                    return dry_run(&plan, &names, cx);
+                }
+                if view::is_empty(&plan) && !view::has_conflicts(&plan) {
+                    cx.ui.data(&plan, || view::plan(&plan, &names, &cx.frame()))?;
+                    return super::done();
+                }
+                ask(&plan, &names, cx)?;
+                create(request, &api).await?
             }
-            if view::is_empty(&plan) && !view::has_conflicts(&plan) {
-                cx.ui.data(&plan, || view::plan(&plan, &names, &cx.frame()))?;
-                return super::done();
-            }
-            self.ask(&plan, &names, cx)?;
-            create(request, &api).await?
         };
         if undo.state == UndoState::Conflicted {
             return conflicted(&undo, self.conflicts.resolve.as_deref(), &names, cx);
@@ -154,16 +160,6 @@ impl Rollback {
             None => undo,
         };
         finish(&undo, &names, cx)
-    }
-
-    /// Shows the plan and asks for a yes, unless it was given.
-    fn ask(&self, plan: &UndoPlan, names: &Names, cx: &Context) -> Result<(), CliError> {
-        cx.ui.say(view::plan(plan, names, &cx.frame()));
-        // With conflicts nothing reaches a node before a person has resolved them.
-        if self.manner.yes || view::has_conflicts(plan) || cx.ui.confirm("Take this back?")? {
-            return Ok(());
-        }
-        Err(CliError::new(ErrorCode::BS8010, "nothing was taken back"))
     }
 
     async fn resolve_conflicts(
@@ -182,6 +178,16 @@ impl Rollback {
         let files = resolve::read(&undo.plan, &self.conflicts, names)?;
         api.call::<ResolveUndo>(UndoPath { undo: id }, Empty {}, ResolveUndoRequest { files }).await
     }
+}
+
+/// Shows the plan and asks for a yes.
+fn ask(plan: &UndoPlan, names: &Names, cx: &Context) -> Result<(), CliError> {
+    cx.ui.say(view::plan(plan, names, &cx.frame()));
+    // With conflicts nothing reaches a node before a person has resolved them.
+    if view::has_conflicts(plan) || cx.ui.confirm("Take this back?")? {
+        return Ok(());
+    }
+    Err(CliError::new(ErrorCode::BS8010, "nothing was taken back"))
 }
 
 async fn create(request: UndoRequest, api: &Api) -> Result<Undo, CliError> {
