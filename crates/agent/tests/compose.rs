@@ -219,3 +219,72 @@ fn compose_runs_on_without_the_agent_and_is_healed_by_it() {
     let answer = eventually_within(LIMIT, "logs", || fleet.hub.answers().pop());
     assert!(matches!(answer, Answer::Logs { .. }), "{answer:?}");
 }
+
+/// The crash matrix's rows that are about containers: links, images and labels end as the journal says.
+#[test]
+fn compose_is_killed_while_it_switches() {
+    let Some(mut fleet) = Fleet::start() else { return };
+    for version in ["v1", "v2"] {
+        fleet.docker.image(&format!("web:{version}"), &Image::web(version));
+    }
+    fleet.docker.image("web:bad", &Image::unhealthy("bad"));
+    fleet.deploy(&stack("web:v1", "web:v1"));
+    let image = |fleet: &Fleet| fleet.service("web").image;
+    let [v1, v2] =
+        ["web:v1", "web:v2"].map(|name| fleet.docker.run(&["inspect", "--format", "{{.Id}}", name]));
+
+    // Killed in the middle of Compose's own work, which must not go on beside the next run's.
+    fleet.node.kill();
+    let deployment = fleet.hub.deploy(&stack("web:v2", "web:v1"));
+    fleet.node.start("");
+    eventually_within(LIMIT, "Compose is at work", || {
+        fleet.node.log().contains("\"message\":\"activate\"").then_some(())
+    });
+    fleet.node.kill();
+    fleet.node.start("");
+    assert_eq!(fleet.end(deployment), DeploymentState::Succeeded);
+    assert_eq!((image(&fleet), fleet.label("web", "deployment")), (v2.clone(), deployment.to_string()));
+
+    // Killed on either side of the start, forward: it goes on.
+    for (point, version, id) in [
+        ("up.before=return", "web:v1", &v1),
+        ("up.started=return", "web:v2", &v2),
+        ("probing.after=return", "web:v1", &v1),
+    ] {
+        fleet.node.kill();
+        let deployment = fleet.hub.deploy(&stack(version, "web:v1"));
+        fleet.node.start(point);
+        fleet.node.wait_killed();
+        fleet.node.start("");
+        assert_eq!(fleet.end(deployment), DeploymentState::Succeeded, "{point}");
+        assert_eq!(
+            (&image(&fleet), fleet.label("web", "deployment")),
+            (id, deployment.to_string()),
+            "{point}"
+        );
+    }
+
+    // Killed on the way back: it goes back all the same.
+    for point in ["returning.after=return", "up.after=1*off->return", "returned.before=return"] {
+        fleet.node.kill();
+        let deployment = fleet.hub.deploy(&stack("web:bad", "web:v1"));
+        fleet.node.start(point);
+        fleet.node.wait_killed();
+        fleet.node.start("");
+        let end = fleet.end(deployment);
+        assert!(matches!(end, DeploymentState::RolledBack { .. }), "{point}: {end:?}");
+        assert_eq!((image(&fleet), fleet.service("web").health.as_str()), (v1.clone(), "healthy"), "{point}");
+    }
+
+    // Killed twice while it was started: it goes back.
+    fleet.node.kill();
+    let deployment = fleet.hub.deploy(&stack("web:v2", "web:v1"));
+    for _ in 0..2 {
+        fleet.node.start("up.after=return");
+        fleet.node.wait_killed();
+    }
+    fleet.node.start("");
+    let end = fleet.end(deployment);
+    assert!(matches!(end, DeploymentState::RolledBack { failure: FailureKind::Interrupted, .. }), "{end:?}");
+    assert_eq!(image(&fleet), v1);
+}
