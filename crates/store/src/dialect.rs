@@ -52,8 +52,6 @@ fn without_password(location: &str) -> String {
 async fn connect_sqlite(path: &str) -> Result<Db> {
     let options = SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(true)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         // Acknowledged is durable: FULL syncs the log at each commit.
         .synchronous(SqliteSynchronous::Full)
@@ -63,12 +61,13 @@ async fn connect_sqlite(path: &str) -> Result<Db> {
         .acquire_timeout(3 * ACQUIRE)
         .idle_timeout(None)
         .max_lifetime(None)
-        .connect_with(options.clone())
+        .connect_with(options.clone().create_if_missing(true).auto_vacuum(SqliteAutoVacuum::Incremental))
         .await?;
     migrator(Backend::Sqlite).run(&writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(8)
         .acquire_timeout(ACQUIRE)
+        // Not `auto_vacuum`: SQLite writes it, so that opening a reader would wait for the writer.
         .connect_with(options.create_if_missing(false).pragma("query_only", "ON"))
         .await?;
     Ok(Db::Sqlite { writer, readers })

@@ -50,6 +50,17 @@ async fn own_writes_are_seen_before_the_commit_by_nobody_else(t: Fixture) {
     assert_eq!(hub_state::get(&mut t.store.read(), "colour").await.unwrap().as_deref(), Some("blue"));
 }
 
+async fn new_readers_do_not_wait_for_a_writer(t: Fixture) {
+    let mut tx = t.begin().await;
+    hub_state::set(&mut tx, "colour", "blue").await.unwrap();
+    // More than the pool has open, each on a connection of its own.
+    let mut snapshots = Vec::new();
+    for _ in 0..6 {
+        snapshots.push(t.store.snapshot().await.unwrap());
+    }
+    tx.commit().await.unwrap();
+}
+
 async fn a_snapshot_stays_at_its_moment(t: Fixture) {
     let mut snapshot = t.store.snapshot().await.unwrap();
     assert_eq!(hub_state::get(&mut snapshot, "colour").await.unwrap(), None);
@@ -222,6 +233,7 @@ both!(
     many_open_at_once,
     dropped_changes_nothing,
     own_writes_are_seen_before_the_commit_by_nobody_else,
+    new_readers_do_not_wait_for_a_writer,
     a_snapshot_stays_at_its_moment,
     a_commit_wakes_when_it_recorded_or_asked,
     values_survive_as_they_are,
