@@ -1,6 +1,6 @@
 //! Files that are made from code, so that they cannot drift: `generate` writes them, `check-generated` compares.
 
-use std::{fs, path::PathBuf};
+use std::{env, fs, path::PathBuf, process::Command};
 
 use crate::metadata::Workspace;
 
@@ -19,15 +19,21 @@ const FILES: &[Generated] = &[
 
 /// What the program says of itself. Asked of the program, since linking the hub into this one would be slow.
 fn cli_reference(workspace: &Workspace) -> Result<String, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = std::process::Command::new(cargo)
-        .current_dir(&workspace.root)
-        .args(["run", "--quiet", "--package", "backstay-cli", "--bin", "backstay", "--"])
-        .args(["internal", "generate-cli-reference"])
-        .output()
-        .map_err(|error| error.to_string())?;
+    let mut backstay = backstay();
+    backstay.args(["internal", "generate-cli-reference"]).current_dir(&workspace.root);
+    let output = backstay.output().map_err(|error| error.to_string())?;
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
+}
+
+/// The program: in `BACKSTAY_BIN_DIR` where everything has just been built, else by way of cargo.
+fn backstay() -> Command {
+    if let Some(dir) = env::var_os("BACKSTAY_BIN_DIR") {
+        return Command::new(PathBuf::from(dir).join("backstay"));
+    }
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["run", "--quiet", "--package", "backstay-cli", "--bin", "backstay", "--"]);
+    cargo
 }
 
 /// Writes what is not as the code makes it.
