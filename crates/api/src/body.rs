@@ -17,6 +17,11 @@ pub struct Text(pub String);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Html(pub String);
 
+/// A stream of server-sent events, `text/event-stream`, written and read event by event as they happen. The
+/// declaration's documentation says which names its events have and what the `data` of each is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Events(pub String);
+
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Media {
@@ -28,6 +33,8 @@ pub enum Media {
     Text,
     /// As UTF-8 text for a browser.
     Html,
+    /// As server-sent events.
+    Events,
 }
 
 impl Media {
@@ -36,7 +43,7 @@ impl Media {
         let name = T::schema_name();
         [(Binary::schema_name(), Self::Binary), (Text::schema_name(), Self::Text)]
             .into_iter()
-            .chain([(Html::schema_name(), Self::Html)])
+            .chain([(Html::schema_name(), Self::Html), (Events::schema_name(), Self::Events)])
             .find_map(|(known, media)| (known == name).then_some(media))
             .unwrap_or(Self::Json)
     }
@@ -48,6 +55,7 @@ impl Media {
             Self::Binary => "application/octet-stream",
             Self::Text => "text/plain; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
+            Self::Events => "text/event-stream",
         }
     }
 }
@@ -62,7 +70,8 @@ pub fn encode<T: Serialize + 'static>(body: &T) -> Result<Vec<u8>, serde_json::E
         .downcast_ref::<Binary>()
         .map(|binary| binary.0.as_slice())
         .or_else(|| any.downcast_ref::<Text>().map(|text| text.0.as_bytes()))
-        .or_else(|| any.downcast_ref::<Html>().map(|html| html.0.as_bytes()));
+        .or_else(|| any.downcast_ref::<Html>().map(|html| html.0.as_bytes()))
+        .or_else(|| any.downcast_ref::<Events>().map(|events| events.0.as_bytes()));
     raw.map_or_else(|| serde_json::to_vec(body), |bytes| Ok(bytes.to_vec()))
 }
 
@@ -78,6 +87,7 @@ pub fn decode<T: DeserializeOwned + JsonSchema + 'static>(bytes: Vec<u8>) -> Res
         Media::Binary => same::<_, T>(Binary(bytes)),
         Media::Text => same(Text(text(bytes)?)),
         Media::Html => same(Html(text(bytes)?)),
+        Media::Events => same(Events(text(bytes)?)),
     };
     same.ok_or_else(|| <serde_json::Error as serde::de::Error>::custom("two types share a schema name"))
 }
@@ -101,6 +111,8 @@ mod tests {
         assert_eq!(decode::<Binary>(raw.clone()).unwrap(), Binary(raw.clone()));
         assert_eq!(encode(&Text("a\nb".into())).unwrap(), b"a\nb");
         assert_eq!(decode::<Html>(b"<p>".to_vec()).unwrap(), Html("<p>".into()));
+        assert_eq!(Media::of::<Events>().content_type(), "text/event-stream");
+        assert_eq!(encode(&Events("data: 1\n\n".into())).unwrap(), b"data: 1\n\n");
         assert!(decode::<Text>(raw).is_err());
     }
 

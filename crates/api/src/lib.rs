@@ -12,7 +12,7 @@ mod problem;
 pub mod statement;
 pub mod v1;
 
-pub use body::{Binary, Html, Media, Text};
+pub use body::{Binary, Events, Html, Media, Text};
 pub use endpoint::{Declaration, Empty, Endpoint, Method, Role, declarations};
 pub use openapi::openapi;
 pub use problem::Problem;

@@ -74,7 +74,9 @@ fn content(
     match media {
         Media::Json => json!({ media.content_type(): { "schema": schema(generator) } }),
         Media::Binary => json!({ media.content_type(): {} }),
-        Media::Text | Media::Html => json!({ media.content_type(): { "schema": { "type": "string" } } }),
+        Media::Text | Media::Html | Media::Events => {
+            json!({ media.content_type(): { "schema": { "type": "string" } } })
+        }
     }
 }
 

@@ -89,7 +89,10 @@ fn explain(error: ClientError, url: &str) -> CliError {
         ClientError::Problem(problem) => CliError::from(*problem),
         ClientError::Address { .. } => CliError::argument(error.to_string())
             .hint("give it by --hub or BACKSTAY_HUB, such as http://127.0.0.1:8484"),
-        ClientError::Unreachable(_) | ClientError::Timeout(_) | ClientError::Interrupted(_) => {
+        ClientError::Unreachable(_)
+        | ClientError::Timeout(_)
+        | ClientError::Interrupted(_)
+        | ClientError::Silent { .. } => {
             CliError::new(ErrorCode::BS8001, format!("the hub at {url} cannot be reached"))
                 .with_source(error)
                 .hint("start one with `backstay up`, or name another with --hub or BACKSTAY_HUB")

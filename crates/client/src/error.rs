@@ -22,6 +22,12 @@ pub enum ClientError {
     /// Time ran out.
     #[error("the hub did not answer in time")]
     Timeout(#[source] reqwest::Error),
+    /// Nothing came for too long, where a sign of life was due.
+    #[error("the hub has said nothing for {} s", .after.as_secs())]
+    Silent {
+        /// For how long.
+        after: std::time::Duration,
+    },
     /// The answer stopped in the middle.
     #[error("the hub's answer was cut short: {}", chain(.0))]
     Interrupted(#[source] reqwest::Error),
@@ -64,7 +70,7 @@ impl ClientError {
     /// Whether the same call may work later: the hub is away, busy or restarting.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Timeout(_) | Self::Interrupted(_) => true,
+            Self::Unreachable(_) | Self::Timeout(_) | Self::Interrupted(_) | Self::Silent { .. } => true,
             Self::Problem(problem) => is_temporary(problem.status),
             Self::Unexpected { status, .. } => is_temporary(*status),
             _ => false,

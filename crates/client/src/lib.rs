@@ -6,10 +6,11 @@
 
 mod address;
 mod error;
+mod events;
 
 use std::time::Duration;
 
-use backstay_api::{Binary, Endpoint, Media, Method, Problem, body};
+use backstay_api::{Binary, Endpoint, Events, Media, Method, Problem, body};
 use backstay_types::Secret;
 use reqwest::{
     Response,
@@ -18,7 +19,10 @@ use reqwest::{
 };
 use url::Url;
 
-pub use crate::error::ClientError;
+pub use crate::{
+    error::ClientError,
+    events::{EventStream, ServerEvent},
+};
 
 /// How a client behaves. `..Options::default()` for the rest.
 #[derive(Debug, Clone)]
@@ -111,7 +115,7 @@ impl Client {
         hold: Duration,
     ) -> Result<E::Response, ClientError> {
         let timeout = self.timeout.saturating_add(hold);
-        let response = self.send::<E>(path, query, request, timeout).await?;
+        let response = self.send::<E>(path, query, request, Some(timeout)).await?;
         let bytes = read_all(response, self.max_response_bytes).await?;
         body::decode(bytes).map_err(|source| ClientError::Malformed { endpoint: E::NAME, source })
     }
@@ -129,7 +133,7 @@ impl Client {
         timeout: Duration,
         max_bytes: u64,
     ) -> Result<Download, ClientError> {
-        let response = self.send::<E>(path, query, request, timeout).await?;
+        let response = self.send::<E>(path, query, request, Some(timeout)).await?;
         let declared = response.content_length();
         if declared.is_some_and(|length| length > max_bytes) {
             return Err(ClientError::TooLarge { limit: max_bytes });
@@ -137,13 +141,32 @@ impl Client {
         Ok(Download { response, left: max_bytes, limit: max_bytes })
     }
 
-    /// Sends a request and returns the answer when it is a success.
+    /// Follows an endpoint that answers with server-sent events, for as long as the hub sends any. A stream
+    /// on which nothing comes for `quiet`, not even a sign of life, is broken; the hub gives one every 15 s.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn follow<E: Endpoint<Response = Events>>(
+        &self,
+        path: &E::Path,
+        query: &E::Query,
+        request: &E::Request,
+        quiet: Duration,
+    ) -> Result<EventStream, ClientError> {
+        let opening = self.send::<E>(path, query, request, None);
+        let opened = tokio::time::timeout(self.timeout, opening).await;
+        let response = opened.map_err(|_| ClientError::Silent { after: self.timeout })??;
+        Ok(EventStream::new(response, quiet, self.max_response_bytes))
+    }
+
+    /// Sends a request and returns the answer when it is a success. Without a timeout, the whole answer may
+    /// take as long as it likes.
     async fn send<E: Endpoint>(
         &self,
         path: &E::Path,
         query: &E::Query,
         request: &E::Request,
-        timeout: Duration,
+        timeout: Option<Duration>,
     ) -> Result<Response, ClientError> {
         let malformed = |source| ClientError::Malformed { endpoint: E::NAME, source };
         let url = address::of::<E>(&self.base, path, query)?;
@@ -152,7 +175,10 @@ impl Client {
             Method::Post => reqwest::Method::POST,
             Method::Delete => reqwest::Method::DELETE,
         };
-        let mut builder = self.http.request(method, url).timeout(timeout).header(ACCEPT, "*/*");
+        let mut builder = self.http.request(method, url).header(ACCEPT, "*/*");
+        if let Some(timeout) = timeout {
+            builder = builder.timeout(timeout);
+        }
         if E::METHOD == Method::Post {
             let media = HeaderValue::from_static(Media::of::<E::Request>().content_type());
             builder = builder.header(CONTENT_TYPE, media).body(body::encode(request).map_err(malformed)?);

@@ -10,6 +10,8 @@ mod conversations;
 mod deployments;
 mod docs_page;
 mod error;
+#[allow(dead_code, reason = "used by the first endpoint that streams")]
+mod events;
 mod find;
 mod fleet;
 mod gate;
