@@ -196,3 +196,45 @@ fn compose_returns_with_the_registry_gone_and_images_pruned() {
     assert_eq!(undo["state"]["state"], "verified", "{undo:#}");
     assert_eq!(node.get("").unwrap(), "v2");
 }
+
+#[test]
+fn compose_takes_over_containers_and_keeps_their_data_where_it_is() {
+    let Some(fleet) = Fleet::of(1).containers().start() else { return };
+    let node = &fleet.nodes[0];
+    for version in ["v1", "v2"] {
+        node.docker().image(&format!("web:{version}"), &Image::web(version));
+    }
+    node.docker().image("side:v1", &Image::web("side"));
+    write_stack(&fleet, "web:v1", "side:v1");
+    // Somebody ran it by hand, from a checkout of their own.
+    let by_hand = tempfile::tempdir().unwrap();
+    let folder = by_hand.path().join("web");
+    fs::create_dir_all(folder.join("data")).unwrap();
+    fs::create_dir_all(folder.join("conf")).unwrap();
+    fs::copy(fleet.tree.dir().join("stacks/web/compose.yaml"), folder.join("compose.yaml")).unwrap();
+    let mut compose = node.docker().command();
+    compose.args(["compose", "up", "--detach", "--wait"]).current_dir(&folder);
+    let up = compose.env("PORT", node.port().to_string()).output().unwrap();
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    let starts = || fs::read_to_string(folder.join("data/starts")).unwrap();
+    assert_eq!(starts(), "v1\n");
+    let before = ids(node);
+
+    fleet.commit("Add web", None);
+    fleet.follow();
+    fleet.settle();
+    assert_ne!(ids(node)["web"], before["web"]);
+    assert_eq!(starts(), "v1\nv1\n", "the new container writes where the old one did");
+    let deployment = fleet.api.deployments(node.name(), "web").remove(0);
+    let steps = fleet.api.deployment(&deployment).steps;
+    let said = format!("./data stays at {}", folder.join("data").display());
+    assert!(steps.iter().any(|step| step.detail.contains(&said)), "{steps:?}");
+
+    // With the containers gone it is not forgotten.
+    let all = node.docker().run(&["ps", "--quiet", "--all"]);
+    let mut remove = vec!["rm", "--force"];
+    remove.extend(all.lines());
+    node.docker().run(&remove);
+    deploy(&fleet, "web:v2", fleet.api.conversation("session-a"));
+    assert!(starts().ends_with("v2\n"), "{}", starts());
+}

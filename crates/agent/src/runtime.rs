@@ -24,6 +24,8 @@ pub(crate) struct Made {
     pub(crate) services: BTreeMap<String, (ImageId, Digest)>,
     /// Over all that it was made from.
     pub(crate) inputs: Digest,
+    /// What people should know about it, a line each.
+    pub(crate) notes: Vec<String>,
 }
 
 /// What a runtime can do. Making, starting and stopping happen in a child; looking happens in the agent.

@@ -1,6 +1,7 @@
 //! Docker Compose v2: its own command does the work, the engine's API is asked
 //! what came of it.
 
+mod adopt;
 mod cli;
 mod engine;
 mod mounts;
@@ -115,6 +116,7 @@ impl Runtime for Compose {
         let listed: String = images.iter().map(|(name, image)| format!("{name}\0{}\0", image.0)).collect();
         let inputs = Digest::of(&[&base.as_bytes()[..], listed.as_bytes()].concat());
         mounts::place(cx, release, &read.plan, Step::Validate)?;
+        let notes = adopt::adopt(&self.engine, cx, release, &read.plan, &read.project).await?;
         let configs = match known.filter(|known| known.inputs == inputs) {
             Some(known) => known.services.iter().map(|(name, s)| (name.clone(), s.config)).collect(),
             None => {
@@ -135,7 +137,7 @@ impl Runtime for Compose {
                 (name, (image, config))
             })
             .collect();
-        Ok(Made { project: read.project, services, inputs })
+        Ok(Made { project: read.project, services, inputs, notes })
     }
 
     async fn up(
@@ -269,7 +271,6 @@ fn write_overlay(
     let input = OverrideInput {
         mounts: cx.layout.mounts(&release.stack).display().to_string(),
         state: cx.layout.state(&release.stack).display().to_string(),
-        adopted: BTreeMap::new(),
         env_file: Some(cx.layout.rendered(&release.stack, release.tree).display().to_string()),
         services,
     };

@@ -55,7 +55,7 @@ impl Runtime for Process {
             let config = Digest::of(&[&base.as_bytes()[..], &spec].concat());
             services.insert(process.name.clone(), (image, config));
         }
-        Ok(Made { project: release.stack.to_string(), services, inputs: base })
+        Ok(Made { project: release.stack.to_string(), services, inputs: base, notes: Vec::new() })
     }
 
     async fn up(

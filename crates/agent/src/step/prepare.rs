@@ -25,7 +25,7 @@ pub(super) async fn prepare(
     let base = Digest::of(&[&call.tree.as_bytes()[..], values.expose().as_bytes()].concat());
     let made = runtime.prepare(cx, &loaded, base, call.known.as_ref()).await?;
     check_project(&call, &made)?;
-    let detail = if call.known.is_some() {
+    let said = if call.known.is_some() {
         "found valid before".to_owned()
     } else if let Some(program) = loaded.check() {
         validate::run(cx, &loaded, program).await?;
@@ -33,7 +33,8 @@ pub(super) async fn prepare(
     } else {
         String::new()
     };
-    records.done(started, Step::Validate, detail);
+    let lines = made.notes.iter().cloned().chain(Some(said)).filter(|line| !line.is_empty());
+    records.done(started, Step::Validate, lines.collect::<Vec<_>>().join("; "));
     let services = name_changes(&call, &made);
     Ok(Prepared {
         runtime: loaded.manifest.runtime.name().to_owned(),

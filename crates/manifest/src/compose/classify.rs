@@ -40,6 +40,18 @@ pub struct MountPlan {
     pub(super) untracked_env: BTreeSet<String>,
 }
 
+impl MountPlan {
+    /// The services' binds of state: service, target in its container, path as in [`MountPlan::state`].
+    pub fn state_binds(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.binds.iter().flat_map(|(service, binds)| {
+            binds.iter().filter_map(|(bind, source)| match source {
+                Source::State(path) => Some((service.as_str(), bind.target.as_str(), path.as_str())),
+                Source::Tracked(_) => None,
+            })
+        })
+    }
+}
+
 /// A file or folder of the tree that is mounted read-only from a path named by its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackedMount {

@@ -13,9 +13,6 @@ pub struct OverrideInput {
     pub mounts: String,
     /// The folder of the stack's state.
     pub state: String,
-    /// State that lives elsewhere on this host (taken over from before): path as in
-    /// [`MountPlan::state`], and the absolute path on the host.
-    pub adopted: BTreeMap<String, String>,
     /// The file to use for `env_file` entries that are not in Git.
     pub env_file: Option<String>,
     /// What to set for each service.
@@ -118,11 +115,8 @@ fn host_path(source: &Source, plan: &MountPlan, input: &OverrideInput) -> String
         Source::Tracked(index) => {
             plan.tracked.get(*index).map_or_else(String::new, |mount| mount.source(&input.mounts))
         }
-        Source::State(path) => match input.adopted.get(path) {
-            Some(host) => host.clone(),
-            None if path.is_empty() => input.state.clone(),
-            None => format!("{}/{path}", input.state),
-        },
+        Source::State(path) if path.is_empty() => input.state.clone(),
+        Source::State(path) => format!("{}/{path}", input.state),
     }
 }
 

@@ -157,7 +157,6 @@ fn the_override_maps_everything_and_is_stable() {
     let input = OverrideInput {
         mounts: "/m".to_owned(),
         state: "/s".to_owned(),
-        adopted: BTreeMap::from([("data".to_owned(), "/old/data".to_owned())]),
         env_file: None,
         services: BTreeMap::from([
             ("web".to_owned(), overlay),
@@ -174,7 +173,7 @@ fn the_override_maps_everything_and_is_stable() {
     assert_eq!(volume(0)["source"], plan.tracked[0].source("/m"));
     assert_eq!(volume(0)["read_only"], true);
     assert_eq!(volume(1)["bind"]["selinux"], "z");
-    assert_eq!(volume(2)["source"], "/old/data");
+    assert_eq!(volume(2)["source"], "/s/data");
     assert_eq!(volume(2).get("read_only"), None);
     assert_eq!(volume(3)["bind"]["propagation"], "rprivate");
     let created: Vec<_> = (0..4).map(|at| volume(at)["bind"]["create_host_path"] == true).collect();

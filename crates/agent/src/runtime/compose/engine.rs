@@ -31,6 +31,17 @@ pub(crate) struct Holder {
     pub(crate) tree: String,
 }
 
+/// A path of the host that a container mounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BoundMount {
+    /// The container's service.
+    pub(super) service: String,
+    /// Where it is in the container.
+    pub(super) target: String,
+    /// Where it is on the host.
+    pub(super) source: String,
+}
+
 /// A container engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -60,6 +71,13 @@ impl Engine {
             .collect();
         containers.sort_by(|a, b| (&a.service, &a.name).cmp(&(&b.service, &b.name)));
         Ok(containers)
+    }
+
+    /// What the containers of a Compose project mount from the host, stopped ones too.
+    pub(super) async fn mounts(&self, project: &str) -> io::Result<Vec<BoundMount>> {
+        let filter = json!({ "label": [format!("com.docker.compose.project={project}")] });
+        let list = self.json(&list_path(&filter)).await?;
+        Ok(items(&list).flat_map(bound_mounts).collect())
     }
 
     /// The id of a local image.
@@ -246,6 +264,20 @@ fn container(item: &Value) -> Container {
         health,
         deployment: label(item, "dev.backstay.deployment").and_then(|id| id.parse().ok()),
     }
+}
+
+fn bound_mounts(item: &Value) -> Vec<BoundMount> {
+    let service = label(item, "com.docker.compose.service").unwrap_or_default();
+    let bound = items(&item["Mounts"]).filter(|mount| mount["Type"] == "bind");
+    bound
+        .filter_map(|mount| {
+            Some(BoundMount {
+                service: service.to_owned(),
+                target: mount["Destination"].as_str()?.to_owned(),
+                source: mount["Source"].as_str()?.to_owned(),
+            })
+        })
+        .collect()
 }
 
 /// Splits a log as the engine sends it: frames of 8 bytes' head, or plain text from a terminal.
