@@ -4,8 +4,8 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 
 use backstay_api::{Empty, v1};
 use backstay_testkit::{
-    BareRepository, CommitSpec, Docker, GitServer, Part, WorkTree, eventually_within, find_tool, left_out,
-    scratch_dir,
+    BareRepository, CommitSpec, Docker, GitServer, Part, SshServer, WorkTree, eventually_within, find_tool,
+    left_out, scratch_dir,
 };
 use backstay_types::{ConversationId, StackHealth, TreeDigest};
 use serde_json::Value;
@@ -27,6 +27,8 @@ pub enum Upstream {
     Local,
     /// A Git host over HTTP.
     Http,
+    /// A folder of this machine that the hub reaches over ssh.
+    Ssh,
 }
 
 /// A fleet to set up.
@@ -67,6 +69,7 @@ impl FleetBuilder {
             (0..self.nodes).map(|_| if self.containers { Docker::require().map(Some) } else { Some(None) });
         let engines = engines.collect::<Option<Vec<_>>>()?;
         let git = if self.upstream == Upstream::Http { Some(GitServer::require()?) } else { None };
+        let ssh = if self.upstream == Upstream::Ssh { Some(SshServer::require()?) } else { None };
         let dir = scratch_dir();
         let bare = match &git {
             Some(server) => server.repository(REPOSITORY),
@@ -75,12 +78,13 @@ impl FleetBuilder {
         let url =
             git.as_ref().map_or_else(|| bare.dir().display().to_string(), |server| server.url(REPOSITORY));
         let tree = WorkTree::clone_from(&url, &dir.path().join("work"));
+        let url = ssh.as_ref().map_or(url, |server| server.url(bare.dir()));
         let hub = Hub::start(dir.path(), self.database.as_deref());
         let (api, cli) = (hub.api(), hub.cli());
         let names = ["alpha", "beta", "gamma", "delta"];
         let join = |(name, docker): (&str, _)| Node::join(&hub, &api, dir.path(), name, docker);
         let nodes = names.into_iter().zip(engines).map(join).collect();
-        Some(Fleet { nodes, api, cli, hub, tree, bare, git, url, dir })
+        Some(Fleet { nodes, api, cli, hub, tree, bare, git, ssh, url, dir })
     }
 }
 
@@ -101,6 +105,8 @@ pub struct Fleet {
     pub bare: BareRepository,
     /// The Git host, when upstream is one.
     pub git: Option<GitServer>,
+    /// The ssh server, when upstream is reached so. It lets nobody in until it is told to.
+    pub ssh: Option<SshServer>,
     url: String,
     dir: TempDir,
 }

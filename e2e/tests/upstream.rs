@@ -131,3 +131,38 @@ fn a_repository_that_vanishes_lists_nothing_or_is_broken_changes_nothing() {
         unchanged("it is back");
     }
 }
+
+#[test]
+fn over_ssh_the_hub_uses_its_own_key_and_notices_another_host() {
+    let Some(mut fleet) = Fleet::of(1).upstream(Upstream::Ssh).start() else { return };
+
+    let key = fleet.cli.run(&["repos", "key"]);
+    assert!(key.starts_with("ssh-ed25519 "), "{key}");
+    fleet.ssh.as_ref().unwrap().authorize(key.trim());
+    fleet = fleet.with_process_stack();
+    let a = fleet.api.conversation("session-a");
+    fleet.change(a, 2, "A2");
+    let undo = fleet.rollback(&["--conversation", &a.to_string()]);
+    assert_eq!(undo["state"]["state"], "verified", "{undo:#}");
+    eventually("the undo to be pushed", || match fleet.upstream_conf() {
+        found if found == conf(&[]) => Ok(()),
+        found => Err(found),
+    });
+
+    fleet.ssh.as_mut().unwrap().change_host_key();
+    let health = eventually("the hub to refuse", || match fleet.api.sync(REPOSITORY).health {
+        RepositoryHealth::Ok => Err("still well".to_owned()),
+        other => Ok(format!("{other:?}")),
+    });
+    assert!(health.contains("Host key verification failed"), "{health}");
+    fleet.all_serve(&conf(&[]));
+}
+
+#[test]
+fn over_ssh_a_key_that_is_not_let_in_is_named() {
+    let Some(fleet) = Fleet::of(0).upstream(Upstream::Ssh).start() else { return };
+    fleet.follow();
+    let health = fleet.api.repository(REPOSITORY).health;
+    let said = format!("{health:?}");
+    assert!(said.contains("Permission denied") && said.contains("repos key"), "{said}");
+}

@@ -41,7 +41,7 @@ pub use why::{Why, WhyQuestion};
 /// How the engine is set up.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where mirrors live: one bare repository each, below `mirrors/`.
+    /// Where mirrors live, one bare repository each below `mirrors/`, and the hub's ssh key below `ssh/`.
     pub data_dir: PathBuf,
     /// How often each repository is fetched without being told to.
     pub poll_every: Duration,
@@ -94,7 +94,7 @@ impl Engine {
         presence: Arc<dyn Presence>,
         settings: Settings,
     ) -> Self {
-        let mirrors = Mirrors::new(settings.data_dir.join("mirrors"));
+        let mirrors = Mirrors::new(&settings.data_dir);
         let inner = Inner {
             store,
             world,
@@ -107,5 +107,10 @@ impl Engine {
             advancing: tokio::sync::Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// What a Git host is given so that it lets the hub in over ssh; nothing where no key could be made.
+    pub fn ssh_public_key(&self) -> Option<String> {
+        self.inner.mirrors.ssh().and_then(backstay_source::Ssh::public_key)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use backstay_source::{Mirror, MirrorConfig, SourceError};
+use backstay_source::{Mirror, MirrorConfig, SourceError, Ssh};
 use backstay_types::{Repository, RepositoryId};
 
 use crate::EngineError;
@@ -14,12 +14,20 @@ use crate::EngineError;
 #[derive(Debug)]
 pub(crate) struct Mirrors {
     dir: PathBuf,
+    ssh: Option<Ssh>,
     open: Mutex<HashMap<RepositoryId, Arc<Mirror>>>,
 }
 
 impl Mirrors {
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, open: Mutex::default() }
+    pub(crate) fn new(data_dir: &Path) -> Self {
+        let ssh = Ssh::prepare(&data_dir.join("ssh"));
+        let ssh = ssh.inspect_err(|error| tracing::warn!(%error, "only the user's own ssh keys serve")).ok();
+        Self { dir: data_dir.join("mirrors"), ssh, open: Mutex::default() }
+    }
+
+    /// Keys and known hosts for repositories that are reached over ssh.
+    pub(crate) fn ssh(&self) -> Option<&Ssh> {
+        self.ssh.as_ref()
     }
 
     /// The mirror of a repository, opened or made.
@@ -29,7 +37,8 @@ impl Mirrors {
             return Ok(Arc::clone(mirror));
         }
         let dir = self.dir.join(format!("{}.git", repository.id));
-        let mirror = Arc::new(Mirror::open_or_init(dir, MirrorConfig::of(repository)?)?);
+        let config = MirrorConfig { ssh: self.ssh.clone(), ..MirrorConfig::of(repository)? };
+        let mirror = Arc::new(Mirror::open_or_init(dir, config)?);
         open.insert(repository.id, Arc::clone(&mirror));
         Ok(mirror)
     }

@@ -61,7 +61,7 @@ impl Engine {
     ) -> Result<String, EngineError> {
         let token = sealed.and_then(|sealed| self.inner.presence.unseal(sealed));
         let credential = token.map(|token| backstay_source::Credential { username: None, token });
-        let endpoints = endpoints.to_vec();
-        blocking(move || backstay_source::default_branch(&endpoints, credential.as_ref())).await
+        let (endpoints, ssh) = (endpoints.to_vec(), self.inner.mirrors.ssh().cloned());
+        blocking(move || backstay_source::default_branch(&endpoints, credential.as_ref(), ssh.as_ref())).await
     }
 }

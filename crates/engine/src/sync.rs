@@ -134,7 +134,10 @@ impl Engine {
             Err(EngineError::Source(error)) => {
                 let health = RepositoryHealth::Unreachable {
                     code: error.code().to_string(),
-                    message: error.to_string(),
+                    message: match error.hint() {
+                        Some(hint) => format!("{error} ({hint})"),
+                        None => error.to_string(),
+                    },
                 };
                 self.set_health(&repository, health).await?;
             }

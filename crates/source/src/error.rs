@@ -172,6 +172,8 @@ pub enum FailureKind {
     NoBranch,
     /// It refused access.
     Denied,
+    /// Over ssh, it showed another key than before.
+    HostKey,
     /// The folder belongs to another user, and Git does not trust it.
     Owner,
     /// It sent objects that Git refuses.
@@ -191,7 +193,7 @@ impl FailureKind {
             Self::Unreachable | Self::Other => ErrorCode::BS2001,
             Self::TimedOut => ErrorCode::BS2011,
             Self::NoRepository | Self::NoBranch => ErrorCode::BS2002,
-            Self::Denied | Self::Owner => ErrorCode::BS2003,
+            Self::Denied | Self::HostKey | Self::Owner => ErrorCode::BS2003,
             Self::Harmful | Self::Format => ErrorCode::BS2005,
             Self::TooLarge => ErrorCode::BS2010,
         }
@@ -204,7 +206,10 @@ impl FailureKind {
             Self::NoRepository => {
                 Some("check the address; a private repository looks missing without a token")
             }
-            Self::Denied => Some("give the hub a token, or its SSH key read access"),
+            Self::Denied => Some("give the hub a token, or give its ssh key (`backstay repos key`) access"),
+            Self::HostKey => Some(
+                "if the host really has a new key, take its line out of ssh/known_hosts in the hub's data folder",
+            ),
             Self::Owner => Some("give the folder to the user that runs the hub, or reach it by ssh or https"),
             Self::Format => Some("use a repository with SHA-1 object ids"),
             Self::Unreachable | Self::TimedOut | Self::Harmful | Self::TooLarge | Self::Other => None,

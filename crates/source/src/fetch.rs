@@ -134,6 +134,7 @@ impl Mirror {
         ];
         Invocation::new(args.iter().chain(refspecs), limits)
             .protocol(endpoint.protocol())
+            .ssh(self.config.ssh.as_ref())
             .config(authorization(endpoint, credential))
             .holding(lock)
             .map_err(SourceError::io(&self.dir, "passing on its lock"))
@@ -195,7 +196,7 @@ fn classify(stderr: &str, protocol: Protocol) -> FailureKind {
         ("requested URL returned error: 401", FailureKind::Denied),
         ("requested URL returned error: 403", FailureKind::Denied),
         ("Permission denied", FailureKind::Denied),
-        ("Host key verification failed", FailureKind::Denied),
+        ("Host key verification failed", FailureKind::HostKey),
         ("requested URL returned error: 404", FailureKind::NoRepository),
         ("Repository not found", FailureKind::NoRepository),
         ("repository not found", FailureKind::NoRepository),

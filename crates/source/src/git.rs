@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{endpoint::Protocol, error::SourceError, text};
+use crate::{endpoint::Protocol, error::SourceError, ssh::Ssh, text};
 
 /// Variables that are passed on: what `ssh` and TLS need to find their keys, and proxies.
 const PASSED_ON: &[&str] = &[
@@ -38,8 +38,8 @@ const PASSED_ON: &[&str] = &[
 ];
 
 /// Never asks, never hangs, and takes nothing from the other side but Git's own stream. It is a constant:
-/// Git hands the host and the command to it as arguments.
-const SSH: &str = "ssh -oBatchMode=yes -oConnectTimeout=15 -oServerAliveInterval=10 -oServerAliveCountMax=3 \
+/// Git hands the host and the command to it as arguments, and the settings' path comes in a variable.
+const SSH: &str = "ssh -F \"${BACKSTAY_SSH_CONFIG:-/dev/null}\" -oBatchMode=yes -oConnectTimeout=15 -oServerAliveInterval=10 -oServerAliveCountMax=3 \
                    -oClearAllForwardings=yes -oForwardAgent=no -oPermitLocalCommand=no";
 
 const BASE_CONFIG: &[(&str, &str)] = &[
@@ -94,6 +94,7 @@ pub(crate) struct Invocation {
     args: Vec<OsString>,
     config: Vec<(String, String)>,
     protocol: Option<Protocol>,
+    ssh: Option<PathBuf>,
     stdin: Option<File>,
     limits: Limits,
 }
@@ -101,12 +102,18 @@ pub(crate) struct Invocation {
 impl Invocation {
     pub(crate) fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, limits: Limits) -> Self {
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-        Self { args, config: Vec::new(), protocol: None, stdin: None, limits }
+        Self { args, config: Vec::new(), protocol: None, ssh: None, stdin: None, limits }
     }
 
     /// Allows one protocol; none is allowed otherwise.
     pub(crate) fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = Some(protocol);
+        self
+    }
+
+    /// Takes keys and known hosts from here; none of the user's serve without it.
+    pub(crate) fn ssh(mut self, ssh: Option<&Ssh>) -> Self {
+        self.ssh = ssh.map(Ssh::config);
         self
     }
 
@@ -144,6 +151,7 @@ impl Invocation {
             .env("GIT_DEFAULT_HASH", "sha1")
             .env("GIT_DEFAULT_REF_FORMAT", "files")
             .env("GIT_ALLOW_PROTOCOL", self.protocol.map_or("", Protocol::name));
+        command.envs(self.ssh.take().map(|config| ("BACKSTAY_SSH_CONFIG", config)));
         let mut settings: Vec<(String, String)> =
             BASE_CONFIG.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         settings.push(("protocol.allow".into(), "never".into()));

@@ -21,6 +21,7 @@ use crate::{
     error::SourceError,
     git::{self, Invocation, Limits},
     locks::Lock,
+    ssh::Ssh,
     tree::Digests,
 };
 
@@ -31,6 +32,8 @@ pub struct MirrorConfig {
     pub endpoints: Vec<Endpoint>,
     /// The deployed branch, without `refs/heads/`.
     pub branch: String,
+    /// Keys and known hosts for ssh endpoints; those of the user alone when absent.
+    pub ssh: Option<Ssh>,
     /// How long a fetch or push may take from one endpoint.
     pub timeout: Duration,
     /// How long an endpoint may be silent before the next one is tried.
@@ -45,6 +48,7 @@ impl MirrorConfig {
         Self {
             endpoints,
             branch: branch.into(),
+            ssh: None,
             timeout: Duration::from_secs(15 * 60),
             silence: Duration::from_secs(30),
             max_fetch_bytes: 4 << 30,

@@ -101,6 +101,7 @@ impl Mirror {
             Limits { total: self.config.timeout, idle: self.config.silence, stdout: 1 << 20, received: None };
         let push = Invocation::new(args, limits)
             .protocol(endpoint.protocol())
+            .ssh(self.config.ssh.as_ref())
             .config(authorization(endpoint, credential));
         let output = git::run(&self.dir, push)?;
         let stdout = String::from_utf8_lossy(&output.stdout);

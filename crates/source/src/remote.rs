@@ -7,6 +7,7 @@ use crate::{
     error::SourceError,
     fetch::{Credential, authorization, failure},
     git::{self, Invocation, Limits},
+    ssh::Ssh,
 };
 
 /// The branch that a repository itself calls its default, from the first endpoint that answers.
@@ -16,6 +17,7 @@ use crate::{
 pub fn default_branch(
     endpoints: &[Endpoint],
     credential: Option<&Credential>,
+    ssh: Option<&Ssh>,
 ) -> Result<String, SourceError> {
     let here = env::temp_dir();
     let mut failures = Vec::new();
@@ -29,6 +31,7 @@ pub fn default_branch(
         };
         let ask = Invocation::new(args, limits)
             .protocol(endpoint.protocol())
+            .ssh(ssh)
             .config(authorization(endpoint, credential));
         let output = git::run(&here, ask)?;
         if output.status.success() {

@@ -28,7 +28,17 @@ fn is_progress(line: &str) -> bool {
 
 /// The last `count` lines, joined for one line of text.
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    // What Git says after every failure of ssh.
+    const NOTHING_NEW: [&str; 3] = [
+        "fatal: Could not read from remote repository.",
+        "Please make sure you have the correct access rights",
+        "and the repository exists.",
+    ];
+    let all = || text.lines().filter(|line| !line.trim().is_empty());
+    let mut lines: Vec<&str> = all().filter(|line| !NOTHING_NEW.contains(&line.trim())).collect();
+    if lines.is_empty() {
+        lines = all().collect();
+    }
     let joined = lines[lines.len().saturating_sub(count)..].join("; ");
     if joined.is_empty() { "it gave no reason".to_owned() } else { joined }
 }

@@ -17,6 +17,8 @@ pub enum Part {
     Busybox,
     /// nginx, fcgiwrap and `git http-backend`.
     GitOverHttp,
+    /// OpenSSH's server and `ssh-keygen`.
+    Ssh,
     /// An image registry.
     Registry,
     /// PostgreSQL 16 or later.
@@ -34,6 +36,7 @@ impl fmt::Display for Part {
             Self::Compose => "Docker Compose v2",
             Self::Busybox => "static busybox",
             Self::GitOverHttp => "nginx, fcgiwrap and git http-backend",
+            Self::Ssh => "OpenSSH's server",
             Self::Registry => "an image registry",
             Self::Postgres => "PostgreSQL 16",
             Self::Strace => "strace",

@@ -4,6 +4,7 @@
 //!
 //! - [`Docker`]: a container engine with Compose v2, tiny images, a [`Registry`].
 //! - [`GitServer`], [`BareRepository`], [`WorkTree`]: Git over HTTP and local.
+//! - [`SshServer`]: Git over ssh.
 //! - [`Database`], [`PostgresServer`]: PostgreSQL 16 or later.
 //! - [`Program`]: the project's own programs, to start, kill and read.
 //! - [`TestWorld`]: a clock that stands until it is moved, and seeded randomness.
@@ -29,6 +30,7 @@ mod process;
 mod program;
 mod registry;
 pub mod shared;
+mod ssh_server;
 mod wait;
 mod world;
 
@@ -44,5 +46,6 @@ pub use postgres::{Database, PostgresServer};
 pub use process::{is_alive, kill_under, processes_under};
 pub use program::{Program, Ready};
 pub use registry::Registry;
+pub use ssh_server::SshServer;
 pub use wait::{eventually, eventually_within};
 pub use world::TestWorld;

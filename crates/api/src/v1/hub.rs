@@ -40,6 +40,8 @@ pub struct HubView {
     pub database: String,
     /// SHA-256 fingerprint of its signing key.
     pub key_fingerprint: String,
+    /// The public half of its ssh key, for Git hosts; absent where it could not make one.
+    pub ssh_public_key: Option<String>,
     /// Raised when it was restored from backup.
     pub epoch: u64,
     /// When this process started.

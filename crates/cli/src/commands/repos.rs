@@ -8,7 +8,7 @@ use std::{
 use backstay_api::{
     Empty,
     v1::{
-        AcceptRewrite, AcceptRewriteRequest, AddRepository, AddRepositoryRequest, ListRepositories,
+        AcceptRewrite, AcceptRewriteRequest, AddRepository, AddRepositoryRequest, GetHub, ListRepositories,
         RepositoryPath, SyncRepository,
     },
 };
@@ -33,6 +33,8 @@ pub(crate) enum Repos {
     Sync(Sync),
     /// Accept that upstream rewrote the branch's history
     Accept(Accept),
+    /// The hub's public ssh key, for the Git host (a deploy key with write access, so that undos can be pushed)
+    Key,
 }
 
 /// Options of `repos add`.
@@ -81,6 +83,7 @@ impl Repos {
             Self::List => list(cx).await,
             Self::Sync(command) => sync(command, cx).await,
             Self::Accept(command) => accept(command, cx).await,
+            Self::Key => key(cx).await,
         }
     }
 }
@@ -102,6 +105,17 @@ async fn add(command: Add, cx: &Context) -> Outcome {
     };
     let repository = cx.api()?.call::<AddRepository>(Empty {}, Empty {}, request).await?;
     show(&repository, cx)
+}
+
+async fn key(cx: &Context) -> Outcome {
+    let hub = cx.api()?.get::<GetHub>().await?;
+    let Some(key) = hub.ssh_public_key else {
+        let detail = "the hub has no ssh key of its own";
+        return Err(CliError::new(ErrorCode::BS2003, detail)
+            .hint("install ssh-keygen where the hub runs, and start the hub again"));
+    };
+    cx.ui.data(&key, || format!("{key}\n"))?;
+    done()
 }
 
 /// A local path as the hub, which runs elsewhere on this machine, must see it. `base` is what it is relative to.

@@ -17,6 +17,7 @@ pub(crate) async fn get(call: Call<GetHub>) -> Result<HubView, ApiError> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         database: app.store.backend().as_str().to_owned(),
         key_fingerprint: key_fingerprint(&app.keys.signing.verifying_key()).to_string(),
+        ssh_public_key: app.engine.ssh_public_key(),
         epoch: hub_state::epoch(&mut store).await?,
         started_at: app.started_at,
         ledger: ledger::head(&mut store).await?,
