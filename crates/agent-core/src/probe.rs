@@ -45,7 +45,9 @@ impl ProbeRun {
         let (eager, longest) = match probe.kind {
             ProbeKind::Container => (Some(EAGER), probe.every.min(CONTAINERS)),
             ProbeKind::Http { .. } | ProbeKind::Tcp { .. } => (Some(EAGER), probe.every),
-            ProbeKind::Command { .. } | ProbeKind::Log { .. } => (None, probe.every),
+            ProbeKind::Command { .. } | ProbeKind::Systemd { .. } | ProbeKind::Log { .. } => {
+                (None, probe.every)
+            }
         };
         Self {
             every: probe.every,

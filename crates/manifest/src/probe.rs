@@ -60,6 +60,11 @@ pub enum ProbeKind {
         /// Program and arguments; never a shell's line.
         argv: Vec<String>,
     },
+    /// A systemd unit of the node is active.
+    Systemd {
+        /// The unit's name; `.service` when it has no suffix.
+        unit: String,
+    },
     /// A line with this pattern was logged since the start.
     Log {
         /// The pattern.
@@ -95,6 +100,7 @@ impl Probe {
             ProbeKind::Command { argv } => ProbeKind::Command {
                 argv: argv.iter().map(|text| expand(text, variables)).collect::<Result<_, _>>()?,
             },
+            ProbeKind::Systemd { unit } => ProbeKind::Systemd { unit: expand(unit, variables)? },
             kind @ (ProbeKind::Container | ProbeKind::Log { .. }) => kind.clone(),
         };
         Ok(Self { kind, ..self.clone() })
@@ -109,6 +115,7 @@ impl ProbeKind {
             Self::Http { url, .. } => format!("http {url}"),
             Self::Tcp { address } => format!("tcp {address}"),
             Self::Command { argv } => format!("command {}", argv.join(" ")),
+            Self::Systemd { unit } => format!("systemd {unit}"),
             Self::Log { pattern, .. } => format!("log `{pattern}`"),
         }
     }
@@ -143,10 +150,10 @@ fn positive(table: &mut Table<'_, '_>, key: &'static str, default: Duration) -> 
 }
 
 fn read_kind(table: &mut Table<'_, '_>) -> Option<ProbeKind> {
-    const KINDS: [&str; 5] = ["container", "http", "tcp", "command", "log"];
+    const KINDS: [&str; 6] = ["container", "http", "tcp", "command", "systemd", "log"];
     let present: Vec<&'static str> = KINDS.into_iter().filter(|kind| table.has(kind)).collect();
     let [kind] = present[..] else {
-        let expected = "exactly one of `container`, `http`, `tcp`, `command` and `log`";
+        let expected = "exactly one of `container`, `http`, `tcp`, `command`, `systemd` and `log`";
         match present.get(1) {
             None => table.missing("http", expected),
             Some(second) => {
@@ -165,6 +172,7 @@ fn read_kind(table: &mut Table<'_, '_>) -> Option<ProbeKind> {
         "http" => read_http(table),
         "tcp" => read_tcp(table),
         "command" => read_command(table),
+        "systemd" => read_systemd(table),
         _ => read_log(table),
     }
 }
@@ -206,6 +214,17 @@ fn read_command(table: &mut Table<'_, '_>) -> Option<ProbeKind> {
         return table.wrong("command", code::WRONG_VALUE, message);
     }
     Some(ProbeKind::Command { argv })
+}
+
+fn read_systemd(table: &mut Table<'_, '_>) -> Option<ProbeKind> {
+    let unit = table.string("systemd")?;
+    // What systemd allows in a name, and the signs of `${NAME}`.
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@${}".contains(c);
+    if unit.is_empty() || unit.len() > 255 || unit.starts_with('-') || !unit.chars().all(plain) {
+        let message = format!("`{}` is not the name of a unit", unit.escape_debug());
+        return table.wrong("systemd", code::WRONG_VALUE, message);
+    }
+    Some(ProbeKind::Systemd { unit })
 }
 
 fn read_log(table: &mut Table<'_, '_>) -> Option<ProbeKind> {

@@ -161,7 +161,7 @@ fn check_probes(root: &Table<'_, '_>, runtime: &Runtime, probes: &[Probe]) {
     for probe in probes {
         match &probe.kind {
             ProbeKind::Container => {
-                let message = "`container` asks Docker for health; the process runtime has none: expected http, tcp, command or log";
+                let message = "`container` asks Docker for health; the process runtime has none: expected http, tcp, command, systemd or log";
                 root.wrong::<()>("probe", code::WRONG_VALUE, message);
             }
             ProbeKind::Log { service: Some(service), .. }

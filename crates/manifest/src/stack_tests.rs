@@ -41,6 +41,17 @@ fn reads_probes_and_bake() {
 }
 
 #[test]
+fn a_unit_is_named_as_systemd_names_it() {
+    let read = |unit: &str| compose(&format!("[[probe]]\nsystemd = '{unit}'\n"));
+    for unit in ["nginx.service", "nginx", "getty@tty1.service", r"mnt-a\x2db.mount", "${UNIT}"] {
+        assert_eq!(read(unit).unwrap().probes[0].kind, ProbeKind::Systemd { unit: unit.to_owned() });
+    }
+    for unit in ["", "--now", "a b", "a;b", "../x"] {
+        assert!(read(unit).unwrap_err()[0].message.contains("not the name of a unit"), "{unit}");
+    }
+}
+
+#[test]
 fn reads_processes() {
     let text = "runtime = \"process\"\n[[process]]\nname = \"api\"\ncommand = [\"./serve\", \"--port\", \"${PORT}\"]\nworking_dir = \"app\"\nstop_signal = \"INT\"\nstop_grace = \"3s\"\nrestart = \"on-failure\"\n[process.environment]\nLEVEL = \"${LEVEL:-info}\"\n";
     let manifest = bare(text).unwrap();

@@ -56,6 +56,7 @@ impl<'a> Asker<'a> {
                     TcpStream::connect(&address).await.map(drop).map_err(|error| error.to_string())
                 }
                 ProbeKind::Command { argv } => self.command(argv).await,
+                ProbeKind::Systemd { unit } => systemd(&self.expand(unit)?).await,
                 ProbeKind::Log { pattern, service } => self.log(pattern, service.as_deref()).await,
             }
         };
@@ -133,6 +134,25 @@ impl Drop for Group {
     }
 }
 
+/// Asks systemd by its own command: a unit that is loading or reloading is told apart from one that failed.
+async fn systemd(unit: &str) -> Result<(), String> {
+    // It comes from a value of the node.
+    if unit.starts_with('-') {
+        return Err(format!("`{unit}` is not the name of a unit"));
+    }
+    let mut command = Command::new("systemctl");
+    command.args(["is-active", unit]).env_clear().env("PATH", child::PATH).env("LC_ALL", "C");
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let output = output.map_err(|error| format!("systemctl: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("not active");
+    Err(format!("`{unit}` is {first}"))
+}
+
 async fn http(url: &str, wanted: Option<u16>) -> Result<(), String> {
     let url = Url::parse(url).map_err(|error| format!("`{url}`: {error}"))?;
     let status = match url.scheme() {
@@ -169,4 +189,17 @@ async fn plain_http(url: &Url) -> Result<u16, String> {
     let response = sender.send_request(request).await.map_err(|error| error.to_string());
     connection.abort();
     response.map(|response| response.status().as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_unit_that_is_not_active_is_named() {
+        // With systemd or without: there is no such unit.
+        let said = systemd("backstay-not-there.service").await.unwrap_err();
+        assert!(said.contains("backstay-not-there.service") || said.starts_with("systemctl: "), "{said}");
+        assert!(systemd("--version").await.is_err(), "an option is no unit");
+    }
 }
