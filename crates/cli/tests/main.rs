@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod error_pages;
 mod hub;
+mod killed;
 mod reference;
 mod support;
 mod track;

@@ -25,8 +25,8 @@ impl Engine {
         if changes::get(&mut tx, repository, &commit).await?.is_none() {
             return Err(EngineError::not_found("commit", commit));
         }
-        let constraint = self.hold(repository, commit, ConstraintOrigin::Person, reason, until, by);
-        self.set_constraint(&mut tx, &constraint).await?;
+        let wanted = self.hold(repository, commit, ConstraintOrigin::Person, reason, until, by);
+        let constraint = self.hold_once(&mut tx, wanted).await?;
         tx.commit().await?;
         self.wake();
         Ok(constraint)
@@ -49,9 +49,8 @@ impl Engine {
             let certain = |l: &backstay_types::Link| l.conversation == conversation && l.source.is_certain();
             if known.change.links.iter().any(certain) {
                 let (repository, commit) = (known.change.repository, known.change.commit);
-                let constraint = self.hold(repository, commit, ConstraintOrigin::Person, reason, until, by);
-                self.set_constraint(&mut tx, &constraint).await?;
-                made.push(constraint);
+                let wanted = self.hold(repository, commit, ConstraintOrigin::Person, reason, until, by);
+                made.push(self.hold_once(&mut tx, wanted).await?);
             }
         }
         if made.is_empty() {
@@ -60,6 +59,22 @@ impl Engine {
         tx.commit().await?;
         self.wake();
         Ok(made)
+    }
+
+    /// Sets a person's hold, or gives the same one that is in force already: who asks again because no answer
+    /// came has one hold to lift, not two.
+    async fn hold_once(&self, tx: &mut Tx, wanted: Constraint) -> Result<Constraint, EngineError> {
+        let same = |c: &Constraint| {
+            (&c.effect, &c.scope, &c.origin, &c.until)
+                == (&wanted.effect, &wanted.scope, &wanted.origin, &wanted.until)
+                && (&c.reason, &c.by) == (&wanted.reason, &wanted.by)
+        };
+        let standing = constraints::in_force(tx, wanted.created_at).await?;
+        if let Some(found) = standing.into_iter().find(same) {
+            return Ok(found);
+        }
+        self.set_constraint(tx, &wanted).await?;
+        Ok(wanted)
     }
 
     /// Lifts a constraint.

@@ -8,6 +8,7 @@ use std::{
     time::SystemTime,
 };
 
+use backstay_store::crash_point;
 use backstay_types::TreeDigest;
 use tokio::{
     fs::{self, File},
@@ -65,7 +66,10 @@ impl Packs {
         let mut file = File::create(&temporary).await?;
         file.write_all(pack).await?;
         file.sync_data().await?;
-        fs::rename(&temporary, path).await
+        crash_point("hub/packs.before");
+        fs::rename(&temporary, path).await?;
+        crash_point("hub/packs.after");
+        Ok(())
     }
 
     /// Removes the packs that were made longest ago until `wanted` more bytes fit.

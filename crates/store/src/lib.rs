@@ -7,6 +7,7 @@
 //! [`Tx::record`] writes an entry of the ledger in the same transaction as the change it is about; [`Store::run`]
 //! seals entries into the chain soon after. No function here records by itself, and none decides anything.
 
+mod crash;
 mod db;
 mod dialect;
 mod error;
@@ -36,6 +37,7 @@ pub mod tokens;
 pub mod tool_events;
 pub mod undos;
 
+pub use crash::{crash_point, deaths_are_planned};
 pub use db::{Executor, Query, Row};
 pub use error::{Result, StoreError};
 pub use store::{Backend, Reader, Snapshot, Store, Tx};

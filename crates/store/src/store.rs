@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     Result,
+    crash::Writer,
     db::{Executor, Query, Row, query},
     dialect,
     ledger::Pending,
@@ -119,12 +120,16 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn begin(&self) -> Result<Tx> {
-        let connection = match &self.0.db {
-            Db::Sqlite { writer, .. } => Connection::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Db::Postgres(pool) => Connection::Postgres(pool.begin().await?),
-        };
-        Ok(Tx { connection, store: self.clone(), pending: Vec::new(), wake: false })
+    #[cfg_attr(feature = "failpoints", track_caller)]
+    pub fn begin(&self) -> impl Future<Output = Result<Tx>> + Send + use<> {
+        let (store, writer) = (self.clone(), Writer::here());
+        async move {
+            let connection = match &store.0.db {
+                Db::Sqlite { writer, .. } => Connection::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+                Db::Postgres(pool) => Connection::Postgres(pool.begin().await?),
+            };
+            Ok(Tx { connection, store, pending: Vec::new(), wake: false, writer })
+        }
     }
 
     /// Changes whenever a transaction of this process that recorded something (or called [`Tx::wake`]) commits.
@@ -276,6 +281,7 @@ pub struct Tx {
     store: Store,
     pending: Vec<Pending>,
     wake: bool,
+    writer: Writer,
 }
 
 impl Tx {
@@ -310,7 +316,9 @@ impl Tx {
         let pending = std::mem::take(&mut self.pending);
         let wake = self.wake || !pending.is_empty();
         crate::ledger::insert_pending(&mut self, pending).await?;
+        self.writer.at("before");
         self.connection.commit().await?;
+        self.writer.at("after");
         if wake {
             self.store.0.commits.send_modify(|count| *count += 1);
         }

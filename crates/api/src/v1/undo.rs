@@ -25,6 +25,10 @@ endpoints! {
 /// What to undo, for whom.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UndoRequest {
+    /// The id that the undo gets; the hub's choice when absent. Who asks again under the same id, because no
+    /// answer came, gets the undo that is there and does not undo twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<UndoId>,
     /// What.
     pub selector: SelectorRequest,
     /// For whom.

@@ -33,10 +33,25 @@ impl Engine {
     /// # Errors
     /// As [`Engine::plan_undo`]; nothing was changed then.
     pub async fn create_undo(&self, want: WantedUndo, by: &str) -> Result<Undo, EngineError> {
+        self.create_undo_as(self.inner.world.mint(), want, by).await
+    }
+
+    /// As [`Engine::create_undo`], under an id that the caller chose. When there is that undo already, it is
+    /// given as it is: it was asked for before, and no answer came.
+    ///
+    /// # Errors
+    /// As [`Engine::create_undo`]; also when that undo is another one.
+    pub async fn create_undo_as(&self, id: UndoId, want: WantedUndo, by: &str) -> Result<Undo, EngineError> {
         let _one = self.inner.advancing.lock().await;
+        if let Some(undo) = undos::get(&mut self.inner.store.read(), id).await? {
+            let same =
+                (&undo.selector, &undo.scope, &undo.reason) == (&want.selector, &want.scope, &want.reason);
+            let other = || EngineError::Conflict(format!("there is another undo {id} already"));
+            return if same { Ok(undo) } else { Err(other()) };
+        }
         let computed = self.compute(&want).await?;
         let undo = Undo {
-            id: self.inner.world.mint(),
+            id,
             selector: want.selector.clone(),
             scope: want.scope.clone(),
             by: by.to_owned(),

@@ -109,6 +109,11 @@ impl Engine {
         let mut tx = self.inner.store.begin().await?;
         let Some(mut undo) = undos::get(&mut tx, id).await? else { return Ok(()) };
         let mut refs = undo_refs(&undo);
+        // Whoever tried at the same time may have been first.
+        let mut parts = undo.plan.repositories.iter().filter(|r| r.repository == repository);
+        if parts.all(|part| part.push == state) {
+            return Ok(());
+        }
         for part in undo.plan.repositories.iter_mut().filter(|r| r.repository == repository) {
             part.push = state.clone();
             refs = Refs { repository: Some(repository), commit: part.commit.clone(), ..refs };
@@ -120,14 +125,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Tries again what upstream did not answer to; called with every poll.
+    /// Tries again what upstream did not answer to, and what a stop of the hub kept from being tried; called with
+    /// every poll.
     ///
     /// # Errors
     /// When the store or the mirror fails.
     pub async fn push_pending(&self, repository: RepositoryId) -> Result<(), EngineError> {
         for undo in self.unmerged(repository).await? {
             let unanswered = undo.plan.repositories.iter().find(|r| {
-                r.repository == repository && matches!(r.push, PushState::AwaitingMerge { branch: None, .. })
+                let open =
+                    is_untried(&r.push) || matches!(r.push, PushState::AwaitingMerge { branch: None, .. });
+                r.repository == repository && open
             });
             // Only another answer than before is news. A tip that moved is met by the fetch that sees it.
             if let Some(part) = unanswered

@@ -134,7 +134,7 @@ impl Rollback {
         let undo = if let Some(text) = &self.go_on {
             self.resolve_conflicts(text, &api, &names, cx).await?
         } else {
-            let request = select::request(&self, &api, &cx.frame().now).await?;
+            let request = select::request(&self, cx.world.mint(), &api, &cx.frame().now).await?;
             if self.manner.yes && !self.manner.dry_run {
                 let undo = create(request, &api).await?;
                 cx.ui.say(view::plan(&undo.plan, &names, &cx.frame()));
@@ -190,7 +190,15 @@ fn ask(plan: &UndoPlan, names: &Names, cx: &Context) -> Result<(), CliError> {
     Err(CliError::new(ErrorCode::BS8010, "nothing was taken back"))
 }
 
+/// Asks for the undo; again under the same id when the hub goes away before it has answered, so that nothing is
+/// undone twice.
 async fn create(request: UndoRequest, api: &Api) -> Result<Undo, CliError> {
+    for _ in 0..ATTEMPTS {
+        match api.call::<CreateUndo>(Empty {}, Empty {}, request.clone()).await {
+            Err(error) if error.code() == ErrorCode::BS8001 => tokio::time::sleep(PAUSE).await,
+            answered => return answered,
+        }
+    }
     api.call::<CreateUndo>(Empty {}, Empty {}, request).await
 }
 
@@ -254,5 +262,8 @@ fn finish(undo: &Undo, names: &Names, cx: &Context) -> Outcome {
     super::done()
 }
 
+/// How often a request without an answer is made again, and how long to wait before that.
+const ATTEMPTS: usize = 10;
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long a single question to the hub may take while following.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,19 +1,25 @@
 //! From arguments to a request.
 
 use backstay_api::v1::{SelectorRequest, UndoRequest};
-use backstay_types::{Meaning, Timestamp, UndoScope, UndoSelector};
+use backstay_types::{Meaning, Timestamp, UndoId, UndoScope, UndoSelector};
 use jiff::Zoned;
 
 use super::Rollback;
 use crate::{api::Api, error::CliError, lookup, time};
 
 /// What is asked of the hub.
-pub(super) async fn request(command: &Rollback, api: &Api, now: &Zoned) -> Result<UndoRequest, CliError> {
+pub(super) async fn request(
+    command: &Rollback,
+    id: UndoId,
+    api: &Api,
+    now: &Zoned,
+) -> Result<UndoRequest, CliError> {
     let nodes = match (&command.scope.node, &command.scope.nodes) {
         (Some(name), _) => Some(format!("name={name}")),
         (None, selector) => selector.clone(),
     };
     Ok(UndoRequest {
+        id: Some(id),
         selector: selector(command, api, now).await?,
         scope: UndoScope { nodes, stack: command.scope.stack.clone() },
         reason: command.manner.reason.clone(),

@@ -1,0 +1,211 @@
+//! The hub's crash matrix: `kill -9` of the real program in each of its write paths, on each side of each commit,
+//! and right after an answer. Each row names a way to write, the point at which the hub dies, and what must be
+//! there after a restart. Then the client, who had no answer, asks again in the same words: what it asked for is
+//! there exactly once, the ledger says so once, and its chain holds.
+
+mod place;
+mod ways;
+
+use std::collections::BTreeSet;
+
+use backstay_api::{Method, declarations};
+use place::Place;
+use ways::{Again, Way};
+
+/// What must be there when the hub is back, before anybody asks again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Nothing of it.
+    Absent,
+    /// All of it, once.
+    There,
+    /// It comes by itself: the hub takes up what it was about to do.
+    Comes,
+}
+
+/// A row for each: name, way, point, what must be there.
+macro_rules! rows {
+    ($($name:ident: $way:ident $point:literal => $after:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            row(&ways::$way, $point, After::$after);
+        })*
+
+        const ROWS: &[(&Way, &str)] = &[$((&ways::$way, $point)),*];
+    };
+}
+
+rows! {
+    // The life of a node.
+    join_before: JOIN "hub/http/agent/join.before" => Absent;
+    join_after: JOIN "hub/http/agent/join.after" => There;
+    join_answered: JOIN "answered" => There;
+    reports_before: REPORTS "engine/reports.before" => Absent;
+    reports_after: REPORTS "engine/reports.after" => There;
+    reports_answered: REPORTS "answered" => There;
+    pack_before: PACK "hub/packs.before" => Absent;
+    pack_after: PACK "hub/packs.after" => There;
+    revoke_node_before: REVOKE_NODE "hub/http/fleet/revoke_node.before" => Absent;
+    revoke_node_after: REVOKE_NODE "hub/http/fleet/revoke_node.after" => There;
+    revoke_node_answered: REVOKE_NODE "answered" => There;
+    // Soft state: the agent says it again when asked, and is asked when it was lost.
+    flush_before: SOFT_STATE "hub/background/flush.before" => Absent;
+    flush_after: SOFT_STATE "hub/background/flush.after" => There;
+
+    // Tokens.
+    join_token_before: JOIN_TOKEN "hub/http/fleet/create_join_token.before" => Absent;
+    join_token_after: JOIN_TOKEN "hub/http/fleet/create_join_token.after" => There;
+    join_token_answered: JOIN_TOKEN "answered" => There;
+    create_token_before: CREATE_TOKEN "hub/http/hub/create_token.before" => Absent;
+    create_token_after: CREATE_TOKEN "hub/http/hub/create_token.after" => There;
+    create_token_answered: CREATE_TOKEN "answered" => There;
+    revoke_token_before: REVOKE_TOKEN "hub/http/hub/revoke_token.before" => Absent;
+    revoke_token_after: REVOKE_TOKEN "hub/http/hub/revoke_token.after" => There;
+    revoke_token_answered: REVOKE_TOKEN "answered" => There;
+
+    // Repositories.
+    add_repository_before: ADD_REPOSITORY "engine/repositories.before" => Absent;
+    add_repository_after: ADD_REPOSITORY "engine/repositories.after" => There;
+    add_repository_sync_before: ADD_REPOSITORY "engine/sync.before" => There;
+    add_repository_sync_after: ADD_REPOSITORY "engine/sync.after" => There;
+    add_repository_answered: ADD_REPOSITORY "answered" => There;
+    sync_before: SYNC "engine/sync.before" => Comes;
+    sync_after: SYNC "engine/sync.after" => There;
+    sync_answered: SYNC "answered" => There;
+    sync_nothing_new_before: SYNC_NOTHING_NEW "engine/undo/upstream.before" => There;
+    sync_nothing_new_after: SYNC_NOTHING_NEW "engine/undo/upstream.after" => There;
+    accept_rewrite_before: ACCEPT_REWRITE "engine/sync.before" => Absent;
+    accept_rewrite_after: ACCEPT_REWRITE "engine/sync.after" => There;
+    accept_rewrite_answered: ACCEPT_REWRITE "answered" => There;
+    rewritten_before: REWRITTEN "engine/sync.before" => Comes;
+    rewritten_after: REWRITTEN "engine/sync.after" => There;
+    plan_before: PLAN "engine/reconcile.before" => Comes;
+    plan_after: PLAN "engine/reconcile.after" => There;
+
+    // Holds.
+    hold_before: HOLD "engine/holds.before" => Absent;
+    hold_after: HOLD "engine/holds.after" => There;
+    hold_answered: HOLD "answered" => There;
+    hold_conversation_before: HOLD_CONVERSATION "engine/holds.before" => Absent;
+    hold_conversation_after: HOLD_CONVERSATION "engine/holds.after" => There;
+    lift_before: LIFT "engine/holds.before" => Absent;
+    lift_after: LIFT "engine/holds.after" => There;
+    lift_answered: LIFT "answered" => There;
+
+    // Conversations.
+    webhook_before: WEBHOOK "hub/http/conversations/receive_webhook.before" => Absent;
+    webhook_after: WEBHOOK "hub/http/conversations/receive_webhook.after" => There;
+    webhook_answered: WEBHOOK "answered" => There;
+    conversation_before: CONVERSATION "engine/conversations.before" => Absent;
+    conversation_after: CONVERSATION "engine/conversations.after" => There;
+    conversation_answered: CONVERSATION "answered" => There;
+
+    // Undos.
+    undo_before: UNDO "engine/undo/act.before" => Absent;
+    undo_after: UNDO "engine/undo/act.after" => There;
+    undo_answered: UNDO "answered" => There;
+    undo_push_before: UNDO "engine/undo/push.before" => There;
+    undo_push_after: UNDO "engine/undo/push.after" => There;
+    undo_last_before: UNDO_LAST "engine/undo/act.before" => Absent;
+    undo_last_after: UNDO_LAST "engine/undo/act.after" => There;
+    undo_last_planned: UNDO_LAST "engine/reconcile.before" => There;
+    undo_conflicted_before: UNDO_CONFLICTED "engine/undo/act.before" => Absent;
+    undo_conflicted_after: UNDO_CONFLICTED "engine/undo/act.after" => There;
+    resolve_undo_before: RESOLVE_UNDO "engine/undo/act.before" => Absent;
+    resolve_undo_after: RESOLVE_UNDO "engine/undo/act.after" => There;
+    resolve_undo_answered: RESOLVE_UNDO "answered" => There;
+    undo_settle_before: UNDO_SETTLES "engine/undo/settle.before" => Comes;
+    undo_settle_after: UNDO_SETTLES "engine/undo/settle.after" => There;
+    undo_replay_before: UNDO_REPLAYED "engine/undo/upstream.before" => Comes;
+    undo_replay_after: UNDO_REPLAYED "engine/undo/upstream.after" => Comes;
+
+    // The ledger: what is recorded is sealed, once, whenever the sealer dies.
+    seal_before: HOLD "store/ledger/seal.before" => There;
+    seal_after: HOLD "store/ledger/seal.after" => There;
+
+    // The start, on an empty folder.
+    start_before: START "hub/start.before" => There;
+    start_after: START "hub/start.after" => There;
+    start_token_before: START "hub/http/hub/create_token.before" => There;
+    start_token_after: START "hub/http/hub/create_token.after" => There;
+    housekeeping_before: START "hub/background/housekeeping.before" => There;
+    housekeeping_after: START "hub/background/housekeeping.after" => There;
+}
+
+/// Endpoints that are no row's, and why.
+const WRITE_NOTHING: [(&str, &str); 3] = [
+    ("CheckIn", "what it hears is kept in memory and flushed: `flush_…`"),
+    ("SendAnswer", "an answer goes to who waits for it, and that one is gone with the hub"),
+    ("PlanUndo", "it looks"),
+];
+
+fn row(way: &Way, point: &str, after: After) {
+    let mut place = Place::new();
+    (way.prepare)(&mut place);
+    let position = place.position();
+    assert_eq!((way.count)(&place), 0, "before");
+    let answer = if point == "answered" {
+        let answer = (way.act)(&place);
+        place.kill();
+        answer
+    } else {
+        place.die_at(point);
+        let answer = (way.act)(&place);
+        place.wait_killed(point);
+        answer
+    };
+    assert!(point != "answered" || answer.is_ok(), "{answer:?}");
+    place.start();
+    match after {
+        After::Absent => assert_eq!((way.count)(&place), 0, "after {point}"),
+        After::There => assert_eq!((way.count)(&place), 1, "after {point}"),
+        After::Comes => place.eventually("it comes by itself", || (way.count)(&place) == 1),
+    }
+    let mut wanted = 1;
+    match ((way.count)(&place), way.again) {
+        (0, _) | (_, Again::Same) => (way.act)(&place).unwrap(),
+        (_, Again::More) => {
+            (way.act)(&place).unwrap();
+            wanted = 2;
+        }
+        (_, Again::Refused(code)) => {
+            let error = (way.act)(&place).unwrap_err();
+            assert_eq!(error.problem().map(|problem| problem.code), Some(code), "{error:?}");
+        }
+    }
+    place.eventually("it is there exactly once", || (way.count)(&place) == wanted);
+    place.ledger_says(way.event, wanted, position);
+}
+
+#[test]
+fn every_endpoint_that_writes_has_its_rows() {
+    let covered: BTreeSet<_> = ROWS.iter().flat_map(|(way, _)| way.endpoints).copied().collect();
+    let exempt: BTreeSet<_> = WRITE_NOTHING.iter().map(|(name, _)| *name).collect();
+    let all: BTreeSet<_> =
+        declarations().iter().filter(|d| d.method != Method::Get).map(|d| d.name).collect();
+    let uncovered: Vec<_> = all.difference(&covered).filter(|name| !exempt.contains(*name)).collect();
+    assert!(uncovered.is_empty(), "no row kills the hub in {uncovered:?}");
+    assert!(covered.is_disjoint(&exempt));
+}
+
+#[test]
+fn every_place_that_begins_a_transaction_has_its_rows() {
+    let mut writers = BTreeSet::new();
+    for part in ["engine", "hub", "store"] {
+        let folder = crate::support::root().join("crates").join(part).join("src");
+        place::sources(&folder, &mut |path, text| {
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let below = path.strip_prefix(&folder).unwrap().with_extension("");
+            if code.contains("store.begin()") {
+                writers.insert(format!("{part}/{}", below.display()));
+            }
+        });
+    }
+    assert!(writers.len() > 15, "{writers:?}");
+    for side in ["before", "after"] {
+        let points: BTreeSet<_> = ROWS.iter().map(|(_, point)| *point).collect();
+        let uncovered: Vec<_> =
+            writers.iter().filter(|w| !points.contains(format!("{w}.{side}").as_str())).collect();
+        assert!(uncovered.is_empty(), "no row kills the hub {side} a commit of {uncovered:?}");
+    }
+}
