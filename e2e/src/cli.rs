@@ -33,11 +33,16 @@ impl Cli {
         &self.env
     }
 
-    /// `backstay ARGS`, whatever comes of it.
-    pub fn output(&self, args: &[&str]) -> Output {
+    /// `backstay ARGS`, to be run.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(args).envs(self.env.iter().map(|(key, value)| (key, value)));
-        command.output().expect("run backstay")
+        command
+    }
+
+    /// `backstay ARGS`, whatever comes of it.
+    pub fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("run backstay")
     }
 
     /// `backstay ARGS`, which must work; gives what it printed.

@@ -1,6 +1,7 @@
 //! What runs stacks: Docker Compose, and processes that are supervised here.
 
 pub(crate) mod compose;
+mod follow;
 pub(crate) mod process;
 
 use std::{collections::BTreeMap, io};
@@ -9,6 +10,7 @@ use backstay_agent_core::Prepared;
 use backstay_api::agent::LogLine;
 use backstay_types::{Container, Digest, FailureKind, ImageId, StackName, Step, TreeDigest};
 
+pub(crate) use self::follow::{Cursor, NewLines};
 use self::{compose::Compose, process::Process};
 use crate::{
     disk::Layout,
@@ -77,6 +79,17 @@ pub(crate) trait Runtime {
         prepared: &Prepared,
         wanted: LogsWanted<'_>,
     ) -> io::Result<Vec<LogLine>>;
+
+    /// What its logs have that is new since a place, at most so many lines of each service; the last ones when
+    /// there is none.
+    async fn new_logs(
+        &self,
+        layout: &Layout,
+        stack: &StackName,
+        prepared: &Prepared,
+        after: Option<&Cursor>,
+        most: usize,
+    ) -> io::Result<NewLines>;
 }
 
 /// Which log lines.
@@ -171,6 +184,17 @@ impl Runtimes {
         wanted: LogsWanted<'_>,
     ) -> io::Result<Vec<LogLine>> {
         each!(self, runtime => runtime.logs(layout, stack, prepared, wanted).await)
+    }
+
+    pub(crate) async fn new_logs(
+        &self,
+        layout: &Layout,
+        stack: &StackName,
+        prepared: &Prepared,
+        after: Option<&Cursor>,
+        most: usize,
+    ) -> io::Result<NewLines> {
+        each!(self, runtime => runtime.new_logs(layout, stack, prepared, after, most).await)
     }
 }
 

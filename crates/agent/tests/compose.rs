@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, time::Duration};
 
-use backstay_api::agent::{Answer, ReportBody};
+use backstay_api::agent::{Answer, Question, ReportBody};
 use backstay_testkit::{Docker, Image, Registry, RunningContainer};
 use backstay_types::{DeploymentId, DeploymentState, FailureKind, StackHealth, Step};
 use support::{FakeHub, Node, Stack, eventually_within};
@@ -218,6 +218,36 @@ fn compose_runs_on_without_the_agent_and_is_healed_by_it() {
     fleet.hub.ask_logs(&"web".parse().unwrap(), 10);
     let answer = eventually_within(LIMIT, "logs", || fleet.hub.answers().pop());
     assert!(matches!(answer, Answer::Logs { .. }), "{answer:?}");
+    follow_logs(&fleet);
+}
+
+/// What a container logs is told once, each time behind what was told before.
+fn follow_logs(fleet: &Fleet) {
+    let container = fleet.service("web").id;
+    let say = |text: &str| {
+        let command = format!("echo {text} > /proc/1/fd/1; echo {text} again > /proc/1/fd/1");
+        fleet.docker.run(&["exec", &container, "sh", "-c", &command]);
+    };
+    let ask = |after: Option<String>, lines| {
+        let known = fleet.hub.answers().len();
+        let stack = "web".parse().unwrap();
+        fleet.hub.ask(Question::NewLogs { stack, after, lines, wait_ms: 5000 });
+        let answer = eventually_within(LIMIT, "what is new", || fleet.hub.answers().into_iter().nth(known));
+        let Answer::NewLogs { lines, after, dropped: false } = answer else { panic!("{answer:?}") };
+        let texts: Vec<_> = lines.into_iter().map(|line| line.text).collect();
+        (texts, Some(after))
+    };
+    say("one");
+    let (told, after) = ask(None, 1);
+    assert_eq!(told, ["one again"], "a follower begins with the last lines");
+    say("two");
+    let (mut told, after) = ask(after, 1);
+    assert_eq!(told, ["two"]);
+    let (more, after) = ask(after, 10);
+    told.extend(more);
+    assert_eq!(told, ["two", "two again"]);
+    let (told, _) = ask(after, 10);
+    assert!(told.is_empty(), "{told:?}");
 }
 
 /// The crash matrix's rows that are about containers: links, images and labels end as the journal says.

@@ -127,6 +127,26 @@ pub enum Question {
         /// How many lines of each service.
         lines: u32,
     },
+    /// What a stack's logs have that is new; held until there is some.
+    NewLogs {
+        /// The stack.
+        stack: StackName,
+        /// Behind this place, as an answer before gave it; the last lines when absent.
+        after: Option<String>,
+        /// At most so many lines of each service.
+        lines: u32,
+        /// How long to wait for something new, in milliseconds.
+        wait_ms: u64,
+    },
+}
+
+impl Question {
+    /// The stack that it is about.
+    pub fn stack(&self) -> &StackName {
+        match self {
+            Self::Logs { stack, .. } | Self::NewLogs { stack, .. } => stack,
+        }
+    }
 }
 
 /// The request that is answered.
@@ -144,6 +164,15 @@ pub enum Answer {
     Logs {
         /// The lines.
         lines: Vec<LogLine>,
+    },
+    /// What is new.
+    NewLogs {
+        /// The lines, oldest first for each service.
+        lines: Vec<LogLine>,
+        /// Where to go on.
+        after: String,
+        /// Some lines before these are gone.
+        dropped: bool,
     },
     /// It could not be answered.
     Failed {

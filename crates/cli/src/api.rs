@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use backstay_api::{
-    Empty, Endpoint,
+    Empty, Endpoint, Events,
     v1::{Page, Paging},
 };
-use backstay_client::{Client, ClientError, Options};
+use backstay_client::{Client, ClientError, EventStream, Options};
 use backstay_types::{ErrorCode, Secret};
 
 use crate::error::CliError;
+
+/// How long a stream may be silent: some of the signs of life that the hub gives.
+const QUIET: Duration = Duration::from_secs(40);
 
 /// A hub, as one token sees it.
 #[derive(Debug, Clone)]
@@ -54,6 +57,17 @@ impl Api {
         hold: Duration,
     ) -> Result<E::Response, CliError> {
         let result = self.client.call_held::<E>(&path, &query, &request, hold).await;
+        result.map_err(|e| explain(e, self.url()))
+    }
+
+    /// Follows an endpoint that answers with server-sent events.
+    pub(crate) async fn follow<E: Endpoint<Response = Events>>(
+        &self,
+        path: &E::Path,
+        query: &E::Query,
+        request: &E::Request,
+    ) -> Result<EventStream, CliError> {
+        let result = self.client.follow::<E>(path, query, request, QUIET).await;
         result.map_err(|e| explain(e, self.url()))
     }
 

@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     http::Hosts,
     keys::Keys,
-    live::{Live, Questions, Waiters},
+    live::{Follows, Live, Questions, Waiters},
     metrics::Metrics,
     packs::Packs,
 };
@@ -39,6 +39,8 @@ pub(crate) struct App {
     pub(crate) waiters: Waiters,
     /// Questions to agents.
     pub(crate) questions: Questions,
+    /// Who follows logs.
+    pub(crate) follows: Follows,
     /// Packs on disk.
     pub(crate) packs: Packs,
     /// Figures.

@@ -193,8 +193,7 @@ impl<H: Hands> Driver<H> {
 
     /// How the stack that a question is about runs.
     fn prepared(&self, request: &AgentRequest) -> Option<Prepared> {
-        let backstay_api::agent::Question::Logs { stack, .. } = &request.question;
-        self.prepared_now(stack)
+        self.prepared_now(request.question.stack())
     }
 
     fn prepared_now(&self, stack: &StackName) -> Option<Prepared> {

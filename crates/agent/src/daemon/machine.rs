@@ -1,5 +1,7 @@
 //! The hands of an agent on a real machine.
 
+use std::time::{Duration, Instant};
+
 use backstay_agent_core::{Input, Links, Prepared, Task, TaskId, Transaction};
 use backstay_api::{
     Empty,
@@ -7,18 +9,21 @@ use backstay_api::{
 };
 use backstay_client::Client;
 use backstay_types::StackName;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
 use super::{Answering, Event, Hands};
 use crate::{
     AgentError,
     disk::{JournalDb, WorkLock, set_links},
-    runtime::{LogsWanted, Runtimes},
+    runtime::{Cursor, LogsWanted, NewLines, Runtimes},
     tasks::Machine,
 };
 
 /// An answer holds no more lines than this.
 const MOST_LINES: u32 = 10_000;
+/// How often logs are looked at while somebody waits for something new in them, and for how long at most.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct MachineHands {
@@ -76,16 +81,19 @@ pub(super) struct Answers(pub(super) Machine);
 
 impl Answering for Answers {
     async fn answer_to(self, request: AgentRequest, prepared: Option<Prepared>, hub: Client) {
-        let Question::Logs { stack, service, lines } = &request.question;
-        let wanted = LogsWanted {
-            service: service.as_deref(),
-            lines: (*lines).min(MOST_LINES) as usize,
-            since_start: false,
+        let most = |lines: &u32| (*lines).min(MOST_LINES) as usize;
+        let answer = match &request.question {
+            Question::Logs { stack, service, lines } => {
+                let wanted =
+                    LogsWanted { service: service.as_deref(), lines: most(lines), since_start: false };
+                self.logs(stack, prepared, wanted).await.map(|lines| Answer::Logs { lines })
+            }
+            Question::NewLogs { stack, after, lines, wait_ms } => {
+                let wait = Duration::from_millis(*wait_ms).min(LONGEST_WAIT);
+                self.new_logs(stack, prepared, after.as_deref(), most(lines), wait).await
+            }
         };
-        let answer = match self.logs(stack, prepared, wanted).await {
-            Ok(lines) => Answer::Logs { lines },
-            Err(reason) => Answer::Failed { reason },
-        };
+        let answer = answer.unwrap_or_else(|reason| Answer::Failed { reason });
         let path = AnswerPath { request: request.id };
         if let Err(error) = hub.call::<SendAnswer>(&path, &Empty {}, &answer).await {
             // Whoever asked sees that the node did not answer in time.
@@ -109,5 +117,28 @@ impl Answers {
         }
         let runtime = Runtimes::new(&prepared.runtime).map_err(|failed| failed.reason)?;
         runtime.logs(&self.0.layout, stack, &prepared, wanted).await.map_err(|error| error.to_string())
+    }
+
+    /// What is new, once there is something or the wait is over.
+    async fn new_logs(
+        &self,
+        stack: &StackName,
+        prepared: Option<Prepared>,
+        after: Option<&str>,
+        most: usize,
+        wait: Duration,
+    ) -> Result<Answer, String> {
+        let prepared = prepared.ok_or_else(|| format!("stack {stack} does not run here"))?;
+        let after = after.map(Cursor::read).transpose()?;
+        let runtime = Runtimes::new(&prepared.runtime).map_err(|failed| failed.reason)?;
+        let began = Instant::now();
+        loop {
+            let new = runtime.new_logs(&self.0.layout, stack, &prepared, after.as_ref(), most).await;
+            let NewLines { lines, cursor, dropped } = new.map_err(|error| error.to_string())?;
+            if after.is_none() || dropped || !lines.is_empty() || began.elapsed() >= wait {
+                return Ok(Answer::NewLogs { lines, after: cursor.to_text(), dropped });
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
 }

@@ -19,7 +19,7 @@ use backstay_types::{
 };
 
 pub(crate) use self::{engine::Engine, mounts::prune as prune_mounts};
-use super::{LogsWanted, Made, Runtime};
+use super::{Cursor, LogsWanted, Made, NewLines, Runtime};
 use crate::{
     disk::{Layout, write_atomic},
     step::{Context, Fail, Failed, Loaded, invalid},
@@ -200,6 +200,17 @@ impl Runtime for Compose {
         wanted: LogsWanted<'_>,
     ) -> io::Result<Vec<LogLine>> {
         self.engine.logs(&prepared.project, wanted).await
+    }
+
+    async fn new_logs(
+        &self,
+        _: &Layout,
+        _: &StackName,
+        prepared: &Prepared,
+        after: Option<&Cursor>,
+        most: usize,
+    ) -> io::Result<NewLines> {
+        self.engine.new_logs(&prepared.project, after, most).await
     }
 }
 

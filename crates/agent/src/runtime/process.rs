@@ -22,7 +22,10 @@ use backstay_manifest::ProcessSpec;
 use backstay_types::{Container, Digest, FailureKind, ImageId, StackName, Step, TreeDigest};
 
 use self::record::{Spec, Status};
-use super::{LogsWanted, Made, Runtime};
+use super::{
+    LogsWanted, Made, Runtime,
+    follow::{Cursor, NewLines, NewOfFile, Place, new_of_file},
+};
 use crate::{
     child,
     disk::{Layout, hash_file, write_atomic},
@@ -129,6 +132,43 @@ impl Runtime for Process {
         }
         Ok(lines)
     }
+
+    async fn new_logs(
+        &self,
+        layout: &Layout,
+        stack: &StackName,
+        prepared: &Prepared,
+        after: Option<&Cursor>,
+        most: usize,
+    ) -> io::Result<NewLines> {
+        let mut new = NewLines::default();
+        for name in prepared.services.keys() {
+            let found = new_lines(layout, stack, name, after, most)?;
+            let line = |text| LogLine { service: name.clone(), at: None, text };
+            new.lines.extend(found.lines.into_iter().map(line));
+            new.cursor.0.insert(name.clone(), Place::File { offset: found.offset, mark: found.mark });
+            new.dropped |= found.dropped;
+        }
+        Ok(new)
+    }
+}
+
+/// What is new in the log of a process.
+fn new_lines(
+    layout: &Layout,
+    stack: &StackName,
+    name: &str,
+    after: Option<&Cursor>,
+    most: usize,
+) -> io::Result<NewOfFile> {
+    let log = layout.logs(stack).join(format!("{name}.log"));
+    let start = Digest::of(&[]).short();
+    let place = after.map(|after| match after.0.get(name) {
+        Some(Place::File { offset, mark }) => (*offset, mark.as_str()),
+        // It has begun since.
+        _ => (0, start.as_str()),
+    });
+    new_of_file(&log, &log.with_extension("log.1"), place, most)
 }
 
 /// How often the processes of a stack were started again since they were last deployed.

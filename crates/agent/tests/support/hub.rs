@@ -189,8 +189,11 @@ impl FakeHub {
     }
 
     pub(crate) fn ask_logs(&self, stack: &StackName, lines: u32) {
+        self.ask(Question::Logs { stack: stack.clone(), service: None, lines });
+    }
+
+    pub(crate) fn ask(&self, question: Question) {
         let id: RequestId = backstay_agent::system().mint();
-        let question = Question::Logs { stack: stack.clone(), service: None, lines };
         self.inner().questions.push(AgentRequest { id, question });
         self.shared.changed.notify_waiters();
     }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Page;
-use crate::{agent::LogLine, endpoint::endpoints};
+use crate::{agent::LogLine, body::Events, endpoint::endpoints};
 
 endpoints! {
     /// Deployments, newest first.
@@ -21,6 +21,11 @@ endpoints! {
     GetRollout = Get "/api/v1/rollouts/{rollout}" Viewer (path: RolloutPath) -> RolloutView;
     /// The last log lines of a stack on a node, asked through the node's own check-in.
     GetLogs = Get "/api/v1/nodes/{node}/stacks/{stack}/logs" Operator (path: LogsPath, query: LogsQuery) -> Logs;
+    /// The last log lines and all that come, as server-sent events. Each plain event is one line as JSON. An event
+    /// `gap` says that lines before the next one are left out; an event `problem` says why the stream ends, as a
+    /// problem document. A stream that ends without one may be asked for again.
+    FollowLogs = Get "/api/v1/nodes/{node}/stacks/{stack}/logs/follow" Operator
+        (path: LogsPath, query: LogsQuery) -> Events;
 }
 
 /// Which deployments.
@@ -136,7 +141,7 @@ pub struct LogsQuery {
     /// Only this service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// How many lines of each service; 100 when absent, 5000 at most.
+    /// How many lines of each service; 100 when absent, 5000 at most; of a follower 1000, and 0 is none of the past.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lines: Option<u32>,
 }

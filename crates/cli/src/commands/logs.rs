@@ -1,10 +1,14 @@
-//! `backstay logs`: the last log lines of a stack, asked through the node's own check-in.
+//! `backstay logs`: the last log lines of a stack, asked through the node's own check-in; and all that come.
+
+use std::time::Duration;
 
 use backstay_api::{
-    Empty,
-    v1::{GetLogs, Logs as Answer, LogsPath, LogsQuery},
+    Empty, Problem,
+    agent::LogLine,
+    v1::{FollowLogs, GetLogs, Logs as Answer, LogsPath, LogsQuery},
 };
-use backstay_types::StackName;
+use backstay_client::ServerEvent;
+use backstay_types::{ErrorCode, StackName};
 use clap::Args;
 
 use super::{Outcome, done};
@@ -26,16 +30,71 @@ pub(crate) struct Logs {
     /// How many lines of each service
     #[arg(long, short = 'n', default_value_t = 100)]
     lines: u32,
+    /// Go on showing what is logged; with --json one document a line
+    #[arg(long, short)]
+    follow: bool,
 }
+
+/// How long to wait before a hub that went away is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 impl Logs {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
         let path = parse(&self.what)?;
         let query = LogsQuery { service: self.service, lines: Some(self.lines) };
+        if self.follow {
+            return follow(path, query, cx).await;
+        }
         let logs = cx.api()?.call::<GetLogs>(path, query, Empty {}).await?;
         cx.ui.data(&logs, || view(&logs, &cx.frame()))?;
         done()
     }
+}
+
+/// Shows lines as they come, until the node cannot be asked any more. A hub that is away is waited for.
+async fn follow(path: LogsPath, mut query: LogsQuery, cx: &Context) -> Outcome {
+    let api = cx.api()?;
+    let mut stream = api.follow::<FollowLogs>(&path, &query, &Empty {}).await?;
+    loop {
+        match stream.next().await {
+            Ok(Some(event)) => show(&event, cx)?,
+            Ok(None) | Err(_) => {
+                cx.ui.note("The hub ended the stream; asking again. Lines may be missing here.");
+                // What was there before has been shown.
+                query.lines = Some(0);
+                stream = loop {
+                    tokio::time::sleep(PAUSE).await;
+                    match api.follow::<FollowLogs>(&path, &query, &Empty {}).await {
+                        Err(error) if error.code() == ErrorCode::BS8001 => {}
+                        answered => break answered?,
+                    }
+                };
+            }
+        }
+    }
+}
+
+fn show(event: &ServerEvent, cx: &Context) -> Result<(), CliError> {
+    let wrong =
+        |e| CliError::new(ErrorCode::BS8013, "an event of the hub cannot be understood").with_source(e);
+    match event.name.as_str() {
+        "problem" => {
+            let problem: Problem = serde_json::from_str(&event.data).map_err(wrong)?;
+            return Err(CliError::from(problem));
+        }
+        "gap" => cx.ui.note("Some lines are left out here."),
+        "message" => {
+            let line: LogLine = serde_json::from_str(&event.data).map_err(wrong)?;
+            if cx.ui.json {
+                cx.ui.json_line(&line)?;
+            } else {
+                cx.ui.out(&view(&Answer { lines: vec![line] }, &cx.frame()));
+            }
+        }
+        // Of a later version.
+        _ => {}
+    }
+    Ok(())
 }
 
 fn parse(text: &str) -> Result<LogsPath, CliError> {

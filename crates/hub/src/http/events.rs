@@ -41,6 +41,7 @@ impl ServerEvent {
     }
 
     /// With its position, from which a reader that comes again goes on (`Last-Event-ID`). It has no line ends.
+    #[allow(dead_code, reason = "for streams that can be gone on with")]
     pub(crate) fn at(mut self, position: u64) -> Self {
         let _ = writeln!(self.0, "id: {position}");
         self

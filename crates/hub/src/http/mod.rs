@@ -10,7 +10,6 @@ mod conversations;
 mod deployments;
 mod docs_page;
 mod error;
-#[allow(dead_code, reason = "used by the first endpoint that streams")]
 mod events;
 mod find;
 mod fleet;
@@ -95,6 +94,7 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::ListRollouts, _, _, _>(deployments::list_rollouts::list_rollouts)
         .on::<v1::GetRollout, _, _, _>(deployments::get_rollout::get_rollout)
         .on_with::<v1::GetLogs, _, _, _>(logs, deployments::logs::logs)
+        .on::<v1::FollowLogs, _, _, _>(deployments::follow_logs::follow_logs)
 }
 
 fn record_routes(routes: Routes) -> Routes {

@@ -1,6 +1,7 @@
 //! What is known of nodes now: soft state, in memory, flushed in batches.
 //! A check-in touches nothing else.
 
+mod follow;
 mod node_state;
 mod questions;
 mod waiters;
@@ -15,6 +16,7 @@ use backstay_store::nodes::SoftState;
 use backstay_types::{HostFacts, NodeId, NodeState, ObservedStack, Timestamp};
 
 pub(crate) use self::{
+    follow::{Follower, Follows, Piece},
     node_state::{Rhythm, node_state},
     questions::Questions,
     waiters::Waiters,

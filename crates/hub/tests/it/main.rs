@@ -4,6 +4,7 @@
 mod agents;
 mod bad_input;
 mod harness;
+mod logs;
 mod people;
 mod postgres;
 mod restart;

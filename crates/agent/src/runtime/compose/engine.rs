@@ -3,14 +3,17 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use backstay_api::agent::LogLine;
-use backstay_types::{Container, ImageId, StackName, TreeDigest};
+use backstay_types::{Container, ImageId, StackName, Timestamp, TreeDigest};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::UnixStream, time::timeout};
 
-use crate::runtime::LogsWanted;
+use crate::runtime::{
+    LogsWanted,
+    follow::{Cursor, NewLines, Place, new_since},
+};
 
 const VERSION: &str = "/v1.41";
 const ANSWER: usize = 16 << 20;
@@ -182,6 +185,44 @@ impl Engine {
         Ok(lines)
     }
 
+    /// What a project's containers have logged since a place; the last lines when there is none.
+    pub(crate) async fn new_logs(
+        &self,
+        project: &str,
+        after: Option<&Cursor>,
+        most: usize,
+    ) -> io::Result<NewLines> {
+        let mut new = NewLines::default();
+        for container in self.containers(project).await? {
+            let place = match after.and_then(|after| after.0.get(&container.id)) {
+                Some(Place::Time { at, lines }) => Some((*at, *lines)),
+                _ => None,
+            };
+            let since = place.map_or_else(|| "0".to_owned(), |(at, _)| since(at));
+            let path = format!(
+                "/containers/{}/logs?stdout=1&stderr=1&timestamps=1&since={since}&tail=",
+                container.id
+            );
+            // Only who begins wants the last ones; a container that came later is new from its start.
+            let tail = if after.is_none() { most.to_string() } else { "all".to_owned() };
+            let (status, body) = match self.ask(Method::GET, &format!("{path}{tail}"), None).await {
+                Err(_) if after.is_some() => {
+                    new.dropped = true;
+                    self.ask(Method::GET, &format!("{path}{most}"), None).await?
+                }
+                answer => answer?,
+            };
+            if status.is_success() {
+                let (lines, place) = new_since(log_lines(&container.service, &body), place, most);
+                new.lines.extend(lines);
+                let (at, lines) = place.unwrap_or((Timestamp::UNIX_EPOCH, 0));
+                new.cursor.0.insert(container.id, Place::Time { at, lines });
+            }
+        }
+        new.lines.sort_by_key(|line| line.at);
+        Ok(new)
+    }
+
     /// When a container was last started, in seconds since the epoch.
     async fn started(&self, id: &str) -> io::Result<i64> {
         let item = self.json(&format!("/containers/{id}/json")).await?;
@@ -236,6 +277,11 @@ impl Engine {
             ended = async { let _ = connection.await; std::future::pending::<()>().await } => { let () = ended; Err(io::ErrorKind::UnexpectedEof.into()) }
         }
     }
+}
+
+/// A time as the engine reads it, to the nanosecond.
+fn since(at: Timestamp) -> String {
+    format!("{}.{:09}", at.as_second(), at.subsec_nanosecond())
 }
 
 fn list_path(filter: &Value) -> String {

@@ -32,7 +32,7 @@ pub(crate) async fn logs(call: Call<GetLogs>) -> Result<Logs, ApiError> {
     let mut asked = app.questions.ask(node.id, app.world.mint(), question);
     app.waiters.wake(node.id);
     match tokio::time::timeout(WAIT, asked.answer()).await {
-        Ok(Some(Answer::Logs { lines })) => Ok(Logs { lines }),
+        Ok(Some(Answer::Logs { lines } | Answer::NewLogs { lines, .. })) => Ok(Logs { lines }),
         Ok(Some(Answer::Failed { reason })) => Err(ApiError::new(ErrorCode::BS4005, reason)),
         Ok(None) | Err(_) => {
             Err(ApiError::new(ErrorCode::BS4009, format!("{} did not answer within {WAIT:?}", node.name)))

@@ -1,5 +1,6 @@
 //! Deployments, rollouts, and the logs of what runs.
 
+pub(crate) mod follow_logs;
 pub(crate) mod get;
 pub(crate) mod get_rollout;
 pub(crate) mod list;
