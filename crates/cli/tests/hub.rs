@@ -217,10 +217,19 @@ fn a_commit_is_linked_and_can_be_taken_back_while_later_work_stays() {
     );
     assert!(fleet.run(&["undos", undos[0]["id"].as_str().unwrap()]).contains("too familiar"));
     assert!(fleet.run(&["timeline", "--undo", undos[0]["id"].as_str().unwrap()]).contains("too familiar"));
+    let undone = |session: &str| {
+        fleet.json(&["conversations", "show", &format!("claude-code/session_id/{session}")])["undone"] == true
+    };
+    assert!(undone("session-a") && !undone("session-b"));
     // And back again.
     fleet.run(&["rollback", "--undo", undos[0]["id"].as_str().unwrap(), "--yes", "--wait", "30s"]);
+    assert!(!undone("session-a"));
     let all = PAGE.replace("grey", "teal").replace("Welcome", "Hello").replace("Bye", "See you");
     fleet.eventually("all is back", || fleet.upstream(&["show", "main:stacks/web/page.conf"]) == all);
+    // By a commit, not by conversation: both are taken back all the same.
+    let start = fleet.upstream(&["rev-parse", &format!("{first}~1")]);
+    fleet.run(&["rollback", "--to", start.trim(), "--yes", "--wait", "30s"]);
+    assert!(undone("session-a") && undone("session-b"));
 }
 
 #[test]

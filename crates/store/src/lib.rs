@@ -13,6 +13,7 @@ mod dialect;
 mod error;
 mod run;
 mod store;
+mod undone;
 mod value;
 
 pub mod changes;
@@ -41,3 +42,4 @@ pub use crash::{crash_point, deaths_are_planned};
 pub use db::{Executor, Query, Row};
 pub use error::{Result, StoreError};
 pub use store::{Backend, Reader, Snapshot, Store, Tx};
+pub use undone::undone;

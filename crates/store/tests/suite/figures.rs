@@ -3,10 +3,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use backstay_store::{
-    changes, deployments, desired,
+    changes::{self, KnownChange},
+    deployments, desired,
     desired::{Desired, DesiredStack},
     figures::{self, ConversationFigures},
-    leases, releases,
+    leases, releases, undone,
 };
 use backstay_types::*;
 
@@ -86,4 +87,36 @@ async fn what_waits_to_be_sealed(t: Fixture) {
     assert_eq!(figures::unsealed(&mut t.store.read()).await.unwrap(), none);
 }
 
-both!(what_conversations_led_to, what_several_nodes_should_run, what_waits_to_be_sealed);
+async fn what_is_undone(t: Fixture) {
+    let (repository, a, b, other, guessed) = (t.mint(), t.mint(), t.mint(), t.mint(), t.mint());
+    let trailer = |conversation| Link { conversation, source: LinkSource::Trailer };
+    let mut tx = t.begin().await;
+    let mut position = 0;
+    let mut made = async |digits: &str, links: Vec<Link>, reverts: &[&str], on_branch: bool| {
+        position += 1;
+        let reverts = reverts.iter().map(|digits| commit(digits)).collect();
+        let change = Change { links, reverts, ..t.change(repository, digits) };
+        let known = KnownChange { position: on_branch.then_some(position), ..known(change) };
+        changes::insert(&mut tx, &known).await.unwrap();
+        let mut all: Vec<_> = undone(&mut tx, &[a, b, other, guessed]).await.unwrap().into_iter().collect();
+        all.sort();
+        all
+    };
+    let guess = Link { conversation: guessed, source: LinkSource::Guess };
+    assert!(made("a1", vec![trailer(a), guess], &[], true).await.is_empty());
+    made("a2", vec![trailer(a)], &[], true).await;
+    made("b1", vec![trailer(b)], &[], true).await;
+    assert!(made("c1", vec![trailer(other)], &[], false).await.is_empty(), "it never was on the branch");
+    assert!(made("d1", vec![], &["a1"], true).await.is_empty(), "a part of it");
+    assert!(made("d2", vec![], &["a2"], false).await.is_empty(), "not on the branch");
+    assert_eq!(made("d3", vec![], &["a2"], true).await, [a]);
+    assert_eq!(made("d4", vec![], &["b1", "a1"], true).await, [a, b], "by whatever commit");
+    assert_eq!(made("d5", vec![], &["d3"], true).await, [b], "what was brought again is not undone");
+    assert_eq!(made("d6", vec![], &["d5"], true).await, [a, b]);
+    assert_eq!(made("d7", vec![trailer(b)], &[], true).await, [a], "and went on after that");
+    // Messages that claim a circle.
+    made("e1", vec![], &["e2", "d7"], true).await;
+    made("e2", vec![], &["e1"], true).await;
+}
+
+both!(what_conversations_led_to, what_several_nodes_should_run, what_waits_to_be_sealed, what_is_undone);
