@@ -83,18 +83,23 @@ impl Engine {
             .extend(rollouts::newest_of_each_stack(ex).await?.into_iter().filter(|r| !known.contains(&r.id)));
         let releases = named_releases(ex, &stored, &constraints, &latest, &settled, &rollouts).await?;
         let mut facts = Vec::new();
-        for stack in stored.iter().filter(|s| s.present) {
+        for stack in &stored {
             let Some(record) = records.get(&stack.name) else { continue };
+            // What has left its repository concerns nobody, unless it may be taken away.
+            if !stack.present && record.prune.is_none() {
+                continue;
+            }
             facts.push(self.stack_facts(ex, stack, record, &releases, &constraints, now).await?);
         }
         let nodes = nodes::active(ex).await?;
+        let removals = removals(ex, &rollouts, &latest).await?;
         let snapshot = FleetSnapshot {
             now,
             nodes: nodes.iter().map(|n| self.node_facts(n)).collect(),
             stacks: facts,
             trees: releases.values().map(|r| (r.id, r.tree)).collect(),
             rollouts,
-            past: past(&latest, &settled),
+            past: past(&latest, &settled, &removals),
             constraints,
         };
         Ok(Loaded {
@@ -125,6 +130,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<StackFacts, EngineError> {
         let release = match stack.release.and_then(|id| releases.get(&id)) {
+            _ if !stack.present => Err("no longer in the repository".to_owned()),
             None => Err("not made yet".to_owned()),
             Some(release) => self.standing_in(ex, release, constraints, now).await?.map(|()| release.id),
         };
@@ -133,18 +139,23 @@ impl Engine {
             None => Cause::Change { repository: stack.repository, commit: record.commit.clone() },
         };
         let kind = if record.undo.is_some() { RolloutKind::Rollback } else { RolloutKind::Update };
-        let selectors: Vec<Selector> = serde_json::from_str(&stack.assignment).unwrap_or_default();
+        let mut selectors: Vec<Selector> = serde_json::from_str(&stack.assignment).unwrap_or_default();
+        selectors.retain(|_| stack.present);
+        let (removed_by, removing_undo) =
+            record.assigned_by.clone().unwrap_or_else(|| (record.commit.clone(), record.undo));
+        let removal_cause = match removing_undo {
+            Some(undo) => Cause::Undo { undo },
+            None => Cause::Change { repository: stack.repository, commit: removed_by },
+        };
         Ok(StackFacts {
             name: stack.name.clone(),
             release,
             origin: Origin { kind, cause },
             pin_origins: pin_origins(&stack.name, constraints, releases),
             assignments: selectors.into_iter().map(|nodes| Assignment { nodes }).collect(),
-            max_updating: match record.max_updating {
-                None => MaxUpdating::All,
-                Some(backstay_manifest::MaxUpdating::Count(n)) => MaxUpdating::Nodes(n),
-                Some(backstay_manifest::MaxUpdating::Percent(p)) => MaxUpdating::Percent(u32::from(p)),
-            },
+            max_updating: record.max_updating.map_or(MaxUpdating::All, limit),
+            prune: record.prune.map(limit),
+            removal_cause,
         })
     }
 
@@ -192,21 +203,48 @@ async fn named_releases(
     Ok(releases::many(ex, &ids).await?.into_iter().map(|r| (r.id, r)).collect())
 }
 
-fn past(latest: &[Deployment], settled: &[Deployment]) -> HashMap<(NodeId, StackName), Past> {
+fn limit(written: backstay_manifest::MaxUpdating) -> MaxUpdating {
+    match written {
+        backstay_manifest::MaxUpdating::Count(n) => MaxUpdating::Nodes(n),
+        backstay_manifest::MaxUpdating::Percent(p) => MaxUpdating::Percent(u32::from(p)),
+    }
+}
+
+/// Those of the deployments' rollouts that take a stack away.
+async fn removals(
+    ex: &mut impl Executor,
+    known: &[Rollout],
+    deployments: &[Deployment],
+) -> Result<HashSet<RolloutId>, EngineError> {
+    let ids: HashSet<_> = known.iter().map(|r| r.id).collect();
+    let mut missing: Vec<_> = deployments.iter().map(|d| d.rollout).filter(|id| !ids.contains(id)).collect();
+    missing.sort();
+    missing.dedup();
+    let others = rollouts::many(ex, &missing).await?;
+    let all = known.iter().chain(&others);
+    Ok(all.filter(|r| r.kind == RolloutKind::Removal).map(|r| r.id).collect())
+}
+
+fn past(
+    latest: &[Deployment],
+    settled: &[Deployment],
+    removals: &HashSet<RolloutId>,
+) -> HashMap<(NodeId, StackName), Past> {
     let mut past: HashMap<(NodeId, StackName), Past> = HashMap::new();
     for deployment in latest {
         past.entry((deployment.node, deployment.stack.clone())).or_default().latest =
-            Some(attempt(deployment));
+            Some(attempt(deployment, removals));
     }
     for deployment in settled {
         past.entry((deployment.node, deployment.stack.clone())).or_default().settled =
-            Some(attempt(deployment));
+            Some(attempt(deployment, removals));
     }
     past
 }
 
-fn attempt(deployment: &Deployment) -> Try {
+fn attempt(deployment: &Deployment, removals: &HashSet<RolloutId>) -> Try {
     Try {
+        removal: removals.contains(&deployment.rollout),
         deployment: deployment.id,
         release: deployment.release,
         rollout: deployment.rollout,

@@ -58,13 +58,16 @@ impl Engine {
                 tx.record(Event::DriftReported { detail }, refs)?;
             }
             ReportBody::StackRemoved { stack, deployment } => {
-                let refs = Refs {
-                    node: Some(node),
-                    stack: Some(stack.clone()),
-                    deployment: Some(*deployment),
-                    ..Refs::default()
-                };
-                tx.record(Event::DriftReported { detail: "removed as asked".to_owned() }, refs)?;
+                let Some(known) = own(tx, node, *deployment).await? else { return Ok(()) };
+                // Where there was something to take away, the deployment's end has said so already.
+                if !known.state.is_final() {
+                    let now = self.inner.world.now();
+                    tracing::debug!(%node, %stack, "there was nothing to take away");
+                    deployments::finish(tx, known.id, &DeploymentState::Succeeded, now, &[]).await?;
+                    let steps = deployments::steps_digest(tx, known.id).await?;
+                    let event = Event::DeploymentFinished { state: DeploymentState::Succeeded, steps };
+                    tx.record(event, refs(&known))?;
+                }
             }
             ReportBody::StatementRefused { reason } => {
                 tracing::warn!(%node, reason, "a node refused a statement");

@@ -10,7 +10,7 @@ use backstay_store::{
 };
 use backstay_types::{
     ConversationId, Deployment, DeploymentId, Event, NodeId, Refs, Release, ReleaseId, Repository,
-    RepositoryId, Rollout, RolloutId, StackName, Timestamp,
+    RepositoryId, Rollout, RolloutId, RolloutKind, StackName, Timestamp,
 };
 
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
 
 /// What a node's statement says of its stacks.
 type Lines = BTreeMap<StackName, (DeploymentId, String)>;
+/// The same, as the database has it.
+type Said = HashMap<NodeId, BTreeMap<StackName, desired::DesiredStack>>;
 
 impl Engine {
     /// Writes the statements that changed or grow old. Whether there were any.
@@ -32,8 +34,12 @@ impl Engine {
         applied: &Applied,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
-        let wanted = wanted(plan, applied);
+        let mut wanted = wanted(plan, applied);
         let said = said(desired::all_stacks(tx).await?);
+        for node in said.keys().filter(|node| loaded.nodes.contains_key(node)) {
+            // Of what was taken away nothing more is said.
+            wanted.entry(*node).or_default();
+        }
         let versions: HashMap<_, _> = desired::versions(tx).await?.into_iter().map(|v| (v.node, v)).collect();
         let epoch = hub_state::epoch(tx).await?;
         let renew_before = half_life_ago(now, self.inner.settings.statement_life);
@@ -46,8 +52,12 @@ impl Engine {
                 changed || old
             })
             .collect();
+        let reworded = reworded(&wanted, &said, &due);
+        if !reworded.is_empty() {
+            desired::reword(tx, lease, &reworded).await?;
+        }
         if due.is_empty() {
-            return Ok(false);
+            return Ok(!reworded.is_empty());
         }
         let details = self.details(tx, loaded, applied, &due).await?;
         let head = ledger::head(tx).await?;
@@ -134,7 +144,10 @@ impl Engine {
             let record = loaded.records.get(&deployment.stack);
             let line = DesiredStack {
                 stack: deployment.stack.clone(),
-                action: DesiredAction::Run,
+                action: match rollout.kind {
+                    RolloutKind::Removal => DesiredAction::Remove,
+                    RolloutKind::Update | RolloutKind::Rollback => DesiredAction::Run,
+                },
                 release: release.id,
                 tree: release.tree,
                 bytes: release.bytes,
@@ -182,7 +195,7 @@ async fn releases_of(
 
 /// Conversations behind the commits that a rollout brings, in order of the commits: those that led to its release
 /// after whatever the rollout before it brought.
-pub(crate) async fn conversations_of(
+async fn conversations_of(
     ex: &mut impl backstay_store::Executor,
     rollout: &Rollout,
 ) -> Result<Vec<ConversationId>, EngineError> {
@@ -234,18 +247,37 @@ fn wanted(plan: &FleetPlan, applied: &Applied) -> BTreeMap<NodeId, Lines> {
     wanted
 }
 
-fn said(rows: Vec<desired::DesiredStack>) -> HashMap<NodeId, Lines> {
-    let mut said: HashMap<NodeId, Lines> = HashMap::new();
+fn said(rows: Vec<desired::DesiredStack>) -> Said {
+    let mut said = Said::new();
     for row in rows {
-        said.entry(row.node).or_default().insert(row.stack, (row.deployment, row.reason));
+        said.entry(row.node).or_default().insert(row.stack.clone(), row);
     }
     said
 }
 
-/// Reasons may be worded anew without anything having to be signed for it.
-fn same(said: &Lines, wanted: &Lines) -> bool {
+/// Whether the same is asked for. Reasons may be worded anew without anything having to be signed for it.
+fn same(said: &BTreeMap<StackName, desired::DesiredStack>, wanted: &Lines) -> bool {
     said.len() == wanted.len()
-        && said.iter().all(|(stack, (id, _))| wanted.get(stack).is_some_and(|(wanted, _)| wanted == id))
+        && said
+            .iter()
+            .all(|(stack, line)| wanted.get(stack).is_some_and(|(wanted, _)| *wanted == line.deployment))
+}
+
+/// Lines that stay but for their reason, of nodes that get no new statement.
+fn reworded(
+    wanted: &BTreeMap<NodeId, Lines>,
+    said: &Said,
+    due: &[(&NodeId, &Lines)],
+) -> Vec<desired::DesiredStack> {
+    let due: HashSet<_> = due.iter().map(|(node, _)| **node).collect();
+    let others = wanted.iter().filter(|(node, _)| !due.contains(node));
+    let lines = others.flat_map(|(node, lines)| lines.iter().map(move |(stack, line)| (node, stack, line)));
+    lines
+        .filter_map(|(node, stack, (_, reason))| {
+            let line = said.get(node)?.get(stack).filter(|line| line.reason != *reason)?;
+            Some(desired::DesiredStack { reason: reason.clone(), ..line.clone() })
+        })
+        .collect()
 }
 
 fn half_life_ago(now: Timestamp, life: std::time::Duration) -> Timestamp {

@@ -31,6 +31,12 @@ pub(crate) struct StackRecord {
     pub(crate) max_updating: Option<manifest::MaxUpdating>,
     /// The manifest schema that it needs.
     pub(crate) schema: u32,
+    /// From how many nodes it may be taken away at once, when it is no longer assigned to them.
+    #[serde(default)]
+    pub(crate) prune: Option<manifest::MaxUpdating>,
+    /// The newest commit that changed who runs it, and the undo that made that commit.
+    #[serde(default)]
+    pub(crate) assigned_by: Option<(CommitId, Option<UndoId>)>,
 }
 
 /// A tip, read whole: everything that [`apply`] needs.
@@ -286,8 +292,11 @@ impl Engine {
             for facts in brought {
                 releases::add_commit(tx, release.id, repository.id, &facts.commit).await?;
             }
-            let old = before.iter().find(|b| b.name == stack.name);
-            let old: Option<StackRecord> = old.and_then(|b| serde_json::from_str(&b.manifest).ok());
+            let assigned = serde_json::to_string(&assignment(&tip.fleet, &stack.name));
+            let assigned = assigned.map_err(StoreError::from)?;
+            let old_row = before.iter().find(|b| b.name == stack.name);
+            let old: Option<StackRecord> = old_row.and_then(|b| serde_json::from_str(&b.manifest).ok());
+            let assigned_by = assigned_by(tip, old_row, old.as_ref(), &assigned);
             let newest = brought.last().map(|f| (f.commit.clone(), f.undo.first().copied()));
             let (commit, undo) =
                 newest.or(old.map(|o| (o.commit, o.undo))).unwrap_or_else(|| (tip.commit.clone(), None));
@@ -296,22 +305,27 @@ impl Engine {
                 undo,
                 max_updating: tip.fleet.manifest.rollout.max_updating,
                 schema: stack.schema,
+                prune: prune(&tip.fleet),
+                assigned_by,
             };
-            let selectors = assignment(&tip.fleet, &stack.name);
             let row = stacks::Stack {
                 name: stack.name.clone(),
                 repository: repository.id,
                 path: stack.path.clone(),
                 release: Some(release.id),
-                assignment: serde_json::to_string(&selectors).map_err(StoreError::from)?,
+                assignment: assigned,
                 manifest: serde_json::to_string(&record).map_err(StoreError::from)?,
                 present: true,
                 updated_at: now,
             };
             stacks::put(tx, &row).await?;
         }
-        for gone in before.iter().filter(|b| b.present && !tip.fleet.stacks.contains_key(&b.name)) {
-            stacks::put(tx, &stacks::Stack { present: false, updated_at: now, ..gone.clone() }).await?;
+        for gone in before.iter().filter(|b| !tip.fleet.stacks.contains_key(&b.name)) {
+            let left = touched.get(&gone.name).and_then(|brought| brought.last());
+            let row = without(tip, gone, left.copied(), now)?;
+            if gone.present || row.manifest != gone.manifest {
+                stacks::put(tx, &row).await?;
+            }
         }
         Ok(())
     }
@@ -441,11 +455,52 @@ pub(crate) fn describe(problems: &[manifest::Problem]) -> String {
 }
 
 /// Selectors of the nodes that a stack is assigned to.
-fn assignment(fleet: &Fleet, stack: &StackName) -> Vec<Selector> {
+pub(crate) fn assignment(fleet: &Fleet, stack: &StackName) -> Vec<Selector> {
     if fleet.manifest.assignments.is_empty() {
         return vec![Selector::everything()];
     }
     fleet.manifest.assignments.iter().filter(|a| a.stack == *stack).map(|a| a.nodes.clone()).collect()
+}
+
+/// From how many nodes stacks may be taken away. A repository that lists nothing takes nothing away, whatever it says.
+fn prune(fleet: &Fleet) -> Option<manifest::MaxUpdating> {
+    let prune = fleet.manifest.prune;
+    let allowed = prune.enabled && !fleet.stacks.is_empty();
+    allowed.then(|| prune.max.unwrap_or(manifest::PruneSettings::MAX))
+}
+
+/// Who changed last who runs a stack: a new commit that touches `fleet.toml`, when it reads otherwise than before.
+fn assigned_by(
+    tip: &Tip,
+    old: Option<&stacks::Stack>,
+    record: Option<&StackRecord>,
+    assigned: &str,
+) -> Option<(CommitId, Option<UndoId>)> {
+    let before = record.and_then(|r| r.assigned_by.clone());
+    if old.is_none_or(|old| old.assignment == assigned) {
+        return before;
+    }
+    let touches = |facts: &&ChangeFacts| facts.own_paths().contains(&"fleet.toml");
+    let newest = tip.added.iter().rev().find(touches);
+    newest.map(|facts| (facts.commit.clone(), facts.undo.first().copied())).or(before)
+}
+
+/// The row of a stack that the repository does not carry any more; `left` is the commit that took it out.
+fn without(
+    tip: &Tip,
+    gone: &stacks::Stack,
+    left: Option<&ChangeFacts>,
+    now: Timestamp,
+) -> Result<stacks::Stack, EngineError> {
+    let mut row = stacks::Stack { present: false, updated_at: now, ..gone.clone() };
+    if let Ok(mut record) = serde_json::from_str::<StackRecord>(&gone.manifest) {
+        record.prune = prune(&tip.fleet);
+        if let Some(left) = left {
+            record.assigned_by = Some((left.commit.clone(), left.undo.first().copied()));
+        }
+        row.manifest = serde_json::to_string(&record).map_err(StoreError::from)?;
+    }
+    Ok(row)
 }
 
 /// Folders of stacks, of those that are gone too.

@@ -76,6 +76,14 @@ pub struct Pin {
 pub struct PruneSettings {
     /// Whether a stack that is no longer assigned to a node is removed from it. Off unless said.
     pub enabled: bool,
+    /// From how many nodes of the fleet a stack may be removed at once; [`PruneSettings::MAX`] when absent.
+    /// What would be more is a mistake until this says otherwise, and removes nothing.
+    pub max: Option<MaxUpdating>,
+}
+
+impl PruneSettings {
+    /// What holds when nothing is said: a tenth of the fleet, at least one node.
+    pub const MAX: MaxUpdating = MaxUpdating::Percent(10);
 }
 
 impl FleetManifest {
@@ -179,20 +187,23 @@ fn read_nodes(table: &mut Table<'_, '_>) -> Option<Selector> {
 }
 
 fn read_rollout(mut table: Table<'_, '_>) -> RolloutSettings {
-    let max_updating = table.get("max_updating").and_then(|item| {
-        let text = match item.get_ref() {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
-            _ => {
-                let message = "expected a number of nodes or a share such as \"20%\"";
-                return table.wrong("max_updating", code::WRONG_TYPE, message);
-            }
-        };
-        text.parse()
-            .map_or_else(|message: String| table.wrong("max_updating", code::WRONG_VALUE, message), Some)
-    });
+    let max_updating = read_share(&mut table, "max_updating");
     table.finish();
     RolloutSettings { max_updating }
+}
+
+/// A number of nodes, or a share of them.
+fn read_share(table: &mut Table<'_, '_>, key: &'static str) -> Option<MaxUpdating> {
+    let item = table.get(key)?;
+    let text = match item.get_ref() {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+        _ => {
+            let message = "expected a number of nodes or a share such as \"20%\"";
+            return table.wrong(key, code::WRONG_TYPE, message);
+        }
+    };
+    text.parse().map_or_else(|message: String| table.wrong(key, code::WRONG_VALUE, message), Some)
 }
 
 fn read_pin(mut table: Table<'_, '_>) -> Option<Pin> {
@@ -207,8 +218,9 @@ fn read_pin(mut table: Table<'_, '_>) -> Option<Pin> {
 
 fn read_prune(mut table: Table<'_, '_>) -> PruneSettings {
     let enabled = table.boolean("enabled").unwrap_or(false);
+    let max = read_share(&mut table, "max");
     table.finish();
-    PruneSettings { enabled }
+    PruneSettings { enabled, max }
 }
 
 #[cfg(test)]

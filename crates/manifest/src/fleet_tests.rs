@@ -17,7 +17,7 @@ fn only_problem(text: &str) -> Problem {
 #[test]
 fn reads_everything_that_it_knows() {
     let text = format!(
-        "schema = 1\n[[assign]]\nstack = \"web\"\nnodes = \"role=web,region in (eu,us)\"\nchannel = \"stable\"\n[rollout]\nmax_updating = \"20%\"\n[[pin]]\nstack = \"web\"\nnodes = \"name=n1\"\ncommit = \"{SHA}\"\nreason = \"why\"\nuntil = 2027-01-31T12:00:00Z\n[prune]\nenabled = true\n"
+        "schema = 1\n[[assign]]\nstack = \"web\"\nnodes = \"role=web,region in (eu,us)\"\nchannel = \"stable\"\n[rollout]\nmax_updating = \"20%\"\n[[pin]]\nstack = \"web\"\nnodes = \"name=n1\"\ncommit = \"{SHA}\"\nreason = \"why\"\nuntil = 2027-01-31T12:00:00Z\n[prune]\nenabled = true\nmax = 3\n"
     );
     let fleet = parse(&text).unwrap();
     assert_eq!(fleet.assignments[0].nodes.to_string(), "role=web,region in (eu,us)");
@@ -25,6 +25,7 @@ fn reads_everything_that_it_knows() {
     assert_eq!(fleet.rollout.max_updating, Some(MaxUpdating::Percent(20)));
     assert_eq!(fleet.pins[0].until, Some("2027-01-31T12:00:00Z".parse().unwrap()));
     assert!(fleet.prune.enabled);
+    assert_eq!(fleet.prune.max, Some(MaxUpdating::Count(3)));
 }
 
 #[test]

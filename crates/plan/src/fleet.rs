@@ -102,6 +102,14 @@ struct StackStep<'a> {
     banned: BTreeSet<ReleaseId>,
 }
 
+/// Where a node should be sent now.
+enum Move {
+    /// To this release.
+    To(ReleaseId),
+    /// Away from this one, to nothing.
+    Away(ReleaseId),
+}
+
 /// A node and what it wants.
 struct Place<'a> {
     node: &'a NodeFacts,
@@ -129,16 +137,20 @@ impl<'a> StackStep<'a> {
         let assigned = places.iter().filter(|p| matches!(p.wanted, Wanted::Release { .. })).count();
         let limit = self.stack.max_updating.of(assigned);
         let mut waiting: BTreeSet<RolloutId> = BTreeSet::new();
-        let mut new: HashMap<ReleaseId, usize> = HashMap::new();
+        let mut new: HashMap<(ReleaseId, bool), usize> = HashMap::new();
         for place in &places {
-            let Some((release, reason)) = self.move_of(place) else {
+            let Some((to, reason)) = self.move_of(place) else {
                 self.stand(place, plan);
                 continue;
             };
-            let rollout = self.rollout_for(release, &mut new, plan);
-            let kind = self.origin(release).kind;
+            let (release, removal) = match to {
+                Move::To(release) => (release, false),
+                Move::Away(release) => (release, true),
+            };
+            let rollout = self.rollout_for(release, removal, &mut new, plan);
+            let kind = if removal { RolloutKind::Removal } else { self.origin(release).kind };
             let slot = under_way.entry(release).or_insert(0);
-            if kind == RolloutKind::Update && place.node.online && *slot >= limit {
+            if kind != RolloutKind::Rollback && place.node.online && *slot >= limit {
                 if let RolloutRef::Existing(id) = rollout {
                     waiting.insert(id);
                 }
@@ -180,15 +192,30 @@ impl<'a> StackStep<'a> {
             }
             other => other,
         };
-        world
-            .nodes
-            .iter()
-            .map(|node| Place {
-                node,
-                past: self.past(node.id),
-                wanted: keep_banned(wanted(self.stack, node, &world.constraints, world.now)),
-            })
-            .collect()
+        let place = |node: &'a NodeFacts| Place {
+            node,
+            past: self.past(node.id),
+            wanted: keep_banned(wanted(self.stack, node, &world.constraints, world.now)),
+        };
+        self.cap_removals(world.nodes.iter().map(place).collect())
+    }
+
+    /// A removal from more nodes than is allowed is taken for a mistake, and removes nothing.
+    fn cap_removals(&self, mut places: Vec<Place<'a>>) -> Vec<Place<'a>> {
+        let Some(max) = self.stack.prune else { return places };
+        let leaves = |p: &&Place<'_>| matches!(p.wanted, Wanted::Gone { .. }) && p.past.settled.is_some();
+        let (leaving, allowed) = (places.iter().filter(leaves).count(), max.of(places.len()));
+        if leaving > allowed {
+            for place in &mut places {
+                if let Wanted::Gone { reason } = &place.wanted {
+                    let reason = format!(
+                        "{reason}, but {leaving} nodes would lose it and fleet.toml allows {allowed} at once ([prune] max)"
+                    );
+                    place.wanted = Wanted::Keep { reason };
+                }
+            }
+        }
+        places
     }
 
     /// How many online nodes are moving to each release.
@@ -202,21 +229,43 @@ impl<'a> StackStep<'a> {
         counts
     }
 
-    /// The release that a node should be sent to now, if it is neither there, nor on its way, nor has failed to get there.
-    fn move_of(&self, place: &Place<'_>) -> Option<(ReleaseId, String)> {
-        let Wanted::Release { release, pinned, reason } = &place.wanted else { return None };
+    /// Where a node should be sent now, if it is neither there, nor on its way, nor has failed to get there.
+    fn move_of(&self, place: &Place<'_>) -> Option<(Move, String)> {
+        let (release, pinned, reason) = match &place.wanted {
+            Wanted::Release { release, pinned, reason } => (release, pinned, reason),
+            Wanted::Gone { reason } => {
+                let from = Self::leaves(place)?;
+                return Some((Move::Away(from), reason.clone()));
+            }
+            Wanted::Keep { .. } => return None,
+        };
         let settled = place.past.settled.is_some_and(|s| s.release == *release);
         let there = match place.past.latest {
-            Some(latest) if latest.is_open() && latest.release == *release => true,
+            Some(latest) if latest.is_open() && latest.release == *release && !latest.removal => true,
             // Back to what it runs, before the agent has begun with the other: nothing needs to move.
             Some(latest) if latest.state == TryState::Pending => settled,
             Some(latest) if latest.state == TryState::Running => false,
-            Some(latest) if latest.state == TryState::Failed && latest.release == *release => {
+            Some(latest)
+                if latest.state == TryState::Failed && latest.release == *release && !latest.removal =>
+            {
                 !self.may_try_again(*release, *pinned, latest.rollout)
             }
             _ => settled,
         };
-        (!there).then(|| (*release, reason.clone()))
+        (!there).then(|| (Move::To(*release), reason.clone()))
+    }
+
+    /// What a node that should run nothing is to be taken away from. What the agent is at comes to its end first,
+    /// and a removal that failed is not tried again by itself.
+    fn leaves(place: &Place<'_>) -> Option<ReleaseId> {
+        let settled = place.past.settled?;
+        let wait = place.past.latest.is_some_and(|latest| {
+            let under_way = latest.is_open() && latest.removal;
+            under_way
+                || latest.state == TryState::Running
+                || (latest.removal && latest.state == TryState::Failed)
+        });
+        (!wait).then_some(settled.release)
     }
 
     /// Tried and failed: again under a rollout begun since; or, forward, when the rollout that failed has ended and
@@ -235,31 +284,39 @@ impl<'a> StackStep<'a> {
     fn rollout_for(
         &self,
         release: ReleaseId,
-        new: &mut HashMap<ReleaseId, usize>,
+        removal: bool,
+        new: &mut HashMap<(ReleaseId, bool), usize>,
         plan: &mut FleetPlan,
     ) -> RolloutRef {
-        let running = self.running.iter().find(|r| r.release == release && !self.halted.contains(&r.id));
+        let same = |r: &Rollout| r.release == release && (r.kind == RolloutKind::Removal) == removal;
+        let running = self.running.iter().find(|r| same(r) && !self.halted.contains(&r.id));
         if let Some(rollout) = running {
             return RolloutRef::Existing(rollout.id);
         }
         if let Some(newest) = self.newest
-            && newest.release == release
+            && same(newest)
+            && !removal
             && newest.state == RolloutState::Succeeded
         {
             return RolloutRef::Existing(newest.id);
         }
-        let index = *new.entry(release).or_insert_with(|| {
+        let index = *new.entry((release, removal)).or_insert_with(|| {
             let origin = self.origin(release);
+            let (kind, cause) = match removal {
+                true => (RolloutKind::Removal, &self.stack.removal_cause),
+                false => (origin.kind, &origin.cause),
+            };
+            let reason = match cause {
+                Cause::Change { commit, .. } => format!("commit {}", commit.short()),
+                Cause::Undo { undo } => format!("undo {undo}"),
+            };
             plan.start.push(RolloutStart {
                 stack: self.stack.name.clone(),
                 release,
-                kind: origin.kind,
-                cause: origin.cause.clone(),
+                kind,
+                cause: cause.clone(),
                 max_updating: self.stack.max_updating.as_count(self.world.nodes.len()),
-                reason: match origin.cause {
-                    Cause::Change { ref commit, .. } => format!("commit {}", commit.short()),
-                    Cause::Undo { undo } => format!("undo {undo}"),
-                },
+                reason: if removal { format!("no longer assigned since {reason}") } else { reason },
             });
             plan.start.len() - 1
         });
@@ -296,12 +353,17 @@ impl<'a> StackStep<'a> {
     /// What a node's statement goes on saying: the attempt under way, or what it settled on.
     fn stand(&self, place: &Place<'_>, plan: &mut FleetPlan) {
         let key = (place.node.id, self.stack.name.clone());
-        let (still_wanted, reason) = match &place.wanted {
-            Wanted::Release { release, reason, .. } => (Some(*release), reason.clone()),
-            Wanted::Keep { reason } => (None, format!("left as it is: {reason}")),
+        let reason = match &place.wanted {
+            Wanted::Release { reason, .. } => reason.clone(),
+            Wanted::Gone { reason } => format!("to be taken away: {reason}"),
+            Wanted::Keep { reason } => format!("left as it is: {reason}"),
         };
         if let Some(latest) = place.past.latest.filter(crate::Try::is_open) {
-            let wanted = still_wanted == Some(latest.release);
+            let wanted = match &place.wanted {
+                Wanted::Release { release, .. } => *release == latest.release && !latest.removal,
+                Wanted::Gone { .. } => latest.removal,
+                Wanted::Keep { .. } => false,
+            };
             if wanted || latest.state == TryState::Running {
                 plan.standing.insert(key, (latest.deployment, reason));
                 return;
@@ -328,6 +390,10 @@ impl<'a> StackStep<'a> {
                 continue;
             }
             let failed = self.latest_in(rollout.id, TryState::Failed).count();
+            if rollout.kind == RolloutKind::Removal {
+                plan.end.push(self.removed(rollout.id, failed));
+                continue;
+            }
             let (state, reason) = match (wanting, failed) {
                 (0, _) => (RolloutState::Superseded, "no node is meant to run it any more".to_owned()),
                 (n, 0) => (RolloutState::Succeeded, format!("{n} of {n} nodes run it")),
@@ -335,6 +401,19 @@ impl<'a> StackStep<'a> {
             };
             plan.end.push(RolloutEnd { rollout: rollout.id, state, reason });
         }
+    }
+
+    /// How a removal that has nothing left to do ends.
+    fn removed(&self, rollout: RolloutId, failed: usize) -> RolloutEnd {
+        let done = self.latest_in(rollout, TryState::Succeeded).count();
+        let (state, reason) = match (done, failed) {
+            (0, 0) => (RolloutState::Superseded, "no node is meant to lose it any more".to_owned()),
+            (done, 0) => (RolloutState::Succeeded, format!("taken away from {done} of {done} nodes")),
+            (done, failed) => {
+                (RolloutState::Halted, format!("failed on {failed} of {} nodes", done + failed))
+            }
+        };
+        RolloutEnd { rollout, state, reason }
     }
 
     fn latest_in(&self, rollout: RolloutId, state: TryState) -> impl Iterator<Item = &'a NodeFacts> {

@@ -15,7 +15,7 @@ pub struct FleetSnapshot {
     pub now: Timestamp,
     /// Nodes that are not revoked.
     pub nodes: Vec<NodeFacts>,
-    /// Stacks that a repository carries now.
+    /// Stacks that a repository carries now, and those that it carried and that may be taken away.
     pub stacks: Vec<StackFacts>,
     /// Trees of all releases named in here.
     pub trees: HashMap<ReleaseId, TreeDigest>,
@@ -55,6 +55,11 @@ pub struct StackFacts {
     pub assignments: Vec<Assignment>,
     /// How many nodes may be updating at once.
     pub max_updating: MaxUpdating,
+    /// From how many nodes of the fleet it may be taken away at once, when it is no longer assigned to them; `None`
+    /// is the rule: from none, ever.
+    pub prune: Option<MaxUpdating>,
+    /// What set off that it is no longer assigned.
+    pub removal_cause: Cause,
 }
 
 /// Nodes that a stack is assigned to.
@@ -105,7 +110,7 @@ impl MaxUpdating {
 pub struct Past {
     /// Its newest attempt.
     pub latest: Option<Try>,
-    /// Its newest successful attempt: what it runs unless something is under way.
+    /// Its newest successful attempt: what it runs unless something is under way. None after a removal.
     pub settled: Option<Try>,
 }
 
@@ -120,6 +125,8 @@ pub struct Try {
     pub rollout: RolloutId,
     /// Where it stands.
     pub state: TryState,
+    /// Whether it takes the stack away.
+    pub removal: bool,
 }
 
 /// Where an attempt stands.

@@ -22,6 +22,11 @@ pub enum Wanted {
         /// Why.
         reason: String,
     },
+    /// Nothing: what it runs is taken away, and its data stays.
+    Gone {
+        /// Why.
+        reason: String,
+    },
     /// Whatever it runs now, or nothing if it never ran it.
     Keep {
         /// Why.
@@ -30,7 +35,8 @@ pub enum Wanted {
 }
 
 /// What `node` should come to run of `stack`. A pin goes before everything; of several, the newest.
-/// A stack that is not assigned, or whose release may not be planned, is left as it is: never taken away.
+/// A stack that is not assigned is taken away where that is allowed in so many words. Otherwise it is left as it is,
+/// as is one whose release may not be planned.
 pub fn wanted(stack: &StackFacts, node: &NodeFacts, constraints: &[Constraint], now: Timestamp) -> Wanted {
     let pin = constraints
         .iter()
@@ -45,7 +51,11 @@ pub fn wanted(stack: &StackFacts, node: &NodeFacts, constraints: &[Constraint], 
         return Wanted::Release { release, pinned: true, reason };
     }
     if !stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels)) {
-        return Wanted::Keep { reason: "no assignment selects this node".to_owned() };
+        let reason = match &stack.release {
+            Err(reason) if stack.assignments.is_empty() => format!("the stack is {reason}"),
+            _ => "no assignment selects this node".to_owned(),
+        };
+        return if stack.prune.is_some() { Wanted::Gone { reason } } else { Wanted::Keep { reason } };
     }
     match &stack.release {
         Ok(release) => Wanted::Release {

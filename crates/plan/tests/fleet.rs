@@ -43,10 +43,12 @@ impl Fleet {
         let facts = StackFacts {
             name: stack.clone(),
             release: Err("not there yet".to_owned()),
-            origin: Origin { kind: RolloutKind::Update, cause },
+            origin: Origin { kind: RolloutKind::Update, cause: cause.clone() },
             pin_origins: Default::default(),
             assignments: vec![Assignment { nodes: "".parse().unwrap() }],
             max_updating,
+            prune: None,
+            removal_cause: cause,
         };
         let snapshot = FleetSnapshot {
             now,
@@ -114,7 +116,10 @@ impl Fleet {
                 RolloutRef::New(index) => ids[index],
             };
             let deployment = self.world.mint();
-            let made = Try { deployment, release: attempt.release, rollout, state: TryState::Pending };
+            let kind = self.snapshot.rollouts.iter().find(|r| r.id == rollout).unwrap().kind;
+            let removal = kind == RolloutKind::Removal;
+            let made =
+                Try { deployment, release: attempt.release, rollout, state: TryState::Pending, removal };
             self.tries.insert(deployment, (attempt.node, made));
             self.desired.insert(attempt.node, deployment);
             self.past(attempt.node).latest = Some(made);
@@ -149,7 +154,7 @@ impl Fleet {
             past.latest = Some(ended);
         }
         if state == TryState::Succeeded {
-            past.settled = Some(ended);
+            past.settled = (!ended.removal).then_some(ended);
         }
     }
 
@@ -172,6 +177,11 @@ impl Fleet {
             }
         }
         panic!("did not settle");
+    }
+
+    /// Assigns the stack to nodes whose names are of this set.
+    fn assign(&mut self, nodes: &str) {
+        self.snapshot.stacks[0].assignments = vec![Assignment { nodes: nodes.parse().unwrap() }];
     }
 
     fn runs(&self, node: NodeId) -> Option<ReleaseId> {
@@ -318,4 +328,97 @@ fn a_release_that_may_not_be_planned_moves_nobody() {
     fleet.snapshot.stacks[0].release = Err("held".to_owned());
     assert!(!fleet.step());
     assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(release)));
+}
+
+proptest! {
+    /// Whatever else: without leave in so many words, nothing is ever taken away, and never from more than allowed.
+    #[test]
+    fn removals_need_leave_and_keep_to_it(
+        nodes in 1..12_usize, keep in 0..12_usize, allowed in prop::option::of(1..12_u32), limit in 1..4_u32,
+    ) {
+        let mut fleet = Fleet::new(nodes, MaxUpdating::Nodes(limit));
+        let release = fleet.release();
+        fleet.settle(well);
+        let names: Vec<_> = (0..keep).map(|n| format!("node-{n}")).collect();
+        fleet.assign(&if names.is_empty() { "name=nobody".to_owned() } else { format!("name in ({})", names.join(",")) });
+        fleet.snapshot.stacks[0].prune = allowed.map(MaxUpdating::Nodes);
+        let mut most = 0;
+        for _ in 0..200 {
+            let moved = fleet.step();
+            let open = fleet.open();
+            most = most.max(open.len());
+            match open.first() {
+                Some((_, next)) => {
+                    prop_assert!(next.removal);
+                    fleet.end(next.deployment, TryState::Succeeded);
+                }
+                None if !moved => break,
+                None => {}
+            }
+        }
+        let leaving = nodes.saturating_sub(keep);
+        let taken = allowed.is_some_and(|allowed| leaving <= allowed as usize);
+        for (n, node) in fleet.snapshot.nodes.clone().iter().enumerate() {
+            let stays = n < keep || !taken;
+            prop_assert_eq!(fleet.runs(node.id), stays.then_some(release), "node {}", n);
+        }
+        prop_assert!(most <= limit as usize);
+        let removals: Vec<_> =
+            fleet.snapshot.rollouts.iter().filter(|r| r.kind == RolloutKind::Removal).collect();
+        prop_assert_eq!(removals.len(), usize::from(taken && leaving > 0));
+        prop_assert!(removals.iter().all(|r| r.state == RolloutState::Succeeded));
+        // Assigned again, it comes back.
+        fleet.assign("");
+        fleet.settle(well);
+        prop_assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(release)));
+    }
+}
+
+#[test]
+fn a_removal_waits_for_what_the_agent_is_at_and_can_be_called_off() {
+    let mut fleet = Fleet::new(1, MaxUpdating::All);
+    let node = fleet.snapshot.nodes[0].id;
+    let first = fleet.release();
+    fleet.settle(well);
+    let second = fleet.release();
+    fleet.step();
+    let (_, update) = fleet.open()[0];
+    fleet.end(update.deployment, TryState::Running);
+    fleet.snapshot.stacks[0].prune = Some(MaxUpdating::All);
+    fleet.assign("name=nobody");
+    fleet.step();
+    assert_eq!(fleet.open().len(), 1, "the update is under way");
+    assert_eq!(fleet.desired[&node], update.deployment);
+    fleet.end(update.deployment, TryState::Failed);
+    fleet.step();
+    let (_, removal) = fleet.open()[0];
+    assert!(removal.removal && removal.release == first);
+    // Assigned again before the agent has begun: nothing needs to move but to the release.
+    fleet.snapshot.stacks[0].release = Ok(first);
+    fleet.assign("");
+    fleet.settle(well);
+    assert_eq!(fleet.runs(node), Some(first));
+    assert_eq!(fleet.tries[&removal.deployment].1.state, TryState::Superseded);
+    assert!(fleet.snapshot.rollouts.iter().all(|r| r.state != RolloutState::Running));
+    let _ = second;
+}
+
+#[test]
+fn a_pinned_node_and_a_removal_that_fails_are_left_alone() {
+    let mut fleet = Fleet::new(2, MaxUpdating::All);
+    let release = fleet.release();
+    fleet.settle(well);
+    let effect = Effect::Pin { stack: fleet.stack.clone(), release };
+    fleet.constrain(effect, Scope::Nodes { selector: "name=node-0".to_owned() }, "a trial".to_owned());
+    fleet.snapshot.stacks[0].prune = Some(MaxUpdating::All);
+    fleet.snapshot.stacks[0].release = Err("no longer in the repository".to_owned());
+    fleet.snapshot.stacks[0].assignments.clear();
+    fleet.settle(|_, _| TryState::Failed);
+    assert!(fleet.snapshot.nodes.iter().all(|n| fleet.runs(n.id) == Some(release)));
+    assert_eq!(
+        fleet.tries.values().filter(|(_, t)| t.removal).count(),
+        1,
+        "once, and not of the pinned node"
+    );
+    assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Halted);
 }

@@ -82,6 +82,20 @@ pub async fn replace(tx: &mut Tx, lease: &Lease, desired: &[Desired], stacks: &[
         delete.push_list(chunk.iter().map(|d| d.node));
         delete.run(tx).await?;
     }
+    write_stacks(tx, stacks, "").await
+}
+
+/// Words the reasons for stacks of nodes anew, where nothing else has changed: nothing is signed for it.
+///
+/// # Errors
+/// [`LeaseLost`](StoreError::LeaseLost) when another reconciler has taken over.
+pub async fn reword(tx: &mut Tx, lease: &Lease, stacks: &[DesiredStack]) -> Result<()> {
+    leases::fence(tx, lease).await?;
+    let tail = " ON CONFLICT (node_id, stack) DO UPDATE SET reason = excluded.reason";
+    write_stacks(tx, stacks, tail).await
+}
+
+async fn write_stacks(tx: &mut Tx, stacks: &[DesiredStack], tail: &'static str) -> Result<()> {
     let rows = stacks.iter().map(|s| {
         vec![
             s.node.value(),
@@ -92,7 +106,7 @@ pub async fn replace(tx: &mut Tx, lease: &Lease, desired: &[Desired], stacks: &[
         ]
     });
     let head = "INSERT INTO desired_stacks (node_id, stack, release_id, deployment_id, reason) VALUES ";
-    dialect::bulk(tx, head, "", rows.collect()).await.map(drop)
+    dialect::bulk(tx, head, tail, rows.collect()).await.map(drop)
 }
 
 /// What one node should run.

@@ -39,6 +39,8 @@ pub enum RolloutKind {
     Update,
     /// Back to an earlier state; goes before updates.
     Rollback,
+    /// Away from nodes that are no longer meant to run the stack; its data stays.
+    Removal,
 }
 
 /// What set a rollout off.

@@ -78,15 +78,24 @@ fn cause(cause: &Cause) -> String {
     }
 }
 
+fn kind(kind: RolloutKind) -> &'static str {
+    match kind {
+        RolloutKind::Update => "forward",
+        RolloutKind::Rollback => "back",
+        RolloutKind::Removal => "taken away",
+    }
+}
+
 fn view_list(rollouts: &[RolloutView], frame: &Frame) -> String {
     if rollouts.is_empty() {
         return "No rollouts.\n".to_owned();
     }
-    let mut table = Table::new(["ID", "STACK", "STATE", "CAUSE", "BEGAN", "~NODES"]);
+    let mut table = Table::new(["ID", "STACK", "WAY", "STATE", "CAUSE", "BEGAN", "~NODES"]);
     for view in rollouts {
         table.row([
             Cell::styled(ids::short(view.rollout.id), style::NAME),
             view.rollout.stack.to_string().into(),
+            kind(view.rollout.kind).into(),
             words::rollout(view.rollout.state),
             cause(&view.rollout.cause).into(),
             frame.when(view.rollout.created_at).into(),
@@ -100,9 +109,13 @@ fn view_one(detail: &Detail, frame: &Frame) -> String {
     let (view, rollout) = (&detail.view, &detail.view.rollout);
     let mut text = heading(&format!("Rollout {}", rollout.id));
     let mut fields = Fields::default();
-    let kind = if rollout.kind == RolloutKind::Rollback { "back" } else { "forward" };
+    let (kind, of) = match rollout.kind {
+        RolloutKind::Removal => ("", "taken away"),
+        other => (kind(other), "to"),
+    };
+    let kind = if kind.is_empty() { String::new() } else { format!(", {kind}") };
     fields.add("stack", rollout.stack.to_string());
-    fields.add("to", format!("{} (commit {}), {kind}", view.tree.short(), view.commit.short()));
+    fields.add(of, format!("{} (commit {}){kind}", view.tree.short(), view.commit.short()));
     fields.add("cause", cause(&rollout.cause));
     fields.add("state", words::rollout(rollout.state).text());
     fields.maybe("why", Some(rollout.reason.as_str()).filter(|reason| !reason.is_empty()));

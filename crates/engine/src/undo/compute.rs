@@ -7,7 +7,7 @@ use std::{
 };
 
 use backstay_manifest::Selector;
-use backstay_plan::{NodeFacts, StackFacts, Wanted};
+use backstay_plan::{Assignment, NodeFacts, StackFacts, Wanted};
 use backstay_source::{Draft, Mirror, Resolution, SourceError, StackTree};
 use backstay_store::{deployments, releases};
 use backstay_types::{
@@ -24,7 +24,7 @@ use crate::{
     Engine, EngineError,
     mirrors::blocking,
     reconcile::Loaded,
-    sync::{TipError, describe, read_fleet},
+    sync::{TipError, assignment, describe, read_fleet},
 };
 
 /// An undo, computed.
@@ -67,6 +67,10 @@ struct Outcome {
     notes: Vec<String>,
     changed: Vec<(StackName, String, StackTree)>,
     gone: Vec<StackName>,
+    /// Stacks that other nodes would run than do now, as they would be.
+    assigned: Vec<(StackName, StackTree)>,
+    /// Who would run each stack.
+    assignments: BTreeMap<StackName, Vec<Selector>>,
 }
 
 impl Engine {
@@ -93,8 +97,10 @@ impl Engine {
             plan.notes.extend(outcome.gone.iter().map(|stack| {
                 format!("{stack} would no longer be in the repository; nodes keep running it until it is taken away")
             }));
-            for (stack, _, tree) in &outcome.changed {
-                self.moves(want, &loaded, stack, tree.digest, &mut plan).await?;
+            let changed = outcome.changed.iter().map(|(stack, _, tree)| (stack, tree));
+            for (stack, tree) in changed.chain(outcome.assigned.iter().map(|(stack, tree)| (stack, tree))) {
+                let assignments = outcome.assignments.get(stack).cloned().unwrap_or_default();
+                self.moves(want, &loaded, (stack, assignments), tree.digest, &mut plan).await?;
             }
             plan.repositories.push(RepositoryUndo {
                 repository: part.repository.id,
@@ -200,11 +206,13 @@ impl Engine {
         &self,
         want: &WantedUndo,
         loaded: &Loaded,
-        stack: &StackName,
+        (stack, assignments): (&StackName, Vec<Selector>),
         tree: TreeDigest,
         plan: &mut UndoPlan,
     ) -> Result<(), EngineError> {
         let Some(facts) = loaded.snapshot.stacks.iter().find(|s| s.name == *stack) else { return Ok(()) };
+        let assignments = assignments.into_iter().map(|nodes| Assignment { nodes }).collect();
+        let facts = &StackFacts { assignments, ..facts.clone() };
         let release = releases::by_tree(&mut self.inner.store.read(), stack, tree).await?;
         for node in &loaded.snapshot.nodes {
             let past = loaded.snapshot.past.get(&(node.id, stack.clone()));
@@ -283,7 +291,7 @@ fn meant(
         return Ok(match backstay_plan::wanted(stack, node, constraints, loaded.snapshot.now) {
             Wanted::Release { pinned, .. } => !pinned,
             // A banned or held release keeps a node where it is; the undo brings another one.
-            Wanted::Keep { .. } => {
+            Wanted::Keep { .. } | Wanted::Gone { .. } => {
                 stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
             }
         });
@@ -406,6 +414,8 @@ fn apply(
         notes: Vec::new(),
         changed: Vec::new(),
         gone: Vec::new(),
+        assigned: Vec::new(),
+        assignments: BTreeMap::new(),
     };
     match &part.change {
         PartChange::Nothing => {}
@@ -456,17 +466,20 @@ fn keep_to(
 /// Checks the result, and finds the stacks that it changes. Textually clean is not yet valid.
 fn compare(mirror: &Mirror, part: &Part, outcome: &mut Outcome) -> Result<(), EngineError> {
     let after = read_fleet(mirror, &part.repository, &outcome.draft).map_err(tip_error)?;
-    let before: BTreeSet<_> = match read_fleet(mirror, &part.repository, &part.tip) {
-        Ok(fleet) => fleet.stacks.into_values().map(|s| (s.name, s.path)).collect(),
-        // A tip that is not valid itself is no reason to refuse what mends it.
-        Err(_) => BTreeSet::new(),
-    };
+    // A tip that is not valid itself is no reason to refuse what mends it.
+    let tip = read_fleet(mirror, &part.repository, &part.tip).ok();
+    let stacks = tip.iter().flat_map(|fleet| fleet.stacks.values());
+    let before: BTreeSet<_> = stacks.map(|s| (s.name.clone(), s.path.clone())).collect();
     for stack in after.stacks.values() {
         let tree = mirror.stack_tree(&outcome.draft, &stack.path)?;
         let was = mirror.stack_tree(&part.tip, &stack.path).ok();
+        let assigned = assignment(&after, &stack.name);
         if was.is_none_or(|was| was.digest != tree.digest) {
             outcome.changed.push((stack.name.clone(), stack.path.clone(), tree));
+        } else if tip.as_ref().is_some_and(|tip| assignment(tip, &stack.name) != assigned) {
+            outcome.assigned.push((stack.name.clone(), tree));
         }
+        outcome.assignments.insert(stack.name.clone(), assigned);
     }
     outcome.gone =
         before.into_iter().map(|(name, _)| name).filter(|n| !after.stacks.contains_key(n)).collect();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use backstay_store::{deployments, nodes, releases, undos};
-use backstay_types::{Cause, Event, NodeMove, Undo, UndoState};
+use backstay_types::{Cause, Event, NodeMove, RolloutKind, Undo, UndoState};
 
 use super::act::undo_refs;
 use crate::{Engine, EngineError};
@@ -61,7 +61,9 @@ impl Engine {
         };
         let trees: HashMap<_, _> =
             releases::many(&mut read, &[latest.release]).await?.into_iter().map(|r| (r.id, r.tree)).collect();
-        let on_target = trees.get(&latest.release) == Some(&place.to);
+        let rollout = backstay_store::rollouts::get(&mut read, latest.rollout).await?;
+        let removal = rollout.as_ref().is_some_and(|r| r.kind == RolloutKind::Removal);
+        let on_target = !removal && trees.get(&latest.release) == Some(&place.to);
         if !latest.state.is_final() {
             return Ok(Standing::Waiting);
         }
@@ -75,7 +77,6 @@ impl Engine {
             });
         }
         // Something newer came after the undo and took the node along: the undo is part of what it runs.
-        let rollout = backstay_store::rollouts::get(&mut read, latest.rollout).await?;
         let newer = rollout.is_some_and(|r| {
             r.created_at > undo.created_at && !matches!(r.cause, Cause::Undo { undo: id } if id == undo.id)
         });

@@ -8,7 +8,7 @@ use std::{
 
 use backstay_api::{
     agent::{Report, ReportBody},
-    statement::{DesiredStack, SignedStatement, Statement},
+    statement::{DesiredAction, DesiredStack, SignedStatement, Statement},
 };
 use backstay_engine::{Engine, NewRepository, Presence, Settings, WantedUndo};
 use backstay_store::{Store, desired, ledger, nodes, undos};
@@ -193,6 +193,7 @@ impl Fleet {
         let before = self.runs.get(&place).copied();
         let deployment = line.deployment;
         let state = match before {
+            _ if line.action == DesiredAction::Remove => DeploymentState::Succeeded,
             Some(before) if before == line.tree => DeploymentState::Succeeded,
             _ if healthy(name, line.tree) => DeploymentState::Succeeded,
             _ => DeploymentState::RolledBack {
@@ -201,7 +202,9 @@ impl Fleet {
                 reason: "the page says no".to_owned(),
             },
         };
-        if state == DeploymentState::Succeeded {
+        if line.action == DesiredAction::Remove {
+            self.runs.remove(&place);
+        } else if state == DeploymentState::Succeeded {
             self.runs.insert(place, line.tree);
         }
         let bodies = [

@@ -7,6 +7,7 @@ mod conflicts;
 mod fleet;
 mod holds;
 mod questions;
+mod removal;
 mod sync;
 mod undo;
 mod upstream;

@@ -1,4 +1,5 @@
-use backstay_engine::{Observation, Observed, Start, WhyQuestion};
+use backstay_engine::{Observation, Observed, WhyQuestion};
+use backstay_store::related::{Anchor, related};
 use backstay_types::{DeliveryId, ForeignId, LinkSource, ToolEventKind};
 
 use crate::fleet::Fleet;
@@ -36,24 +37,24 @@ async fn from_any_one_id_all_the_others() {
     let undo = fleet.undo(fleet.only_its(a)).await;
     let deployment = fleet.deployments().await.into_iter().nth(4).unwrap();
     let starts = [
-        Start::Conversation(a),
-        Start::Commit(fleet.repository, commit.clone()),
-        Start::Rollout(deployment.rollout),
-        Start::Deployment(deployment.id),
-        Start::Release(deployment.release),
+        Anchor::Conversation(a),
+        Anchor::Commit(fleet.repository, commit.clone()),
+        Anchor::Rollout(deployment.rollout),
+        Anchor::Deployment(deployment.id),
+        Anchor::Release(deployment.release),
     ];
     for start in starts {
-        let related = fleet.engine.related(&start).await.unwrap();
-        let has = |kind: &str, id: String| related.iter().any(|(i, _)| i.kind == kind && i.id == id);
+        let related = related(&mut fleet.store.read(), &start, 1000).await.unwrap();
+        let has = |kind: &str, id: String| related.iter().any(|i| i.kind == kind && i.id == id);
         assert!(has("conversation", a.to_string()), "{start:?}: {related:#?}");
         assert!(has("commit", commit.to_string()), "{start:?}: {related:#?}");
         assert!(has("rollout", deployment.rollout.to_string()), "{start:?}: {related:#?}");
         assert!(has("deployment", deployment.id.to_string()), "{start:?}: {related:#?}");
-        let times: Vec<_> = related.iter().map(|(i, _)| i.at).collect();
+        let times: Vec<_> = related.iter().map(|i| i.at).collect();
         assert!(times.is_sorted());
     }
-    let related = fleet.engine.related(&Start::Undo(undo.id)).await.unwrap();
-    assert!(related.iter().any(|(i, _)| i.kind == "conversation" && i.id == a.to_string()), "{related:#?}");
+    let related = related(&mut fleet.store.read(), &Anchor::Undo(undo.id), 1000).await.unwrap();
+    assert!(related.iter().any(|i| i.kind == "conversation" && i.id == a.to_string()), "{related:#?}");
 }
 
 #[tokio::test]

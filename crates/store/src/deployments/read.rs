@@ -178,7 +178,8 @@ pub async fn previous_good(
     .await
 }
 
-/// What each node ran of each stack at a time: the last deployment to succeed at or before it.
+/// What each node ran of each stack at a time: the last deployment to succeed at or before it. A node from which
+/// the stack had been taken away ran nothing of it.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -186,7 +187,8 @@ pub async fn ran_at(ex: &mut impl Executor, at: Timestamp) -> Result<Vec<Deploym
     query(
         "SELECT d.* FROM deployment_latest l JOIN deployments d ON d.id = \
          (SELECT g.id FROM deployments g WHERE g.node_id = l.node_id AND g.stack = l.stack \
-          AND g.state = 'succeeded' AND g.finished_at <= $1 ORDER BY g.finished_at DESC, g.id DESC LIMIT 1)",
+          AND g.state = 'succeeded' AND g.finished_at <= $1 ORDER BY g.finished_at DESC, g.id DESC LIMIT 1) \
+         WHERE NOT EXISTS (SELECT 1 FROM rollouts r WHERE r.id = d.rollout_id AND r.kind = 'removal')",
     )
     .bind(at)
     .all(ex, read_row)

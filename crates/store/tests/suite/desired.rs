@@ -59,6 +59,10 @@ async fn replaced_whole(t: Fixture) {
     let of_a = versions.iter().find(|v| v.node == a).unwrap();
     assert_eq!((of_a.epoch, of_a.generation, of_a.digest), (1, 2, digest("z")));
     desired::replace(&mut tx, &lease, &[], &[]).await.unwrap();
+    let mut reworded = desired::stacks_of(&mut tx, only[0].node).await.unwrap();
+    reworded[0].reason = "in other words".to_owned();
+    desired::reword(&mut tx, &lease, &reworded).await.unwrap();
+    assert_eq!(desired::stacks_of(&mut tx, only[0].node).await.unwrap(), reworded);
 }
 
 async fn never_back_and_never_the_same_with_another_digest(t: Fixture) {
