@@ -86,6 +86,25 @@ fn a_release_that_cannot_be_had_is_waited_for_and_a_newer_one_is_not_kept_waitin
 }
 
 #[test]
+fn an_image_that_cannot_be_had_is_waited_for_and_one_that_is_not_there_is_not() {
+    let mut node = running_a();
+    node.state(vec![run("web", "b", 2)]);
+    node.until("prepare");
+    for wait in [1, 2, 4] {
+        node.fail(Step::Validate, FailureKind::Unavailable);
+        assert!(node.journal.operation.is_some());
+        node.pass(Duration::from_secs(wait));
+        assert_eq!(node.running.as_ref().map(|(_, task)| task.word()), Some("prepare"));
+    }
+    node.settle();
+    node.state(vec![run("web", "c", 3)]);
+    node.until("prepare");
+    node.fail(Step::Validate, FailureKind::Invalid);
+    let ended = node.journal.stacks[&"web".parse().unwrap()].ended.clone().unwrap();
+    assert_eq!((ended.deployment, node.journal.operation.is_none()), (id(3), true));
+}
+
+#[test]
 fn patience_ends() {
     let mut node = running_a();
     node.state(vec![run("web", "b", 2)]);

@@ -343,7 +343,8 @@ fn a_read_only_disk_is_survived() {
     let Some(read_only) = ReadOnly::mount(node.data()) else { return };
     // It becomes read-only under the running agent.
     let state = end(&hub, hub.deploy(&process_stack("b", "true")));
-    assert!(failed(&state).1.contains("Read-only file system"), "{state:?}");
+    let (kind, reason) = failed(&state);
+    assert!(kind == FailureKind::Node && reason.contains("Read-only file system"), "{state:?}");
     // It is read-only when the agent starts.
     node.kill();
     node.start("");

@@ -19,6 +19,8 @@ use crate::{Engine, EngineError, sync::StackRecord};
 
 const LEASE: &str = "reconciler";
 const LEASE_LIFE: Duration = Duration::from_secs(15);
+/// How long a node that failed by its own fault is left alone before it is tried again.
+const AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// The world as stored, with what the applying side needs beyond the snapshot.
 pub(crate) struct Loaded {
@@ -203,6 +205,17 @@ async fn named_releases(
     Ok(releases::many(ex, &ids).await?.into_iter().map(|r| (r.id, r)).collect())
 }
 
+/// When a deployment failed by its node's own fault.
+fn own_fault(deployment: &Deployment) -> Option<Timestamp> {
+    let (DeploymentState::Failed { failure, .. }
+    | DeploymentState::RolledBack { failure, .. }
+    | DeploymentState::Broken { failure, .. }) = &deployment.state
+    else {
+        return None;
+    };
+    deployment.finished_at.filter(|_| failure.is_of_node())
+}
+
 fn limit(written: backstay_manifest::MaxUpdating) -> MaxUpdating {
     match written {
         backstay_manifest::MaxUpdating::Count(n) => MaxUpdating::Nodes(n),
@@ -244,6 +257,7 @@ fn past(
 
 fn attempt(deployment: &Deployment, removals: &HashSet<RolloutId>) -> Try {
     Try {
+        again_at: own_fault(deployment).and_then(|ended| ended.checked_add(AGAIN).ok()),
         removal: removals.contains(&deployment.rollout),
         deployment: deployment.id,
         release: deployment.release,

@@ -165,11 +165,14 @@ impl<'a> StackStep<'a> {
         self.finish(&places, &waiting, plan);
     }
 
-    /// A failed node ends the rollout forward, and the tree is banned until it is superseded.
+    /// A failed node ends the rollout forward, and the tree is banned until it is superseded; unless the node failed
+    /// by its own fault, which says nothing of the release.
     /// A rollback goes on: the other nodes are no better off where they are.
     fn halt(&mut self, plan: &mut FleetPlan) {
         for rollout in self.running.iter().filter(|r| r.kind == RolloutKind::Update) {
-            let failed: Vec<_> = self.latest_in(rollout.id, TryState::Failed).collect();
+            let of_release =
+                |node: &&NodeFacts| self.past(node.id).latest.is_some_and(|l| l.again_at.is_none());
+            let failed: Vec<_> = self.latest_in(rollout.id, TryState::Failed).filter(of_release).collect();
             let Some(first) = failed.first() else { continue };
             let reason = match failed.len() {
                 1 => format!("failed on {}", first.name),
@@ -248,7 +251,11 @@ impl<'a> StackStep<'a> {
             Some(latest)
                 if latest.state == TryState::Failed && latest.release == *release && !latest.removal =>
             {
-                !self.may_try_again(*release, *pinned, latest.rollout)
+                match latest.again_at {
+                    // Only once its rollout has ended: that one waits for nobody's disk.
+                    Some(at) => self.world.now < at || self.running.iter().any(|r| r.id == latest.rollout),
+                    None => !self.may_try_again(*release, *pinned, latest.rollout),
+                }
             }
             _ => settled,
         };

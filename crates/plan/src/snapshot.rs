@@ -127,6 +127,8 @@ pub struct Try {
     pub state: TryState,
     /// Whether it takes the stack away.
     pub removal: bool,
+    /// When it failed by its node's own fault (a full disk, and such), whatever the release: when it is tried again.
+    pub again_at: Option<Timestamp>,
 }
 
 /// Where an attempt stands.

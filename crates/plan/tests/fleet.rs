@@ -118,8 +118,14 @@ impl Fleet {
             let deployment = self.world.mint();
             let kind = self.snapshot.rollouts.iter().find(|r| r.id == rollout).unwrap().kind;
             let removal = kind == RolloutKind::Removal;
-            let made =
-                Try { deployment, release: attempt.release, rollout, state: TryState::Pending, removal };
+            let made = Try {
+                deployment,
+                release: attempt.release,
+                rollout,
+                state: TryState::Pending,
+                removal,
+                again_at: None,
+            };
             self.tries.insert(deployment, (attempt.node, made));
             self.desired.insert(attempt.node, deployment);
             self.past(attempt.node).latest = Some(made);
@@ -331,6 +337,39 @@ fn a_release_that_may_not_be_planned_moves_nobody() {
 }
 
 proptest! {
+    /// A node that fails by its own fault keeps nobody from the release, and gets there itself in time.
+    #[test]
+    fn a_nodes_own_failure_is_its_own(nodes in 2..20_usize, limit in 1..5_u32, full in any::<prop::sample::Index>()) {
+        let mut fleet = Fleet::new(nodes, MaxUpdating::Nodes(limit));
+        let good = fleet.release();
+        fleet.settle(well);
+        let next = fleet.release();
+        let full = fleet.snapshot.nodes[full.index(nodes)].id;
+        let again_at = fleet.snapshot.now.checked_add(std::time::Duration::from_secs(900)).unwrap();
+        for _ in 0..200 {
+            let moved = fleet.step();
+            let Some((node, attempt)) = fleet.open().first().copied() else {
+                if moved { continue } else { break }
+            };
+            if node == full {
+                fleet.tries.get_mut(&attempt.deployment).unwrap().1.again_at = Some(again_at);
+                fleet.end(attempt.deployment, TryState::Failed);
+            } else {
+                fleet.end(attempt.deployment, TryState::Succeeded);
+            }
+        }
+        for node in fleet.snapshot.nodes.clone() {
+            let wanted = if node.id == full { good } else { next };
+            prop_assert_eq!(fleet.runs(node.id), Some(wanted));
+        }
+        prop_assert!(fleet.snapshot.constraints.is_empty(), "nothing is banned");
+        prop_assert_eq!(fleet.snapshot.rollouts.len(), 2);
+        prop_assert!(fleet.snapshot.rollouts.iter().all(|r| r.state != RolloutState::Running));
+        fleet.snapshot.now = again_at;
+        fleet.settle(well);
+        prop_assert_eq!(fleet.runs(full), Some(next));
+    }
+
     /// Whatever else: without leave in so many words, nothing is ever taken away, and never from more than allowed.
     #[test]
     fn removals_need_leave_and_keep_to_it(

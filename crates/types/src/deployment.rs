@@ -132,7 +132,7 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// Neither hub nor Git gave the content.
+    /// Content or images could not be had.
     Unavailable,
     /// Content did not match what was signed.
     Mismatch,
@@ -144,10 +144,19 @@ pub enum FailureKind {
     Start,
     /// It started but did not become or stay healthy.
     Unhealthy,
+    /// The node itself failed, whatever the release: its disk is read-only or broken, its container engine is not there.
+    Node,
     /// The agent was interrupted twice in the same step.
     Interrupted,
     /// Anything else; the reason says what.
     Other,
+}
+
+impl FailureKind {
+    /// Whether it says something of the node and nothing of the release: others may do well with it.
+    pub fn is_of_node(self) -> bool {
+        matches!(self, Self::DiskFull | Self::Node)
+    }
 }
 
 /// A step as the agent recorded it.

@@ -16,6 +16,8 @@ use crate::{
 
 /// The longest pause between tries to fetch.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// How long images are tried for that a registry does not give: less than content, of which hub and Git are sure.
+const IMAGE_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 impl Core {
     pub(super) fn on_finished(&mut self, finished: Finished, cx: &Cx<'_>, out: &mut Batch) {
@@ -39,7 +41,7 @@ impl Core {
                 out.flush("staged", "its files are here and are what was signed");
             }
             (Phase::Fetching(_), Err(failure)) => {
-                self.fetch_failed(&target, failure, finished.records, cx, out);
+                self.not_had(&target, failure, finished.records, cx, out);
             }
             (Phase::Staged(_), Ok(Done::Prepared(prepared))) => {
                 self.report_steps(&target, finished.records, cx, out);
@@ -50,7 +52,7 @@ impl Core {
                 self.set_phase(Phase::Ready(Ready { prepared: *prepared }), out);
                 out.flush("ready", "it is valid and can run");
             }
-            (Phase::Staged(_), Err(failure)) => self.fail(&target, failure, finished.records, cx, out),
+            (Phase::Staged(_), Err(failure)) => self.not_had(&target, failure, finished.records, cx, out),
             (Phase::Activating(phase), Ok(Done::Activated(_))) => {
                 self.report_steps(&target, finished.records, cx, out);
                 self.set_phase(Phase::Probing(phase.activated()), out);
@@ -95,8 +97,8 @@ impl Core {
         }
     }
 
-    /// Neither hub nor Git gave it. Tries again for a while, since networks come back.
-    fn fetch_failed(
+    /// It, or an image of it, could not be had. Tries again for a while, since networks come back.
+    fn not_had(
         &mut self,
         target: &DesiredStack,
         failure: Failure,
@@ -105,7 +107,11 @@ impl Core {
         out: &mut Batch,
     ) {
         let (since, count) = self.fetch_failing.unwrap_or((cx.mono, 0));
-        let patient = cx.mono.saturating_sub(since) < self.settings.fetch_patience;
+        let patience = match failure.step {
+            Step::Validate => self.settings.fetch_patience.min(IMAGE_PATIENCE),
+            _ => self.settings.fetch_patience,
+        };
+        let patient = cx.mono.saturating_sub(since) < patience;
         if failure.kind == FailureKind::Unavailable && patient {
             self.fetch_failing = Some((since, count + 1));
             self.retry_at = Some(cx.mono.saturating_add(pause(count + 1)));

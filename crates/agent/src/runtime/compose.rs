@@ -293,6 +293,11 @@ fn write_overlay(
 fn engine_failed(step: Step) -> impl Fn(io::Error) -> Failed {
     move |error| {
         let reason = format!("the container engine: {error}");
-        Fail::coded(step, FailureKind::Other, ErrorCode::BS3007, reason)
+        // What it answers is about what it was asked; when it is not there, that is the node's.
+        let kind = match error.kind() {
+            io::ErrorKind::Other => FailureKind::Other,
+            _ => FailureKind::Node,
+        };
+        Fail::coded(step, kind, ErrorCode::BS3007, reason)
     }
 }

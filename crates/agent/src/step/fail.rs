@@ -26,12 +26,19 @@ impl Fail {
         Self::of(step, FailureKind::Other, reason)
     }
 
-    /// A failure to read or write; a full disk is a kind of its own.
+    /// A failure to read or write. A full disk is a kind of its own, and so is one that cannot be written or read at
+    /// all: that is the node's, not the release's.
     pub(crate) fn io(step: Step, what: impl Display) -> impl FnOnce(std::io::Error) -> Failed {
         move |error| {
-            let full =
-                matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-            let kind = if full { FailureKind::DiskFull } else { FailureKind::Other };
+            use std::io::ErrorKind;
+            /// Input/output error, as a broken disk gives it.
+            const EIO: i32 = 5;
+            let kind = match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FailureKind::DiskFull,
+                ErrorKind::ReadOnlyFilesystem => FailureKind::Node,
+                _ if error.raw_os_error() == Some(EIO) => FailureKind::Node,
+                _ => FailureKind::Other,
+            };
             Self::of(step, kind, format!("{what}: {error}"))
         }
     }
@@ -45,7 +52,7 @@ fn code(kind: FailureKind) -> Option<ErrorCode> {
         FailureKind::Invalid => Some(ErrorCode::BS3006),
         FailureKind::Start => Some(ErrorCode::BS3008),
         FailureKind::Unhealthy => Some(ErrorCode::BS3009),
-        FailureKind::Interrupted | FailureKind::Other => None,
+        FailureKind::Node | FailureKind::Interrupted | FailureKind::Other => None,
     }
 }
 
@@ -99,5 +106,21 @@ impl Records {
     fn push(&mut self, started: Started, step: Step, outcome: StepOutcome, detail: String) {
         let millis = u64::try_from(started.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.records.push(StepRecord { step, started_at: started.at, millis, outcome, detail });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_nodes_is_told_from_what_is_the_releases() {
+        for (errno, kind) in [(28, FailureKind::DiskFull), (30, FailureKind::Node), (5, FailureKind::Node)] {
+            let failed = Fail::io(Step::Verify, "a file")(std::io::Error::from_raw_os_error(errno));
+            assert_eq!(failed.kind, kind, "{}", failed.reason);
+            assert!(failed.kind.is_of_node());
+        }
+        let failed = Fail::io(Step::Verify, "a file")(std::io::Error::from_raw_os_error(2));
+        assert!(!failed.kind.is_of_node());
     }
 }

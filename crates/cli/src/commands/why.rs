@@ -38,6 +38,9 @@ impl Why {
     }
 }
 
+/// So much of what happened after is shown; --json has all of it.
+const MOST: usize = 10;
+
 fn parse(text: &str) -> Result<WhyQuery, CliError> {
     let wrong = || {
         CliError::argument(format!(
@@ -92,7 +95,14 @@ fn view(why: &Answer, query: &WhyQuery, names: &Names, frame: &Frame) -> String 
     text.push_str(&fields.render());
     if !why.after.is_empty() {
         text.push_str(&section("What happened after"));
-        why.after.iter().for_each(|entry| text.push_str(&event::line(entry, names, frame)));
+        why.after.iter().take(MOST).for_each(|entry| text.push_str(&event::line(entry, names, frame)));
+        let more = why.after.len().saturating_sub(MOST);
+        if more > 0 {
+            let (node, stack) = (&why.node, &why.stack);
+            text.push_str(&format!(
+                "{dim}and {more} more: backstay timeline --node {node} --stack {stack}{dim:#}\n"
+            ));
+        }
     }
     if let Some(conversation) = why.conversations.first() {
         let id = ids::short(conversation.id);

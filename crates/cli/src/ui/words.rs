@@ -70,6 +70,7 @@ pub(crate) fn failure(kind: FailureKind) -> &'static str {
         FailureKind::Start => "did not start",
         FailureKind::Unhealthy => "not healthy",
         FailureKind::Interrupted => "interrupted twice",
+        FailureKind::Node => "the node itself",
         FailureKind::Other => "other",
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Fleet {
     pub(crate) nodes: BTreeMap<String, NodeId>,
     /// Nodes that are away: they read nothing and report nothing.
     pub(crate) away: Vec<String>,
+    /// Nodes whose disk is full.
+    pub(crate) full: Vec<String>,
     /// What each node runs, by stack.
     pub(crate) runs: HashMap<(String, String), Digest>,
     done: Vec<DeploymentId>,
@@ -100,6 +102,7 @@ impl Fleet {
             repository,
             nodes: BTreeMap::new(),
             away: Vec::new(),
+            full: Vec::new(),
             runs: HashMap::new(),
             done: Vec::new(),
         };
@@ -194,6 +197,11 @@ impl Fleet {
         let deployment = line.deployment;
         let state = match before {
             _ if line.action == DesiredAction::Remove => DeploymentState::Succeeded,
+            _ if self.full.iter().any(|full| full == name) => DeploymentState::Failed {
+                step: Step::Fetch,
+                failure: FailureKind::DiskFull,
+                reason: "no space left".to_owned(),
+            },
             Some(before) if before == line.tree => DeploymentState::Succeeded,
             _ if healthy(name, line.tree) => DeploymentState::Succeeded,
             _ => DeploymentState::RolledBack {

@@ -51,3 +51,31 @@ async fn a_force_push_that_drops_the_undo_does_not_bring_the_change_back() {
     fleet.play(|_, _| true).await;
     fleet.assert_all_run(&["hello"], &["welcome"]).await;
 }
+
+#[tokio::test]
+async fn a_nodes_full_disk_bans_no_release_and_is_tried_again_later() {
+    let mut fleet = Fleet::new().await;
+    fleet.full = vec!["two".to_owned()];
+    let a = fleet.conversation();
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    for (node, with, without) in
+        [("one", "welcome", "hello"), ("two", "hello", "welcome"), ("three", "welcome", "hello")]
+    {
+        fleet.assert_runs(node, &[with], &[without]).await;
+    }
+    let now = fleet.world.now();
+    let standing = backstay_store::constraints::in_force(&mut fleet.store.read(), now).await.unwrap();
+    assert!(standing.is_empty(), "{standing:?}");
+    let attempts = fleet.deployments().await.len();
+    fleet.full.clear();
+    fleet.later();
+    fleet.play(|_, _| true).await;
+    assert_eq!(fleet.deployments().await.len(), attempts, "not at once");
+    for _ in 0..15 {
+        fleet.later();
+    }
+    fleet.play(|_, _| true).await;
+    fleet.assert_all_run(&["welcome"], &["hello"]).await;
+    assert_eq!(fleet.deployments().await.len(), attempts + 1);
+}

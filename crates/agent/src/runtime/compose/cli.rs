@@ -42,12 +42,39 @@ pub(super) async fn run(
     if output.status.success() {
         return Ok(());
     }
+    let said = said(&output);
     let kind = match what {
         "up" => FailureKind::Start,
-        "pull" => FailureKind::Unavailable,
+        // What the network is to blame for may work later; an image that is not there will not.
+        "pull" if is_passing(&said) => FailureKind::Unavailable,
         _ => FailureKind::Invalid,
     };
-    Err(Fail::of(step, kind, format!("docker compose {what}: {}", said(&output))))
+    Err(Fail::of(step, kind, format!("docker compose {what}: {said}")))
+}
+
+/// Whether a registry's or the network's words are about something that passes.
+fn is_passing(said: &str) -> bool {
+    const SIGNS: [&str; 17] = [
+        "connection refused",
+        "connection reset",
+        "broken pipe",
+        "no such host",
+        "server misbehaving",
+        "name resolution",
+        "network is unreachable",
+        "no route to host",
+        "i/o timeout",
+        "timeout exceeded",
+        "tls handshake timeout",
+        "deadline exceeded",
+        "unexpected eof",
+        ": eof",
+        "toomanyrequests",
+        "server error",
+        "service unavailable",
+    ];
+    let said = said.to_ascii_lowercase();
+    SIGNS.iter().any(|sign| said.contains(sign))
 }
 
 /// What Compose itself takes for the identity of each service: another hash, another container.
@@ -104,7 +131,7 @@ fn docker() -> Command {
 async fn output(mut command: Command, step: Step) -> Result<Output, Failed> {
     command.output().await.map_err(|error| {
         let reason = format!("`docker` cannot be started: {error}");
-        Fail::coded(step, FailureKind::Other, ErrorCode::BS3007, reason)
+        Fail::coded(step, FailureKind::Node, ErrorCode::BS3007, reason)
     })
 }
 
@@ -114,4 +141,31 @@ fn said(output: &Output) -> String {
     let text = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     let from = text.char_indices().rev().nth(SAID).map_or(0, |(at, _)| at);
     format!("{} ({})", &text[from..], output.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_stays() {
+        for said in [
+            "Error response from daemon: Get \"https://r.example/v2/\": dial tcp 10.0.0.1:443: connect: connection refused",
+            "failed to do request: Head \"https://r.example/v2/web/manifests/1\": dial tcp: lookup r.example: no such host",
+            "net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)",
+            "toomanyrequests: You have reached your pull rate limit",
+            "received unexpected HTTP status: 503 Service Unavailable",
+            "Get \"https://r.example/v2/\": EOF",
+        ] {
+            assert!(is_passing(said), "{said}");
+        }
+        for said in [
+            "manifest for web:9 not found: manifest unknown",
+            "pull access denied for web, repository does not exist or may require authorization",
+            "unauthorized: authentication required",
+            "invalid reference format",
+        ] {
+            assert!(!is_passing(said), "{said}");
+        }
+    }
 }
