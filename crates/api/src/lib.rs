@@ -16,3 +16,6 @@ pub use body::{Binary, Events, Html, Media, Text};
 pub use endpoint::{Declaration, Empty, Endpoint, Method, Role, declarations};
 pub use openapi::openapi;
 pub use problem::Problem;
+
+/// The cookie of a session in a browser.
+pub const SESSION_COOKIE: &str = "__Host-backstay";

@@ -4,7 +4,7 @@ use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Problem, Role,
+    Problem, Role, SESSION_COOKIE,
     body::Media,
     endpoint::{Declaration, Method, declarations},
 };
@@ -36,7 +36,10 @@ pub fn openapi() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer" },
+                "session": { "type": "apiKey", "in": "cookie", "name": SESSION_COOKIE },
+            },
         },
     })
 }
@@ -61,8 +64,12 @@ fn operation(declaration: &Declaration, generator: &mut SchemaGenerator, problem
         operation["requestBody"] =
             json!({ "required": true, "content": content(declaration.request, generator) });
     }
-    if !matches!(declaration.role, Role::Public | Role::Webhook) {
-        operation["security"] = json!([{ "bearer": [] }]);
+    match declaration.role {
+        Role::Public | Role::Webhook => {}
+        Role::Agent => operation["security"] = json!([{ "bearer": [] }]),
+        Role::Viewer | Role::Operator | Role::Admin => {
+            operation["security"] = json!([{ "bearer": [] }, { "session": [] }]);
+        }
     }
     operation
 }

@@ -1,6 +1,9 @@
 //! `[hub]`
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use backstay_types::Secret;
 use schemars::JsonSchema;
@@ -36,6 +39,10 @@ pub struct HubSettings {
     /// Names, beside loopback and that of `public_url`, under which requests are answered. Others are refused,
     /// so that a page in a browser cannot reach the hub through a name of its own.
     pub allowed_hosts: Vec<String>,
+    /// Addresses of proxies before the hub. The last address of `X-Forwarded-For` that is none of these is then taken
+    /// for the caller's, so that who guesses passwords slows down nobody else.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpAddr>,
     /// How many connections may be open at once. Each agent holds one.
     pub max_connections: u32,
 }
@@ -49,6 +56,7 @@ impl Default for HubSettings {
             database_url_file: None,
             public_url: None,
             allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             max_connections: 20_000,
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    auth::SignIn,
     http::Hosts,
     keys::Keys,
     live::{Follows, Live, Questions, Waiters},
@@ -45,6 +46,8 @@ pub(crate) struct App {
     pub(crate) packs: Packs,
     /// Figures.
     pub(crate) metrics: Metrics,
+    /// Signing in: passwords, and word of sessions that ended.
+    pub(crate) sign_in: SignIn,
     /// Names under which requests are answered.
     pub(crate) hosts: Hosts,
     /// Position of the newest ledger entry that this process has seen sealed.

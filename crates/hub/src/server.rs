@@ -1,6 +1,12 @@
 //! The listening socket: connections, their limits, and how they end.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -23,6 +29,10 @@ use crate::HubError;
 const HEAD_TIME: Duration = Duration::from_secs(75);
 /// How long requests that are under way may take when the hub stops.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Where a request's connection came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Binds the address.
 ///
@@ -47,11 +57,11 @@ pub(crate) async fn serve(
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok((stream, peer, permit)) => {
                 let watcher = graceful.watcher();
                 let router = router.clone();
                 tokio::spawn(async move {
-                    let connection = connection(stream, router);
+                    let connection = connection(stream, peer, router);
                     // A connection that breaks is the client's affair.
                     let _ = watcher.watch(connection).await;
                     drop(permit);
@@ -73,22 +83,26 @@ pub(crate) async fn serve(
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, Peer(address.ip()), permit))
 }
 
 fn connection(
     stream: TcpStream,
+    peer: Peer,
     router: Router,
 ) -> http1::Connection<
     TokioIo<TcpStream>,
     impl hyper::service::HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send> + Send,
 > {
-    let service =
-        service_fn(move |request: Request<Incoming>| router.clone().oneshot(request.map(Body::new)));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     HubError,
     app::{App, HubPresence},
-    auth::{Kind, Presented},
+    auth::{Kind, Presented, SignIn},
     background,
     data_dir::DataDir,
     http::{self, Hosts},
@@ -168,6 +168,7 @@ async fn compose(
     let head = *store.tail().borrow();
     Ok(App {
         hosts: hosts(&settings),
+        sign_in: SignIn::new(&world),
         world,
         settings,
         store,

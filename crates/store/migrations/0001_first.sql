@@ -414,6 +414,45 @@ CREATE TABLE tokens (
 );
 CREATE INDEX tokens_source ON tokens (source) WHERE source IS NOT NULL;
 
+CREATE TABLE users (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    role TEXT NOT NULL,
+    password TEXT,
+    created_at BIGINT NOT NULL,
+    disabled_at BIGINT,
+    last_sign_in_at BIGINT
+);
+
+-- Of a user, or without one of who owns the machine. What has ended has no row.
+CREATE TABLE sessions (
+    id TEXT NOT NULL PRIMARY KEY,
+    hash TEXT NOT NULL,
+    user_id TEXT,
+    created_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX sessions_user ON sessions (user_id);
+CREATE INDEX sessions_expires ON sessions (expires_at);
+
+CREATE TABLE sign_in_links (
+    id TEXT NOT NULL PRIMARY KEY,
+    hash TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    user_id TEXT,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX sign_in_links_expires ON sign_in_links (expires_at);
+
+-- Failures to sign in, by the hash of a name or of an address.
+CREATE TABLE sign_in_tries (
+    subject TEXT NOT NULL PRIMARY KEY,
+    failures BIGINT NOT NULL,
+    last_at BIGINT NOT NULL
+);
+CREATE INDEX sign_in_tries_last ON sign_in_tries (last_at);
+
 CREATE TABLE reports (
     id TEXT NOT NULL PRIMARY KEY,
     node_id TEXT NOT NULL,

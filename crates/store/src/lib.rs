@@ -33,10 +33,14 @@ pub mod releases;
 pub mod reports;
 pub mod repositories;
 pub mod rollouts;
+pub mod sessions;
+pub mod sign_in_links;
+pub mod sign_in_tries;
 pub mod stacks;
 pub mod tokens;
 pub mod tool_events;
 pub mod undos;
+pub mod users;
 
 pub use crash::{crash_point, deaths_are_planned};
 pub use db::{Executor, Query, Row};

@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use backstay_types::{
-    CommitId, ConstraintId, ConversationId, DeliveryId, DeploymentId, Digest, EventId, NodeId, NodeName,
-    ReleaseId, ReportId, RepositoryId, RepositoryName, RolloutId, StackName, Timestamp, TokenId, UndoId,
+    CommitId, ConstraintId, ConversationId, DeliveryId, DeploymentId, Digest, EventId, LinkId, NodeId,
+    NodeName, ReleaseId, ReportId, RepositoryId, RepositoryName, RolloutId, SessionId, StackName, Timestamp,
+    TokenId, UndoId, UserId, UserName,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -183,6 +184,7 @@ texts!(
     DeploymentId,
     Digest,
     EventId,
+    LinkId,
     NodeId,
     NodeName,
     ReleaseId,
@@ -190,9 +192,12 @@ texts!(
     RepositoryId,
     RepositoryName,
     RolloutId,
+    SessionId,
     StackName,
     TokenId,
     UndoId,
+    UserId,
+    UserName,
 );
 
 /// Parses a text that must be exactly as this build would write it, so that no byte of it can change unseen.

@@ -112,6 +112,10 @@ codes! {
     BS4012 405 "The path does not take this method";
     BS4013 415 "The body is not of the expected type";
     BS4014 408 "The request took too long to arrive";
+    BS4015 401 "The name or password is not right";
+    BS4016 403 "The request came from another site";
+    BS4017 410 "The link is used, expired or unknown";
+    BS4018 422 "The password cannot be used";
     BS5001 409 "The undo selects nothing, or not exactly";
     BS5002 422 "The undo would leave a repository that is not valid";
     BS6001 401 "The webhook's signature or token is not right";

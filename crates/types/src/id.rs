@@ -81,6 +81,12 @@ ids! {
     ReportId = "report id";
     /// A question that the hub asks an agent through a check-in.
     RequestId = "request id";
+    /// A person with an account.
+    UserId = "user id";
+    /// Someone who is signed in, in one browser.
+    SessionId = "session id";
+    /// A link that signs in once.
+    LinkId = "link id";
 }
 
 #[cfg(test)]

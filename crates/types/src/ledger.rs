@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     CommitId, ConstraintId, ConversationId, DeploymentId, DeploymentState, Digest, Effect, EventId, NodeId,
     NodeName, ReleaseId, RepositoryHealth, RepositoryId, RolloutId, RolloutState, StackName, TreeDigest,
-    UndoId, UndoState, id::Id as _,
+    UndoId, UndoState, UserName, id::Id as _,
 };
 
 /// The ids that an entry can be found by. Indexed; correlation reads these, never bodies.
@@ -233,4 +233,41 @@ pub enum Event {
         /// What was done, and to which.
         detail: String,
     },
+    /// Something about who may sign in changed.
+    UserChanged {
+        /// The user.
+        name: UserName,
+        /// What was done.
+        change: UserChange,
+        /// Who did it.
+        by: String,
+    },
+}
+
+/// What was done to a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum UserChange {
+    /// Made.
+    Created {
+        /// Its role: `viewer`, `operator` or `admin`.
+        role: String,
+    },
+    /// Given another role.
+    RoleChanged {
+        /// The role before.
+        from: String,
+        /// The role now.
+        to: String,
+    },
+    /// Kept from signing in; all sessions ended.
+    Disabled,
+    /// Let in again.
+    Enabled,
+    /// Given a one-time link with which a password can be set.
+    LinkMade,
+    /// Given a password, by a link or by itself; other sessions ended.
+    PasswordSet,
+    /// Signed out everywhere.
+    SignedOut,
 }

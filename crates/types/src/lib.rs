@@ -33,12 +33,12 @@ pub use deployment::{
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
 pub use id::{
-    ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, NodeId, ReleaseId,
-    ReportId, RepositoryId, RequestId, RolloutId, TokenId, UndoId,
+    ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, LinkId, NodeId, ReleaseId,
+    ReportId, RepositoryId, RequestId, RolloutId, SessionId, TokenId, UndoId, UserId,
 };
 pub use labels::{Labels, LabelsError};
-pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, body_hash, chain_hash};
-pub use name::{NameError, NodeName, RepositoryName, StackName};
+pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, chain_hash};
+pub use name::{NameError, NodeName, RepositoryName, StackName, UserName};
 pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth};
 pub use release::{Release, ReleaseStanding};
 pub use repository::{Repository, RepositoryHealth};

@@ -71,6 +71,8 @@ names! {
     NodeName = "node";
     /// A repository, unique in a hub.
     RepositoryName = "repository";
+    /// A person with an account, unique in a hub.
+    UserName = "user";
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod fleet;
 mod hub;
 mod timeline;
 mod undo;
+mod users;
 
 pub use conversations::*;
 pub use deployments::*;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use timeline::*;
 pub use undo::*;
+pub use users::*;
 
 pub(crate) fn declarations() -> Vec<crate::Declaration> {
     [
@@ -24,6 +26,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         hub::declarations(),
         timeline::declarations(),
         undo::declarations(),
+        users::declarations(),
     ]
     .concat()
 }

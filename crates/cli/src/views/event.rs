@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backstay_types::{
     CommitId, Effect, Event, LedgerEntry, LinkSource, NodeId, PushState, Refs, RepositoryHealth,
-    RepositoryId, RolloutState, UndoState,
+    RepositoryId, RolloutState, UndoState, UserChange,
 };
 
 use crate::{
@@ -109,6 +109,19 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
             format!("undo commit {commit} in {}: {}", names.repository(refs), push_words(push))
         }
         Event::TokenChanged { detail } => format!("token: {detail}"),
+        Event::UserChanged { name, change, by } => format!("user {name}: {} by {by}", user_words(change)),
+    }
+}
+
+fn user_words(change: &UserChange) -> String {
+    match change {
+        UserChange::Created { role } => format!("made, as {role},"),
+        UserChange::RoleChanged { from, to } => format!("{from} before, {to} now,"),
+        UserChange::Disabled => "disabled".to_owned(),
+        UserChange::Enabled => "let in again".to_owned(),
+        UserChange::LinkMade => "given a link".to_owned(),
+        UserChange::PasswordSet => "password set".to_owned(),
+        UserChange::SignedOut => "signed out everywhere".to_owned(),
     }
 }
 

@@ -14,6 +14,10 @@ pub(crate) enum Kind {
     Agent,
     /// Joining, once.
     Join,
+    /// The API, from one browser, for a while.
+    Session,
+    /// Signing in, once.
+    Link,
 }
 
 impl Kind {
@@ -22,6 +26,8 @@ impl Kind {
             Self::Api => "bst",
             Self::Agent => "bsa",
             Self::Join => "bsj",
+            Self::Session => "bss",
+            Self::Link => "bsl",
         }
     }
 }
@@ -43,7 +49,7 @@ impl<I: Id + std::str::FromStr> Presented<I> {
             Kind::Join => {
                 parts.next().is_some_and(|pin| pin.parse::<Digest>().is_ok()) && parts.next().is_none()
             }
-            Kind::Api | Kind::Agent => parts.next().is_none(),
+            Kind::Api | Kind::Agent | Kind::Session | Kind::Link => parts.next().is_none(),
         };
         let canonical = id.len() == 36;
         (prefix == kind.prefix() && length_fits && canonical && secret.len() == 43)

@@ -1,15 +1,22 @@
 //! Who calls. Every endpoint but public ones passes here before its body is parsed.
 
 mod credential;
+pub(crate) mod origin;
+pub(crate) mod passwords;
+pub(crate) mod session;
+pub(crate) mod tries;
 mod webhook;
 
 use backstay_api::{Role, v1};
-use backstay_store::{nodes, tokens};
+use backstay_store::{nodes, sessions::Session, tokens};
 use backstay_types::{ErrorCode, Node, NodeId, Secret, TokenId};
 use http::{HeaderMap, header};
 
 pub(crate) use self::{
     credential::{Kind, Presented, mint},
+    passwords::Passwords,
+    session::{IDLE, SignIn},
+    tries::FORGOTTEN,
     webhook::{Delivered, sealing_context, webhook},
 };
 use crate::{app::App, http::ApiError};
@@ -23,11 +30,22 @@ pub(crate) enum Caller {
     Webhook(Delivered),
     /// A node.
     Node(Box<Node>),
-    /// A person or program with an API token.
+    /// A person or program, with an API token or signed in.
     User {
-        /// The token's name: who did it, in the ledger.
+        /// The token's or the user's name: who did it, in the ledger.
         name: String,
+        /// What it showed.
+        via: Via,
     },
+}
+
+/// What a person or program showed.
+#[derive(Debug, Clone)]
+pub(crate) enum Via {
+    /// An API token.
+    Token(TokenId),
+    /// The cookie of a session.
+    Session(Box<Session>),
 }
 
 impl Caller {
@@ -42,10 +60,22 @@ impl Caller {
         }
     }
 
+    /// The session.
+    ///
+    /// # Errors
+    /// When the caller showed no cookie.
+    pub(crate) fn session(&self) -> Result<&Session, ApiError> {
+        match self {
+            Self::User { via: Via::Session(session), .. } => Ok(session),
+            _ => Err(ApiError::new(ErrorCode::BS4005, "this is for who is signed in; you showed a token")
+                .with_hint("a token is taken away by `backstay tokens revoke`")),
+        }
+    }
+
     /// Who did it, as the ledger says it.
     pub(crate) fn by(&self) -> String {
         match self {
-            Self::User { name } => name.clone(),
+            Self::User { name, .. } => name.clone(),
             Self::Node(node) => format!("node {}", node.name),
             Self::Webhook(delivered) => delivered.source.name().to_owned(),
             Self::Anyone => "anyone".to_owned(),
@@ -53,35 +83,60 @@ impl Caller {
     }
 }
 
-/// The caller, when its credential is good and its role high enough.
+/// The caller, when its credential is good and its role high enough. Where a session's cookie says who it is,
+/// the request must come from the hub's own page; `changes` says whether it changes something.
 ///
 /// # Errors
-/// 401 without a good credential, 403 when it does not reach.
-pub(crate) async fn caller(app: &App, role: Role, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let credential = bearer(headers)?;
-    if let Some(presented) = Presented::<NodeId>::read(Kind::Agent, &credential) {
+/// 401 without a good credential, 403 when it does not reach or another site asks.
+pub(crate) async fn caller(
+    app: &App,
+    role: Role,
+    headers: &HeaderMap,
+    changes: bool,
+) -> Result<Caller, ApiError> {
+    if let Some(presented) =
+        bearer(headers).ok().and_then(|text| Presented::<NodeId>::read(Kind::Agent, &text))
+    {
         let node = node(app, presented).await?;
         return match role {
             Role::Agent => Ok(Caller::Node(Box::new(node))),
             _ => Err(not_allowed("this is not for agents")),
         };
     }
-    let presented = Presented::<TokenId>::read(Kind::Api, &credential).ok_or_else(unknown)?;
-    let (name, has) = user(app, presented).await?;
+    let (caller, has) = user(app, headers).await?;
+    if let Caller::User { via: Via::Session(_), .. } = &caller {
+        let need = if changes { origin::Need::Said } else { origin::Need::NotOther };
+        origin::check(app.settings.hub.public_url.as_ref(), headers, need)?;
+    }
     match role {
-        Role::Viewer | Role::Operator | Role::Admin if has >= role => Ok(Caller::User { name }),
+        Role::Viewer | Role::Operator | Role::Admin if has >= role => Ok(caller),
         Role::Viewer | Role::Operator | Role::Admin => {
-            Err(not_allowed(&format!("this takes the role {}, and the token has {}", word(role), word(has))))
+            let whose = caller.by();
+            Err(not_allowed(&format!("this takes the role {}, and {whose} has {}", word(role), word(has))))
         }
         Role::Agent => Err(not_allowed("this is for agents")),
         Role::Public | Role::Webhook => Err(not_allowed("this endpoint takes no token")),
     }
 }
 
+/// A person or program and its role: by bearer token, else by the cookie of a session.
+async fn user(app: &App, headers: &HeaderMap) -> Result<(Caller, Role), ApiError> {
+    if !headers.contains_key(header::AUTHORIZATION)
+        && let Some(cookie) = session::cookie(headers)
+    {
+        return session::by_cookie(app, &cookie).await;
+    }
+    let presented = Presented::<TokenId>::read(Kind::Api, &bearer(headers)?).ok_or_else(unknown)?;
+    let (name, role) = token(app, presented).await?;
+    Ok((Caller::User { name, via: Via::Token(presented.id) }, role))
+}
+
 fn bearer(headers: &HeaderMap) -> Result<Secret, ApiError> {
     let missing = || {
-        ApiError::new(ErrorCode::BS4002, "no credential: expected `Authorization: Bearer …`")
-            .with_hint("the hub's own token is in the file `admin.token` of its data folder")
+        ApiError::new(ErrorCode::BS4002, "no credential: expected `Authorization: Bearer …`, or a session")
+            .with_hint(
+                "sign in on the page; the hub's own token is in the file `admin.token` of its data folder",
+            )
     };
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(missing()) };
@@ -103,7 +158,7 @@ async fn node(app: &App, presented: Presented<NodeId>) -> Result<Node, ApiError>
 }
 
 /// The name and role of an API token.
-async fn user(app: &App, presented: Presented<TokenId>) -> Result<(String, Role), ApiError> {
+async fn token(app: &App, presented: Presented<TokenId>) -> Result<(String, Role), ApiError> {
     let found = tokens::get(&mut app.store.read(), presented.id).await?;
     let (token, secret) = found.ok_or_else(unknown)?;
     let tokens::TokenKind::Api { role } = &token.kind else { return Err(unknown()) };

@@ -2,10 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstay_store::{Result, deaths_are_planned, deliveries, reports, tool_events};
+use backstay_store::{
+    Result, deaths_are_planned, deliveries, reports, sessions, sign_in_links, sign_in_tries, tool_events,
+};
 use tokio::time::sleep;
 
-use crate::app::App;
+use crate::{
+    app::App,
+    auth::{FORGOTTEN, IDLE},
+};
 
 /// How often; the first time soon after the start, so that a hub that is restarted daily gets to it too.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -39,6 +44,9 @@ async fn once(app: &App) -> Result<()> {
     deliveries::prune(&mut tx, before(retention.deliveries)).await?;
     tool_events::prune(&mut tx, before(retention.tool_events)).await?;
     reports::prune(&mut tx, before(REPORTS)).await?;
+    sessions::prune(&mut tx, now, before(IDLE)).await?;
+    sign_in_links::prune(&mut tx, now).await?;
+    sign_in_tries::prune(&mut tx, before(FORGOTTEN)).await?;
     tx.commit().await?;
     app.store.maintain().await
 }

@@ -1,6 +1,6 @@
 //! What a handler gets and gives.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::body::Body;
 use backstay_api::Endpoint;
@@ -22,6 +22,8 @@ pub(crate) struct Call<E: Endpoint> {
     pub(crate) body: E::Request,
     /// Headers, for what the declaration does not say.
     pub(crate) headers: HeaderMap,
+    /// The address that the connection came from.
+    pub(crate) peer: Option<IpAddr>,
 }
 
 /// An answer, with what the declaration does not say.

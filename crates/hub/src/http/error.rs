@@ -1,5 +1,7 @@
 //! From the errors of the parts to the problem that a caller reads.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -18,6 +20,8 @@ pub(crate) struct ApiError {
     problem: Box<Problem>,
     /// What the log gets and the caller does not.
     cause: Option<String>,
+    /// How long to wait before the next try.
+    retry_after: Option<Duration>,
 }
 
 impl ApiError {
@@ -39,12 +43,18 @@ impl ApiError {
     /// Something inside failed; the caller learns that, the log learns why.
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
         let problem = Problem::new(ErrorCode::BS7001, "the hub's log has the cause under this request's id");
-        Self { problem: Box::new(problem), cause: Some(cause.to_string()) }
+        Self { problem: Box::new(problem), cause: Some(cause.to_string()), retry_after: None }
     }
 
     /// Adds what to do about it.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds how long to wait before the next try.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 
@@ -61,13 +71,18 @@ impl ApiError {
             tracing::error!(request = %request, code = %problem.code, cause, "request failed");
             problem.hint.get_or_insert_with(|| format!("request {request}"));
         }
-        respond(&problem)
+        let mut response = respond(&problem);
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), cause: None }
+        Self { problem: Box::new(problem), cause: None, retry_after: None }
     }
 }
 
@@ -83,7 +98,7 @@ impl From<StoreError> for ApiError {
             ErrorCode::BS7001 => Self::internal(error),
             ErrorCode::BS7002 => {
                 let problem = Problem::new(ErrorCode::BS7002, "try again shortly");
-                Self { problem: Box::new(problem), cause: Some(error.to_string()) }
+                Self { problem: Box::new(problem), cause: Some(error.to_string()), retry_after: None }
             }
             code => Self::new(code, error.to_string()),
         }

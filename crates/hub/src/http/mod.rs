@@ -20,6 +20,7 @@ mod paging;
 mod route;
 mod timeline;
 mod undo;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,6 +56,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, HubError> {
     let routes = fleet_routes(routes);
     let routes = record_routes(routes);
     let routes = hub_routes(routes);
+    let routes = user_routes(routes);
     let router = routes.finish().map_err(HubError::Routes)?;
     Ok(router
         .fallback(not_found)
@@ -132,6 +134,23 @@ fn hub_routes(routes: Routes) -> Routes {
         .on::<v1::GetMetrics, _, _, _>(hub::metrics::metrics)
         .on::<v1::GetOpenApi, _, _, _>(hub::docs::open_api)
         .on::<v1::GetDocs, _, _, _>(hub::docs::docs)
+}
+
+fn user_routes(routes: Routes) -> Routes {
+    let small = |limits: Limits| limits.body(16 << 10);
+    routes
+        .on::<v1::GetSession, _, _, _>(users::get_session::get_session)
+        .on_with::<v1::SignIn, _, _, _>(small, users::sign_in::sign_in)
+        .on_with::<v1::SignInByLink, _, _, _>(small, users::sign_in_by_link::sign_in_by_link)
+        .on_with::<v1::LookAtLink, _, _, _>(small, users::look_at_link::look_at_link)
+        .on::<v1::SignOut, _, _, _>(users::sign_out::sign_out)
+        .on::<v1::SignOutEverywhere, _, _, _>(users::sign_out_everywhere::sign_out_everywhere)
+        .on_with::<v1::ChangePassword, _, _, _>(small, users::change_password::change_password)
+        .on::<v1::CreateOpenLink, _, _, _>(users::create_open_link::create_open_link)
+        .on::<v1::ListUsers, _, _, _>(users::list::list)
+        .on::<v1::CreateUser, _, _, _>(users::create::create)
+        .on::<v1::UpdateUser, _, _, _>(users::update::update)
+        .on::<v1::ResetUser, _, _, _>(users::reset::reset)
 }
 
 async fn not_found(request: Request) -> Response {

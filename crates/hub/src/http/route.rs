@@ -24,7 +24,7 @@ use super::{
     gate::{RequestId, RouteName},
     input,
 };
-use crate::{app::App, auth, auth::Caller};
+use crate::{app::App, auth, auth::Caller, server::Peer};
 
 /// What a route may use, and how it ends when its caller goes away.
 #[derive(Debug, Clone, Copy)]
@@ -176,9 +176,11 @@ where
 async fn admit<E: Endpoint>(app: Arc<App>, request: Incoming, limits: Limits) -> Result<Call<E>, ApiError> {
     let Incoming { parts, body, parameters, known } = request;
     let headers = parts.headers;
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+    let changes = E::METHOD != Method::Get;
     let caller = match E::ROLE {
         Role::Public | Role::Webhook => Caller::Anyone,
-        role => auth::caller(&app, role, &headers).await?,
+        role => auth::caller(&app, role, &headers, changes).await?,
     };
     let path = input::path::<E::Path>(&parameters)?;
     let query = input::query::<E::Query>(parts.uri.query().unwrap_or_default(), &known)?;
@@ -193,7 +195,7 @@ async fn admit<E: Endpoint>(app: Arc<App>, request: Incoming, limits: Limits) ->
         _ => caller,
     };
     let body = input::parse::<E>(&headers, bytes)?;
-    Ok(Call { app, caller, path, query, body, headers })
+    Ok(Call { app, caller, path, query, body, headers, peer })
 }
 
 /// Runs a handler to its end, or for as long as it may.

@@ -7,11 +7,11 @@ use std::{
 };
 
 use backstay_api::{
-    Empty, Role,
+    Empty, Method, Role,
     agent::{CheckIn, CheckInRequest, CheckInResponse, JoinNode, JoinRequest, JoinResponse},
     v1::{
-        AddRepository, AddRepositoryRequest, CreateJoinToken, CreateJoinTokenRequest, CreateToken,
-        CreateTokenRequest, CreatedToken, TokenKind,
+        AddRepository, AddRepositoryRequest, CreateJoinToken, CreateJoinTokenRequest, CreateOpenLink,
+        CreateToken, CreateTokenRequest, CreateUser, CreateUserRequest, CreatedToken, TokenKind,
     },
 };
 use backstay_client::{Client, ClientError, Options};
@@ -20,6 +20,7 @@ use backstay_hub::Hub;
 use backstay_types::{
     Clock, ErrorCode, HostFacts, Labels, Repository, Secret, SeededEntropy, Timestamp, World,
 };
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A clock that runs from noon on, and can be moved on by hand.
@@ -161,6 +162,16 @@ impl TestHub {
         self.client(None).call::<JoinNode>(&Empty {}, &Empty {}, &request).await
     }
 
+    /// A new user with this role, signed in. The password is `the password of NAME`.
+    pub(crate) async fn user(&self, name: &str, role: Role) -> Browser {
+        let request = CreateUserRequest { name: name.parse().unwrap(), role };
+        let made = self.admin().call::<CreateUser>(&Empty {}, &Empty {}, &request).await.unwrap();
+        let password = json!({ "password": format!("the password of {name}") });
+        let (status, browser, view) = Browser::by_link(self, code_of(&made.link), password).await;
+        assert_eq!(status, 200, "{view}");
+        browser.unwrap()
+    }
+
     /// A Git repository with a stack, known to the hub as `fleet`.
     pub(crate) async fn repository(&self) -> (Git, Repository) {
         self.repository_with("[[assign]]\nstack = \"shop\"\nnodes = \"role=web\"\n").await
@@ -185,6 +196,82 @@ impl TestHub {
         let added = self.admin().call::<AddRepository>(&Empty {}, &Empty {}, &request).await.unwrap();
         (git, added)
     }
+}
+
+/// A browser that is signed in.
+#[derive(Debug, Clone)]
+pub(crate) struct Browser {
+    /// The hub's address: the origin of its page.
+    pub(crate) hub: String,
+    /// The session's cookie.
+    pub(crate) cookie: Secret,
+}
+
+impl Browser {
+    /// Opened on the hub's own machine.
+    pub(crate) async fn open(hub: &TestHub) -> Self {
+        let made = hub.admin().call::<CreateOpenLink>(&Empty {}, &Empty {}, &Empty {}).await.unwrap();
+        let (status, browser, view) = Self::by_link(hub, code_of(&made.link), json!({})).await;
+        assert_eq!(status, 200, "{view}");
+        browser.unwrap()
+    }
+
+    /// Signs in by a link's code, with what else it takes.
+    pub(crate) async fn by_link(hub: &TestHub, code: &str, mut with: Value) -> (u16, Option<Self>, Value) {
+        with["code"] = code.into();
+        Self::sign_in_at(hub, "/api/v1/session/link", &with).await
+    }
+
+    /// Signs in by name and password.
+    pub(crate) async fn by_password(hub: &TestHub, name: &str, password: &str) -> (u16, Option<Self>, Value) {
+        let body = json!({ "name": name, "password": password });
+        Self::sign_in_at(hub, "/api/v1/session", &body).await
+    }
+
+    async fn sign_in_at(hub: &TestHub, path: &str, body: &Value) -> (u16, Option<Self>, Value) {
+        let url = hub.hub.url();
+        let request = http().post(format!("{url}{path}")).header("origin", &url).json(body);
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let cookie = response.headers().get("set-cookie").map(|value| value.to_str().unwrap().to_owned());
+        let cookie = cookie.map(|text| {
+            let (pair, rest) = text.split_once("; ").unwrap();
+            assert_eq!(rest, "Path=/; Max-Age=2592000; Secure; HttpOnly; SameSite=Strict");
+            Secret::new(pair.strip_prefix("__Host-backstay=").unwrap())
+        });
+        let browser = cookie.map(|cookie| Self { hub: url, cookie });
+        (status, browser, response.json().await.unwrap())
+    }
+
+    /// Asks as the hub's page does; the status and what came.
+    pub(crate) async fn send(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
+        self.send_from(method, path, body, &[("origin", &self.hub), ("sec-fetch-site", "same-origin")]).await
+    }
+
+    /// Asks with headers of the test's own.
+    pub(crate) async fn send_from(
+        &self,
+        method: Method,
+        path: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, Value) {
+        let url = format!("{}{path}", self.hub);
+        let request = match method {
+            Method::Get => http().get(url),
+            Method::Post => http().post(url).header("content-type", "application/json").body(body.to_owned()),
+            Method::Delete => http().delete(url),
+        };
+        let request = request.header("cookie", format!("__Host-backstay={}", self.cookie.expose()));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+}
+
+/// The code in a link.
+pub(crate) fn code_of(link: &Secret) -> &str {
+    link.expose().split_once("/#/link/").unwrap().1
 }
 
 /// A node's side.

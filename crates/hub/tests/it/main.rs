@@ -9,4 +9,5 @@ mod people;
 mod postgres;
 mod restart;
 mod roles;
+mod sign_in;
 mod webhooks;

@@ -27,3 +27,4 @@ mod scale;
 mod store;
 mod tokens;
 mod undos;
+mod users;

@@ -4,6 +4,7 @@ use backstay_api::{Events, v1::FollowLogs};
 use futures_util::{StreamExt as _, stream};
 
 use crate::{
+    auth::session,
     http::{
         ApiError, Call, Reply,
         events::{self, ServerEvent},
@@ -17,7 +18,7 @@ const MOST: u32 = 1000;
 
 /// The last log lines of a stack on a node, and all that come.
 pub(crate) async fn follow_logs(call: Call<FollowLogs>) -> Result<Reply<Events>, ApiError> {
-    let Call { app, path, query, .. } = call;
+    let Call { app, caller, path, query, .. } = call;
     let lines = query.lines.unwrap_or(DEFAULT);
     if lines > MOST {
         return Err(ApiError::invalid("lines", format!("{lines} is out of range: expected 0 to {MOST}")));
@@ -26,6 +27,7 @@ pub(crate) async fn follow_logs(call: Call<FollowLogs>) -> Result<Reply<Events>,
     let follower = app.follows.follow(&app, &node, &path.stack);
     let stream = pieces(follower, query.service, lines as usize);
     let written = stream.filter_map(async |piece| written(&piece).ok());
+    let written = written.take_until(Box::pin(session::ended(app.clone(), caller)));
     Ok(events::reply(app.stopping.clone(), written))
 }
 

@@ -16,5 +16,6 @@ pub(crate) async fn revoke_token(call: Call<RevokeToken>) -> Result<Empty, ApiEr
     let detail = format!("{} took the token {} `{}` away", caller.by(), token.id, token.name);
     tx.record(Event::TokenChanged { detail }, Refs::default())?;
     tx.commit().await?;
+    app.sign_in.ended();
     Ok(Empty {})
 }
