@@ -37,6 +37,8 @@ pub struct FleetBuilder {
     upstream: Upstream,
     database: Option<String>,
     containers: bool,
+    as_shipped: bool,
+    settings: Vec<(String, String)>,
     nodes: usize,
 }
 
@@ -62,6 +64,20 @@ impl FleetBuilder {
         self
     }
 
+    /// Leaves the settings of hub and agents as they are shipped, instead of hurrying them for tests.
+    #[must_use]
+    pub fn as_shipped(mut self) -> Self {
+        self.as_shipped = true;
+        self
+    }
+
+    /// Gives the hub a setting by a variable of its environment.
+    #[must_use]
+    pub fn hub_setting(mut self, variable: &str, value: &str) -> Self {
+        self.settings.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts everything; nothing is committed yet. `None` where a real part is missing.
     pub fn start(self) -> Option<Fleet> {
         left_out::require(Part::Busybox, find_tool("busybox").ok_or_else(|| "not installed".to_owned()))?;
@@ -79,10 +95,11 @@ impl FleetBuilder {
             git.as_ref().map_or_else(|| bare.dir().display().to_string(), |server| server.url(REPOSITORY));
         let tree = WorkTree::clone_from(&url, &dir.path().join("work"));
         let url = ssh.as_ref().map_or(url, |server| server.url(bare.dir()));
-        let hub = Hub::start(dir.path(), self.database.as_deref());
+        let hub = Hub::start(dir.path(), self.database.as_deref(), !self.as_shipped, &self.settings);
         let (api, cli) = (hub.api(), hub.cli());
         let names = ["alpha", "beta", "gamma", "delta"];
-        let join = |(name, docker): (&str, _)| Node::join(&hub, &api, dir.path(), name, docker);
+        let hurried = !self.as_shipped;
+        let join = |(name, docker): (&str, _)| Node::join(hub.url(), &api, dir.path(), name, docker, hurried);
         let nodes = names.into_iter().zip(engines).map(join).collect();
         Some(Fleet { nodes, api, cli, hub, tree, bare, git, ssh, url, dir })
     }
@@ -135,6 +152,16 @@ impl Fleet {
     /// A folder for the test's own files.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Joins another node by way of `url`, where the hub is reached too.
+    pub fn join(&mut self, name: &str, url: &str, docker: Option<Docker>) {
+        self.nodes.push(Node::join(url, &self.api, self.dir.path(), name, docker, false));
+    }
+
+    /// Where upstream is, as the hub knows it.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Adds the repository to the hub.

@@ -16,20 +16,32 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts a hub with its data below `dir`, on SQLite or the given database, asking Git often.
-    pub(crate) fn start(dir: &Path, database: Option<&str>) -> Self {
+    /// Starts a hub with its data below `dir`, on SQLite or the given database; `hurried`, it asks Git often and
+    /// holds check-ins briefly, so that tests need not wait.
+    pub(crate) fn start(
+        dir: &Path,
+        database: Option<&str>,
+        hurried: bool,
+        settings: &[(String, String)],
+    ) -> Self {
         let (port, data) = (Port::take(), dir.join("hub"));
         let mut program = Program::ours("backstay", &dir.join("logs"))
             .named("hub")
             .args(["hub"])
             .env("BACKSTAY_HUB_LISTEN", port.address())
             .env("BACKSTAY_HUB_DATA_DIR", &data)
-            .env("BACKSTAY_SOURCE_POLL_EVERY", "1s")
-            .env("BACKSTAY_SOURCE_TIMEOUT", "20s")
-            .env("BACKSTAY_POLL_HOLD", "5s")
-            .env("BACKSTAY_POLL_INTERVAL", "200ms")
-            .env("BACKSTAY_POLL_JITTER", "50ms")
             .ready(Ready::Http(format!("{}/readyz", port.url())));
+        if hurried {
+            program = program
+                .env("BACKSTAY_SOURCE_POLL_EVERY", "1s")
+                .env("BACKSTAY_SOURCE_TIMEOUT", "20s")
+                .env("BACKSTAY_POLL_HOLD", "5s")
+                .env("BACKSTAY_POLL_INTERVAL", "200ms")
+                .env("BACKSTAY_POLL_JITTER", "50ms");
+        }
+        for (variable, value) in settings {
+            program = program.env(variable, value);
+        }
         if let Some(url) = database {
             program = program.env("BACKSTAY_HUB_DATABASE_URL", url);
         }
@@ -58,6 +70,11 @@ impl Hub {
     /// Its command line.
     pub fn cli(&self) -> Cli {
         Cli::new(self.program.path().to_owned(), &self.url, &self.token)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.program.pid()
     }
 
     /// `kill -9`.

@@ -10,7 +10,7 @@ use std::{
 use backstay_api::{Empty, v1};
 use backstay_testkit::{Docker, Port, Program, Ready, http, kill_under, run};
 
-use crate::{Api, hub::Hub};
+use crate::Api;
 
 /// A running agent with a folder of its own. It can be killed and started again.
 #[derive(Debug)]
@@ -23,8 +23,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// Joins the hub under `name`, with the label `name=<name>` and `role=web`, and starts its agent.
-    pub(crate) fn join(hub: &Hub, api: &Api, dir: &Path, name: &str, docker: Option<Docker>) -> Self {
+    /// Joins the hub at `url` under `name`, with the label `name=<name>` and `role=web`, and starts its agent;
+    /// `hurried`, it looks often whether what runs is what should.
+    pub(crate) fn join(
+        url: &str,
+        api: &Api,
+        dir: &Path,
+        name: &str,
+        docker: Option<Docker>,
+        hurried: bool,
+    ) -> Self {
         let token =
             api.call::<v1::CreateJoinToken>(&Empty {}, &Empty {}, &v1::CreateJoinTokenRequest::default());
         let (port, node_dir) = (Port::take(), dir.join(name));
@@ -38,14 +46,16 @@ impl Node {
             .env("BACKSTAY_AGENT_DATA_DIR", node_dir.join("data"))
             .env("BACKSTAY_AGENT_ENV_DIR", &env_dir)
             .env("BACKSTAY_AGENT_RUN_DIR", node_dir.join("run"))
-            .env("BACKSTAY_AGENT_CHECK_EVERY", "1s")
             .env("BACKSTAY_AGENT_DISK_MARGIN_BYTES", "1000000")
             .env("BACKSTAY_AGENT_FETCH_TIMEOUT", "10s");
+        if hurried {
+            agent = agent.env("BACKSTAY_AGENT_CHECK_EVERY", "1s");
+        }
         for (key, value) in docker.iter().flat_map(Docker::env) {
             agent = agent.env(key, value);
         }
         let mut join = Command::new(agent.path());
-        join.arg("join").args(["--hub", hub.url(), "--name", name, "--label", "role=web"]);
+        join.arg("join").args(["--hub", url, "--name", name, "--label", "role=web"]);
         join.args(["--label", &format!("name={name}")]);
         join.envs(agent.envs()).env("BACKSTAY_JOIN_TOKEN", token.token.expose());
         run(&mut join);
@@ -72,6 +82,11 @@ impl Node {
     /// When it has none.
     pub fn docker_mut(&mut self) -> &mut Docker {
         self.docker.as_mut().expect("a node with an engine")
+    }
+
+    /// The agent's process.
+    pub fn pid(&self) -> Option<u32> {
+        self.agent.pid()
     }
 
     /// Where the agent keeps things.

@@ -148,6 +148,7 @@ mod tests {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Workspace {
             root: ".".into(),
+            target: "target".into(),
             members: RULES.iter().map(|rule| (full(rule.name), "nowhere".into())).collect(),
             direct: edges
                 .iter()

@@ -16,6 +16,8 @@ pub(crate) type Name = String;
 pub(crate) struct Workspace {
     /// The workspace's folder.
     pub(crate) root: PathBuf,
+    /// Where cargo builds.
+    pub(crate) target: PathBuf,
     /// Our crates: folder of each by name.
     pub(crate) members: BTreeMap<Name, PathBuf>,
     /// What each crate links to directly, of ours and others'; dev-dependencies are left out.
@@ -27,6 +29,7 @@ struct Metadata {
     packages: Vec<Package>,
     workspace_members: Vec<String>,
     workspace_root: PathBuf,
+    target_directory: PathBuf,
     resolve: Resolve,
 }
 
@@ -107,7 +110,8 @@ impl From<Metadata> for Workspace {
             metadata.packages.iter().filter(|package| metadata.workspace_members.contains(&package.id));
         let members = ours
             .filter_map(|package| Some((package.name.clone(), package.manifest_path.parent()?.to_owned())));
-        Self { root: metadata.workspace_root, members: members.collect(), direct }
+        let (root, target) = (metadata.workspace_root, metadata.target_directory);
+        Self { root, target, members: members.collect(), direct }
     }
 }
 

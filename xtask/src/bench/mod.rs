@@ -1,12 +1,14 @@
 //! Measurements against goals. Each measures its baseline in the same run and
 //! ends with one JSON object on the last line.
 //!
-//! A benchmark is one file here with a function that gives a [`Measurement`],
-//! and one line in [`BENCHES`].
+//! Each is one entry of [`BENCHES`], which has the goals, and one file of `backstay-bench` in `e2e`, which measures.
+
+mod programs;
 
 use std::io::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -17,37 +19,75 @@ pub(crate) struct Args {
     /// Name them all, with their goals
     #[arg(long)]
     list: bool,
+    /// How long to look at what is quiet, instead of the usual time
+    #[arg(long, value_name = "N")]
+    minutes: Option<f64>,
 }
 
 /// A benchmark.
 struct Bench {
     name: &'static str,
     /// What is measured and what it should be, in words.
-    goal: &'static str,
-    measure: fn() -> Result<Measurement, String>,
+    about: &'static str,
+    /// Of the main figure: `ms`, `s`, `MB`.
+    unit: &'static str,
+    /// What the main figure is held against.
+    goal: Goal,
+    /// More figures with the most that they may be.
+    also: &'static [(&'static str, f64)],
 }
 
-const BENCHES: &[Bench] = &[];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "undo-one",
+        about: "one node, Compose: from the command to verified healthy, at most 300 ms over git revert and docker compose up --wait",
+        unit: "ms",
+        goal: Goal::AtMostOverBaseline(300.0),
+        also: &[],
+    },
+    Bench {
+        name: "undo-fleet",
+        about: "1,000 simulated nodes: all healthy again within 10 s; the baseline is 10 nodes",
+        unit: "s",
+        goal: Goal::AtMost(10.0),
+        also: &[],
+    },
+    Bench {
+        name: "push-to-healthy",
+        about: "from git push to healthy by webhook, at most 300 ms over git push and docker compose up --wait",
+        unit: "ms",
+        goal: Goal::AtMostOverBaseline(300.0),
+        also: &[],
+    },
+    Bench {
+        name: "agent-footprint",
+        about: "two stacks, 10 quiet minutes: at most 10 MB resident, 0.2 % of a core, 5 MB a day, a binary of 15 MB",
+        unit: "MB",
+        goal: Goal::AtMost(10.0),
+        also: &[("cpu_percent", 0.2), ("mb_a_day", 5.0), ("binary_mb", 15.0)],
+    },
+    Bench {
+        name: "hub-idle",
+        about: "backstay up after a minute: at most 256 MB resident and 20 % of a core, hub and agent together",
+        unit: "MB",
+        goal: Goal::AtMost(256.0),
+        also: &[("cpu_percent", 20.0)],
+    },
+];
 
-/// What was measured.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Measurement {
-    /// The figure.
-    pub(crate) value: f64,
-    /// Its unit: `ms`, `s`, `MB`, …
-    pub(crate) unit: &'static str,
+/// What was measured, as `backstay-bench` prints it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Figures {
+    value: f64,
     /// The same by hand or without Backstay, in the same unit; none where there is nothing to compare with.
-    pub(crate) baseline: Option<f64>,
-    /// What it is held against.
-    pub(crate) goal: Goal,
+    baseline: Option<f64>,
     /// More figures of the same run, by name.
-    pub(crate) more: serde_json::Map<String, serde_json::Value>,
+    more: Map<String, Value>,
 }
 
 /// What a figure is held against.
-#[cfg_attr(not(test), allow(dead_code, reason = "each benchmark uses one of the two"))]
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Goal {
+enum Goal {
     /// At most this much.
     AtMost(f64),
     /// At most this much more than the baseline.
@@ -64,13 +104,13 @@ struct Line<'a> {
     goal: f64,
     met: bool,
     #[serde(flatten)]
-    more: &'a serde_json::Map<String, serde_json::Value>,
+    more: &'a Map<String, Value>,
 }
 
-impl Measurement {
+impl Bench {
     /// The figure that the value may not exceed.
-    fn limit(&self) -> Result<f64, String> {
-        match (self.goal, self.baseline) {
+    fn limit(&self, figures: &Figures) -> Result<f64, String> {
+        match (self.goal, figures.baseline) {
             (Goal::AtMost(limit), _) => Ok(limit),
             (Goal::AtMostOverBaseline(more), Some(baseline)) => Ok(baseline + more),
             (Goal::AtMostOverBaseline(_), None) => Err("the baseline was not measured".to_owned()),
@@ -78,20 +118,31 @@ impl Measurement {
     }
 
     /// The last line.
-    fn line(&self, bench: &str) -> Result<String, String> {
-        let goal = self.limit()?;
+    fn line(&self, figures: &Figures) -> Result<String, String> {
+        let limit = self.limit(figures)?;
+        let mut met = figures.value <= limit;
+        for (name, limit) in self.also {
+            let found = figures.more.get(*name).and_then(Value::as_f64);
+            met &= found.ok_or_else(|| format!("`{name}` was not measured"))? <= *limit;
+        }
+        let baseline = figures.baseline.filter(|baseline| *baseline > 0.0);
         let line = Line {
-            bench,
-            value: self.value,
+            bench: self.name,
+            value: rounded(figures.value),
             unit: self.unit,
-            baseline: self.baseline,
-            ratio: self.baseline.filter(|baseline| *baseline > 0.0).map(|baseline| self.value / baseline),
-            goal,
-            met: self.value <= goal,
-            more: &self.more,
+            baseline: figures.baseline.map(rounded),
+            ratio: baseline.map(|baseline| rounded(figures.value / baseline)),
+            goal: rounded(limit),
+            met,
+            more: &figures.more,
         };
         serde_json::to_string(&line).map_err(|error| error.to_string())
     }
+}
+
+/// Two decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 /// Lists, or measures one.
@@ -101,14 +152,15 @@ impl Measurement {
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     if args.list {
         for bench in BENCHES {
-            println!("{:<18} {}", bench.name, bench.goal);
+            println!("{:<16} {}", bench.name, bench.about);
         }
         return Ok(());
     }
     let name = args.name.as_deref().unwrap_or_default();
     let bench = BENCHES.iter().find(|bench| bench.name == name);
     let bench = bench.ok_or_else(|| format!("there is no benchmark `{name}`; `cargo xtask bench --list`"))?;
-    let line = (bench.measure)()?.line(bench.name)?;
+    let figures = programs::measure(bench.name, args.minutes)?;
+    let line = bench.line(&figures)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").map_err(|error| error.to_string())
 }
@@ -117,28 +169,42 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn measurement(value: f64, baseline: Option<f64>, goal: Goal) -> Measurement {
-        Measurement { value, unit: "ms", baseline, goal, more: serde_json::Map::new() }
+    fn bench(goal: Goal, also: &'static [(&'static str, f64)]) -> Bench {
+        Bench { name: "x", about: "", unit: "ms", goal, also }
+    }
+
+    fn figures(value: f64, baseline: Option<f64>) -> Figures {
+        let more = [("cpu".to_owned(), Value::from(3))].into_iter().collect();
+        Figures { value, baseline, more }
     }
 
     #[test]
     fn the_last_line_says_whether_the_goal_is_met() {
-        let over = measurement(1_250.0, Some(1_000.0), Goal::AtMostOverBaseline(300.0));
+        let over = bench(Goal::AtMostOverBaseline(300.0), &[]);
         assert_eq!(
-            over.line("undo-one").unwrap(),
-            r#"{"bench":"undo-one","value":1250.0,"unit":"ms","baseline":1000.0,"ratio":1.25,"goal":1300.0,"met":true}"#
+            over.line(&figures(1_250.0, Some(1_000.0))).unwrap(),
+            r#"{"bench":"x","value":1250.0,"unit":"ms","baseline":1000.0,"ratio":1.25,"goal":1300.0,"met":true,"cpu":3}"#
         );
-        let mut plain = measurement(12.0, None, Goal::AtMost(10.0));
-        plain.more.insert("agents".into(), 3.into());
         assert_eq!(
-            plain.line("x").unwrap(),
-            r#"{"bench":"x","value":12.0,"unit":"ms","baseline":null,"ratio":null,"goal":10.0,"met":false,"agents":3}"#
+            bench(Goal::AtMost(10.0), &[]).line(&figures(12.0, None)).unwrap(),
+            r#"{"bench":"x","value":12.0,"unit":"ms","baseline":null,"ratio":null,"goal":10.0,"met":false,"cpu":3}"#
         );
     }
 
     #[test]
+    fn every_goal_must_be_met() {
+        let met = |most| {
+            let also: &'static [_] = Box::leak(Box::new([("cpu", most)]));
+            bench(Goal::AtMost(10.0), also).line(&figures(1.0, None)).unwrap().contains(r#""met":true"#)
+        };
+        assert!(met(3.0));
+        assert!(!met(2.9));
+        assert!(bench(Goal::AtMost(10.0), &[("gone", 1.0)]).line(&figures(1.0, None)).is_err());
+    }
+
+    #[test]
     fn a_goal_over_a_baseline_needs_the_baseline() {
-        assert!(measurement(1.0, None, Goal::AtMostOverBaseline(1.0)).line("x").is_err());
+        assert!(bench(Goal::AtMostOverBaseline(1.0), &[]).line(&figures(1.0, None)).is_err());
     }
 
     #[test]

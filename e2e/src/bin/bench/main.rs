@@ -1,0 +1,63 @@
+//! Measures what Backstay promises about time and memory, with the real programs as they are shipped.
+//!
+//! `backstay-bench NAME` says on standard error what it does and prints one JSON object; `cargo xtask bench NAME`
+//! builds the programs, runs this, and holds the figures against the goals.
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a tool for developers: what goes wrong ends it"
+)]
+
+mod figures;
+mod footprint;
+mod hand;
+mod idle;
+mod procfs;
+mod proxy;
+mod push;
+mod stack;
+mod undo_fleet;
+mod undo_one;
+
+use std::process::ExitCode;
+
+use figures::Figures;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    match measure(&name, &rest) {
+        Ok(figures) => {
+            println!("{}", serde_json::json!(figures));
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("{name}: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(name: &str, rest: &[String]) -> Result<Figures, String> {
+    match name {
+        "undo-one" => undo_one::measure(),
+        "undo-fleet" => undo_fleet::measure(),
+        "push-to-healthy" => push::measure(),
+        "agent-footprint" => footprint::measure(minutes(rest, 10.0)?),
+        "hub-idle" => idle::measure(minutes(rest, 1.0)?),
+        _ => Err("there is no such benchmark".to_owned()),
+    }
+}
+
+/// `--minutes N`, for a shorter or longer run.
+fn minutes(rest: &[String], usual: f64) -> Result<f64, String> {
+    match rest {
+        [] => Ok(usual),
+        [flag, value] if flag == "--minutes" => {
+            value.parse().map_err(|error| format!("--minutes {value}: {error}"))
+        }
+        other => Err(format!("expected --minutes N, found {}", other.join(" "))),
+    }
+}
