@@ -245,9 +245,9 @@ impl<'a> StackStep<'a> {
         let settled = place.past.settled.is_some_and(|s| s.release == *release);
         let there = match place.past.latest {
             Some(latest) if latest.is_open() && latest.release == *release && !latest.removal => true,
-            // Back to what it runs, before the agent has begun with the other: nothing needs to move.
-            Some(latest) if latest.state == TryState::Pending => settled,
-            Some(latest) if latest.state == TryState::Running => false,
+            // On its way to another. Even where nothing was heard of it the agent may have come to its end: only an
+            // attempt of its own says where the node is.
+            Some(latest) if latest.is_open() => false,
             Some(latest)
                 if latest.state == TryState::Failed && latest.release == *release && !latest.removal =>
             {

@@ -200,7 +200,7 @@ pub struct NodeMove {
     pub node: NodeName,
     /// The stack.
     pub stack: StackName,
-    /// What it runs now.
+    /// What it runs now, or is on its way to.
     pub from: Option<TreeDigest>,
     /// What it will run.
     pub to: TreeDigest,

@@ -11,9 +11,9 @@ use backstay_plan::{Assignment, NodeFacts, StackFacts, Wanted};
 use backstay_source::{Draft, Mirror, Resolution, SourceError, StackTree};
 use backstay_store::{deployments, releases};
 use backstay_types::{
-    CommitId, ConflictedFile, Constraint, Container, NodeMove, NodeName, PushState, Release, ReleaseId,
-    RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest, UndoPlan, UndoRoute,
-    UndoSelector,
+    CommitId, ConflictedFile, Constraint, Container, Deployment, NodeId, NodeMove, NodeName, PushState,
+    Release, ReleaseId, RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest,
+    UndoPlan, UndoRoute, UndoSelector,
 };
 
 use super::{
@@ -137,11 +137,12 @@ impl Engine {
             else {
                 continue;
             };
-            let past = loaded.snapshot.past.get(&(node.id, deployment.stack.clone()));
-            let settled = past.and_then(|p| p.settled).and_then(|s| loaded.deployments.get(&s.deployment));
-            let from = settled.and_then(|d| loaded.releases.get(&d.release)).map(|r| r.tree);
+            let Now { settled, from, rests } = now(&loaded, node.id, &deployment.stack);
             let other_stack = want.scope.stack.as_ref().is_some_and(|only| *only != deployment.stack);
-            if other_stack || from == Some(release.tree) || !scope.matches(&node.name, &node.labels) {
+            if other_stack
+                || (rests && from == Some(release.tree))
+                || !scope.matches(&node.name, &node.labels)
+            {
                 continue;
             }
             groups.entry(release.id).or_default().insert(node.name.clone());
@@ -215,10 +216,8 @@ impl Engine {
         let facts = &StackFacts { assignments, ..facts.clone() };
         let release = releases::by_tree(&mut self.inner.store.read(), stack, tree).await?;
         for node in &loaded.snapshot.nodes {
-            let past = loaded.snapshot.past.get(&(node.id, stack.clone()));
-            let settled = past.and_then(|p| p.settled).and_then(|s| loaded.deployments.get(&s.deployment));
-            let from = settled.and_then(|d| loaded.releases.get(&d.release)).map(|r| r.tree);
-            if !meant(want, loaded, facts, node)? || from == Some(tree) {
+            let Now { settled, from, rests } = now(loaded, node.id, stack);
+            if !meant(want, loaded, facts, node)? || (rests && from == Some(tree)) {
                 continue;
             }
             let ran = deployments::list(
@@ -298,6 +297,29 @@ fn meant(
     };
     let assigned = stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels));
     Ok(assigned && scope.matches(&node.name, &node.labels))
+}
+
+/// Where a node stands with a stack.
+struct Now<'a> {
+    /// The deployment that it settled on.
+    settled: Option<&'a Deployment>,
+    /// What it runs, or is on its way to.
+    from: Option<TreeDigest>,
+    /// Nothing is under way. What is may have come to its end without the hub having heard of it: such a node is
+    /// never taken for one that is there already.
+    rests: bool,
+}
+
+fn now<'a>(loaded: &'a Loaded, node: NodeId, stack: &StackName) -> Now<'a> {
+    let past = loaded.snapshot.past.get(&(node, stack.clone()));
+    let settled = past.and_then(|past| past.settled);
+    let open = past.and_then(|past| past.latest).filter(|latest| latest.is_open() && !latest.removal);
+    let newest = open.or(settled).and_then(|attempt| loaded.releases.get(&attempt.release));
+    Now {
+        settled: settled.and_then(|settled| loaded.deployments.get(&settled.deployment)),
+        from: newest.map(|release| release.tree),
+        rests: open.is_none(),
+    }
 }
 
 /// The node selector of an undo, when it has one.

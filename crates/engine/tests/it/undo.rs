@@ -34,6 +34,26 @@ async fn one_conversation_is_undone_and_the_other_stays() {
 }
 
 #[tokio::test]
+async fn a_deployment_under_way_is_taken_back_too() {
+    let mut fleet = Fleet::new().await;
+    let a = fleet.conversation();
+    fleet.change("hello", "welcome", a);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    // The nodes have been told, and the hub has heard nothing of what came of it.
+    fleet.engine.reconcile().await.unwrap();
+    fleet.later();
+    let undo = fleet.engine.create_undo(fleet.only_its(a), "test").await.unwrap();
+    assert_eq!(undo.plan.nodes.len(), 3, "{:#?}", undo.plan);
+    fleet.engine.reconcile().await.unwrap();
+    assert_eq!(fleet.settled_push(undo.id).await.state, UndoState::RollingOut);
+    fleet.play(|_, _| true).await;
+    let undo = fleet.settled_push(undo.id).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["hello"], &["welcome"]).await;
+}
+
+#[tokio::test]
 async fn undo_of_the_undo_brings_it_back_and_lifts_its_holds() {
     let mut fleet = Fleet::new().await;
     let a = fleet.conversation();

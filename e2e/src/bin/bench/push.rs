@@ -30,10 +30,13 @@ pub(crate) fn measure() -> Result<Figures, String> {
     for round in 0..ROUNDS {
         let image = if round % 2 == 0 { "web:v2" } else { "web:v1" };
         stack::write(&fleet.tree, "web", image, &node.port().to_string(), Proof::Health);
+        // A tree that was there before would be known by the commit that first carried it.
+        fleet.tree.write("stacks/web/README.md", &format!("Round {round}.\n"));
+        let before = fleet.tree.head();
         let commit = fleet.commit_here(&format!("Run {image}"), None);
         let (done, took) = timed(|| {
             fleet.tree.push();
-            announce(&fleet, secret.expose(), &commit, round)?;
+            announce(&fleet, secret.expose(), &before, &commit, round)?;
             wait(&fleet, &commit)
         });
         done?;
@@ -55,9 +58,9 @@ pub(crate) fn measure() -> Result<Figures, String> {
 }
 
 /// What a GitLab sends when it has taken a push.
-fn announce(fleet: &Fleet, secret: &str, commit: &str, round: usize) -> Result<(), String> {
+fn announce(fleet: &Fleet, secret: &str, before: &str, commit: &str, round: usize) -> Result<(), String> {
     let body = serde_json::json!({
-        "object_kind": "push", "ref": "refs/heads/main", "after": commit,
+        "object_kind": "push", "ref": "refs/heads/main", "before": before, "after": commit,
         "project": { "git_http_url": fleet.url() },
     });
     let key = format!("push-{round}");
