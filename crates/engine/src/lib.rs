@@ -75,6 +75,8 @@ struct Inner {
     key: SigningKey,
     mirrors: Mirrors,
     presence: Arc<dyn Presence>,
+    /// Where agents' reports wait to be taken.
+    desk: reports::Desk,
     /// Something may have to be planned.
     wake: Notify,
     /// One step of planning at a time in this process; the lease guards it between processes.
@@ -100,6 +102,7 @@ impl Engine {
             key,
             mirrors,
             presence,
+            desk: reports::Desk::default(),
             wake: Notify::new(),
             planning: tokio::sync::Mutex::default(),
             advancing: tokio::sync::Mutex::default(),

@@ -1,10 +1,47 @@
 //! What agents report. Each report is taken once, and acknowledged only when it is durable.
 
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
 use backstay_api::agent::{Report, ReportBody};
 use backstay_store::{StoreError, Tx, deployments, reports};
 use backstay_types::{Deployment, DeploymentId, DeploymentState, Event, NodeId, Refs, ReportId};
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::{Engine, EngineError};
+
+/// The most batches that are taken in one transaction.
+const TOGETHER: usize = 256;
+
+/// Batches that wait to be taken. Whoever comes to its turn takes all that wait: a fleet that reports at once
+/// costs a few syncs of the disk, not one for each node.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    waiting: Mutex<VecDeque<Batch>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    node: NodeId,
+    reports: Vec<Report>,
+    taken: oneshot::Sender<Result<(), EngineError>>,
+}
+
+impl Desk {
+    fn lay(&self, batch: Batch) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(batch);
+    }
+
+    /// The batches that have waited longest.
+    fn next(&self) -> Vec<Batch> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.len().min(TOGETHER);
+        waiting.drain(..count).collect()
+    }
+}
 
 impl Engine {
     /// Takes a batch of a node's reports, oldest first. All that are returned are durable; a report that was taken
@@ -13,16 +50,58 @@ impl Engine {
     /// # Errors
     /// When the store fails; none of the batch was taken then.
     pub async fn take_reports(&self, node: NodeId, batch: Vec<Report>) -> Result<Vec<ReportId>, EngineError> {
+        let ids = batch.iter().map(|report| report.id).collect();
+        let (taken, mut answer) = oneshot::channel();
+        self.inner.desk.lay(Batch { node, reports: batch, taken });
+        let _turn = self.inner.desk.turn.lock().await;
+        loop {
+            match answer.try_recv() {
+                // Another has taken it along.
+                Ok(result) => return result.map(|()| ids),
+                Err(TryRecvError::Closed) => return Err(EngineError::Stopping),
+                Err(TryRecvError::Empty) => self.take_together(self.inner.desk.next()).await,
+            }
+        }
+    }
+
+    /// Takes batches in one transaction; when that fails each alone, so that one that cannot be taken holds up no other.
+    async fn take_together(&self, batches: Vec<Batch>) {
+        let all: Vec<_> = batches.iter().map(|batch| (batch.node, batch.reports.as_slice())).collect();
+        let together = self.take_all(&all).await;
+        let alone = together.is_err() && batches.len() > 1;
+        if let (Err(error), true) = (&together, alone) {
+            tracing::warn!(%error, batches = batches.len(), "reports cannot be taken together; each alone");
+        }
+        let mut first = Some(together);
+        for batch in batches {
+            let result = match (alone, first.take()) {
+                (true, _) => self.take_all(&[(batch.node, &batch.reports)]).await,
+                (false, Some(Err(error))) => Err(error),
+                (false, _) => Ok(()),
+            };
+            // Whoever asked may have gone; its reports are taken all the same.
+            let _ = batch.taken.send(result);
+        }
+    }
+
+    async fn take_all(&self, batches: &[(NodeId, &[Report])]) -> Result<(), EngineError> {
         let mut tx = self.inner.store.begin().await?;
         let now = self.inner.world.now();
-        for report in &batch {
-            if reports::take(&mut tx, report.id, node, now).await? {
-                self.take(&mut tx, node, report).await?;
+        let mut matters = false;
+        for (node, reports) in batches {
+            for report in *reports {
+                if reports::take(&mut tx, report.id, *node, now).await? {
+                    self.take(&mut tx, *node, report).await?;
+                    matters |= !matches!(report.body, ReportBody::StepFinished { .. });
+                }
             }
         }
         tx.commit().await?;
-        self.wake();
-        Ok(batch.into_iter().map(|report| report.id).collect())
+        // Nothing is planned by steps.
+        if matters {
+            self.wake();
+        }
+        Ok(())
     }
 
     async fn take(&self, tx: &mut Tx, node: NodeId, report: &Report) -> Result<(), EngineError> {

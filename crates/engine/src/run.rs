@@ -10,6 +10,8 @@ use crate::{Engine, EngineError, Push, mirrors::blocking};
 
 /// Planning looks at least this often, whether anything was stored or not: time alone can end a constraint.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The most that planning waits before it looks again, though something was stored.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// After an error.
 const REST: Duration = Duration::from_secs(1);
 
@@ -30,10 +32,13 @@ impl Engine {
 
     async fn plan_for_ever(&self) {
         loop {
+            let began = Instant::now();
             if let Err(error) = self.reconcile().await {
                 tracing::error!(%error, code = %error.code(), "planning failed");
                 sleep(REST).await;
             }
+            // Planning holds the database's writer. While a large fleet reports, what it reports goes first.
+            sleep((began.elapsed() * 2).min(LONGEST_PAUSE)).await;
             let _ = timeout(LOOK_EVERY, self.inner.wake.notified()).await;
         }
     }

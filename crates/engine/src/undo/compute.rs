@@ -27,6 +27,9 @@ use crate::{
     sync::{TipError, assignment, describe, read_fleet},
 };
 
+/// So many attempts at a release are looked at for who may have it still.
+const ATTEMPTS: u32 = 200_000;
+
 /// An undo, computed.
 #[derive(Debug)]
 pub(super) struct Computed {
@@ -215,23 +218,17 @@ impl Engine {
         let assignments = assignments.into_iter().map(|nodes| Assignment { nodes }).collect();
         let facts = &StackFacts { assignments, ..facts.clone() };
         let release = releases::by_tree(&mut self.inner.store.read(), stack, tree).await?;
+        let filter = deployments::Filter { release: release.map(|r| r.id), ..deployments::Filter::default() };
+        let ran = match filter.release {
+            Some(_) => deployments::list(&mut self.inner.store.read(), &filter, None, ATTEMPTS).await?,
+            None => Vec::new(),
+        };
+        let cached: BTreeSet<NodeId> = ran.iter().map(|deployment| deployment.node).collect();
         for node in &loaded.snapshot.nodes {
             let Now { settled, from, rests } = now(loaded, node.id, stack);
             if !meant(want, loaded, facts, node)? || (rests && from == Some(tree)) {
                 continue;
             }
-            let ran = deployments::list(
-                &mut self.inner.store.read(),
-                &deployments::Filter {
-                    node: Some(node.id),
-                    stack: Some(stack.clone()),
-                    ..deployments::Filter::default()
-                },
-                None,
-                50,
-            )
-            .await?;
-            let cached = release.as_ref().is_some_and(|r| ran.iter().any(|d| d.release == r.id));
             let containers = settled.map(|d| d.containers.as_slice()).unwrap_or_default();
             plan.nodes.push(NodeMove {
                 node: node.name.clone(),
@@ -239,7 +236,7 @@ impl Engine {
                 from,
                 to: tree,
                 containers: containers.iter().map(container_name).collect(),
-                cached,
+                cached: cached.contains(&node.id),
             });
         }
         Ok(())

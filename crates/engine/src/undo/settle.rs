@@ -1,9 +1,12 @@
 //! Watching undos through: verified when every node in the plan runs the wanted tree, healthy.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use backstay_store::{deployments, nodes, releases, undos};
-use backstay_types::{Cause, Event, NodeMove, RolloutKind, Undo, UndoState};
+use backstay_store::{deployments, nodes, releases, rollouts, undos};
+use backstay_types::{
+    Cause, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, Rollout, RolloutId,
+    RolloutKind, StackName, TreeDigest, Undo, UndoState,
+};
 
 use super::act::undo_refs;
 use crate::{Engine, EngineError};
@@ -38,9 +41,10 @@ impl Engine {
 
     /// The final state of an undo, once it has one.
     async fn outcome(&self, undo: &Undo) -> Result<Option<UndoState>, EngineError> {
+        let fleet = Fleet::load(self, undo).await?;
         let mut failures = Vec::new();
         for place in &undo.plan.nodes {
-            match self.place(undo, place).await? {
+            match fleet.place(undo, place) {
                 Standing::Waiting => return Ok(None),
                 Standing::There => {}
                 Standing::Failed(reason) => failures.push(format!("{}: {reason}", place.node)),
@@ -51,35 +55,62 @@ impl Engine {
             false => UndoState::Failed { reason: failures.join("; ") },
         }))
     }
+}
 
-    async fn place(&self, undo: &Undo, place: &NodeMove) -> Result<Standing, EngineError> {
-        let mut read = self.inner.store.read();
-        let node = nodes::by_name(&mut read, &place.node).await?.filter(|n| n.revoked_at.is_none());
-        let Some(node) = node else { return Ok(Standing::There) };
-        let Some(latest) = deployments::latest(&mut read, node.id, &place.stack).await? else {
-            return Ok(Standing::Waiting);
-        };
-        let trees: HashMap<_, _> =
-            releases::many(&mut read, &[latest.release]).await?.into_iter().map(|r| (r.id, r.tree)).collect();
-        let rollout = backstay_store::rollouts::get(&mut read, latest.rollout).await?;
-        let removal = rollout.as_ref().is_some_and(|r| r.kind == RolloutKind::Removal);
-        let on_target = !removal && trees.get(&latest.release) == Some(&place.to);
+/// What the places of an undo have come to, read at once.
+struct Fleet {
+    nodes: HashMap<NodeName, NodeId>,
+    latest: HashMap<(NodeId, StackName), Deployment>,
+    trees: HashMap<ReleaseId, TreeDigest>,
+    rollouts: HashMap<RolloutId, Rollout>,
+}
+
+impl Fleet {
+    async fn load(engine: &Engine, undo: &Undo) -> Result<Self, EngineError> {
+        let mut read = engine.inner.store.read();
+        let nodes = nodes::active(&mut read).await?.into_iter().map(|node| (node.name, node.id)).collect();
+        let stacks: BTreeSet<_> = undo.plan.nodes.iter().map(|place| &place.stack).collect();
+        let mut latest = HashMap::new();
+        for stack in stacks {
+            for deployment in deployments::latest_of_all(&mut read, Some(stack)).await? {
+                latest.insert((deployment.node, deployment.stack.clone()), deployment);
+            }
+        }
+        let releases: HashSet<_> = latest.values().map(|deployment| deployment.release).collect();
+        let rollouts: HashSet<_> = latest.values().map(|deployment| deployment.rollout).collect();
+        let releases = releases::many(&mut read, &Vec::from_iter(releases)).await?;
+        let rollouts = rollouts::many(&mut read, &Vec::from_iter(rollouts)).await?;
+        Ok(Self {
+            nodes,
+            latest,
+            trees: releases.into_iter().map(|release| (release.id, release.tree)).collect(),
+            rollouts: rollouts.into_iter().map(|rollout| (rollout.id, rollout)).collect(),
+        })
+    }
+
+    fn place(&self, undo: &Undo, place: &NodeMove) -> Standing {
+        // One that was revoked meanwhile is nobody's to wait for.
+        let Some(node) = self.nodes.get(&place.node) else { return Standing::There };
+        let Some(latest) = self.latest.get(&(*node, place.stack.clone())) else { return Standing::Waiting };
+        let rollout = self.rollouts.get(&latest.rollout);
+        let removal = rollout.is_some_and(|r| r.kind == RolloutKind::Removal);
+        let on_target = !removal && self.trees.get(&latest.release) == Some(&place.to);
         if !latest.state.is_final() {
-            return Ok(Standing::Waiting);
+            return Standing::Waiting;
         }
         if on_target {
-            return Ok(match &latest.state {
-                backstay_types::DeploymentState::Succeeded => Standing::There,
-                backstay_types::DeploymentState::RolledBack { reason, .. }
-                | backstay_types::DeploymentState::Failed { reason, .. }
-                | backstay_types::DeploymentState::Broken { reason, .. } => Standing::Failed(reason.clone()),
+            return match &latest.state {
+                DeploymentState::Succeeded => Standing::There,
+                DeploymentState::RolledBack { reason, .. }
+                | DeploymentState::Failed { reason, .. }
+                | DeploymentState::Broken { reason, .. } => Standing::Failed(reason.clone()),
                 _ => Standing::Waiting,
-            });
+            };
         }
         // Something newer came after the undo and took the node along: the undo is part of what it runs.
         let newer = rollout.is_some_and(|r| {
             r.created_at > undo.created_at && !matches!(r.cause, Cause::Undo { undo: id } if id == undo.id)
         });
-        Ok(if newer { Standing::There } else { Standing::Waiting })
+        if newer { Standing::There } else { Standing::Waiting }
     }
 }

@@ -1,3 +1,4 @@
+use backstay_api::agent::{Report, ReportBody};
 use backstay_types::{DeploymentState, RepositoryHealth, RolloutState};
 
 use crate::fleet::{COMPOSE, Fleet};
@@ -106,4 +107,29 @@ async fn selectors_in_fleet_toml_decide_who_runs_what() {
     fleet.assert_runs("one", &["welcome"], &[]).await;
     // Not assigned any more, and so left as it is.
     fleet.assert_runs("three", &["hello"], &[]).await;
+}
+
+#[tokio::test]
+async fn reports_that_come_at_once_are_each_taken_once() {
+    let mut fleet = Fleet::new().await;
+    fleet.change("hello", "welcome", fleet.conversation());
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.engine.reconcile().await.unwrap();
+    let before = fleet.events().await;
+    let mut calls = Vec::new();
+    for id in fleet.nodes.values() {
+        let line = fleet.statement(*id).await.unwrap().stacks.remove(0);
+        let body = ReportBody::DeploymentStarted { deployment: line.deployment, previous: None };
+        let report = Report { id: fleet.world.mint(), at: fleet.world.now(), body };
+        // As after answers that were lost: the same again, and together with the others'.
+        for _ in 0..20 {
+            let (engine, id, report) = (fleet.engine.clone(), *id, report.clone());
+            calls.push(tokio::spawn(async move { engine.take_reports(id, vec![report]).await.unwrap() }));
+        }
+    }
+    for call in calls {
+        assert_eq!(call.await.unwrap().len(), 1, "each is acknowledged");
+    }
+    assert_eq!(fleet.events().await - before, 3, "each began once");
 }
