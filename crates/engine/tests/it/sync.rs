@@ -111,7 +111,7 @@ async fn selectors_in_fleet_toml_decide_who_runs_what() {
 
 #[tokio::test]
 async fn reports_that_come_at_once_are_each_taken_once() {
-    let mut fleet = Fleet::new().await;
+    let fleet = Fleet::new().await;
     fleet.change("hello", "welcome", fleet.conversation());
     fleet.later();
     fleet.engine.sync_repository(fleet.repository).await.unwrap();

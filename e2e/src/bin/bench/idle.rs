@@ -22,7 +22,7 @@ pub(crate) fn measure(minutes: f64) -> Result<Figures, String> {
     let hub = up.pid().ok_or("the hub has ended")?;
     let agent = backstay_testkit::eventually("the agent to run", || {
         let mut found = processes_under(&path.join("agent")).into_iter();
-        found.find(|pid| name_of(*pid) == "backstay-agent").ok_or_else(|| "no agent yet".to_owned())
+        found.find(|pid| is_agent(*pid)).ok_or_else(|| "no agent yet".to_owned())
     });
     sleep(Duration::from_secs(5));
     let seconds = minutes * 60.0;
@@ -37,6 +37,10 @@ pub(crate) fn measure(minutes: f64) -> Result<Figures, String> {
         .with("minutes", minutes))
 }
 
-fn name_of(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+/// Whether this is the agent itself, and not the one that joins for it or works for it.
+fn is_agent(pid: u32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut arguments = line.split(|byte| *byte == 0);
+    arguments.next().is_some_and(|program| program.ends_with(b"/backstay-agent"))
+        && arguments.next() == Some(b"run")
 }
