@@ -91,6 +91,11 @@ pub(crate) enum Command {
     Track(c::track::Track),
     /// The last log lines of a stack on a node
     Logs(c::logs::Logs),
+    /// Print a link that opens the page, signed in
+    Open(c::open::Open),
+    /// People who may sign in on the page
+    #[command(subcommand)]
+    Users(c::users::Users),
     /// Tokens of the API, and secrets of webhook sources
     #[command(subcommand)]
     Tokens(c::tokens::Tokens),

@@ -384,3 +384,31 @@ fn tracking_makes_and_revokes_secrets_of_the_hub() {
     assert!(!fleet.place.path("home/.claude/settings.json").exists());
     assert_eq!(fleet.place.read("home/.openclaw/openclaw.json"), "{}\n");
 }
+
+#[test]
+fn users_are_made_and_the_page_is_opened_from_the_command_line() {
+    let fleet = Fleet::start();
+    assert_eq!(fleet.run(&["users", "list"]), "No users.\n");
+    let opened = fleet.run(&["open"]);
+    let address = fs::read_to_string(fleet.place.path("hub/hub.url")).unwrap();
+    assert!(opened.starts_with(&format!("{}/#/link/bsl.", address.trim())), "{opened}");
+    assert_eq!(fleet.json(&["open"])["kind"], "open");
+    let made = fleet.run(&["users", "add", "ada", "--role", "operator"]);
+    assert!(made.contains("/#/link/bsl.") && made.contains("ada sets a password"), "{made}");
+    assert_eq!(fleet.try_run(&["users", "add", "ada"]).code, 3);
+    assert_eq!(fleet.try_run(&["users", "add", "A da"]).code, 2);
+    assert!(fleet.run(&["users", "link", "ada"]).contains("/#/link/bsl."));
+    assert_eq!(fleet.run(&["users", "role", "ada", "viewer"]), "ada is viewer now.\n");
+    assert_eq!(fleet.try_run(&["users", "disable", "ada"]).code, 2, "nobody is there to say yes");
+    assert!(fleet.run(&["users", "disable", "ada", "--yes"]).starts_with("ada is disabled."));
+    assert_eq!(fleet.try_run(&["users", "link", "ada"]).code, 3);
+    let listed = fleet.run(&["users", "list"]);
+    assert!(listed.contains("ada") && listed.contains("never") && listed.contains("disabled"), "{listed}");
+    assert_eq!(fleet.run(&["users", "enable", "ada"]), "ada may sign in again.\n");
+    assert_eq!(fleet.try_run(&["users", "enable", "bob"]).code, 4);
+    fleet.eventually("the ledger says so", || {
+        let told = fleet.run(&["timeline"]);
+        told.contains("user ada: made, as operator, by local admin")
+            && told.contains("user ada: disabled by local admin")
+    });
+}

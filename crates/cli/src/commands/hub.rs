@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use super::{Outcome, done};
+use super::{Outcome, done, open};
 use crate::{
+    api::Api,
     context::Context,
     local::{self, HubOptions},
 };
@@ -19,6 +20,13 @@ impl Hub {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
         local::log_to_stderr("info");
         let hub = local::start(self.options.settings()?, cx.world.clone()).await?;
+        // Who is at this machine asks by `backstay open`; who is not needs the first link here.
+        if !hub.address().ip().is_loopback() {
+            let api = Api::new(&hub.url(), Some(hub.admin_token().clone()), open::SOON)?;
+            if let Some(made) = open::link(&api).await? {
+                cx.ui.out(&format!("{}\n{}\n", made.link.expose(), open::words(&made)));
+            }
+        }
         local::asked_to_end().await;
         hub.stop().await;
         done()

@@ -13,6 +13,7 @@ pub(crate) mod internal;
 pub(crate) mod join;
 pub(crate) mod logs;
 pub(crate) mod nodes;
+pub(crate) mod open;
 pub(crate) mod related;
 pub(crate) mod repos;
 pub(crate) mod rollback;
@@ -24,6 +25,7 @@ pub(crate) mod tokens;
 pub(crate) mod track;
 pub(crate) mod undos;
 pub(crate) mod up;
+pub(crate) mod users;
 pub(crate) mod why;
 
 use std::{future::Future, process::ExitCode};
@@ -59,6 +61,8 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Hold(command) => ask(command.run(cx)),
         Command::Track(command) => ask(command.run(cx)),
         Command::Logs(command) => ask(command.run(cx)),
+        Command::Open(command) => ask(command.run(cx)),
+        Command::Users(command) => ask(command.run(cx)),
         Command::Tokens(command) => ask(command.run(cx)),
         Command::Audit(command) => ask(command.run(cx)),
         Command::Completion(command) => command.run(cx),

@@ -13,7 +13,7 @@ use backstay_types::{NodeState, Secret};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Outcome, done};
+use super::{Outcome, done, open};
 use crate::{
     api::Api,
     context::Context,
@@ -51,6 +51,8 @@ pub(crate) struct Up {
 #[derive(Debug, Serialize)]
 struct Places {
     hub: String,
+    /// Opens the page; absent where users sign in themselves.
+    page: Option<Secret>,
     data_dir: PathBuf,
     token_file: PathBuf,
     agent_dir: Option<PathBuf>,
@@ -63,8 +65,10 @@ impl Up {
         let hub = local::start(self.options.settings()?, cx.world.clone()).await?;
         let token = hub.admin_token().clone();
         let place = (!self.no_agent).then(|| self.place());
+        let api = Api::new(&hub.url(), Some(token.clone()), open::SOON)?;
         let places = Places {
             hub: hub.url(),
+            page: open::link(&api).await?.map(|made| made.link),
             data_dir: hub.data_dir().to_owned(),
             token_file: hub.data_dir().join(backstay_hub::ADMIN_TOKEN_FILE),
             agent_dir: place.as_ref().map(|place| place.dir.clone()),
@@ -165,8 +169,9 @@ async fn is_online(api: &Api, place: &AgentPlace) -> Result<bool, CliError> {
 
 fn view(places: &Places) -> String {
     let (good, dim, bold) = (style::GOOD, style::DIM, style::BOLD);
+    let page = places.page.as_ref().map_or(places.hub.as_str(), Secret::expose);
     let mut text = format!(
-        "{good}The hub runs{good:#} at {bold}{}{bold:#}\n  {dim}API{dim:#}     {}/docs\n  {dim}data{dim:#}    {}\n  \
+        "{good}The hub runs{good:#} at {bold}{}{bold:#}\n  {dim}page{dim:#}    {page}\n  {dim}API{dim:#}     {}/docs\n  {dim}data{dim:#}    {}\n  \
          {dim}token{dim:#}   {} (found by itself on this machine)\n",
         places.hub,
         places.hub,
@@ -179,6 +184,7 @@ fn view(places: &Places) -> String {
     text.push_str(&format!(
         "\n{dim}Follow a Compose repository{dim:#}  backstay init DIR\n\
          {dim}Add another machine{dim:#}          backstay nodes token\n\
+         {dim}Open the page again{dim:#}          backstay open\n\
          {dim}Watch{dim:#}                        backstay timeline --follow\n\n\
          Ctrl-C ends hub and agent; what they run keeps running.\n"
     ));

@@ -5,12 +5,15 @@ use backstay_types::Secret;
 
 use crate::harness::{Browser, TestHub, http};
 
+/// Whether an asker may call endpoints of a role.
+type May = fn(Role) -> bool;
+
 /// Who asks.
 struct Asker {
     name: &'static str,
     credential: Credential,
     /// What it may do.
-    may: fn(Role) -> bool,
+    may: May,
 }
 
 /// What it shows.
@@ -36,7 +39,7 @@ impl Credential {
 /// Askers who are signed in. Their cookies let them do what a token of their role does.
 async fn signed_in(hub: &TestHub) -> Vec<Asker> {
     let mut askers = Vec::new();
-    let roles: [(_, _, fn(Role) -> bool); 3] = [
+    let roles: [(_, _, May); 3] = [
         ("a viewer who is signed in", Role::Viewer, viewer),
         ("an operator who is signed in", Role::Operator, operator),
         ("an admin who is signed in", Role::Admin, admin),

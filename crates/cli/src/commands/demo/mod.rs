@@ -16,7 +16,7 @@ use backstay_types::ErrorCode;
 use clap::Args;
 
 use self::{stage::Stage, story::Story};
-use super::Outcome;
+use super::{Outcome, open};
 use crate::{context::Context, error::CliError, local, ui::style};
 
 /// Show the whole loop on this machine: a hub, three nodes, two conversations, a bad change, and an undo.
@@ -53,7 +53,13 @@ impl Demo {
             () = &mut end => Err(ended()),
         };
         if result.is_ok() && !self.exit {
-            story::invite(&stage, cx);
+            match open::link(&stage.api).await {
+                Ok(page) => story::invite(&stage, page.as_ref(), cx),
+                Err(error) => {
+                    stage.strike().await;
+                    return Err(folder.keep_for(error));
+                }
+            }
             end.await;
             cx.ui.say("\nThe demo ends.");
         }

@@ -8,8 +8,8 @@ use std::{
 use backstay_api::{
     Empty,
     v1::{
-        AddRepository, AddRepositoryRequest, ConversationPath, DeploymentsQuery, GetConversation, GetNode,
-        GetWhy, ListDeployments, NodePath, WhyQuery,
+        AddRepository, AddRepositoryRequest, ConversationPath, CreatedLink, DeploymentsQuery,
+        GetConversation, GetNode, GetWhy, ListDeployments, NodePath, WhyQuery,
     },
 };
 use backstay_types::{ConversationId, DeploymentState, ErrorCode, NodeState};
@@ -360,15 +360,18 @@ async fn conversation(
 }
 
 /// What to try while the demo keeps running.
-pub(super) fn invite(stage: &Stage, cx: &Context) {
+pub(super) fn invite(stage: &Stage, page: Option<&CreatedLink>, cx: &Context) {
     let (dim, bold) = (style::DIM, style::BOLD);
     let program =
         std::env::current_exe().map_or_else(|_| "backstay".to_owned(), |path| path.display().to_string());
     let first = stage.nodes.first().map_or(0, |node| node.port);
     cx.ui.say(format!(
-        "\n{bold}It keeps running: look and play.{bold:#} In another terminal:\n\n  \
+        "\n{bold}It keeps running: look and play.{bold:#} The page, signed in (once, for 10 minutes):\n\n  \
+         {bold}{}{bold:#}\n\n\
+         In another terminal:\n\n  \
          export BACKSTAY_HUB_DATA_DIR={}\n  \
          alias backstay={program}\n\n  \
+         backstay open                     {dim}another link to the page{dim:#}\n  \
          backstay status                   {dim}the fleet at a glance{dim:#}\n  \
          backstay timeline                 {dim}what happened{dim:#}\n  \
          backstay conversations list       {dim}who changed what{dim:#}\n  \
@@ -377,6 +380,7 @@ pub(super) fn invite(stage: &Stage, cx: &Context) {
          cd {}  {dim}change stacks/page/page.conf, commit, push{dim:#}\n  \
          xdg-open http://127.0.0.1:{first}\n\n\
          Ctrl-C ends everything and takes the folder away.",
+        page.map_or_else(|| stage.api.url(), |made| made.link.expose()),
         stage.hub_dir().display(),
         stage.dir.join("fleet").display(),
     ));
