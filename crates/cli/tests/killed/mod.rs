@@ -3,6 +3,7 @@
 //! there after a restart. Then the client, who had no answer, asks again in the same words: what it asked for is
 //! there exactly once, the ledger says so once, and its chain holds.
 
+mod people;
 mod place;
 mod ways;
 
@@ -23,15 +24,20 @@ enum After {
     Comes,
 }
 
+/// All ways by name.
+mod way {
+    pub(super) use super::{people::*, ways::*};
+}
+
 /// A row for each: name, way, point, what must be there.
 macro_rules! rows {
     ($($name:ident: $way:ident $point:literal => $after:ident;)*) => {
         $(#[test]
         fn $name() {
-            row(&ways::$way, $point, After::$after);
+            row(&way::$way, $point, After::$after);
         })*
 
-        const ROWS: &[(&Way, &str)] = &[$((&ways::$way, $point)),*];
+        const ROWS: &[(&Way, &str)] = &[$((&way::$way, $point)),*];
     };
 }
 
@@ -123,6 +129,39 @@ rows! {
     seal_before: HOLD "store/ledger/seal.before" => There;
     seal_after: HOLD "store/ledger/seal.after" => There;
 
+    // Who may sign in.
+    create_user_before: CREATE_USER "hub/http/users/create.before" => Absent;
+    create_user_after: CREATE_USER "hub/http/users/create.after" => There;
+    create_user_answered: CREATE_USER "answered" => There;
+    update_user_before: UPDATE_USER "hub/http/users/update.before" => Absent;
+    update_user_after: UPDATE_USER "hub/http/users/update.after" => There;
+    update_user_answered: UPDATE_USER "answered" => There;
+    reset_user_before: RESET_USER "hub/http/users/reset.before" => Absent;
+    reset_user_after: RESET_USER "hub/http/users/reset.after" => There;
+    reset_user_answered: RESET_USER "answered" => There;
+    open_link_before: OPEN_LINK "hub/http/users/create_open_link.before" => Absent;
+    open_link_after: OPEN_LINK "hub/http/users/create_open_link.after" => There;
+    open_link_answered: OPEN_LINK "answered" => There;
+    sign_in_by_link_before: SIGN_IN_BY_LINK "hub/http/users/sign_in_by_link.before" => Absent;
+    sign_in_by_link_after: SIGN_IN_BY_LINK "hub/http/users/sign_in_by_link.after" => There;
+    sign_in_by_link_answered: SIGN_IN_BY_LINK "answered" => There;
+    sign_in_before: SIGN_IN "hub/http/users/sign_in.before" => Absent;
+    sign_in_after: SIGN_IN "hub/http/users/sign_in.after" => There;
+    sign_in_answered: SIGN_IN "answered" => There;
+    sign_out_before: SIGN_OUT "hub/http/users/sign_out.before" => Absent;
+    sign_out_after: SIGN_OUT "hub/http/users/sign_out.after" => There;
+    sign_out_answered: SIGN_OUT "answered" => There;
+    sign_out_everywhere_before: SIGN_OUT_EVERYWHERE "hub/http/users/sign_out_everywhere.before" => Absent;
+    sign_out_everywhere_after: SIGN_OUT_EVERYWHERE "hub/http/users/sign_out_everywhere.after" => There;
+    sign_out_everywhere_answered: SIGN_OUT_EVERYWHERE "answered" => There;
+    change_password_before: CHANGE_PASSWORD "hub/http/users/change_password.before" => Absent;
+    change_password_after: CHANGE_PASSWORD "hub/http/users/change_password.after" => There;
+    change_password_answered: CHANGE_PASSWORD "answered" => There;
+    sign_in_try_before: SIGN_IN "hub/auth/tries.before" => Absent;
+    sign_in_try_after: SIGN_IN "hub/auth/tries.after" => Absent;
+    session_seen_before: SESSION_SEEN "hub/auth/session.before" => Absent;
+    session_seen_after: SESSION_SEEN "hub/auth/session.after" => There;
+
     // The start, on an empty folder.
     start_before: START "hub/start.before" => There;
     start_after: START "hub/start.after" => There;
@@ -133,10 +172,11 @@ rows! {
 }
 
 /// Endpoints that are no row's, and why.
-const WRITE_NOTHING: [(&str, &str); 3] = [
+const WRITE_NOTHING: [(&str, &str); 4] = [
     ("CheckIn", "what it hears is kept in memory and flushed: `flush_…`"),
     ("SendAnswer", "an answer goes to who waits for it, and that one is gone with the hub"),
     ("PlanUndo", "it looks"),
+    ("LookAtLink", "it looks"),
 ];
 
 fn row(way: &Way, point: &str, after: After) {

@@ -30,7 +30,7 @@ pub(super) struct Place {
     pub(super) tree: WorkTree,
     /// What `prepare` made and `act` needs.
     pub(super) notes: RefCell<BTreeMap<&'static str, String>>,
-    port: Port,
+    pub(super) port: Port,
     pub(super) dir: TempDir,
 }
 
