@@ -252,10 +252,11 @@ async fn goes(app: &App, node: &Node) {
     }
 }
 
-/// Whether the node can be asked; one that was heard from before the hub's start is waited for.
+/// Whether the node can be asked; one that was not heard from since the hub's start is waited for. `Joined` is such a
+/// one too: that it was heard from is not yet in the database when the hub is killed soon after.
 async fn is_there(app: &App, node: &Node) -> bool {
     let unknown = async {
-        while app.node_state(node) == NodeState::Unknown {
+        while matches!(app.node_state(node), NodeState::Unknown | NodeState::Joined) {
             sleep(REST).await;
         }
     };
