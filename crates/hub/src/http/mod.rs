@@ -16,6 +16,7 @@ mod fleet;
 mod gate;
 mod hub;
 mod input;
+mod page;
 mod paging;
 mod route;
 mod timeline;
@@ -59,7 +60,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, HubError> {
     let routes = user_routes(routes);
     let router = routes.finish().map_err(HubError::Routes)?;
     Ok(router
-        .fallback(not_found)
+        .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(app, gate::pass)))
 }
@@ -153,7 +154,11 @@ fn user_routes(routes: Routes) -> Routes {
         .on::<v1::ResetUser, _, _, _>(users::reset::reset)
 }
 
-async fn not_found(request: Request) -> Response {
+/// The page's files, and nothing else, where the API has nothing.
+async fn elsewhere(request: Request) -> Response {
+    if let Some(file) = page::file(&request) {
+        return file;
+    }
     let detail = format!("there is nothing at `{}`", request.uri().path());
     let error = ApiError::new(ErrorCode::BS4004, detail).with_hint("`/docs` lists what there is");
     error.into_response(&id_of(&request))

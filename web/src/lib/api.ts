@@ -1,0 +1,66 @@
+// Calls to the hub, typed by its OpenAPI. Errors are what the hub says of them.
+import type { components } from './api.gen';
+
+type Schemas = components['schemas'];
+export type Session = Schemas['SessionView'];
+export type LinkView = Schemas['LinkView'];
+export type Hub = Schemas['HubView'];
+export type Node = Schemas['NodeView'];
+export type Stack = Schemas['StackView'];
+export type Entry = Schemas['LedgerEntry'];
+export type Conversation = Schemas['ConversationView'];
+export type ConversationDetail = Schemas['ConversationDetail'];
+export type Deployment = Schemas['DeploymentView'];
+export type DeploymentDetail = Schemas['DeploymentDetail'];
+export type Undo = Schemas['Undo'];
+export type UndoPlan = Schemas['UndoPlan'];
+export type Selector = Schemas['UndoSelector'];
+export type Repository = Schemas['Repository'];
+export interface Page<T> { items: T[]; next?: string | null }
+
+/** What the hub said no with, or that it could not be reached. */
+export class Problem extends Error {
+  constructor(readonly status: number, readonly code: string, detail: string, readonly hint: string | null) {
+    super(detail);
+  }
+}
+
+type Query = Record<string, string | number | boolean | null | undefined>;
+
+async function call<T>(method: string, path: string, query: Query, body: unknown, signal?: AbortSignal): Promise<T> {
+  const url = new URL(path, location.origin);
+  for (const [key, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined && value !== '') url.searchParams.set(key, String(value));
+  }
+  const init: RequestInit = { method, credentials: 'same-origin', signal: signal ?? null };
+  if (body !== undefined) {
+    init.body = JSON.stringify(body);
+    init.headers = { 'content-type': 'application/json' };
+  }
+  let response: Response;
+  try {
+    response = await fetch(url, init);
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem(0, '', 'The hub cannot be reached.', 'What runs keeps running. This page tries again by itself.');
+  }
+  const text = await response.text();
+  const json: unknown = text === '' ? {} : parse(text);
+  if (response.ok) return json as T;
+  const said = json as { code?: string; detail?: string; hint?: string };
+  if (response.status === 401) window.dispatchEvent(new Event('signed-out'));
+  throw new Problem(response.status, said.code ?? '', said.detail ?? `status ${response.status}`, said.hint ?? null);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+}
+
+export const get = <T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> =>
+  call<T>('GET', path, query, undefined, signal);
+export const post = <T>(path: string, body: unknown = {}): Promise<T> => call<T>('POST', path, {}, body);
+export const remove = <T>(path: string): Promise<T> => call<T>('DELETE', path, {}, undefined);

@@ -1,0 +1,75 @@
+// What the hub records, in words for people.
+import type { Entry, Undo } from './api';
+
+export const short = (id: string | null | undefined): string => (id ?? '').replace(/^sha256:/, '').slice(0, 8);
+/** The end of a UUID v7: its beginning is the time, which many share. */
+export const shortId = (id: string | null | undefined): string => (id ?? '').slice(-8);
+
+export const count = (n: number, word: string): string => `${n.toLocaleString()} ${word}${n === 1 ? '' : 's'}`;
+
+/** The kind of mark that an entry gets: its colour and its sign. */
+export type Mark = 'good' | 'bad' | 'back' | 'busy' | 'talk' | 'plain';
+
+export function mark(entry: Entry): Mark {
+  const event = (entry.event ?? {}) as Record<string, unknown>;
+  const state = stateOf(event.state);
+  switch (entry.kind) {
+    case 'deployment_finished':
+      return state === 'succeeded' ? 'good' : state === 'rolled_back' ? 'back' : 'bad';
+    case 'rollout_state_changed':
+      return state === 'succeeded' ? 'good' : state === 'halted' ? 'bad' : 'plain';
+    case 'undo_state_changed':
+      return state === 'verified' ? 'good' : state === 'failed' || state === 'conflicted' ? 'bad' : 'back';
+    case 'undo_requested': case 'undo_pushed': return 'back';
+    case 'deployment_started': case 'rollout_started': return 'busy';
+    case 'conversation_opened': case 'conversation_closed': case 'change_linked': return 'talk';
+    case 'drift_reported': case 'repository_health_changed': return 'bad';
+    default: return 'plain';
+  }
+}
+
+export const SIGN: Record<Mark, string> = { good: '✓', bad: '✕', back: '↩', busy: '…', talk: '❝', plain: '·' };
+
+export const stateOf = (state: unknown): string =>
+  typeof state === 'string' ? state : ((state as { state?: string } | null)?.state ?? '');
+
+export const undoWord = (undo: Undo): string => stateOf(undo.state).replaceAll('_', ' ');
+
+/** One line about an entry. `node` gives a node's name. */
+export function line(entry: Entry, node: (id: string | null | undefined) => string): string {
+  const event = (entry.event ?? {}) as Record<string, unknown>;
+  const { refs } = entry;
+  const where = [refs.stack, refs.node ? `on ${node(refs.node)}` : ''].filter(Boolean).join(' ');
+  const state = stateOf(event.state);
+  const reason = String(event.reason ?? (event.state as { reason?: string } | undefined)?.reason ?? '');
+  const because = reason ? `: ${reason}` : '';
+  switch (entry.kind) {
+    case 'conversation_opened': return `A conversation with ${event.tool} began`;
+    case 'conversation_closed': return `The conversation ended${because}`;
+    case 'repository_added': return `Repository ${event.name} was added`;
+    case 'repository_health_changed': return `The repository is ${health(event.health)}`;
+    case 'change_seen': return `${event.subject} (${short(refs.commit)})`;
+    case 'change_linked': return `Commit ${short(refs.commit)} belongs to a conversation`;
+    case 'release_created': return `A release of ${refs.stack} was made`;
+    case 'node_joined': return `${event.name} joined`;
+    case 'node_revoked': return `${event.name} may no longer ask`;
+    case 'rollout_started': return `${refs.stack} rolls out${because}`;
+    case 'rollout_state_changed': return `The rollout of ${refs.stack} ${state}${because}`;
+    case 'desired_changed': return `${node(refs.node)} was told what to run`;
+    case 'deployment_started': return `Deploying ${where}`;
+    case 'deployment_finished': return `${where} ${state.replaceAll('_', ' ')}${because}`;
+    case 'drift_reported': return `${node(refs.node)}: ${event.detail}`;
+    case 'constraint_set': return `Held${because}`;
+    case 'constraint_lifted': return `A hold was lifted${because}`;
+    case 'undo_requested': return `${event.by} asked for an undo${because}`;
+    case 'undo_state_changed': return `The undo is ${state.replaceAll('_', ' ')}${because}`;
+    case 'undo_pushed': return 'The undo was pushed to Git';
+    case 'token_changed': return String(event.detail);
+    default: return entry.kind.replaceAll('_', ' ');
+  }
+}
+
+const health = (value: unknown): string => {
+  const found = typeof value === 'string' ? value : Object.keys((value ?? {}) as object)[0];
+  return (found ?? 'changed').replaceAll('_', ' ');
+};
