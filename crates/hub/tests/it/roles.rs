@@ -157,7 +157,9 @@ async fn what_is_not_declared_is_not_there() {
     let http = http();
     let admin = hub.hub.admin_token().expose().to_owned();
     for path in [
-        "/",
+        "/nothing",
+        "/assets/nothing.js",
+        "/index.html.br",
         "/api",
         "/api/v1",
         "/api/v1/nodes/",
