@@ -5,8 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Problem, Role, SESSION_COOKIE,
+    agent::LogLine,
     body::Media,
     endpoint::{Declaration, Method, declarations},
+    v1,
 };
 
 /// The whole document.
@@ -25,6 +27,7 @@ pub fn openapi() -> Value {
         let item = paths.entry(declaration.path).or_insert_with(|| json!({}));
         item[method] = operation(&declaration, &mut generator, &problem);
     }
+    streamed(&mut generator);
     let schemas = generator.take_definitions(true);
     json!({
         "openapi": "3.1.0",
@@ -42,6 +45,14 @@ pub fn openapi() -> Value {
             },
         },
     })
+}
+
+/// What server-sent events carry: no endpoint's answer names these.
+fn streamed(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<v1::EventsHello>();
+    generator.subschema_for::<v1::NodesChanged>();
+    generator.subschema_for::<v1::Touched>();
+    generator.subschema_for::<LogLine>();
 }
 
 fn operation(declaration: &Declaration, generator: &mut SchemaGenerator, problem: &Schema) -> Value {

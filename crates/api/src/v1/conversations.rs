@@ -17,6 +17,10 @@ endpoints! {
         (body: ResolveConversationRequest) -> Conversation;
     /// Webhook deliveries, newest first; those that could not be understood too.
     ListDeliveries = Get "/api/v1/deliveries" Viewer (query: DeliveriesQuery) -> Page<Delivery>;
+    /// The sources of webhooks, with what came from each.
+    ListWebhooks = Get "/api/v1/webhooks" Viewer () -> Page<Webhook>;
+    /// Sends this hub a signed delivery of that source's form, as the source would, and says what became of it.
+    TestWebhook = Post "/api/v1/webhooks/{source}/test" Admin (path: WebhookPath) -> WebhookTest;
     /// Receives a tool's events. Signature or token is checked before the body is read.
     ReceiveWebhook = Post "/hooks/{source}" Webhook (path: WebhookPath, body: Binary) -> DeliveryReceipt;
 }
@@ -103,6 +107,36 @@ pub struct Delivery {
     pub events: u64,
     /// Why it, or part of it, could not be understood.
     pub unrecognised: Option<String>,
+}
+
+/// A source of webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Webhook {
+    /// The source, see [`Delivery::source`].
+    pub source: String,
+    /// The path that it sends to, under the hub's address.
+    pub path: String,
+    /// How many secrets are valid now; none means that every delivery is refused.
+    pub secrets: u64,
+    /// The newest delivery.
+    pub last: Option<Delivery>,
+    /// Deliveries within the last 24 hours.
+    pub deliveries: u64,
+    /// How many of those could not be understood.
+    pub unrecognised: u64,
+}
+
+/// What became of a delivery that was sent for a test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WebhookTest {
+    /// Whether it was taken, and understood.
+    pub ok: bool,
+    /// The status that the hub answered with.
+    pub status: u16,
+    /// What the hub answered, or why it could not be asked.
+    pub detail: String,
+    /// The delivery, when one was kept.
+    pub delivery: Option<DeliveryId>,
 }
 
 /// Which source.

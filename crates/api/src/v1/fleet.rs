@@ -23,6 +23,8 @@ endpoints! {
     ListRepositories = Get "/api/v1/repositories" Viewer () -> Page<Repository>;
     /// Adds a repository and fetches it at once.
     AddRepository = Post "/api/v1/repositories" Admin (body: AddRepositoryRequest) -> Repository;
+    /// Looks at a repository that might be added: what is there, and what is wrong with it. Nothing is kept.
+    CheckRepository = Post "/api/v1/repositories/check" Admin (body: AddRepositoryRequest) -> RepositoryCheck;
     /// Fetches a repository now.
     SyncRepository = Post "/api/v1/repositories/{repository}/sync" Operator (path: RepositoryPath) -> Repository;
     /// Accepts that upstream rewrote the branch's history.
@@ -128,6 +130,34 @@ pub struct AddRepositoryRequest {
     pub credential: Option<Secret>,
 }
 
+/// What is in a repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RepositoryCheck {
+    /// The branch that would be followed.
+    pub branch: String,
+    /// Its tip.
+    pub tip: Option<CommitId>,
+    /// The stacks there, by name.
+    pub stacks: Vec<FoundStack>,
+    /// What is wrong with the repository as a whole.
+    pub problems: Vec<String>,
+}
+
+/// A stack in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FoundStack {
+    /// Its name.
+    pub stack: StackName,
+    /// Its folder.
+    pub path: String,
+    /// For which nodes, in words.
+    pub assignment: String,
+    /// How many of the nodes there are now it is for.
+    pub nodes: u64,
+    /// What is wrong with it.
+    pub problems: Vec<String>,
+}
+
 /// Which repository.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RepositoryPath {
@@ -158,7 +188,7 @@ pub struct StackView {
 }
 
 /// How many nodes run a tree.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionCount {
     /// The tree.
     pub tree: TreeDigest,

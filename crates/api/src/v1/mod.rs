@@ -2,16 +2,24 @@
 
 mod conversations;
 mod deployments;
+mod diff;
 mod fleet;
+mod graph;
 mod hub;
+mod page;
+mod releases;
 mod timeline;
 mod undo;
 mod users;
 
 pub use conversations::*;
 pub use deployments::*;
+pub use diff::*;
 pub use fleet::*;
+pub use graph::*;
 pub use hub::*;
+pub use page::*;
+pub use releases::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use timeline::*;
@@ -22,8 +30,12 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
     [
         conversations::declarations(),
         deployments::declarations(),
+        diff::declarations(),
         fleet::declarations(),
+        graph::declarations(),
         hub::declarations(),
+        page::declarations(),
+        releases::declarations(),
         timeline::declarations(),
         undo::declarations(),
         users::declarations(),

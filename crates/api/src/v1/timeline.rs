@@ -1,7 +1,7 @@
 //! The ledger for people: timeline, correlation, and why.
 
 use backstay_types::{
-    Change, Conversation, ConversationId, Deployment, DeploymentId, EventId, LedgerEntry, NodeName, Refs,
+    Change, CommitId, Conversation, ConversationId, Deployment, DeploymentId, EventId, LedgerEntry, NodeName, Refs,
     Release, ReleaseId, RolloutId, StackName, Timestamp, UndoId,
 };
 use schemars::JsonSchema;
@@ -12,11 +12,13 @@ use crate::endpoint::endpoints;
 
 endpoints! {
     /// What happened, in ledger order; filters are and-ed. Newest first, or oldest first after a position.
-    ListTimeline = Get "/api/v1/timeline" Viewer (query: TimelineQuery) -> Page<LedgerEntry>;
+    ListTimeline = Get "/api/v1/timeline" Viewer (query: TimelineQuery) -> Page<TimelineEntry>;
     /// From any one id, everything that hangs together with it, oldest first.
     GetRelated = Get "/api/v1/related" Viewer (query: RelatedQuery) -> Related;
     /// Which conversation put this stack, file or line into production, when, and what happened after.
     GetWhy = Get "/api/v1/why" Viewer (query: WhyQuery) -> Why;
+    /// Where each line of a file that runs came from.
+    GetWhyFile = Get "/api/v1/why/file" Viewer (query: WhyFileQuery) -> WhyFile;
     /// The ledger as it is chained, oldest first, for checking it away from the hub.
     ExportLedger = Get "/api/v1/ledger" Admin (query: LedgerQuery) -> LedgerExport;
 }
@@ -58,6 +60,20 @@ pub struct TimelineQuery {
     /// From the page before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+}
+
+/// A ledger entry with the names that people know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimelineEntry {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: LedgerEntry,
+    /// The name of the node that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<NodeName>,
+    /// The title of the conversation that it is about, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_title: Option<String>,
 }
 
 /// Exactly one id to start from.
@@ -146,6 +162,41 @@ pub struct Why {
     pub deployment: Option<Deployment>,
     /// What happened on this node with this stack after that, oldest first.
     pub after: Vec<LedgerEntry>,
+}
+
+/// Which file to explain.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct WhyFileQuery {
+    /// Node, by name or id.
+    pub node: String,
+    /// The stack.
+    pub stack: StackName,
+    /// A file of the stack, relative to its folder.
+    pub file: String,
+}
+
+/// A file that runs, line by line.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct WhyFile {
+    /// The node.
+    pub node: NodeName,
+    /// The release that runs.
+    pub release: Release,
+    /// The lines, in order. Values that look like secrets are hidden.
+    pub lines: Vec<WhyLine>,
+    /// The commits that the lines came from, newest first.
+    pub changes: Vec<Change>,
+    /// The conversations behind those.
+    pub conversations: Vec<Conversation>,
+}
+
+/// A line and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WhyLine {
+    /// Its text.
+    pub text: String,
+    /// The commit that made it so.
+    pub commit: CommitId,
 }
 
 /// Which part of the ledger.

@@ -116,7 +116,7 @@ async fn newest(api: &Api, filter: &TimelineQuery, limit: u32) -> Result<Vec<Led
         let left = limit - u32::try_from(entries.len()).unwrap_or(limit);
         let query = TimelineQuery { limit: Some(left.min(1000)), cursor, ..filter.clone() };
         let page = api.call::<ListTimeline>(Empty {}, query, Empty {}).await?;
-        page.items.into_iter().for_each(|entry| entries.push_front(entry));
+        page.items.into_iter().for_each(|item| entries.push_front(item.entry));
         cursor = page.next;
         if cursor.is_none() {
             break;
@@ -134,7 +134,7 @@ pub(crate) async fn next(
     let wait_ms = u64::try_from(HOLD.as_millis()).ok();
     let query = TimelineQuery { after: Some(after), wait_ms, limit: Some(1000), ..filter.clone() };
     match api.call_held::<ListTimeline>(Empty {}, query, Empty {}, HOLD).await {
-        Ok(page) => Ok(page.items),
+        Ok(page) => Ok(page.items.into_iter().map(|item| item.entry).collect()),
         Err(error) if error.exit() == crate::error::Exit::Unreachable => {
             tokio::time::sleep(Duration::from_millis(500)).await;
             Ok(Vec::new())

@@ -16,6 +16,7 @@ mod fleet;
 mod gate;
 mod hub;
 mod input;
+mod names;
 mod page;
 mod paging;
 mod route;

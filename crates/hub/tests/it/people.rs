@@ -177,7 +177,7 @@ async fn the_timeline_can_be_followed_and_the_chain_checked_away_from_the_hub() 
         Instant::now()
     };
     let ((items, told), acted) = tokio::join!(follow, act);
-    assert!(items[0].seq == seq + 1);
+    assert!(items[0].entry.seq == seq + 1);
     assert!(told.saturating_duration_since(acted) < Duration::from_secs(1));
 
     // Both entries of the join are sealed by now.

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use backstay_api::v1::{ListTimeline, Page, TimelineQuery};
+use backstay_api::v1::{ListTimeline, Page, TimelineEntry, TimelineQuery};
 use backstay_store::ledger::{self, Filter, Window};
 use backstay_types::LedgerEntry;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     app::App,
-    http::{ApiError, Call, find, paging},
+    http::{ApiError, Call, find, names, paging},
 };
 
 /// The longest that a follower waits.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 
 /// What happened, in ledger order; a follower waits for what comes next.
-pub(crate) async fn list(call: Call<ListTimeline>) -> Result<Page<LedgerEntry>, ApiError> {
+pub(crate) async fn list(call: Call<ListTimeline>) -> Result<Page<TimelineEntry>, ApiError> {
     let Call { app, query, .. } = call;
     let limit = paging::limit(query.limit)?;
     let window = window(&query)?;
@@ -38,7 +38,9 @@ pub(crate) async fn list(call: Call<ListTimeline>) -> Result<Page<LedgerEntry>, 
         ..Filter::default()
     };
     let found = read(&app, &filter, window, limit + 1, wait).await?;
-    Ok(paging::page(found, limit, |entry| entry.seq.to_string()))
+    let page = paging::page(found, limit, |entry| entry.seq.to_string());
+    let items = names::of_entries(&mut app.store.read(), page.items).await?;
+    Ok(Page { items, next: page.next })
 }
 
 fn window(query: &TimelineQuery) -> Result<Window, ApiError> {
