@@ -45,6 +45,7 @@ pub struct Push {
 
 impl Engine {
     /// Takes what a stored delivery said. Events are kept under their conversation, minted at first sight.
+    /// Gives the conversations that it was about.
     ///
     /// # Errors
     /// When the store refuses; nothing of the delivery was taken then.
@@ -53,7 +54,7 @@ impl Engine {
         tx: &mut backstay_store::Tx,
         delivery: DeliveryId,
         observed: &[Observation],
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<ConversationId>, EngineError> {
         let mut events = Vec::new();
         let mut ended = Vec::new();
         for observation in observed {
@@ -82,7 +83,7 @@ impl Engine {
         for (id, at, reason) in ended {
             close(tx, id, at, reason).await?;
         }
-        Ok(())
+        Ok(events.iter().filter_map(|event| event.conversation).collect())
     }
 
     /// The conversation behind a tool's own id, minted at first sight.

@@ -13,7 +13,7 @@ use crate::{
     auth::SignIn,
     http::Hosts,
     keys::Keys,
-    live::{Follows, Live, Questions, Waiters},
+    live::{Feed, Follows, Live, Questions, Waiters},
     metrics::Metrics,
     packs::Packs,
 };
@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) waiters: Waiters,
     /// Questions to agents.
     pub(crate) questions: Questions,
+    /// Who follows events.
+    pub(crate) feed: Feed,
     /// Who follows logs.
     pub(crate) follows: Follows,
     /// Packs on disk.

@@ -28,7 +28,7 @@ use crate::{
     data_dir::DataDir,
     http::{self, Hosts},
     keys::{Keys, write_private},
-    live::{Follows, Live, Questions, Waiters},
+    live::{Feed, Follows, Live, Questions, Waiters},
     metrics::Metrics,
     packs::Packs,
     server,
@@ -177,6 +177,7 @@ async fn compose(
         live,
         waiters: Waiters::default(),
         questions: Questions::default(),
+        feed: Feed::default(),
         follows: Follows::default(),
         packs: Packs::new(data_dir.folder("packs")?, PACK_BYTES),
         metrics: Metrics::new(),
@@ -195,6 +196,7 @@ fn spawn_background(app: &Arc<App>, id: String) -> (JoinHandle<()>, TaskTracker)
     });
     let tracker = TaskTracker::new();
     tracker.spawn(background::tail::follow(app.clone()));
+    tracker.spawn(background::beat::beat(app.clone()));
     tracker.spawn(background::flush::flush(app.clone()));
     tracker.spawn(background::housekeeping::keep_house(app.clone()));
     let engine = app.engine.clone();

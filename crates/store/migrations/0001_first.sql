@@ -253,6 +253,7 @@ CREATE TABLE rollouts (
 );
 CREATE INDEX rollouts_stack ON rollouts (stack, id);
 CREATE INDEX rollouts_running ON rollouts (id) WHERE state = 'running';
+CREATE INDEX rollouts_halted ON rollouts (created_at) WHERE state = 'halted';
 CREATE INDEX rollouts_release ON rollouts (release_id);
 CREATE INDEX rollouts_cause_commit ON rollouts (cause_commit_id) WHERE cause_commit_id IS NOT NULL;
 CREATE INDEX rollouts_cause_undo ON rollouts (cause_undo_id) WHERE cause_undo_id IS NOT NULL;
@@ -276,6 +277,8 @@ CREATE INDEX deployments_node ON deployments (node_id, stack, id);
 CREATE INDEX deployments_stack ON deployments (stack, id);
 CREATE INDEX deployments_rollout ON deployments (rollout_id, id);
 CREATE INDEX deployments_release ON deployments (release_id, id);
+CREATE INDEX deployments_created ON deployments (created_at, stack, state, node_id);
+CREATE INDEX deployments_broken ON deployments (id) WHERE state = 'broken';
 CREATE INDEX deployments_open ON deployments (id) WHERE state IN ('pending', 'running');
 CREATE INDEX deployments_good ON deployments (node_id, stack, finished_at, id) WHERE state = 'succeeded';
 
@@ -383,6 +386,7 @@ CREATE TABLE undos (
     created_at BIGINT NOT NULL,
     finished_at BIGINT
 );
+CREATE INDEX undos_created ON undos (created_at);
 CREATE INDEX undos_open ON undos (id) WHERE finished_at IS NULL;
 CREATE INDEX undos_conversation ON undos (conversation_id) WHERE conversation_id IS NOT NULL;
 CREATE INDEX undos_deployment ON undos (deployment_id) WHERE deployment_id IS NOT NULL;

@@ -1,6 +1,8 @@
 //! Desired state: what each node should run. Written by the holder of a lease alone.
 
-use backstay_types::{DeploymentId, Digest, NodeId, ReleaseId, StackName, Timestamp};
+use std::collections::HashMap;
+
+use backstay_types::{DeploymentId, Digest, NodeId, ReleaseId, StackName, Timestamp, TreeDigest};
 
 use crate::{
     Result, StoreError, Tx,
@@ -193,6 +195,17 @@ pub async fn stacks_of(ex: &mut impl Executor, node: NodeId) -> Result<Vec<Desir
 /// When the database cannot be read.
 pub async fn all_stacks(ex: &mut impl Executor) -> Result<Vec<DesiredStack>> {
     query("SELECT * FROM desired_stacks").all(ex, read_stack).await
+}
+
+/// The tree that each node should run of each stack.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn trees(ex: &mut impl Executor) -> Result<HashMap<(NodeId, StackName), TreeDigest>> {
+    let select =
+        "SELECT d.node_id, d.stack, r.tree FROM desired_stacks d JOIN releases r ON r.id = d.release_id";
+    let read = |row: &Row| Ok(((row.get("node_id")?, row.get("stack")?), row.get("tree")?));
+    Ok(query(select).all(ex, read).await?.into_iter().collect())
 }
 
 /// Whether a node should run a release with this tree, so that it may have the pack.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use backstay_types::{ConversationId, NodeId, ReleaseId, Timestamp};
 
 use crate::{
-    Result,
+    Result, StoreError,
     db::{Executor, Row, query},
     desired::{self, DesiredStack},
 };
@@ -115,6 +115,66 @@ pub async fn latest_deployments_by_state(ex: &mut impl Executor) -> Result<BTree
                   JOIN deployments d ON d.id = l.deployment_id GROUP BY d.state";
     let counts = query(select).all(ex, |row| Ok((row.get("state")?, row.get("n")?))).await?;
     Ok(counts.into_iter().collect())
+}
+
+/// Deployments that were planned within one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hour {
+    /// When the hour began.
+    pub at: Timestamp,
+    /// How many.
+    pub deployments: u64,
+    /// How many of them ended without their release running.
+    pub failures: u64,
+}
+
+/// Deployments by hour, oldest first; hours without any are left out.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn deployments_by_hour(ex: &mut impl Executor, since: Timestamp) -> Result<Vec<Hour>> {
+    let mut select = query(
+        "SELECT created_at / 3600000000 AS hour, COUNT(*) AS n, \
+         COUNT(CASE WHEN state IN ('rolled_back', 'failed', 'broken') THEN 1 END) AS failures \
+         FROM deployments WHERE created_at >= ",
+    );
+    select.push_bind(since).push(" GROUP BY created_at / 3600000000 ORDER BY hour");
+    let read = |row: &Row| {
+        let hour: i64 = row.get("hour")?;
+        let at = Timestamp::from_second(hour * 3600).map_err(|e| StoreError::corrupt("created_at", e))?;
+        Ok(Hour { at, deployments: row.get("n")?, failures: row.get("failures")? })
+    };
+    select.all(ex, read).await
+}
+
+/// What a source of webhooks sent since a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFigures {
+    /// The source.
+    pub source: String,
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Those of them that could not be understood.
+    pub unrecognised: u64,
+}
+
+/// Deliveries that arrived since a time, by source.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn deliveries_since(ex: &mut impl Executor, since: Timestamp) -> Result<Vec<SourceFigures>> {
+    let select = query(
+        "SELECT source, COUNT(*) AS n, COUNT(unrecognised) AS unrecognised FROM deliveries \
+         WHERE received_at >= $1 GROUP BY source ORDER BY source",
+    );
+    let read = |row: &Row| {
+        Ok(SourceFigures {
+            source: row.get("source")?,
+            deliveries: row.get("n")?,
+            unrecognised: row.get("unrecognised")?,
+        })
+    };
+    select.bind(since).all(ex, read).await
 }
 
 /// Ledger entries that wait to be sealed.

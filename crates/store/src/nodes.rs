@@ -113,6 +113,16 @@ pub async fn list(ex: &mut impl Executor, after: Option<&NodeName>, limit: u32) 
     select.all(ex, read).await
 }
 
+/// Ids and names of all that are not revoked, by name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn names(ex: &mut impl Executor) -> Result<Vec<(NodeId, NodeName)>> {
+    query("SELECT id, name FROM nodes WHERE revoked_at IS NULL ORDER BY name")
+        .all(ex, |row| Ok((row.get("id")?, row.get("name")?)))
+        .await
+}
+
 /// All that are not revoked, by name.
 ///
 /// # Errors
@@ -121,7 +131,7 @@ pub async fn active(ex: &mut impl Executor) -> Result<Vec<Node>> {
     query("SELECT * FROM nodes WHERE revoked_at IS NULL ORDER BY name").all(ex, read).await
 }
 
-fn read(row: &Row) -> Result<Node> {
+pub(crate) fn read(row: &Row) -> Result<Node> {
     Ok(Node {
         id: row.get("id")?,
         name: row.get("name")?,

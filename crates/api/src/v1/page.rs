@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use backstay_types::{
-    CommitId, ConversationId, DeploymentId, Labels, NodeId, NodeName, NodeState, Refs,
-    StackHealth, StackName, Timestamp, TreeDigest, Undo,
+    CommitId, ConversationId, DeploymentId, Labels, NodeId, NodeName, NodeState, Refs, StackHealth,
+    StackName, Timestamp, TreeDigest, Undo,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,8 @@ pub struct Touched {
     pub deployments: Vec<DeploymentId>,
     /// Conversations that got events.
     pub conversations: Vec<ConversationId>,
+    /// Whether there are more of either than are named.
+    pub more: bool,
 }
 
 /// The fleet at a glance.

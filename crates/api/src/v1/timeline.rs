@@ -1,8 +1,8 @@
 //! The ledger for people: timeline, correlation, and why.
 
 use backstay_types::{
-    Change, CommitId, Conversation, ConversationId, Deployment, DeploymentId, EventId, LedgerEntry, NodeName, Refs,
-    Release, ReleaseId, RolloutId, StackName, Timestamp, UndoId,
+    Change, CommitId, Conversation, ConversationId, Deployment, DeploymentId, EventId, LedgerEntry, NodeName,
+    Refs, Release, ReleaseId, RolloutId, StackName, Timestamp, UndoId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstay_store::{Result, ledger};
+use backstay_store::ledger;
 use backstay_types::{Event, LedgerEntry};
 use tokio::time::sleep;
 
-use crate::app::App;
+use crate::{
+    app::App,
+    http::{ApiError, events, names},
+};
 
 /// How many entries are read at once.
 const BATCH: u32 = 500;
@@ -38,18 +41,30 @@ pub(crate) async fn follow(app: Arc<App>) {
 }
 
 /// Passes on what was sealed after `seen`; gives the new position.
-async fn catch_up(app: &App, mut seen: u64) -> Result<u64> {
+async fn catch_up(app: &App, mut seen: u64) -> Result<u64, ApiError> {
     loop {
         let entries = ledger::after(&mut app.store.read(), seen, BATCH).await?;
         entries.iter().for_each(|entry| pass_on(app, entry));
+        let whole = entries.len() < BATCH as usize;
         if let Some(last) = entries.last() {
             seen = last.seq;
             app.sealed.send_replace(seen);
+            tell(app, entries).await?;
         }
-        if entries.len() < BATCH as usize {
+        if whole {
             return Ok(seen);
         }
     }
+}
+
+/// To those who follow events. Whoever begins to at this moment reads for itself what is sealed already.
+async fn tell(app: &App, entries: Vec<LedgerEntry>) -> Result<(), ApiError> {
+    if app.feed.is_followed() {
+        for entry in names::of_entries(&mut app.store.read(), entries).await? {
+            app.feed.tell(Some(entry.entry.seq), events::entry(&entry)?);
+        }
+    }
+    Ok(())
 }
 
 fn pass_on(app: &App, entry: &LedgerEntry) {

@@ -1,6 +1,6 @@
 //! From the errors of the parts to the problem that a caller reads.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use axum::{
     body::Body,
@@ -31,17 +31,17 @@ impl ApiError {
     }
 
     /// There is no such thing.
-    pub(crate) fn missing(what: &str, id: impl std::fmt::Display) -> Self {
+    pub(crate) fn missing(what: &str, id: impl fmt::Display) -> Self {
         Self::new(ErrorCode::BS4004, format!("there is no {what} `{id}`"))
     }
 
     /// A parameter is wrong.
-    pub(crate) fn invalid(name: &str, message: impl std::fmt::Display) -> Self {
+    pub(crate) fn invalid(name: &str, message: impl fmt::Display) -> Self {
         Self::new(ErrorCode::BS4007, format!("{name}: {message}"))
     }
 
     /// Something inside failed; the caller learns that, the log learns why.
-    pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
+    pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         let problem = Problem::new(ErrorCode::BS7001, "the hub's log has the cause under this request's id");
         Self { problem: Box::new(problem), cause: Some(cause.to_string()), retry_after: None }
     }
@@ -77,6 +77,12 @@ impl ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.cause.as_deref().unwrap_or(&self.problem.detail))
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{convert::Infallible, fmt::Write as _, pin::Pin, time::Duration};
 
 use axum::body::Body;
-use backstay_api::Events;
+use backstay_api::{Events, v1::TimelineEntry};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -41,7 +41,6 @@ impl ServerEvent {
     }
 
     /// With its position, from which a reader that comes again goes on (`Last-Event-ID`). It has no line ends.
-    #[allow(dead_code, reason = "for streams that can be gone on with")]
     pub(crate) fn at(mut self, position: u64) -> Self {
         let _ = writeln!(self.0, "id: {position}");
         self
@@ -51,6 +50,14 @@ impl ServerEvent {
         self.0.push('\n');
         self.0.into_bytes()
     }
+}
+
+/// A ledger entry, at its position.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn entry(entry: &TimelineEntry) -> Result<ServerEvent, ApiError> {
+    Ok(ServerEvent::json(entry)?.named("entry").at(entry.entry.seq))
 }
 
 /// The answer that passes on `events` until they end or `stopping` is set. The first sign of life goes out

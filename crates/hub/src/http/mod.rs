@@ -10,13 +10,14 @@ mod conversations;
 mod deployments;
 mod docs_page;
 mod error;
-mod events;
+pub(crate) mod events;
 mod find;
 mod fleet;
 mod gate;
+mod graph;
 mod hub;
 mod input;
-mod names;
+pub(crate) mod names;
 mod page;
 mod paging;
 mod route;
@@ -36,6 +37,7 @@ use backstay_types::ErrorCode;
 pub(crate) use self::{
     call::{Call, Reply},
     error::ApiError,
+    events::ServerEvent,
     gate::Hosts,
     hub::create_token::create as create_token,
 };
@@ -118,6 +120,11 @@ fn record_routes(routes: Routes) -> Routes {
         .on::<v1::GetRelated, _, _, _>(timeline::related::related)
         .on_with::<v1::GetWhy, _, _, _>(long, timeline::why::why)
         .on::<v1::ExportLedger, _, _, _>(timeline::export::export)
+        .on::<v1::GetGraph, _, _, _>(graph::get::get)
+        .on::<v1::FollowEvents, _, _, _>(page::follow_events::follow_events)
+        .on::<v1::GetOverview, _, _, _>(page::overview::overview)
+        .on::<v1::ListNodeRows, _, _, _>(page::node_rows::node_rows)
+        .on::<v1::Search, _, _, _>(page::search::search)
         .on_with::<v1::PlanUndo, _, _, _>(long, undo::plan::plan)
         .on_with::<v1::CreateUndo, _, _, _>(long, undo::create::create)
         .on::<v1::ListUndos, _, _, _>(undo::list::list)
@@ -157,7 +164,7 @@ fn user_routes(routes: Routes) -> Routes {
 
 /// The page's files, and nothing else, where the API has nothing.
 async fn elsewhere(request: Request) -> Response {
-    if let Some(file) = page::file(&request) {
+    if let Some(file) = page::files::file(&request) {
         return file;
     }
     let detail = format!("there is nothing at `{}`", request.uri().path());

@@ -1,6 +1,8 @@
 //! What is known of nodes now: soft state, in memory, flushed in batches.
 //! A check-in touches nothing else.
 
+mod census;
+mod feed;
 mod follow;
 mod node_state;
 mod questions;
@@ -13,9 +15,11 @@ use std::{
 };
 
 use backstay_store::nodes::SoftState;
-use backstay_types::{HostFacts, NodeId, NodeState, ObservedStack, Timestamp};
+use backstay_types::{HostFacts, NodeId, NodeState, ObservedStack, StackHealth, Timestamp};
 
 pub(crate) use self::{
+    census::Census,
+    feed::{Feed, News},
     follow::{Follower, Follows, Piece},
     node_state::{Rhythm, node_state},
     questions::Questions,
@@ -120,6 +124,21 @@ impl Live {
         node_state(revoked, last_seen_at, seen.is_some_and(|seen| seen.held > 0), now, self.rhythm)
     }
 
+    /// State and worst health of every node that was ever heard from.
+    pub(crate) fn glance(&self, now: Timestamp) -> HashMap<NodeId, (NodeState, Option<StackHealth>)> {
+        let nodes = self.lock();
+        let glance = |seen: &Seen| {
+            let state = node_state(false, seen.last_seen_at, seen.held > 0, now, self.rhythm);
+            (state, worst(seen.observed.as_deref().unwrap_or_default()))
+        };
+        nodes.iter().map(|(id, seen)| (*id, glance(seen))).collect()
+    }
+
+    /// Looks at what is known of a node, without taking a copy of it.
+    pub(crate) fn with<T>(&self, node: NodeId, look: impl FnOnce(Option<&Seen>) -> T) -> T {
+        look(self.lock().get(&node))
+    }
+
     /// How many check-ins are held.
     pub(crate) fn held(&self) -> u64 {
         self.lock().values().map(|seen| u64::from(seen.held)).sum()
@@ -166,6 +185,30 @@ impl Live {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Seen>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The worst health among stacks; none without any.
+pub(crate) fn worst(stacks: &[ObservedStack]) -> Option<StackHealth> {
+    stacks.iter().map(|stack| stack.health).max_by_key(|health| badness(*health))
+}
+
+/// The word under which the API writes a state.
+pub(crate) fn word<T: serde::Serialize>(state: &T) -> String {
+    match serde_json::to_value(state) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// What needs a person most is the highest.
+pub(crate) fn badness(health: StackHealth) -> u8 {
+    match health {
+        StackHealth::Healthy => 0,
+        StackHealth::Unknown => 1,
+        StackHealth::Deploying => 2,
+        StackHealth::Degraded => 3,
+        StackHealth::Down => 4,
     }
 }
 

@@ -10,14 +10,14 @@ use crate::{Result, db::Row};
 
 pub use parts::{SeenContainer, add_step, containers_of, find_container, steps, steps_digest};
 pub use read::{
-    Filter, count_by_state, get, latest, latest_of_all, latest_of_node, list, many, of_rollout, open,
+    Filter, broken, count_by_state, get, latest, latest_of_all, latest_of_node, list, many, of_rollout, open,
     previous_good, ran_at,
 };
 pub use write::{advance, finish, insert, start};
 
 const WHAT: &str = "deployment";
 
-fn read_row(row: &Row) -> Result<Deployment> {
+pub(crate) fn read_row(row: &Row) -> Result<Deployment> {
     Ok(Deployment {
         id: row.get("id")?,
         node: row.get("node_id")?,

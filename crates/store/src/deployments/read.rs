@@ -115,6 +115,20 @@ pub async fn open(ex: &mut impl Executor) -> Result<Vec<Deployment>> {
         .await
 }
 
+/// Nodes and stacks whose newest deployment failed and whose way back did too, newest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn broken(ex: &mut impl Executor, limit: u32) -> Result<Vec<Deployment>> {
+    query(
+        "SELECT d.* FROM deployments d JOIN deployment_latest l ON l.deployment_id = d.id \
+         WHERE d.state = 'broken' ORDER BY d.id DESC LIMIT $1",
+    )
+    .bind(limit)
+    .all(ex, read_row)
+    .await
+}
+
 /// The newest of a node and stack, whatever its state.
 ///
 /// # Errors

@@ -37,6 +37,8 @@ pub struct Filter {
     pub constraint: Option<ConstraintId>,
     /// Of this kind.
     pub kind: Option<String>,
+    /// At or after this position.
+    pub from: Option<u64>,
     /// At or after this time.
     pub since: Option<Timestamp>,
     /// Before this time.
@@ -171,6 +173,7 @@ impl Filter {
         equal(select, " AND l.undo_id = ", self.undo);
         equal(select, " AND l.constraint_id = ", self.constraint);
         equal(select, " AND l.kind = ", self.kind.as_deref());
+        equal(select, " AND l.seq >= ", self.from);
         equal(select, " AND l.at >= ", self.since);
         equal(select, " AND l.at < ", self.until);
     }

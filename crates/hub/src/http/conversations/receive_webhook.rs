@@ -64,10 +64,11 @@ async fn keep(app: &App, new: &NewDelivery<'_>, read: &Read) -> Result<DeliveryR
     if let Received::Replay(delivery) = deliveries::receive(&mut tx, new).await? {
         return Ok(DeliveryReceipt { delivery, replay: true });
     }
-    app.engine.observe(&mut tx, new.id, &read.observed).await?;
+    let about = app.engine.observe(&mut tx, new.id, &read.observed).await?;
     let events = read.observed.len() as u64;
     deliveries::set_outcome(&mut tx, new.id, events, read.unrecognised.as_deref()).await?;
     tx.commit().await?;
+    app.feed.touch([], about);
     let delivery: DeliveryId = new.id;
     Ok(DeliveryReceipt { delivery, replay: false })
 }

@@ -7,3 +7,5 @@ pub(crate) mod list;
 pub(crate) mod list_rollouts;
 pub(crate) mod logs;
 mod view;
+
+pub(in crate::http) use view::rollout_views;

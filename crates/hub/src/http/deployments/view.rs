@@ -54,7 +54,7 @@ pub(super) async fn deployment_views(
 }
 
 /// Rollouts with their figures, in the same order.
-pub(super) async fn rollout_views(
+pub(in crate::http) async fn rollout_views(
     app: &App,
     store: &mut Reader,
     found: Vec<Rollout>,

@@ -5,7 +5,7 @@ use backstay_page::{CONTENT_SECURITY_POLICY, File};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 /// The file that a request asks for, when it is one of the page's.
-pub(super) fn file(request: &Request) -> Option<Response> {
+pub(in crate::http) fn file(request: &Request) -> Option<Response> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }

@@ -1,0 +1,150 @@
+//! What needs a person, worst first.
+
+use std::time::Duration;
+
+use backstay_api::v1::{Attention, AttentionKind};
+use backstay_store::{Reader, deployments, figures, nodes, rollouts, undos};
+use backstay_types::{
+    DeploymentState, NodeState, PushState, Refs, Repository, RepositoryHealth, RolloutState, UndoState,
+};
+
+use super::overview::item;
+use crate::{app::App, http::ApiError, live::Census};
+
+/// How many of a kind are named one by one.
+const NAMED: usize = 5;
+/// How many undos are looked at for one that waits to be merged.
+const UNDOS: u32 = 50;
+/// How long a delivery that could not be understood is worth a word.
+const DELIVERIES: Duration = Duration::from_secs(24 * 3600);
+
+/// Everything that needs a person now.
+pub(super) async fn of(
+    app: &App,
+    store: &mut Reader,
+    census: &Census,
+    repositories: &[Repository],
+) -> Result<Vec<Attention>, ApiError> {
+    let mut found = Vec::new();
+    undone(store, &mut found).await?;
+    broken(store, &mut found).await?;
+    for rollout in rollouts::newest_of_each_stack(store).await? {
+        if rollout.state == RolloutState::Halted {
+            let summary = format!("The rollout of {} stopped by itself: {}", rollout.stack, rollout.reason);
+            let refs = Refs { rollout: Some(rollout.id), stack: Some(rollout.stack), ..Refs::default() };
+            let since = rollout.finished_at.or(Some(rollout.created_at));
+            found.push(item(AttentionKind::RolloutHalted, summary, since, refs));
+        }
+    }
+    unwell(census, &mut found);
+    offline(census, &mut found);
+    found.extend(repositories.iter().filter_map(repository));
+    let since = app.world.now() - DELIVERIES;
+    for source in figures::deliveries_since(store, since).await? {
+        if source.unrecognised > 0 {
+            let summary = format!(
+                "{} of {} deliveries from {} in the last day could not be understood; Settings shows them",
+                source.unrecognised, source.deliveries, source.source
+            );
+            let one = item(AttentionKind::DeliveryUnrecognised, summary, None, Refs::default());
+            found.push(Attention { name: Some(source.source), ..one });
+        }
+    }
+    found.sort_by_key(|one| one.kind);
+    Ok(found)
+}
+
+async fn undone(store: &mut Reader, found: &mut Vec<Attention>) -> Result<(), ApiError> {
+    for undo in undos::list(store, None, UNDOS).await? {
+        let refs = Refs { undo: Some(undo.id), ..Refs::default() };
+        if undo.state == UndoState::Conflicted {
+            let files: usize = undo.plan.repositories.iter().map(|one| one.conflicts.len()).sum();
+            let summary = format!("An undo by {} waits: {files} files conflict with later work", undo.by);
+            found.push(item(AttentionKind::UndoConflicted, summary, Some(undo.created_at), refs.clone()));
+        }
+        for one in &undo.plan.repositories {
+            if let PushState::AwaitingMerge { reason, .. } = &one.push {
+                let summary = format!("An undo by {} waits to be merged upstream: {reason}", undo.by);
+                found.push(item(
+                    AttentionKind::UndoAwaitingMerge,
+                    summary,
+                    Some(undo.created_at),
+                    refs.clone(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn broken(store: &mut Reader, found: &mut Vec<Attention>) -> Result<(), ApiError> {
+    let broken = deployments::broken(store, 20).await?;
+    let ids: Vec<_> = broken.iter().map(|deployment| deployment.node).collect();
+    let named = nodes::many(store, &ids).await?;
+    for deployment in broken {
+        let node = named.iter().find(|node| node.id == deployment.node);
+        let Some(node) = node.filter(|node| node.revoked_at.is_none()) else { continue };
+        let DeploymentState::Broken { reason, .. } = &deployment.state else { continue };
+        let summary = format!("{} on {} could not be brought back: {reason}", deployment.stack, node.name);
+        let refs = Refs {
+            node: Some(node.id),
+            deployment: Some(deployment.id),
+            stack: Some(deployment.stack),
+            ..Refs::default()
+        };
+        let one = item(AttentionKind::NodeBroken, summary, deployment.finished_at, refs);
+        found.push(Attention { name: Some(node.name.to_string()), ..one });
+    }
+    Ok(())
+}
+
+fn unwell(census: &Census, found: &mut Vec<Attention>) {
+    for (node, name, stack, detail) in census.unwell.iter().take(NAMED) {
+        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        let refs = Refs { node: Some(*node), stack: Some(stack.clone()), ..Refs::default() };
+        let one =
+            item(AttentionKind::StackUnwell, format!("{stack} on {name} is not well{detail}"), None, refs);
+        found.push(Attention { name: Some(name.to_string()), ..one });
+    }
+    if let Some(more) = census.unwell.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        let summary = format!("{more} more stacks on nodes are not well");
+        found.push(item(AttentionKind::StackUnwell, summary, None, Refs::default()));
+    }
+}
+
+fn offline(census: &Census, found: &mut Vec<Attention>) {
+    let silent: Vec<_> = census.nodes.iter().filter(|node| node.state == NodeState::Offline).collect();
+    if silent.len() > NAMED {
+        let summary = format!("{} nodes are not heard from; what runs there keeps running", silent.len());
+        let since = silent.iter().filter_map(|node| node.last_seen_at).max();
+        return found.push(item(AttentionKind::NodesOffline, summary, since, Refs::default()));
+    }
+    for node in silent {
+        let summary = format!("{} is not heard from; what runs there keeps running", node.name);
+        let refs = Refs { node: Some(node.id), ..Refs::default() };
+        let one = item(AttentionKind::NodesOffline, summary, node.last_seen_at, refs);
+        found.push(Attention { name: Some(node.name.to_string()), ..one });
+    }
+}
+
+fn repository(repository: &Repository) -> Option<Attention> {
+    let name = &repository.name;
+    let (kind, summary) = match &repository.health {
+        RepositoryHealth::New | RepositoryHealth::Ok => return None,
+        RepositoryHealth::Rewritten { .. } => (
+            AttentionKind::RewriteToAccept,
+            format!(
+                "The history of {name} was rewritten upstream; nodes stay as they are until you accept it"
+            ),
+        ),
+        RepositoryHealth::Unreachable { message, .. } => {
+            (AttentionKind::RepositoryUnwell, format!("{name} cannot be fetched: {message}"))
+        }
+        RepositoryHealth::Invalid { message, .. } => {
+            (AttentionKind::RepositoryUnwell, format!("{name} cannot be used as it is now: {message}"))
+        }
+    };
+    let refs = Refs { repository: Some(repository.id), ..Refs::default() };
+    let one = item(kind, summary, repository.fetched_at, refs);
+    Some(Attention { name: Some(name.to_string()), ..one })
+}

@@ -1,0 +1,131 @@
+//! `GET /api/v1/overview`
+
+use std::collections::{BTreeMap, HashMap};
+
+use backstay_api::v1::{
+    Attention, AttentionKind, GetOverview, HourFigures, Overview, StackSpread, TimelineEntry,
+};
+use backstay_store::{
+    Reader, changes, figures,
+    ledger::{self, Filter, Window},
+    releases, repositories, rollouts, stacks, undos,
+};
+use backstay_types::{Release, ReleaseId, Repository, RepositoryId, Timestamp};
+
+use super::attention;
+use crate::{
+    app::App,
+    http::{ApiError, Call, deployments, names},
+    live::Census,
+};
+
+/// How many hours the figures go back.
+const HOURS: i64 = 48;
+/// How many entries are told.
+const LATEST: usize = 20;
+/// What follows from other entries: telling it again would hide them.
+const QUIET: [&str; 2] = ["desired_changed", "release_created"];
+
+/// The fleet at a glance.
+pub(crate) async fn overview(call: Call<GetOverview>) -> Result<Overview, ApiError> {
+    let app = call.app;
+    let mut store = app.store.read();
+    let now = app.world.now();
+    let seq = *app.sealed.borrow();
+    let census = Census::take(&app, &mut store).await?;
+    let known = repositories::list(&mut store).await?;
+    let running = rollouts::running(&mut store).await?;
+    let open = undos::open(&mut store).await?;
+    let attention = attention::of(&app, &mut store, &census, &known).await?;
+    Ok(Overview {
+        at: now,
+        seq,
+        nodes: census.by_state(),
+        health: census.by_health(),
+        agents: census.agents.clone(),
+        stacks: spread(&mut store, &census, &known).await?,
+        rollouts: deployments::rollout_views(&app, &mut store, running).await?,
+        undos: open,
+        attention,
+        hours: hours(&mut store, now).await?,
+        latest: latest(&app, &mut store).await?,
+        repositories: known.len() as u64,
+    })
+}
+
+async fn spread(
+    store: &mut Reader,
+    census: &Census,
+    known: &[Repository],
+) -> Result<Vec<StackSpread>, ApiError> {
+    let names: HashMap<RepositoryId, String> =
+        known.iter().map(|one| (one.id, one.name.to_string())).collect();
+    let found = stacks::list(store).await?;
+    let wanted: Vec<_> = found.iter().filter_map(|stack| stack.release).collect();
+    let wanted: HashMap<ReleaseId, Release> =
+        releases::many(store, &wanted).await?.into_iter().map(|release| (release.id, release)).collect();
+    let mut spread = Vec::with_capacity(found.len());
+    for stack in found {
+        let release = stack.release.and_then(|id| wanted.get(&id));
+        let change = match release {
+            Some(release) => changes::get(store, release.repository, &release.commit).await?,
+            None => None,
+        };
+        spread.push(StackSpread {
+            repository: names.get(&stack.repository).cloned().unwrap_or_default(),
+            tree: release.map(|release| release.tree),
+            commit: release.map(|release| release.commit.clone()),
+            subject: change.map(|known| known.change.subject),
+            versions: census.versions(&stack.name),
+            stack: stack.name,
+        });
+    }
+    // One that the branch no longer has is of interest for as long as anyone runs it.
+    spread.retain(|one| one.tree.is_some() || !one.versions.is_empty());
+    Ok(spread)
+}
+
+/// All of the last hours, those without deployments too.
+async fn hours(store: &mut Reader, now: Timestamp) -> Result<Vec<HourFigures>, ApiError> {
+    let last = now.as_second().div_euclid(3600);
+    let first = Timestamp::from_second((last - HOURS + 1) * 3600).map_err(ApiError::internal)?;
+    let found: BTreeMap<_, _> =
+        figures::deployments_by_hour(store, first).await?.into_iter().map(|hour| (hour.at, hour)).collect();
+    let hour = |number: i64| {
+        let at = Timestamp::from_second(number * 3600).map_err(ApiError::internal)?;
+        let hour = found.get(&at);
+        Ok(HourFigures {
+            at,
+            deployments: hour.map_or(0, |hour| hour.deployments),
+            failures: hour.map_or(0, |hour| hour.failures),
+        })
+    };
+    (last - HOURS + 1..=last).map(hour).collect()
+}
+
+async fn latest(app: &App, store: &mut Reader) -> Result<Vec<TimelineEntry>, ApiError> {
+    let mut found = Vec::new();
+    let mut window = Window::Newest;
+    // A rollout over many nodes leaves many quiet entries; beyond some thousands nobody looks for the one before.
+    for _ in 0..10 {
+        let batch = ledger::timeline(&mut app.store.read(), &Filter::default(), window, 200).await?;
+        let Some(last) = batch.last().map(|entry| entry.seq) else { break };
+        window = Window::Before(last);
+        found.extend(batch.into_iter().filter(|entry| !QUIET.contains(&entry.kind.as_str())));
+        if found.len() >= LATEST {
+            break;
+        }
+    }
+    found.truncate(LATEST);
+    names::of_entries(store, found).await
+}
+
+/// One line about something, with what it is about.
+pub(super) fn item(
+    kind: AttentionKind,
+    summary: String,
+    since: Option<Timestamp>,
+    refs: backstay_types::Refs,
+) -> Attention {
+    Attention { kind, summary, since, refs, name: None }
+}
