@@ -7,7 +7,22 @@ export type LinkView = Schemas['LinkView'];
 export type Hub = Schemas['HubView'];
 export type Node = Schemas['NodeView'];
 export type Stack = Schemas['StackView'];
-export type Entry = Schemas['LedgerEntry'];
+/** A ledger entry, with names where the hub gives them. */
+export type Entry = Schemas['LedgerEntry'] & { node_name?: string | null; conversation_title?: string | null };
+export type Hello = Schemas['EventsHello'];
+export type NodesChanged = Schemas['NodesChanged'];
+export type Touched = Schemas['Touched'];
+export type Overview = Schemas['Overview'];
+export type Attention = Schemas['Attention'];
+export type Rollout = Schemas['RolloutView'];
+export type Graph = Schemas['Graph'];
+export type GraphItem = Schemas['GraphItem'];
+export type GraphKind = Schemas['GraphKind'];
+export type Bucket = Schemas['Bucket'];
+export type SearchHit = Schemas['SearchHit'];
+export type SearchHits = Schemas['SearchHits'];
+export type Diff = Schemas['Diff'];
+export type UndoScope = Schemas['UndoScope'];
 export type Conversation = Schemas['ConversationView'];
 export type ConversationDetail = Schemas['ConversationDetail'];
 export type Deployment = Schemas['DeploymentView'];
@@ -62,5 +77,6 @@ function parse(text: string): unknown {
 
 export const get = <T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> =>
   call<T>('GET', path, query, undefined, signal);
-export const post = <T>(path: string, body: unknown = {}): Promise<T> => call<T>('POST', path, {}, body);
+export const post = <T>(path: string, body: unknown = {}, signal?: AbortSignal): Promise<T> =>
+  call<T>('POST', path, {}, body, signal);
 export const remove = <T>(path: string): Promise<T> => call<T>('DELETE', path, {}, undefined);

@@ -1,36 +1,95 @@
-// Loading for a view: again when its question changes, and when something was recorded, at most once a second.
-import { live } from './state.svelte';
+// Loading for a view: when its question changes, and when something happened that concerns it.
+import { type Entry, type NodesChanged, Problem, type Touched } from './api';
+import { hear } from './live.svelte';
 
-export interface Loaded<T> { data: T | null; error: Error | null }
+export interface Loaded<T> {
+  data: T | null;
+  error: Error | null;
+  /** Whether an answer is awaited. */
+  busy: boolean;
+  /** Asks again at once, such as after an action. */
+  again: () => void;
+}
+
+/** What wakes a view. An answer is asked for again at most once a second, and less often when answers take long. */
+export interface Wake {
+  /** Which ledger entries concern it; every one when absent. */
+  entries?: (entry: Entry) => boolean;
+  /** Which changes of nodes do; none when absent. */
+  nodes?: (changed: NodesChanged) => boolean;
+  /** Which touched deployments and conversations do; none when absent. */
+  touched?: (touched: Touched) => boolean;
+  /** Whether the answer to the question before stays until the next is there. */
+  keep?: boolean;
+}
 
 const REST = 1000;
+const RETRY = 5000;
 
-/** Answers `ask`, and keeps the answer fresh for as long as the view is there. */
-export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>): Loaded<T> {
-  const loaded = $state<Loaded<T>>({ data: null, error: null });
-  let last = 0;
-  let asked: unknown = null;
-  $effect(() => {
-    const question = ask();
-    void live.seq;
-    void live.state;
-    const key = question.toString() + JSON.stringify(location.hash);
-    if (key !== asked) {
-      asked = key;
-      loaded.data = null;
-      last = 0;
+/**
+ * Answers the question that `ask` gives, and keeps the answer fresh while the view is there. `ask` is called again
+ * when a state changes that it read.
+ */
+export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>, wake: Wake = {}): Loaded<T> {
+  let question: ((signal: AbortSignal) => Promise<T>) | null = null;
+  let stop = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let due = Infinity;
+  let rest = 0;
+  const loaded = $state<Loaded<T>>({ data: null, error: null, busy: true, again: () => plan(0) });
+
+  function plan(wait: number): void {
+    const at = Math.max(Date.now() + wait, wait === 0 ? 0 : rest);
+    if (at >= due) return;
+    due = at;
+    clearTimeout(timer);
+    timer = setTimeout(() => void run(), Math.max(0, at - Date.now()));
+  }
+
+  async function run(): Promise<void> {
+    due = Infinity;
+    if (!question) return;
+    stop.abort();
+    stop = new AbortController();
+    const { signal } = stop;
+    const began = Date.now();
+    loaded.busy = true;
+    rest = began + REST;
+    try {
+      const data = await question(signal);
+      if (signal.aborted) return;
+      loaded.data = data;
+      loaded.error = null;
+    } catch (error) {
+      if (signal.aborted) return;
+      loaded.error = error instanceof Error ? error : new Error(String(error));
+      if (!(error instanceof Problem) || error.status === 0 || error.status >= 500) plan(RETRY);
     }
-    const stop = new AbortController();
-    const timer = setTimeout(async () => {
-      last = Date.now();
-      try {
-        loaded.data = await question(stop.signal);
-        loaded.error = null;
-      } catch (error) {
-        if (!stop.signal.aborted) loaded.error = error instanceof Error ? error : new Error(String(error));
-      }
-    }, Math.max(0, last + REST - Date.now()));
+    loaded.busy = false;
+    rest = Date.now() + Math.max(REST, 3 * (Date.now() - began));
+  }
+
+  $effect(() => {
+    question = ask();
+    if (!wake.keep) loaded.data = null;
+    loaded.error = null;
+    due = Infinity;
+    plan(0);
+  });
+  $effect(() => {
+    const soon = () => plan(1);
+    const off = [
+      hear('reset', ({ seq, everything }) => {
+        // An answer that names its position and was given later than that has nothing to catch up on.
+        const known = (loaded.data as { seq?: number } | null)?.seq;
+        if (everything || known === undefined || known < seq) soon();
+      }),
+      hear('entry', (entry) => { if (wake.entries?.(entry) ?? true) soon(); }),
+      hear('nodes', (changed) => { if (wake.nodes?.(changed)) soon(); }),
+      hear('touched', (touched) => { if (wake.touched?.(touched)) soon(); }),
+    ];
     return () => {
+      off.forEach((one) => one());
       clearTimeout(timer);
       stop.abort();
     };

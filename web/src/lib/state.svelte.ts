@@ -1,5 +1,7 @@
-// What every view shares: who is signed in, where one is, and what happened last.
-import { type Entry, type Page, type Session, get } from './api';
+// What every view shares: who is signed in, and where one is. What happens meanwhile is in `live.svelte.ts`.
+import type { Session } from './api';
+
+export { hear, live } from './live.svelte';
 
 export const session = $state<{ view: Session | null }>({ view: null });
 
@@ -11,56 +13,49 @@ export const can = (role: 'viewer' | 'operator' | 'admin'): boolean =>
 /** Where one is: the parts of the path behind `#/`, and what stands behind `?`. */
 export const route = $state<{ parts: string[]; query: URLSearchParams }>({ parts: [], query: new URLSearchParams() });
 
+function read(): void {
+  const [path = '', query = ''] = location.hash.replace(/^#\/?/, '').split('?');
+  const parts = path.split('/').filter(Boolean).map(decoded);
+  // A filter that changes is not another place: what depends on the path alone is left in peace.
+  if (parts.join('/') !== route.parts.join('/')) route.parts = parts;
+  if (query !== route.query.toString()) route.query = new URLSearchParams(query);
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 export function followAddress(): () => void {
-  const read = () => {
-    const [path = '', query = ''] = location.hash.replace(/^#\/?/, '').split('?');
-    route.parts = path.split('/').filter(Boolean).map(decodeURIComponent);
-    route.query = new URLSearchParams(query);
-    window.scrollTo(0, 0);
-  };
   read();
   window.addEventListener('hashchange', read);
   return () => window.removeEventListener('hashchange', read);
 }
 
-/** The ledger as it grows: its position wakes views that show what it records. */
-export const live = $state<{ state: 'connecting' | 'live' | 'stale'; seq: number; since: number; latest: Entry[] }>({
-  state: 'connecting', seq: 0, since: Date.now(), latest: [],
-});
+/** Changes what stands behind `?`: empty values go. As a step that "back" undoes, unless `quiet`. */
+export function ask(changes: Record<string, string | null | undefined>, quiet = false): void {
+  const query = new URLSearchParams(route.query);
+  for (const [key, value] of Object.entries(changes)) {
+    if (value) query.set(key, value);
+    else query.delete(key);
+  }
+  const hash = `#/${route.parts.map(encodeURIComponent).join('/')}${query.size ? `?${query}` : ''}`;
+  if (hash === location.hash) return;
+  if (quiet) history.replaceState(history.state, '', hash);
+  else history.pushState(null, '', hash);
+  read();
+}
 
-const KEPT = 200;
+export type Theme = 'system' | 'light' | 'dark';
+const THEMES: Theme[] = ['system', 'light', 'dark'];
+const kept = localStorage.getItem('theme') as Theme | null;
+export const look = $state<{ theme: Theme }>({ theme: kept && THEMES.includes(kept) ? kept : 'system' });
 
-/** Follows the ledger until told to stop. Each request waits at the hub for the next entry. */
-export function followLedger(): () => void {
-  const stop = new AbortController();
-  void (async () => {
-    let pause = 500;
-    while (!stop.signal.aborted) {
-      try {
-        if (live.seq === 0) {
-          const newest = await get<Page<Entry>>('/api/v1/timeline', { limit: 50 }, stop.signal);
-          live.latest = newest.items;
-          live.seq = newest.items[0]?.seq ?? 0;
-        } else if (live.state === 'stale') {
-          // Away for a while: it is live again as soon as the hub answers, not only with the next entry.
-          await get('/api/v1/session', {}, stop.signal);
-        }
-        if (live.state !== 'live') live.since = Date.now();
-        live.state = 'live';
-        const entries = await get<Page<Entry>>('/api/v1/timeline', { after: live.seq, wait_ms: 25_000, limit: 500 }, stop.signal);
-        for (const entry of entries.items) {
-          live.seq = Math.max(live.seq, entry.seq);
-        }
-        live.latest = [...entries.items.reverse(), ...live.latest].slice(0, KEPT);
-        pause = 500;
-      } catch {
-        if (stop.signal.aborted) return;
-        if (live.state === 'live') live.since = Date.now();
-        live.state = 'stale';
-        await new Promise((done) => setTimeout(done, pause));
-        pause = Math.min(pause * 2, 10_000);
-      }
-    }
-  })();
-  return () => stop.abort();
+export function setTheme(theme: Theme): void {
+  look.theme = theme;
+  document.documentElement.dataset.theme = theme;
+  localStorage.setItem('theme', theme);
 }
