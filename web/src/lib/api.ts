@@ -31,6 +31,8 @@ export type Undo = Schemas['Undo'];
 export type UndoPlan = Schemas['UndoPlan'];
 export type Selector = Schemas['UndoSelector'];
 export type Repository = Schemas['Repository'];
+export type Diff = Schemas['Diff'];
+export type FileDiff = Schemas['FileDiff'];
 export interface Page<T> { items: T[]; next?: string | null }
 
 /** What the hub said no with, or that it could not be reached. */
