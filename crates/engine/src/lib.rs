@@ -5,6 +5,8 @@
 //! make. The engine never answers a request of its own accord; the hub calls
 //! the few commands below, and everything else follows from what is stored.
 
+mod check;
+mod contents;
 mod conversations;
 mod error;
 mod holds;
@@ -28,6 +30,8 @@ use backstay_types::World;
 use ed25519_dalek::SigningKey;
 use tokio::sync::Notify;
 
+pub use check::{Checked, CheckedStack};
+pub use contents::{ExplainedFile, Listed};
 pub use conversations::{Observation, Observed, Push};
 pub use error::EngineError;
 use mirrors::Mirrors;

@@ -11,6 +11,9 @@ use backstay_types::{Repository, RepositoryId};
 
 use crate::EngineError;
 
+/// What the names of mirrors begin with that are thrown away.
+const SCRATCH: &str = "look-";
+
 #[derive(Debug)]
 pub(crate) struct Mirrors {
     dir: PathBuf,
@@ -22,12 +25,29 @@ impl Mirrors {
     pub(crate) fn new(data_dir: &Path) -> Self {
         let ssh = Ssh::prepare(&data_dir.join("ssh"));
         let ssh = ssh.inspect_err(|error| tracing::warn!(%error, "only the user's own ssh keys serve")).ok();
-        Self { dir: data_dir.join("mirrors"), ssh, open: Mutex::default() }
+        let mirrors = Self { dir: data_dir.join("mirrors"), ssh, open: Mutex::default() };
+        mirrors.sweep();
+        mirrors
     }
 
     /// Keys and known hosts for repositories that are reached over ssh.
     pub(crate) fn ssh(&self) -> Option<&Ssh> {
         self.ssh.as_ref()
+    }
+
+    /// A place for a mirror that is thrown away.
+    pub(crate) fn scratch(&self, id: RepositoryId) -> PathBuf {
+        self.dir.join(format!("{SCRATCH}{id}.git"))
+    }
+
+    /// Removes what a hub that was killed could not throw away.
+    fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten().filter(|one| one.file_name().to_string_lossy().starts_with(SCRATCH)) {
+            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                tracing::warn!(%error, folder = %entry.path().display(), "cannot be removed");
+            }
+        }
     }
 
     /// The mirror of a repository, opened or made.

@@ -54,7 +54,7 @@ impl Engine {
         self.sync_repository(repository.id).await
     }
 
-    async fn default_branch(
+    pub(crate) async fn default_branch(
         &self,
         endpoints: &[Endpoint],
         sealed: Option<&str>,

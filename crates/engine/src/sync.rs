@@ -97,6 +97,19 @@ pub(crate) fn read_tip(mirror: &Mirror, repository: &Repository, tip: &CommitId)
     Ok(Tip { commit: tip.clone(), added, removed, fleet, trees, pinned })
 }
 
+/// The files at a commit or in a draft. Blocks.
+pub(crate) fn read_entries<'a>(
+    mirror: &Mirror,
+    at: impl Into<backstay_source::At<'a>>,
+) -> Result<Vec<manifest::Entry>, SourceError> {
+    let entry = |entry: backstay_source::Entry| manifest::Entry {
+        path: entry.path,
+        mode: entry.mode,
+        size: entry.size,
+    };
+    Ok(mirror.tree_at(at, "")?.entries.into_iter().map(entry).collect())
+}
+
 /// Reads the manifests at a commit or in a draft. Blocks.
 pub(crate) fn read_fleet<'a>(
     mirror: &Mirror,
@@ -104,12 +117,7 @@ pub(crate) fn read_fleet<'a>(
     at: impl Into<backstay_source::At<'a>>,
 ) -> Result<Fleet, TipError> {
     let at = at.into();
-    let listing = mirror.tree_at(at, "")?;
-    let entries: Vec<_> = listing
-        .entries
-        .into_iter()
-        .map(|entry| manifest::Entry { path: entry.path, mode: entry.mode, size: entry.size })
-        .collect();
+    let entries = read_entries(mirror, at)?;
     let listing = manifest::Listing {
         repository: &repository.name,
         stacks_path: repository.stacks_path.as_deref(),

@@ -1,6 +1,10 @@
 //! What handlers and background work share.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use backstay_config::Settings;
 use backstay_engine::{Engine, Presence};
@@ -58,6 +62,8 @@ pub(crate) struct App {
     pub(crate) tasks: TaskTracker,
     /// Set when the hub stops.
     pub(crate) stopping: CancellationToken,
+    /// Where it listens, once it does.
+    pub(crate) address: OnceLock<SocketAddr>,
     /// When this process started.
     pub(crate) started_at: Timestamp,
 }

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -89,6 +89,8 @@ impl Hub {
         let router = http::router(app.clone())?;
         let listener = server::bind(app.settings.hub.listen).await?;
         let address = local_address(&listener, app.settings.hub.listen)?;
+        // Where this machine reaches it, also when it listens on all addresses.
+        let _ = app.address.set(reachable(address));
         let admin_token = admin_token(&app, data_dir.path()).await?;
         let url = data_dir.path().join(URL_FILE);
         write_private(&url, url_of(address).as_bytes())
@@ -184,6 +186,7 @@ async fn compose(
         sealed: watch::Sender::new(head),
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
+        address: OnceLock::new(),
         started_at,
     })
 }
@@ -284,6 +287,10 @@ fn local_address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr
 
 /// An address that this machine can use, also when the hub listens on all.
 fn url_of(address: SocketAddr) -> String {
+    format!("http://{}", reachable(address))
+}
+
+fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    SocketAddr::new(ip, address.port())
 }

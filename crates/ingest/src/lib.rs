@@ -13,6 +13,7 @@ mod delivery;
 mod incoming;
 mod json;
 mod normalised;
+mod sample;
 mod summary;
 mod verify;
 
@@ -20,4 +21,5 @@ pub use adapters::{Source, normalise};
 pub use delivery::delivery_key;
 pub use incoming::Incoming;
 pub use normalised::{ConversationRef, Normalised, RepositoryPushed, SessionEvent, What, canonical_url};
+pub use sample::{Sample, sample};
 pub use verify::{Refused, Scheme, TOLERANCE, sign_standard, verify};

@@ -160,9 +160,14 @@ fn gitea(secrets: &[&Secret], incoming: &Incoming<'_>) -> Result<(), Refused> {
 
 fn hex_signature(secrets: &[&Secret], offered: &str, body: &[u8]) -> Result<(), Refused> {
     any_fits(secrets.iter().map(|secret| {
-        let expected = hex::encode(mac(secret.expose().as_bytes(), &[body]));
+        let expected = hex_mac(secret, body);
         same(offered.as_bytes(), expected.as_bytes())
     }))
+}
+
+/// The signature of GitHub and Gitea over a body, in hexadecimal digits.
+pub(crate) fn hex_mac(secret: &Secret, body: &[u8]) -> String {
+    hex::encode(mac(secret.expose().as_bytes(), &[body]))
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {

@@ -235,6 +235,10 @@ pub(crate) fn expect(dir: &Path, invocation: Invocation) -> Result<Vec<u8>, Sour
     let output = run(dir, invocation)?;
     match output.stopped_after {
         Some(after) => Err(SourceError::TimedOut { command, after }),
+        None if output.truncated => {
+            let message = format!("it said more than {} bytes", output.stdout.len());
+            Err(SourceError::Git { command, message })
+        }
         None if output.status.success() => Ok(output.stdout),
         None => Err(SourceError::Git { command, message: text::last_lines(&output.stderr, 3) }),
     }

@@ -1,4 +1,4 @@
-//! Who last touched a line, a file, and what differs: for people and for `why`.
+//! Who last touched a line, a file: for people and for `why`.
 
 use backstay_types::CommitId;
 
@@ -6,18 +6,8 @@ use crate::{
     error::SourceError,
     git::{self, Invocation, Limits},
     mirror::{Mirror, commit_id},
-    notes::empty_tree,
     paths,
 };
-
-/// A difference for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiffText {
-    /// In unified format.
-    pub text: String,
-    /// There was more than was asked for.
-    pub truncated: bool,
-}
 
 /// Where a line came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,40 +22,10 @@ pub struct Blame {
     pub text: String,
 }
 
-impl Mirror {
-    /// What differs between two commits, in unified format, below `only` (everything when empty); at most
-    /// `max_bytes`. Without `from`, everything in `to` is new.
-    ///
-    /// # Errors
-    /// When one of them is not in the mirror, or a path is not one.
-    pub fn diff(
-        &self,
-        from: Option<&CommitId>,
-        to: &CommitId,
-        only: &[String],
-        max_bytes: usize,
-    ) -> Result<DiffText, SourceError> {
-        let repo = self.git();
-        let tree = |commit: &CommitId| self.tree_of(&repo, self.commit_oid(&repo, commit)?);
-        let old = from.map(tree).transpose()?.unwrap_or_else(|| empty_tree(&repo));
-        let (old, new) = (old.to_string(), tree(to)?.to_string());
-        let mut args =
-            vec!["--literal-pathspecs", "diff-tree", "-p", "-r", "-M", "--no-ext-diff", "--no-textconv"];
-        args.extend(["--no-color", "--end-of-options", &old, &new, "--"]);
-        for path in only {
-            args.push(paths::folder(path)?);
-        }
-        args.retain(|arg| !arg.is_empty());
-        let output = git::run(&self.dir, Invocation::new(args, Limits::local(max_bytes)))?;
-        if !output.truncated && !output.status.success() {
-            return Err(SourceError::Git { command: "diff-tree".into(), message: output.stderr });
-        }
-        Ok(DiffText {
-            text: String::from_utf8_lossy(&output.stdout).into_owned(),
-            truncated: output.truncated,
-        })
-    }
+/// The largest file that is explained line by line, in bytes.
+const MAX_BLAMED: u64 = 1 << 20;
 
+impl Mirror {
     /// The commit that wrote a line of a file, counted from 1.
     ///
     /// # Errors
@@ -83,6 +43,36 @@ impl Mirror {
         let args = ["blame", "--porcelain", "-L", &range, commit.as_str(), "--", path];
         let stdout = git::expect(&self.dir, Invocation::new(args, Limits::local(1 << 20)))?;
         porcelain(&String::from_utf8_lossy(&stdout), path).ok_or_else(no_line)
+    }
+
+    /// The commit that wrote each line of a file, in order, and the line.
+    ///
+    /// # Errors
+    /// When the commit or the file is not there, or the file is larger than a person would read.
+    pub fn blame_file(&self, commit: &CommitId, path: &str) -> Result<Vec<(CommitId, String)>, SourceError> {
+        let bytes = self.read(commit, path)?.len() as u64;
+        if bytes > MAX_BLAMED {
+            return Err(SourceError::TooLarge { path: path.to_owned(), bytes, limit: MAX_BLAMED });
+        }
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let args = ["blame", "--line-porcelain", commit.as_str(), "--", path];
+        let stdout = git::expect(&self.dir, Invocation::new(args, Limits::local(256 << 20)))?;
+        let text = String::from_utf8_lossy(&stdout);
+        let mut lines = Vec::new();
+        let mut at: Option<CommitId> = None;
+        for line in text.lines() {
+            match (&at, line.strip_prefix('\t')) {
+                (Some(_), Some(content)) => {
+                    lines.extend(at.take().map(|commit| (commit, content.to_owned())))
+                }
+                // The first line of each group; what follows until the tab is about the commit.
+                (None, None) => at = line.split(' ').next().and_then(|id| id.parse().ok()),
+                _ => {}
+            }
+        }
+        Ok(lines)
     }
 
     /// The last commit, `commit` or contained in it, that changed the file or folder at `path`.

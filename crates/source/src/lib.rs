@@ -8,6 +8,7 @@
 
 mod changes;
 mod commit;
+mod diff;
 mod draft;
 mod durable;
 mod endpoint;
@@ -34,11 +35,12 @@ mod walk;
 
 pub use changes::{ChangeFacts, Changes};
 pub use commit::{NewCommit, undo_message};
+pub use diff::between as diff_between;
 pub use draft::{At, Draft};
 pub use endpoint::{Endpoint, Protocol};
 pub use error::{EndpointFailure, FailureKind, SourceError};
 pub use fetch::{Credential, Fetched};
-pub use history::{Blame, DiffText};
+pub use history::Blame;
 pub use merge::ConflictKind;
 pub use message::{MessageFacts, NoteSession, Provenance, Trailer, read_message};
 pub use mirror::{Mirror, MirrorConfig, Relation};

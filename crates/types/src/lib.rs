@@ -9,6 +9,7 @@ mod code;
 mod constraint;
 mod conversation;
 mod deployment;
+pub mod diff;
 mod digest;
 mod id;
 mod labels;

@@ -97,6 +97,29 @@ pub fn find(text: &str) -> Vec<Finding> {
     found
 }
 
+/// The lines of a text, without their ends, with everything that looks like a secret replaced by [`HIDDEN`]: as
+/// [`redact`], but as many lines as the text has.
+pub fn lines(text: &str) -> Vec<String> {
+    let found = find(text);
+    let mut start = 0;
+    let line = |line: &str| {
+        let range = start..start + line.len();
+        start = range.end;
+        let mut out = String::with_capacity(line.len());
+        let mut from = range.start;
+        let here = |finding: &&Finding| finding.range.start < range.end && finding.range.end > range.start;
+        for finding in found.iter().filter(here) {
+            out.push_str(&text[from..finding.range.start.max(from)]);
+            out.push_str(HIDDEN);
+            from = finding.range.end.min(range.end);
+        }
+        out.push_str(&text[from..range.end]);
+        out.truncate(out.trim_end_matches(['\n', '\r']).len());
+        out
+    };
+    text.split_inclusive('\n').map(line).collect()
+}
+
 /// The text with everything that looks like a secret replaced by [`HIDDEN`].
 pub fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -5,6 +5,7 @@
 
 mod act;
 mod compute;
+mod diff;
 mod push;
 mod select;
 mod settle;

@@ -5,7 +5,7 @@ pub(crate) mod origin;
 pub(crate) mod passwords;
 pub(crate) mod session;
 pub(crate) mod tries;
-mod webhook;
+pub(crate) mod webhook;
 
 use backstay_api::{Role, v1};
 use backstay_store::{nodes, sessions::Session, tokens};

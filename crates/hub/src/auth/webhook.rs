@@ -54,7 +54,11 @@ pub(crate) fn sealing_context(id: TokenId) -> String {
     format!("webhook token {id}")
 }
 
-async fn secrets(app: &App, source: Source) -> Result<Vec<Secret>, ApiError> {
+/// The secrets of a source that are valid now.
+///
+/// # Errors
+/// When they cannot be read or opened.
+pub(crate) async fn secrets(app: &App, source: Source) -> Result<Vec<Secret>, ApiError> {
     let kept = tokens::of_source(&mut app.store.read(), source.name(), app.world.now()).await?;
     let sealed = kept.into_iter().filter_map(|(token, secret)| Some((token.id, secret.sealed?)));
     sealed

@@ -8,6 +8,7 @@ mod agent;
 mod call;
 mod conversations;
 mod deployments;
+mod diff;
 mod docs_page;
 mod error;
 pub(crate) mod events;
@@ -20,6 +21,7 @@ mod input;
 pub(crate) mod names;
 mod page;
 mod paging;
+mod releases;
 mod route;
 mod timeline;
 mod undo;
@@ -88,9 +90,13 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::CreateJoinToken, _, _, _>(fleet::create_join_token::create_join_token)
         .on::<v1::ListRepositories, _, _, _>(fleet::list_repositories::list_repositories)
         .on_with::<v1::AddRepository, _, _, _>(long, fleet::add_repository::add_repository)
+        .on_with::<v1::CheckRepository, _, _, _>(long, fleet::check_repository::check_repository)
         .on_with::<v1::SyncRepository, _, _, _>(long, fleet::sync_repository::sync_repository)
         .on_with::<v1::AcceptRewrite, _, _, _>(long, fleet::accept_rewrite::accept_rewrite)
         .on::<v1::ListStacks, _, _, _>(fleet::list_stacks::list_stacks)
+        .on::<v1::GetStack, _, _, _>(releases::get_stack::get_stack)
+        .on_with::<v1::GetRelease, _, _, _>(long, releases::get::get)
+        .on_with::<v1::GetReleaseFile, _, _, _>(long, releases::get_file::get_file)
         .on::<v1::ListReleases, _, _, _>(fleet::list_releases::list_releases)
         .on::<v1::ListConstraints, _, _, _>(fleet::list_constraints::list_constraints)
         .on::<v1::CreateHold, _, _, _>(fleet::create_hold::create_hold)
@@ -121,6 +127,13 @@ fn record_routes(routes: Routes) -> Routes {
         .on_with::<v1::GetWhy, _, _, _>(long, timeline::why::why)
         .on::<v1::ExportLedger, _, _, _>(timeline::export::export)
         .on::<v1::GetGraph, _, _, _>(graph::get::get)
+        .on_with::<v1::GetWhyFile, _, _, _>(long, timeline::why_file::why_file)
+        .on_with::<v1::GetChangeDiff, _, _, _>(long, diff::of_change::of_change)
+        .on_with::<v1::GetReleaseDiff, _, _, _>(long, diff::of_releases::of_releases)
+        .on_with::<v1::PlanUndoDiff, _, _, _>(long, diff::of_undo::planned)
+        .on_with::<v1::GetUndoDiff, _, _, _>(long, diff::of_undo::made)
+        .on::<v1::ListWebhooks, _, _, _>(conversations::list_webhooks::list_webhooks)
+        .on::<v1::TestWebhook, _, _, _>(conversations::test_webhook::test_webhook)
         .on::<v1::FollowEvents, _, _, _>(page::follow_events::follow_events)
         .on::<v1::GetOverview, _, _, _>(page::overview::overview)
         .on::<v1::ListNodeRows, _, _, _>(page::node_rows::node_rows)

@@ -8,6 +8,7 @@
 //! | `dev.backstay.tool.failed` | the same, `error?` |
 //! | `dev.backstay.turn.ended` | conversation, `summary?` |
 //! | `dev.backstay.commit.created` | conversation, `commits` |
+//! | `dev.backstay.test` | nothing: the address is tested |
 //! | `dev.backstay.repository.pushed` | `repository.clone_url`, `ref`, `before`, `after` |
 //!
 //! Conversation: `tool` (a name such as `my-assistant`), and `session_key` or `session_id`, of which
@@ -80,6 +81,9 @@ fn understand(event: &Value) -> Result<What, String> {
     let full = text(event, "type").ok_or("no `type`")?;
     let unknown = || format!("the type `{}` is not known", summary::line(full));
     let name = full.strip_prefix(PREFIX).ok_or_else(unknown)?;
+    if name == "test" {
+        return Ok(What::Ignored { reason: "a test of the address".to_owned() });
+    }
     let data = event.get("data").ok_or("no `data`")?;
     let kind = match name {
         "repository.pushed" => return Ok(git_hosts::push(data, "repository", &["clone_url", "ssh_url"]).what),

@@ -2,8 +2,11 @@
 
 use std::slice::from_ref;
 
-use backstay_source::Provenance;
-use backstay_types::ErrorCode;
+use backstay_source::{Provenance, diff_between};
+use backstay_types::{
+    ErrorCode,
+    diff::{FileStatus, LineKind},
+};
 
 use crate::support::{Fleet, fetch, lines};
 
@@ -207,20 +210,51 @@ fn lines_and_files_have_an_origin() {
 }
 
 #[test]
-fn differences_are_bounded_and_filtered() {
+fn differences_are_told_line_by_line_with_secrets_hidden() {
     let fleet = Fleet::new();
-    let before = fleet.head();
-    fleet.write("stacks/web/a", lines(2000, &[]));
-    fleet.write("stacks/web/*", "star\n");
-    let after = fleet.commit("Both");
+    fleet.write("stacks/web/conf", lines(40, &[]));
+    fleet.write("stacks/web/bin", "a\0b");
+    fleet.write("stacks/web/gone", "bye\n");
+    fleet.write("stacks/db/conf", "x\n");
+    let before = fleet.commit("Begin");
+    fleet.write("stacks/web/conf", lines(40, &[(3, "three"), (30, "thirty")]));
+    fleet.write("stacks/web/bin", "a\0c");
+    fleet.write("stacks/web/.env", "TOKEN=ghp_0123456789012345678901234567890123456\nPORT=1\n");
+    fleet.write("stacks/web/huge", "x".repeat(600 << 10));
+    fleet.write("stacks/db/conf", "y\n");
+    std::fs::remove_file(fleet.work().join("stacks/web/gone")).unwrap();
+    let after = fleet.commit("Change");
     fleet.publish();
     let mirror = fleet.mirror();
     fetch(&mirror);
-    let all = mirror.diff(Some(&before), &after, &[], 1 << 20).unwrap();
-    assert!(all.text.contains("+line 2000") && all.text.contains("+star") && !all.truncated);
-    let star = mirror.diff(Some(&before), &after, &["stacks/web/*".to_owned()], 1 << 20).unwrap();
-    assert!(star.text.contains("+star") && !star.text.contains("line 1"));
-    let short = mirror.diff(None, &after, &[], 1000).unwrap();
-    assert!(short.truncated && short.text.len() <= 1000);
-    assert!(mirror.diff(None, &after, &["../x".to_owned()], 10).is_err());
+    let diff = mirror.diff(Some(&before), &after, "stacks/web").unwrap();
+    let by: std::collections::BTreeMap<_, _> =
+        diff.files.iter().map(|file| (file.path.as_str(), file)).collect();
+    assert_eq!(by.keys().copied().collect::<Vec<_>>(), [".env", "bin", "conf", "gone", "huge"]);
+    let conf = by["conf"];
+    assert_eq!(
+        (conf.additions, conf.deletions, conf.hunks.len(), conf.status),
+        (2, 2, 2, FileStatus::Changed)
+    );
+    assert_eq!((conf.hunks[1].old_start, conf.hunks[1].new_start), (27, 27));
+    let changed: Vec<_> = conf.hunks[0].lines.iter().filter(|line| line.kind != LineKind::Same).collect();
+    assert_eq!((changed[0].text.as_str(), changed[1].text.as_str()), ("line 3", "three"));
+    assert!(by["bin"].binary && by["bin"].hunks.is_empty());
+    assert!(by["huge"].truncated && by["huge"].hunks.is_empty());
+    assert_eq!((by["gone"].status, by["gone"].deletions), (FileStatus::Removed, 1));
+    let env: Vec<_> = by[".env"].hunks[0].lines.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(env, ["TOKEN=[hidden]", "PORT=1"]);
+    assert_eq!(mirror.diff(None, &after, "").unwrap().files.len(), 6, "all that there is");
+    assert!(mirror.diff(Some(&after), &after, "").unwrap().files.is_empty());
+    assert!(mirror.diff(None, &after, "../x").is_err());
+
+    // Releases that are not in one mirror are compared by their files.
+    let files = |commit| mirror.stack_files(commit, "stacks/web").unwrap();
+    assert_eq!(diff_between(&files(&before), &files(&after)), diff);
+    let blamed = mirror.blame_file(&after, "stacks/web/conf").unwrap();
+    assert_eq!(blamed.len(), 40);
+    assert_eq!(
+        (&blamed[2], &blamed[3]),
+        (&(after.clone(), "three".to_owned()), &(before, "line 4".to_owned()))
+    );
 }

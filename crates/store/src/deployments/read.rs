@@ -115,6 +115,15 @@ pub async fn open(ex: &mut impl Executor) -> Result<Vec<Deployment>> {
         .await
 }
 
+/// When a release was first planned for a node.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn first_of_release(ex: &mut impl Executor, release: ReleaseId) -> Result<Option<Timestamp>> {
+    let select = "SELECT created_at FROM deployments WHERE release_id = $1 ORDER BY id LIMIT 1";
+    query(select).bind(release).optional(ex, |row| row.get("created_at")).await
+}
+
 /// Nodes and stacks whose newest deployment failed and whose way back did too, newest first.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ pub(crate) async fn list_deliveries(call: Call<ListDeliveries>) -> Result<Page<D
     Ok(paging::map(page, |items| items.into_iter().map(view).collect()))
 }
 
-fn view(delivery: deliveries::Delivery) -> Delivery {
+pub(super) fn view(delivery: deliveries::Delivery) -> Delivery {
     let deliveries::Delivery { id, source, key, received_at, bytes, events, unrecognised } = delivery;
     Delivery { id, source, key, received_at, bytes, events, unrecognised }
 }

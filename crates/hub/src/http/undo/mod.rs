@@ -5,4 +5,4 @@ pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod resolve;
-mod wanted;
+pub(in crate::http) mod wanted;

@@ -13,7 +13,7 @@ use crate::{app::App, http::ApiError};
 const LONGEST: usize = 2000;
 
 /// What is wanted, with commits found by their first digits.
-pub(super) async fn wanted(app: &App, request: UndoRequest) -> Result<WantedUndo, ApiError> {
+pub(in crate::http) async fn wanted(app: &App, request: UndoRequest) -> Result<WantedUndo, ApiError> {
     let UndoRequest { id: _, selector, scope, reason, include_guesses } = request;
     if reason.len() > LONGEST {
         return Err(ApiError::invalid("reason", format!("expected at most {LONGEST} bytes")));
