@@ -31,8 +31,34 @@ export type Undo = Schemas['Undo'];
 export type UndoPlan = Schemas['UndoPlan'];
 export type Selector = Schemas['UndoSelector'];
 export type Repository = Schemas['Repository'];
-export type Diff = Schemas['Diff'];
 export type FileDiff = Schemas['FileDiff'];
+export type NodeRows = Schemas['NodeRows'];
+export type NodeRow = Schemas['NodeRow'];
+export type JoinToken = Schemas['JoinToken'];
+export type StackDetail = Schemas['StackDetail'];
+export type StackRelease = Schemas['StackRelease'];
+export type ReleaseDetail = Schemas['ReleaseDetail'];
+export type ReleaseFile = Schemas['ReleaseFile'];
+export type Release = Schemas['Release'];
+export type Constraint = Schemas['Constraint'];
+export type Change = Schemas['Change'];
+export type Talk = Schemas['Conversation'];
+export type Container = Schemas['Container'];
+export type StepRecord = Schemas['StepRecord'];
+export type LogLine = Schemas['LogLine'];
+export type Why = Schemas['Why'];
+export type WhyFile = Schemas['WhyFile'];
+export type Related = Schemas['Related'];
+export type RepositoryCheck = Schemas['RepositoryCheck'];
+export type Token = Schemas['Token'];
+export type CreatedToken = Schemas['CreatedToken'];
+export type User = Schemas['User'];
+export type CreatedUser = Schemas['CreatedUser'];
+export type CreatedLink = Schemas['CreatedLink'];
+export type Webhook = Schemas['Webhook'];
+export type WebhookTest = Schemas['WebhookTest'];
+export type Delivery = Schemas['Delivery'];
+export type ConflictedFile = Schemas['ConflictedFile'];
 export interface Page<T> { items: T[]; next?: string | null }
 
 /** What the hub said no with, or that it could not be reached. */
