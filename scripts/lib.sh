@@ -33,6 +33,9 @@ quietly() {
   return 1
 }
 
+# The browser that the page is tested with.
+chromium_path() { command -v "${BACKSTAY_CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome; }
+
 # Links with mold where it is installed. Exported once, so that every cargo call shares its artifacts.
 quick_linker() {
   if have mold && [ -z "${RUSTFLAGS+set}" ]; then
