@@ -71,13 +71,12 @@ pub async fn releases(
     text: &str,
     limit: u32,
 ) -> Result<Vec<(ReleaseId, RepositoryId)>> {
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    if !is_id(digits) {
+    if !is_id(text) {
         return Ok(Vec::new());
     }
     let mut select = query("SELECT id, repository_id FROM releases WHERE tree LIKE ");
-    select.push_bind(format!("sha256:{}%", digits.to_lowercase())).push(" OR ");
-    by_id(&mut select, digits);
+    select.push_bind(format!("{}%", text.to_lowercase())).push(" OR ");
+    by_id(&mut select, text);
     select.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
     select.all(ex, |row| Ok((row.get("id")?, row.get("repository_id")?))).await
 }

@@ -6,6 +6,7 @@
 
 mod agent;
 mod call;
+mod compress;
 mod conversations;
 mod deployments;
 mod diff;
@@ -67,6 +68,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, HubError> {
     Ok(router
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(compress::layer())
         .layer(from_fn_with_state(app, gate::pass)))
 }
 

@@ -16,14 +16,12 @@ pub(crate) async fn of_releases(call: Call<GetReleaseDiff>) -> Result<Diff, ApiE
 
 /// The release whose tree, or whose id, begins with these digits.
 fn pick<'a>(found: &'a [Release], digits: &str, name: &str) -> Result<&'a Release, ApiError> {
-    let digits = digits.strip_prefix("sha256:").unwrap_or(digits).to_lowercase();
+    let digits = digits.to_lowercase();
     if digits.len() < 4 {
         return Err(ApiError::invalid(name, "expected at least 4 digits of a tree"));
     }
     let fits = |release: &&Release| {
-        let tree = release.tree.to_string();
-        tree.strip_prefix("sha256:").unwrap_or(&tree).starts_with(&digits)
-            || release.id.to_string().starts_with(&digits)
+        release.tree.to_string().starts_with(&digits) || release.id.to_string().starts_with(&digits)
     };
     let mut fitting = found.iter().filter(fits);
     match (fitting.next(), fitting.next()) {

@@ -75,8 +75,7 @@ fn fits(row: &NodeRow, query: &NodeRowsQuery) -> bool {
 }
 
 fn begins(tree: TreeDigest, digits: &str) -> bool {
-    let (text, digits) = (tree.to_string(), digits.to_lowercase());
-    text.starts_with(&digits) || text.strip_prefix("sha256:").is_some_and(|text| text.starts_with(&digits))
+    tree.to_string().starts_with(&digits.to_lowercase())
 }
 
 /// The database gave them by name, and these sorts keep what is equal in order.
