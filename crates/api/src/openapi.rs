@@ -141,6 +141,9 @@ mod tests {
                     .collect();
                 let named: Vec<_> =
                     path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()).collect();
+                let (mut declared, mut named) = (declared, named);
+                declared.sort_unstable();
+                named.sort_unstable();
                 assert_eq!(declared, named, "{path}");
             }
         }

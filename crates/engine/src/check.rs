@@ -125,7 +125,8 @@ fn read(
         }
     };
     let entries = read_entries(mirror, &tip)?;
-    let problems = manifest::check::check(&fleet, &entries, &|path| mirror.read(&tip, path).ok(), Some(nodes));
+    let problems =
+        manifest::check::check(&fleet, &entries, &|path| mirror.read(&tip, path).ok(), Some(nodes));
     let mut rest: Vec<_> = problems.iter().map(|problem| (problem.file.clone(), line(problem))).collect();
     for stack in fleet.stacks.values() {
         let prefix = if stack.path.is_empty() { String::new() } else { format!("{}/", stack.path) };

@@ -109,7 +109,7 @@ pub async fn deployments(ex: &mut impl Executor, span: &Span, limit: u32) -> Res
 pub async fn has_more_than(ex: &mut impl Executor, span: &Span, limit: u32) -> Result<bool> {
     let mut select = query("SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM deployments");
     narrow(&mut select, span);
-    select.push(" LIMIT ").push_bind(limit.saturating_add(1)).push(") AS some");
+    select.push(" LIMIT ").push_bind(limit.saturating_add(1)).push(") AS found");
     let n: Option<u64> = select.optional(ex, |row| row.get("n")).await?;
     Ok(n.unwrap_or_default() > u64::from(limit))
 }

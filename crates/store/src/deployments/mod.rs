@@ -10,8 +10,8 @@ use crate::{Result, db::Row};
 
 pub use parts::{SeenContainer, add_step, containers_of, find_container, steps, steps_digest};
 pub use read::{
-    Filter, broken, first_of_release, count_by_state, get, latest, latest_of_all, latest_of_node, list, many, of_rollout, open,
-    previous_good, ran_at,
+    Filter, broken, count_by_state, first_of_release, get, latest, latest_of_all, latest_of_node, list, many,
+    of_rollout, open, previous_good, ran_at,
 };
 pub use write::{advance, finish, insert, start};
 

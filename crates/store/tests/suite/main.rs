@@ -16,6 +16,7 @@ mod deliveries;
 mod deployments;
 mod desired;
 mod figures;
+mod graph;
 mod leases;
 mod ledger;
 mod ledger_properties;
