@@ -11,7 +11,7 @@ use backstay_store::{
 };
 use backstay_types::{
     ConversationId, Deployment, DeploymentState, Event, LedgerEntry, NodeId, NodeName, Refs,
-    RepositoryHealth, StackName, Undo, UndoState,
+    RepositoryHealth, StackName, Undo, UndoSelector, UndoState,
 };
 
 use crate::http::{ApiError, names::distinct};
@@ -248,8 +248,8 @@ impl Items {
             at: undo.created_at,
             until: undo.finished_at,
             state: state.to_owned(),
-            title: format!("{} took back {commits} commits{why}", undo.by),
-            refs: Refs { undo: Some(undo.id), ..Refs::default() },
+            title: format!("{} took back {commits} commit{}{why}", undo.by, if commits == 1 { "" } else { "s" }),
+            refs: Refs { undo: Some(undo.id), ..taken_back(&undo.selector) },
             undo: undo.state == UndoState::Verified,
         }
     }
@@ -308,6 +308,20 @@ impl Items {
         let found = nodes::many(store, &unknown).await?;
         self.names.extend(found.into_iter().map(|node| (node.id, node.name)));
         Ok(())
+    }
+}
+
+/// What an undo took back, where that is one thing.
+fn taken_back(selector: &UndoSelector) -> Refs {
+    match selector {
+        UndoSelector::Conversation { conversation, .. } => {
+            Refs { conversation: Some(*conversation), ..Refs::default() }
+        }
+        UndoSelector::Deployment { deployment } => Refs { deployment: Some(*deployment), ..Refs::default() },
+        UndoSelector::Time { .. }
+        | UndoSelector::Commit { .. }
+        | UndoSelector::Last
+        | UndoSelector::Undo { .. } => Refs::default(),
     }
 }
 
