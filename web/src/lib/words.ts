@@ -35,6 +35,10 @@ export const stateOf = (state: unknown): string =>
 
 export const undoWord = (undo: Undo): string => stateOf(undo.state).replaceAll('_', ' ');
 
+const INNER = ['desired_changed', 'release_created'];
+/** Whether an entry says something to people at a glance. */
+export const saidToPeople = (entry: Entry): boolean => !INNER.includes(entry.kind);
+
 /** One line about an entry. `node` gives a node's name. */
 export function line(entry: Entry, node: (id: string | null | undefined) => string): string {
   const event = (entry.event ?? {}) as Record<string, unknown>;

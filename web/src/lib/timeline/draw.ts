@@ -178,13 +178,14 @@ function talk(ctx: CanvasRenderingContext2D, shape: Shape & { is: 'span' }, { pa
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'left';
   const whole = ctx.measureText(item.title).width;
-  const beside = shape.room - w - 6;
+  const after = Math.max(x + w + 5, scale.left + 6);
+  const beside = x + shape.room - after;
   const outside = whole > inside && beside > inside && beside > 36;
   const room = outside ? beside : inside;
   if (room < 22) return;
   ctx.fillStyle = outside ? colours.dim : colours.text;
   const text = cut(ctx, item.title, room);
-  const at = outside ? x + w + 5 : from + 6;
+  const at = outside ? after : from + 6;
   ctx.fillText(text, at, y + h / 2 + 0.5);
   if (undone) ctx.fillRect(at, y + h / 2, ctx.measureText(text).width, 1);
 }
@@ -207,7 +208,7 @@ function mark(ctx: CanvasRenderingContext2D, { items, x, y, w, h }: Shape & { is
   ctx.beginPath();
   if (first.kind === 'commit' && items.length === 1) {
     diamond(ctx, x + w / 2, y + h / 2, h / 2);
-    ctx.fillStyle = colours.talk;
+    ctx.fillStyle = colours[colour];
     ctx.fill();
     return;
   }

@@ -27,6 +27,8 @@ export function looks(item: GraphItem): { colour: Colour; sign: string } {
       if (item.state === 'rolled_back') return { colour: 'back', sign: '↩' };
       if (failed(item)) return { colour: 'bad', sign: '✕' };
       return item.state === 'superseded' ? { colour: 'dim', sign: '–' } : { colour: 'busy', sign: '…' };
+    case 'commit':
+      return item.state === 'undo' ? { colour: 'back', sign: '◆' } : { colour, sign };
     case 'undo':
       return { colour: item.state === 'conflicted' || item.state === 'failed' ? 'bad' : 'back', sign };
     case 'repository':
@@ -41,13 +43,17 @@ export function looks(item: GraphItem): { colour: Colour; sign: string } {
 /** Whether it did not come to what it was meant to. */
 export const failed = (item: GraphItem): boolean => ['failed', 'broken', 'rolled_back'].includes(item.state);
 
+/** How it stands, where that says more than its kind. */
+export const stands = ({ kind, state }: GraphItem): string => (state === kind || state === 'change' ? '' : state.replaceAll('_', ' '));
+
 /** The view that has all about it. */
 export function address(item: GraphItem): string | null {
   const { refs } = item;
   const part = encodeURIComponent;
   switch (item.kind) {
     case 'conversation': return `#/conversations/${part(item.id)}`;
-    case 'commit': return refs.conversation ? `#/conversations/${part(refs.conversation)}` : null;
+    case 'commit':
+      return refs.conversation ? `#/conversations/${part(refs.conversation)}` : refs.undo ? `#/undos/${part(refs.undo)}` : null;
     case 'deployment': return `#/deployments/${part(item.id)}`;
     case 'undo': return `#/undos/${part(item.id)}`;
     case 'halt': return refs.rollout ? `#/rollouts/${part(refs.rollout)}` : refs.stack ? `#/stacks/${part(refs.stack)}` : null;

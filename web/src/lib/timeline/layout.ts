@@ -159,7 +159,7 @@ function arrows(shapes: Shape[]): Arrow[] {
       const target = shapes.find((other) => other !== shape && other.lane === shape.lane && takenBack(item, other));
       if (!target) continue;
       const x = target.is === 'span' ? Math.min(target.x + target.w, shape.x) : target.x + target.w / 2;
-      found.push({ key: shape.key, from: [shape.x + shape.w / 2, shape.y], to: [x, target.y + target.h / 2] });
+      found.push({ key: shape.key, from: [shape.x + shape.w / 2, shape.y], to: [x, target.is === 'span' ? target.y + target.h / 2 : target.y + target.h] });
     }
   }
   return found;
@@ -182,11 +182,11 @@ export function hit(shapes: readonly Shape[], x: number, y: number, reach: numbe
   return best;
 }
 
-/** Conversations that a shape has to do with: what hangs together is lit together. */
+/** What a shape has to do with: a conversation, an undo, a rollout. What hangs together is lit together. */
 export function threads(shape: Shape): Set<string> {
   if (shape.is === 'bucket') return new Set();
   const items = shape.is === 'span' ? [shape.item] : shape.items;
-  return new Set(items.flatMap((item) => item.refs.conversation ?? []));
+  return new Set(items.flatMap(({ refs }) => [refs.conversation, refs.undo, refs.rollout].filter((one) => typeof one === 'string')));
 }
 
 /** The next shape for an arrow key: along the lane, or to the nearest in the lane above or below. */
