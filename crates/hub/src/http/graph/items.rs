@@ -248,7 +248,11 @@ impl Items {
             at: undo.created_at,
             until: undo.finished_at,
             state: state.to_owned(),
-            title: format!("{} took back {commits} commit{}{why}", undo.by, if commits == 1 { "" } else { "s" }),
+            title: format!(
+                "{} took back {commits} commit{}{why}",
+                undo.by,
+                if commits == 1 { "" } else { "s" }
+            ),
             refs: Refs { undo: Some(undo.id), ..taken_back(&undo.selector) },
             undo: undo.state == UndoState::Verified,
         }
