@@ -172,10 +172,13 @@ rows! {
 }
 
 /// Endpoints that are no row's, and why.
-const WRITE_NOTHING: [(&str, &str); 4] = [
+const WRITE_NOTHING: [(&str, &str); 7] = [
     ("CheckIn", "what it hears is kept in memory and flushed: `flush_…`"),
     ("SendAnswer", "an answer goes to who waits for it, and that one is gone with the hub"),
     ("PlanUndo", "it looks"),
+    ("PlanUndoDiff", "it looks"),
+    ("CheckRepository", "it looks, in a mirror that the next start removes"),
+    ("TestWebhook", "what it sends is a delivery: `webhook_…`"),
     ("LookAtLink", "it looks"),
 ];
 
