@@ -7,4 +7,7 @@ import { look } from './lib/state.svelte';
 
 document.documentElement.dataset.theme = look.theme;
 const target = document.getElementById('page');
-if (target) mount(App, { target });
+if (target) {
+  target.replaceChildren();
+  mount(App, { target });
+}

@@ -5,6 +5,10 @@ export const short = (id: string | null | undefined): string => (id ?? '').repla
 /** The end of a UUID v7: its beginning is the time, which many share. */
 export const shortId = (id: string | null | undefined): string => (id ?? '').slice(-8);
 
+const UUIDS = /\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}([0-9a-f]{8})\b/g;
+/** A text in which ids are cut to their ends, by which people tell them apart. */
+export const brief = (text: string): string => text.replace(UUIDS, '…$1');
+
 export const count = (n: number, word: string): string => `${n.toLocaleString()} ${word}${n === 1 ? '' : 's'}`;
 
 /** The kind of mark that an entry gets: its colour and its sign. */
@@ -40,7 +44,9 @@ const INNER = ['desired_changed', 'release_created'];
 export const saidToPeople = (entry: Entry): boolean => !INNER.includes(entry.kind);
 
 /** One line about an entry. `node` gives a node's name. */
-export function line(entry: Entry, node: (id: string | null | undefined) => string): string {
+export const line = (entry: Entry, node: (id: string | null | undefined) => string): string => brief(words(entry, node));
+
+function words(entry: Entry, node: (id: string | null | undefined) => string): string {
   const event = (entry.event ?? {}) as Record<string, unknown>;
   const { refs } = entry;
   const where = [refs.stack, refs.node ? `on ${node(refs.node)}` : ''].filter(Boolean).join(' ');
@@ -63,7 +69,7 @@ export function line(entry: Entry, node: (id: string | null | undefined) => stri
     case 'deployment_started': return `Deploying ${where}`;
     case 'deployment_finished': return `${where} ${state.replaceAll('_', ' ')}${because}`;
     case 'drift_reported': return `${node(refs.node)}: ${event.detail}`;
-    case 'constraint_set': return `Held${because}`;
+    case 'constraint_set': return `A ${(event.effect as { effect?: string } | null)?.effect ?? 'hold'} was set${where ? ` for ${where}` : ''}${because}`;
     case 'constraint_lifted': return `A hold was lifted${because}`;
     case 'undo_requested': return `${event.by} asked for an undo${because}`;
     case 'undo_state_changed': return `The undo is ${state.replaceAll('_', ' ')}${because}`;

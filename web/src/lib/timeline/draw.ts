@@ -1,5 +1,6 @@
 // Puts a layout on a canvas.
 import type { GraphItem } from '../api';
+import { brief } from '../words';
 import { type Colour, failed, looks } from './kinds';
 import { type Arrow, FLEET, type Layout, place, type Row, type Scale, type Shape, threads } from './layout';
 import { type Tick } from './span';
@@ -161,6 +162,7 @@ function axis(ctx: CanvasRenderingContext2D, { ticks, scale, palette: colours, w
 
 function talk(ctx: CanvasRenderingContext2D, shape: Shape & { is: 'span' }, { palette: colours, scale }: Scene): void {
   const { item, x, y, w, h } = shape;
+  const title = brief(item.title);
   const undone = item.state === 'undone';
   ctx.beginPath();
   ctx.roundRect(x, y, w, h, 4);
@@ -177,14 +179,14 @@ function talk(ctx: CanvasRenderingContext2D, shape: Shape & { is: 'span' }, { pa
   ctx.font = font(11.5);
   ctx.textBaseline = 'middle';
   ctx.textAlign = 'left';
-  const whole = ctx.measureText(item.title).width;
+  const whole = ctx.measureText(title).width;
   const after = Math.max(x + w + 5, scale.left + 6);
   const beside = x + shape.room - after;
   const outside = whole > inside && beside > inside && beside > 36;
   const room = outside ? beside : inside;
   if (room < 22) return;
   ctx.fillStyle = outside ? colours.dim : colours.text;
-  const text = cut(ctx, item.title, room);
+  const text = cut(ctx, title, room);
   const at = outside ? after : from + 6;
   ctx.fillText(text, at, y + h / 2 + 0.5);
   if (undone) ctx.fillRect(at, y + h / 2, ctx.measureText(text).width, 1);

@@ -21,6 +21,7 @@ const MARKS = 22;
 const RUNS = 24;
 const BARS = 40;
 const MOST_TALKS = 5;
+const MOST_MARKS = 3;
 /** Marks nearer than this are one, up to this wide. */
 const NEAR = 10;
 const WIDE = 30;
@@ -75,11 +76,13 @@ function one(key: string, { items, buckets }: { items: GraphItem[]; buckets: Buc
   // Commits are many; what is rare does not vanish among them.
   const commits = items.filter((item) => item.kind === 'commit');
   const rare = items.filter((item) => !['conversation', 'commit', 'deployment'].includes(item.kind));
-  for (const marks of [commits, rare]) {
-    if (marks.length === 0) continue;
-    shapes.push(...grouped(key, marks, y + 2, at.scale));
+  if (commits.length > 0) {
+    shapes.push(...grouped(key, commits, y + 2, at.scale));
     y += MARKS;
   }
+  const marks = apart([...new Set(rare.map((item) => item.kind))].flatMap((kind) => grouped(key, rare.filter((item) => item.kind === kind), y + 2, at.scale)));
+  shapes.push(...marks.shapes);
+  y += marks.rows * MARKS;
   const runs = items.filter((item) => item.kind === 'deployment');
   if (buckets.length > 0) {
     shapes.push(...bars(key, buckets, y, at));
@@ -135,6 +138,18 @@ function grouped(lane: string, items: GraphItem[], y: number, scale: Scale): Sha
   }
   close();
   return shapes;
+}
+
+/** Marks of several kinds below each other where they would lie on each other. */
+function apart(shapes: Shape[]): { shapes: Shape[]; rows: number } {
+  const ends: number[] = [];
+  for (const shape of shapes.sort((a, b) => a.x - b.x)) {
+    let row = ends.findIndex((right) => right + 2 <= shape.x);
+    if (row < 0) row = ends.length < MOST_MARKS ? ends.length : ends.indexOf(Math.min(...ends));
+    ends[row] = shape.x + shape.w;
+    shape.y += row * MARKS;
+  }
+  return { shapes, rows: ends.length };
 }
 
 function bars(lane: string, buckets: Bucket[], y: number, { scale, most, seconds }: At): Shape[] {
