@@ -21,6 +21,7 @@ test('a new user chooses a password, signs out, and signs in by it', async ({ br
   await choosePassword(page, person.password);
   await expect(views(page)).toBeVisible();
 
+  await page.getByRole('button', { name: /account/i }).click();
   await page.getByRole('button', { name: 'Sign out', exact: true }).click();
   await expect(page.getByLabel('Name')).toBeVisible();
   await page.goto('/#/nodes');

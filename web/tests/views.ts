@@ -11,9 +11,11 @@ export const NAMES = [
 
 /** The views with things that are there after the demonstration. */
 export async function addresses(stage: Stage): Promise<Record<(typeof NAMES)[number], string>> {
-  const conversations = await stage.get<List<Schemas['ConversationView']>>('/api/v1/conversations');
-  const deployments = await stage.get<List<Schemas['DeploymentView']>>('/api/v1/deployments');
-  const undos = await stage.get<List<Schemas['Undo']>>('/api/v1/undos');
+  const [conversations, deployments, undos] = await Promise.all([
+    stage.get<List<Schemas['ConversationView']>>('/api/v1/conversations'),
+    stage.get<List<Schemas['DeploymentView']>>('/api/v1/deployments'),
+    stage.get<List<Schemas['Undo']>>('/api/v1/undos'),
+  ]);
   const back = deployments.items.find((one) => one.state.state === 'rolled_back');
   return {
     overview: '/',
