@@ -52,6 +52,11 @@ impl Hub {
         Self { program, url: port.url(), token: token.trim().to_owned(), _port: port }
     }
 
+    /// A hub as it is shipped on what is in `dir/hub` already.
+    pub fn with_data(dir: &Path) -> Self {
+        Self::start(dir, None, false, &[])
+    }
+
     /// Its address.
     pub fn url(&self) -> &str {
         &self.url

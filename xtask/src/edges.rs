@@ -45,7 +45,7 @@ const RULES: &[Rule] = &[
     rule("agent", &["agent-core", "client", "config"], Kind::Shell),
     rule("cli", &["client", "api", "config", "manifest", "source", "hub"], Kind::Shell),
     rule("testkit", &["types"], Kind::DevOnly),
-    rule("e2e", &["testkit", "types", "api", "client", "agent"], Kind::DevOnly),
+    rule("e2e", &["testkit", "types", "api", "client", "agent", "store"], Kind::DevOnly),
     rule("xtask", &["api", "config", "types"], Kind::DevOnly),
 ];
 

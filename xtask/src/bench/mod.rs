@@ -73,6 +73,21 @@ const BENCHES: &[Bench] = &[
         goal: Goal::AtMost(256.0),
         also: &[("cpu_percent", 20.0)],
     },
+    Bench {
+        name: "page",
+        about: "10,000 nodes, 100,000 deployments, 1,000,000 entries: first paint within 100 ms, overview and a month's timeline within 300 ms, 60 frames a second; the baseline is a page without a program",
+        unit: "ms",
+        goal: Goal::AtMost(100.0),
+        also: &[
+            ("overview_interactive_ms", 300.0),
+            ("timeline_ms", 300.0),
+            ("event_visible_worst_ms", 1000.0),
+            ("frame_median_ms", 17.0),
+            ("frame_p95_ms", 20.0),
+            ("js_kb", 150.0),
+            ("hub_cpu_percent", 10.0),
+        ],
+    },
 ];
 
 /// What was measured, as `backstay-bench` prints it.

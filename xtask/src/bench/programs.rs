@@ -16,6 +16,9 @@ use crate::metadata::Workspace;
 pub(super) fn measure(name: &str, minutes: Option<f64>) -> Result<Figures, String> {
     let workspace = Workspace::read()?;
     let target = workspace.target.clone();
+    if name == "page" {
+        page(&workspace.root)?;
+    }
     cargo(&workspace.root, &["build", "--release", "--package", "backstay-cli", "--bins"])?;
     cargo(&workspace.root, &["build", "--profile", "agent", "--package", "backstay-agent", "--bins"])?;
     cargo(&workspace.root, &["build", "--release", "--package", "backstay-e2e", "--bin", "backstay-bench"])?;
@@ -43,6 +46,15 @@ fn together(target: &Path) -> Result<PathBuf, String> {
         fs::copy(&from, &to).map_err(|error| format!("{}: {error}", from.display()))?;
     }
     Ok(dir)
+}
+
+/// Builds the page, which the next build takes into the program.
+fn page(root: &Path) -> Result<(), String> {
+    match Command::new("scripts/page").current_dir(root).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("scripts/page ended with {status}")),
+        Err(error) => Err(format!("scripts/page: {error}")),
+    }
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {

@@ -1,7 +1,8 @@
 //! Measures what Backstay promises about time and memory, with the real programs as they are shipped.
 //!
 //! `backstay-bench NAME` says on standard error what it does and prints one JSON object; `cargo xtask bench NAME`
-//! builds the programs, runs this, and holds the figures against the goals.
+//! builds the programs, runs this, and holds the figures against the goals. `backstay-bench seed DIR` only fills the
+//! database of a hub.
 #![allow(
     clippy::expect_used,
     clippy::print_stderr,
@@ -13,14 +14,16 @@ mod figures;
 mod footprint;
 mod hand;
 mod idle;
+mod page;
 mod procfs;
 mod proxy;
 mod push;
+mod seed;
 mod stack;
 mod undo_fleet;
 mod undo_one;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use figures::Figures;
 
@@ -28,15 +31,33 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
+    if name == "seed" {
+        return ended(&name, seeded(&rest));
+    }
     match measure(&name, &rest) {
         Ok(figures) => {
             println!("{}", serde_json::json!(figures));
             ExitCode::SUCCESS
         }
+        Err(reason) => ended(&name, Err(reason)),
+    }
+}
+
+fn ended(name: &str, result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("{name}: {reason}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// `seed DIR`: no measurement, but what some look at.
+fn seeded(rest: &[String]) -> Result<(), String> {
+    match rest {
+        [dir] => seed::seed(Path::new(dir), seed::Sizes::LARGE),
+        _ => Err("expected the data folder of a hub that is to be".to_owned()),
     }
 }
 
@@ -46,6 +67,7 @@ fn measure(name: &str, rest: &[String]) -> Result<Figures, String> {
         "undo-fleet" => undo_fleet::measure(),
         "push-to-healthy" => push::measure(),
         "agent-footprint" => footprint::measure(minutes(rest, 10.0)?),
+        "page" => page::measure(),
         "hub-idle" => idle::measure(minutes(rest, 1.0)?),
         _ => Err("there is no such benchmark".to_owned()),
     }

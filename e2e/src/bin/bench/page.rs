@@ -1,0 +1,171 @@
+//! What the hub's page costs on a large fleet: in a real browser, and for the hub when a hundred look at it.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use backstay_api::{
+    Empty,
+    v1::{CreateOpenLink, ResolveConversation, ResolveConversationRequest},
+};
+use backstay_e2e::Hub;
+use backstay_testkit::{find_tool, scratch_dir};
+use backstay_types::ForeignId;
+use serde_json::Value;
+
+use crate::{
+    figures::Figures,
+    procfs::{cpu_seconds, rss_mb},
+    seed::{Sizes, seed},
+};
+
+/// How many pages are open at once.
+const FOLLOWERS: usize = 100;
+/// How long they are looked at.
+const WATCH: Duration = Duration::from_secs(30);
+/// Relative to the workspace's root.
+const SCRIPT: &str = "web/bench/page.mjs";
+
+/// Milliseconds until something is painted; the baseline is the hub's own small page `/docs`.
+pub(crate) fn measure() -> Result<Figures, String> {
+    let chromium = find_tool("chromium").ok_or("chromium is missing; scripts/setup gets it")?;
+    let dir = scratch_dir();
+    eprintln!("filling a database");
+    seed(&dir.path().join("hub"), Sizes::LARGE)?;
+    let hub = Hub::with_data(dir.path());
+    let pid = hub.pid().ok_or("the hub has ended")?;
+    calm(pid)?;
+    eprintln!("asking a browser");
+    let found = browse(&hub, &chromium)?;
+    let figure =
+        |name: &str| found.get(name).and_then(Value::as_f64).ok_or(format!("`{name}` was not measured"));
+    let figures = Figures {
+        value: figure("first_paint_ms")?,
+        baseline: Some(figure("plain_paint_ms")?),
+        ..Figures::default()
+    };
+    calm(pid)?;
+    eprintln!("{FOLLOWERS} follow the events");
+    let (percent, heard) = follow(&hub, pid)?;
+    let mut figures = figures
+        .with("hub_cpu_percent", percent)
+        .with("events_heard_by_each", heard)
+        .with("hub_mb", rss_mb(pid)?);
+    for (name, value) in &found {
+        match value {
+            Value::Number(number) => figures = figures.with(name, number.as_f64().unwrap_or(f64::NAN)),
+            other => drop(figures.more.insert(name.clone(), other.clone())),
+        }
+    }
+    Ok(figures)
+}
+
+/// Waits until the hub has looked through what it found, and is idle.
+fn calm(pid: u32) -> Result<(), String> {
+    let started = Instant::now();
+    loop {
+        let before = cpu_seconds(pid)?;
+        thread::sleep(Duration::from_secs(3));
+        let used = cpu_seconds(pid)? - before;
+        if used < 0.15 {
+            eprintln!("the hub is calm after {:.0} s", started.elapsed().as_secs_f64());
+            return Ok(());
+        }
+        if started.elapsed() > Duration::from_secs(300) {
+            return Err(format!("the hub does not come to rest: {used:.2} s of processor time in 3 s"));
+        }
+    }
+}
+
+fn browse(hub: &Hub, chromium: &Path) -> Result<BTreeMap<String, Value>, String> {
+    let link = hub.api().call::<CreateOpenLink>(&Empty {}, &Empty {}, &Empty {}).link;
+    let mut node = Command::new("node");
+    node.arg(SCRIPT).stderr(Stdio::inherit());
+    node.env("BACKSTAY_URL", hub.url())
+        .env("BACKSTAY_TOKEN", hub.token())
+        .env("BACKSTAY_LINK", link.expose());
+    let output =
+        node.env("BACKSTAY_CHROMIUM", chromium).output().map_err(|error| format!("node: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{SCRIPT} ended with {}", output.status));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default()).map_err(|error| error.to_string())
+}
+
+/// The hub's share of a core in percent while so many pages follow and something happens each second, and how many
+/// entries each of them heard.
+fn follow(hub: &Hub, pid: u32) -> Result<(f64, f64), String> {
+    let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let followers: Vec<_> = (0..FOLLOWERS)
+        .map(|_| {
+            let (stop, heard) = (stop.clone(), heard.clone());
+            let stream = open_stream(hub)?;
+            Ok(thread::spawn(move || listen(stream, &stop, &heard)))
+        })
+        .collect::<Result<_, String>>()?;
+    thread::sleep(Duration::from_secs(2));
+    heard.store(0, Ordering::Relaxed);
+    let (started, before) = (Instant::now(), cpu_seconds(pid)?);
+    let mut number = 0;
+    while started.elapsed() < WATCH {
+        let value = format!("follow-{number}");
+        let id = ForeignId { tool: "bench".to_owned(), kind: "session_id".to_owned(), value };
+        hub.api().call::<ResolveConversation>(&Empty {}, &Empty {}, &ResolveConversationRequest { id });
+        number += 1;
+        thread::sleep(Duration::from_secs(1));
+    }
+    let percent = (cpu_seconds(pid)? - before) / started.elapsed().as_secs_f64() * 100.0;
+    stop.store(true, Ordering::Relaxed);
+    for follower in followers {
+        follower.join().map_err(|_| "a follower failed")?;
+    }
+    let each = heard.load(Ordering::Relaxed) as f64 / FOLLOWERS as f64;
+    if each < f64::from(number) {
+        Err(format!("{number} entries were written, and each heard {each}"))
+    } else {
+        Ok((percent, each))
+    }
+}
+
+fn open_stream(hub: &Hub) -> Result<TcpStream, String> {
+    let address = hub.url().trim_start_matches("http://").to_owned();
+    let open = || {
+        let mut stream = TcpStream::connect(&address)?;
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        write!(
+            stream,
+            "GET /api/v1/events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\r\n",
+            hub.token()
+        )?;
+        Ok::<_, std::io::Error>(stream)
+    };
+    open().map_err(|error| error.to_string())
+}
+
+/// Counts ledger entries until told to stop.
+fn listen(mut stream: TcpStream, stop: &AtomicBool, heard: &AtomicUsize) {
+    const ENTRY: &[u8] = b"event: entry";
+    let (mut buffer, mut rest) = ([0; 16_384], Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(count) = stream.read(&mut buffer) else { continue };
+        if count == 0 {
+            return;
+        }
+        rest.extend_from_slice(&buffer[..count]);
+        let found = rest.windows(ENTRY.len()).filter(|part| *part == ENTRY).count();
+        heard.fetch_add(found, Ordering::Relaxed);
+        // What may be the beginning of another stays.
+        rest.drain(..rest.len().saturating_sub(ENTRY.len() - 1));
+    }
+}
