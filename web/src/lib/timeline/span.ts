@@ -38,13 +38,16 @@ export function toQuery(span: Span): Record<'span' | 'since' | 'until', string |
 
 const clamp = (width: number): number => Math.min(WIDEST, Math.max(NARROWEST, width));
 
+/** Around what one zooms who points at nothing: what is new, as long as the window follows it. */
+export const middle = (span: Span): number => (span.until === null ? 1 : 0.5);
+
 /** Moves by a share of its width. What would lie in the future goes on with now instead. */
 export const pan = (span: Span, share: number, now: number): Span => settle(span.width, end(span, now) + share * span.width, now);
 
-/** Narrower (below 1) or wider around a point at a share of the width. A window that ends now keeps doing so. */
+/** Narrower (below 1) or wider around a point at a share of the width. Near its end, a window that ends now keeps doing so. */
 export function zoom(span: Span, factor: number, around: number, now: number): Span {
   const width = clamp(span.width * factor);
-  if (span.until === null && around > 0.5) return { width, until: null };
+  if (span.until === null && around > 0.9) return { width, until: null };
   const at = end(span, now) - span.width * (1 - around);
   return settle(width, at + width * (1 - around), now);
 }
