@@ -96,8 +96,8 @@ async function firstPaint() {
   };
 }
 
-const paint = (page) =>
-  page.evaluate(
+function paint(page) {
+  return page.evaluate(
     () =>
       new Promise((done) => {
         const [entry] = performance.getEntriesByName('first-contentful-paint');
@@ -108,6 +108,7 @@ const paint = (page) =>
         }).observe({ type: 'paint', buffered: true });
       }),
   );
+}
 
 /** From the click to a drawn month: in an open page, and opened anew at its address. */
 async function timeline() {
@@ -193,7 +194,7 @@ async function answers() {
   const asked = {
     overview_answer_ms: '/api/v1/overview',
     graph_answer_ms: `/api/v1/graph?lanes=stack&since=${since}&until=${new Date().toISOString()}`,
-    node_rows_answer_ms: '/api/v1/node-rows?limit=100&offset=5000&sort=-last_seen',
+    node_rows_answer_ms: '/api/v1/node-rows?limit=100&offset=5000&sort=last_seen',
     search_answer_ms: '/api/v1/search?q=camera-00',
   };
   const found = {};
