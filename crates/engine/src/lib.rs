@@ -23,10 +23,10 @@ mod undo;
 mod waiting;
 mod why;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use backstay_store::Store;
-use backstay_types::World;
+use backstay_types::{RolloutId, World};
 use ed25519_dalek::SigningKey;
 use tokio::sync::Notify;
 
@@ -83,6 +83,8 @@ struct Inner {
     desk: reports::Desk,
     /// Something may have to be planned.
     wake: Notify,
+    /// How many nodes running rollouts waited for when this process last planned; empty when another one plans.
+    waiting: std::sync::Mutex<HashMap<RolloutId, u64>>,
     /// One step of planning at a time in this process; the lease guards it between processes.
     planning: tokio::sync::Mutex<()>,
     /// One change of what is deployed at a time.
@@ -108,6 +110,7 @@ impl Engine {
             presence,
             desk: reports::Desk::default(),
             wake: Notify::new(),
+            waiting: std::sync::Mutex::default(),
             planning: tokio::sync::Mutex::default(),
             advancing: tokio::sync::Mutex::default(),
         };

@@ -55,9 +55,11 @@ impl Engine {
         let Some(lease) =
             leases::acquire(&mut tx, LEASE, &self.inner.settings.holder, now, LEASE_LIFE).await?
         else {
+            self.note_waiting(None);
             return Ok(false);
         };
         let loaded = self.load(&mut tx, now).await?;
+        self.note_waiting(Some(&loaded));
         let plan = backstay_plan::plan(&loaded.snapshot);
         let applied = apply(self, &mut tx, &loaded, &plan, now).await?;
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;

@@ -10,6 +10,10 @@ use crate::{Engine, EngineError, Push, mirrors::blocking};
 
 /// Planning looks at least this often, whether anything was stored or not: time alone can end a constraint.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The longest that it waits to look though nothing was stored, when the fleet is so large that a look takes long.
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
+/// Of its time, planning spends at most one part in so many on looking when nothing was stored.
+const SPARING: u32 = 40;
 /// The most that planning waits before it looks again, though something was stored.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// After an error.
@@ -38,8 +42,10 @@ impl Engine {
                 sleep(REST).await;
             }
             // Planning holds the database's writer. While a large fleet reports, what it reports goes first.
-            sleep((began.elapsed() * 2).min(LONGEST_PAUSE)).await;
-            let _ = timeout(LOOK_EVERY, self.inner.wake.notified()).await;
+            let took = began.elapsed();
+            sleep((took * 2).min(LONGEST_PAUSE)).await;
+            let quiet = (took * SPARING).clamp(LOOK_EVERY, LONGEST_LOOK);
+            let _ = timeout(quiet, self.inner.wake.notified()).await;
         }
     }
 
