@@ -3,10 +3,10 @@ import { type Entry, type NodesChanged, Problem, type Touched } from './api';
 import { hear } from './live.svelte';
 
 export interface Loaded<T> {
-  data: T | null;
-  error: Error | null;
+  readonly data: T | null;
+  readonly error: Error | null;
   /** Whether an answer is awaited. */
-  busy: boolean;
+  readonly busy: boolean;
   /** Asks again at once, such as after an action. */
   again: () => void;
 }
@@ -36,7 +36,10 @@ export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>, wake: Wa
   let timer: ReturnType<typeof setTimeout> | undefined;
   let due = Infinity;
   let rest = 0;
-  const loaded = $state<Loaded<T>>({ data: null, error: null, busy: true, again: () => plan(0) });
+  // As the hub gave it: an answer is replaced, never changed, and thousands of rows need no watching each.
+  let data = $state.raw<T | null>(null);
+  let error = $state.raw<Error | null>(null);
+  let busy = $state(true);
 
   function plan(wait: number): void {
     const at = Math.max(Date.now() + wait, wait === 0 ? 0 : rest);
@@ -53,26 +56,26 @@ export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>, wake: Wa
     stop = new AbortController();
     const { signal } = stop;
     const began = Date.now();
-    loaded.busy = true;
+    busy = true;
     rest = began + REST;
     try {
-      const data = await question(signal);
+      const answer = await question(signal);
       if (signal.aborted) return;
-      loaded.data = data;
-      loaded.error = null;
-    } catch (error) {
+      data = answer;
+      error = null;
+    } catch (failed) {
       if (signal.aborted) return;
-      loaded.error = error instanceof Error ? error : new Error(String(error));
-      if (!(error instanceof Problem) || error.status === 0 || error.status >= 500) plan(RETRY);
+      error = failed instanceof Error ? failed : new Error(String(failed));
+      if (!(failed instanceof Problem) || failed.status === 0 || failed.status >= 500) plan(RETRY);
     }
-    loaded.busy = false;
+    busy = false;
     rest = Date.now() + Math.max(REST, 3 * (Date.now() - began));
   }
 
   $effect(() => {
     question = ask();
-    if (!wake.keep) loaded.data = null;
-    loaded.error = null;
+    if (!wake.keep) data = null;
+    error = null;
     due = Infinity;
     plan(0);
   });
@@ -81,7 +84,7 @@ export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>, wake: Wa
     const off = [
       hear('reset', ({ seq, everything }) => {
         // An answer that names its position and was given later than that has nothing to catch up on.
-        const known = (loaded.data as { seq?: number } | null)?.seq;
+        const known = (data as { seq?: number } | null)?.seq;
         if (everything || known === undefined || known < seq) soon();
       }),
       hear('entry', (entry) => { if (wake.entries?.(entry) ?? true) soon(); }),
@@ -94,5 +97,10 @@ export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>, wake: Wa
       stop.abort();
     };
   });
-  return loaded;
+  return {
+    get data() { return data; },
+    get error() { return error; },
+    get busy() { return busy; },
+    again: () => plan(0),
+  };
 }

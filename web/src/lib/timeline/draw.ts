@@ -1,6 +1,5 @@
 // Puts a layout on a canvas.
 import type { GraphItem } from '../api';
-import { brief } from '../words';
 import { type Colour, failed, looks } from './kinds';
 import { type Arrow, FLEET, type Layout, place, type Row, type Scale, type Shape, threads } from './layout';
 import { type Tick } from './span';
@@ -162,7 +161,7 @@ function axis(ctx: CanvasRenderingContext2D, { ticks, scale, palette: colours, w
 
 function talk(ctx: CanvasRenderingContext2D, shape: Shape & { is: 'span' }, { palette: colours, scale }: Scene): void {
   const { item, x, y, w, h } = shape;
-  const title = brief(item.title);
+  const { title } = item;
   const undone = item.state === 'undone';
   ctx.beginPath();
   ctx.roundRect(x, y, w, h, 4);

@@ -1,10 +1,22 @@
 // Where everything stands: a graph from the hub as shapes in lanes. Pure; positions are CSS pixels.
 import type { Bucket, Graph, GraphItem, GraphKind } from '../api';
+import { brief } from '../words';
 
 export type Shape =
-  | { is: 'span'; key: string; lane: string; item: GraphItem; x: number; y: number; w: number; h: number; room: number }
-  | { is: 'mark'; key: string; lane: string; items: GraphItem[]; x: number; y: number; w: number; h: number }
+  | { is: 'span'; key: string; lane: string; item: Thing; x: number; y: number; w: number; h: number; room: number }
+  | { is: 'mark'; key: string; lane: string; items: Thing[]; x: number; y: number; w: number; h: number }
   | { is: 'bucket'; key: string; lane: string; bucket: Bucket; x: number; y: number; w: number; h: number; fill: number; failed: number };
+
+/** An item with what is asked of it in each frame. */
+export interface Thing extends GraphItem {
+  /** When it began and ended, in milliseconds; what goes on has no end. */
+  from: number;
+  to: number | null;
+}
+
+interface Lane { key: string; name: string; talks: Thing[]; commits: Thing[]; rare: Thing[][]; runs: Thing[]; buckets: { bucket: Bucket; from: number }[] }
+/** A graph, sorted into lanes and rows. */
+export interface Prepared { lanes: Lane[]; most: number; seconds: number }
 
 export interface Row { key: string; name: string; y: number; height: number }
 export interface Arrow { from: [number, number]; to: [number, number]; key: string }
@@ -12,7 +24,7 @@ export interface Layout { rows: Row[]; shapes: Shape[]; arrows: Arrow[]; height:
 
 export interface Scale { since: number; until: number; left: number; right: number; top: number; names: 'beside' | 'above' }
 
-/** Items of no lane: they concern the whole fleet. */
+/** Items of no lane: they concern the whole fleet, or what is not drawn. */
 export const FLEET = '\0fleet';
 const PAD = 7;
 const NAME = 16;
@@ -22,6 +34,8 @@ const RUNS = 24;
 const BARS = 40;
 const MOST_TALKS = 5;
 const MOST_MARKS = 3;
+/** A conversation that is narrower than this is a mark where there are many. */
+const BAR = 24;
 /** Marks nearer than this are one, up to this wide. */
 const NEAR = 10;
 const WIDE = 30;
@@ -30,62 +44,72 @@ const SIZE = 16;
 export const place = (scale: Scale, at: number): number =>
   scale.left + ((at - scale.since) / (scale.until - scale.since)) * (scale.right - scale.left);
 
-const time = (text: string): number => Date.parse(text);
-
-export function layout(graph: Graph, hidden: ReadonlySet<GraphKind>, scale: Scale, now: number): Layout {
-  const names = new Map(graph.lanes.map((lane) => [lane.key, lane.name]));
-  const lanes = new Map<string, { items: GraphItem[]; buckets: Bucket[] }>();
-  const lane = (key: string) => {
-    const found = lanes.get(key) ?? { items: [], buckets: [] };
-    lanes.set(key, found);
-    return found;
-  };
+/** Once for each answer; then `layout` for each frame. */
+export function prepare(graph: Graph, hidden: ReadonlySet<GraphKind>): Prepared {
+  const fleet = graph.more_lanes > 0 ? 'All others' : 'Whole fleet';
+  const lanes = new Map<string, Lane>();
+  for (const { key, name } of [{ key: FLEET, name: fleet }, ...graph.lanes]) {
+    lanes.set(key, { key, name, talks: [], commits: [], rare: [], runs: [], buckets: [] });
+  }
+  const kinds = new Map<Lane, Map<GraphKind, Thing[]>>();
   for (const item of graph.items) {
     if (hidden.has(item.kind)) continue;
-    const keys = item.lanes.filter((key) => names.has(key));
-    if (item.lanes.length === 0) lane(FLEET).items.push(item);
-    for (const key of keys) lane(key).items.push(item);
+    const thing: Thing = { ...item, title: brief(item.title), from: Date.parse(item.at), to: item.until ? Date.parse(item.until) : null };
+    for (const key of item.lanes.length === 0 ? [FLEET] : item.lanes) {
+      const lane = lanes.get(key);
+      if (lane) put(lane, thing, kinds);
+    }
   }
-  if (!hidden.has('deployment')) for (const bucket of graph.buckets) if (names.has(bucket.lane)) lane(bucket.lane).buckets.push(bucket);
+  for (const [lane, rare] of kinds) lane.rare = [...rare.values()];
+  if (!hidden.has('deployment')) for (const bucket of graph.buckets) lanes.get(bucket.lane)?.buckets.push({ bucket, from: Date.parse(bucket.at) });
+  const all = [...lanes.values()].filter((lane) => [lane.talks, lane.commits, lane.rare, lane.runs, lane.buckets].some((some) => some.length > 0));
+  return { lanes: all, most: Math.max(1, ...graph.buckets.map((bucket) => bucket.count)), seconds: graph.bucket_seconds ?? 0 };
+}
 
-  const most = Math.max(1, ...graph.buckets.map((bucket) => bucket.count));
+function put(lane: Lane, thing: Thing, kinds: Map<Lane, Map<GraphKind, Thing[]>>): void {
+  const whole = { conversation: lane.talks, commit: lane.commits, deployment: lane.runs } as Partial<Record<GraphKind, Thing[]>>;
+  const row = whole[thing.kind];
+  if (row) {
+    row.push(thing);
+    return;
+  }
+  const rare = kinds.get(lane) ?? new Map<GraphKind, Thing[]>();
+  kinds.set(lane, rare);
+  rare.set(thing.kind, [...(rare.get(thing.kind) ?? []), thing]);
+}
+
+export function layout(graph: Prepared, scale: Scale, now: number): Layout {
   const result: Layout = { rows: [], shapes: [], arrows: [], height: 0 };
   let y = scale.top;
-  const order = [[FLEET, 'Whole fleet'] as const, ...graph.lanes.map((one) => [one.key, one.name] as const)];
-  for (const [key, name] of order) {
-    const content = lanes.get(key);
-    if (!content) continue;
-    const row = one(key, content, { scale, y, now, most, seconds: graph.bucket_seconds ?? 0 });
+  for (const lane of graph.lanes) {
+    const row = one(lane, { scale, y, now, most: graph.most, seconds: graph.seconds });
     result.shapes.push(...row.shapes);
-    result.rows.push({ key, name, y, height: row.height });
+    result.arrows.push(...arrows(row.shapes));
+    result.rows.push({ key: lane.key, name: lane.name, y, height: row.height });
     y += row.height;
   }
   result.height = y;
-  result.arrows = arrows(result.shapes);
   return result;
 }
 
 interface At { scale: Scale; y: number; now: number; most: number; seconds: number }
 
-function one(key: string, { items, buckets }: { items: GraphItem[]; buckets: Bucket[] }, at: At): { shapes: Shape[]; height: number } {
+function one({ key, talks, commits, rare, runs, buckets }: Lane, at: At): { shapes: Shape[]; height: number } {
   let y = at.y + PAD + (at.scale.names === 'above' ? NAME : 0);
   const shapes: Shape[] = [];
-  const talks = spans(key, items.filter((item) => item.kind === 'conversation'), y, at);
-  shapes.push(...talks.shapes);
-  y += talks.rows * TALK;
-  // Commits are many; what is rare does not vanish among them.
-  const commits = items.filter((item) => item.kind === 'commit');
-  const rare = items.filter((item) => !['conversation', 'commit', 'deployment'].includes(item.kind));
+  const bars = spans(key, talks, y, at);
+  shapes.push(...bars.shapes);
+  y += bars.height;
   if (commits.length > 0) {
     shapes.push(...grouped(key, commits, y + 2, at.scale));
     y += MARKS;
   }
-  const marks = apart([...new Set(rare.map((item) => item.kind))].flatMap((kind) => grouped(key, rare.filter((item) => item.kind === kind), y + 2, at.scale)));
+  // What is rare does not vanish among commits, nor one kind behind another.
+  const marks = apart(rare.flatMap((some) => grouped(key, some, y + 2, at.scale)));
   shapes.push(...marks.shapes);
   y += marks.rows * MARKS;
-  const runs = items.filter((item) => item.kind === 'deployment');
   if (buckets.length > 0) {
-    shapes.push(...bars(key, buckets, y, at));
+    shapes.push(...counted(key, buckets, y, at));
     y += BARS;
   } else if (runs.length > 0) {
     shapes.push(...grouped(key, runs, y + 2, at.scale));
@@ -94,50 +118,61 @@ function one(key: string, { items, buckets }: { items: GraphItem[]; buckets: Buc
   return { shapes, height: Math.max(30, y + PAD - at.y) };
 }
 
-/** Conversations as bars, as few rows as they need. */
-function spans(lane: string, items: GraphItem[], y: number, { scale, now }: At): { shapes: Shape[]; rows: number } {
+/** Conversations as bars, in as few rows as they need; where there are too many, the short ones are marks. */
+function spans(lane: string, talks: Thing[], y: number, at: At): { shapes: Shape[]; height: number } {
+  const all = packed(lane, talks, y, at);
+  if (all.rows <= MOST_TALKS) return { shapes: all.shapes, height: all.rows * TALK };
+  const short = (talk: Thing) => place(at.scale, talk.to ?? at.now) - place(at.scale, talk.from) < BAR;
+  const marks = grouped(lane, talks.filter(short), y + 2, at.scale);
+  const long = packed(lane, talks.filter((talk) => !short(talk)), y + MARKS, at);
+  return { shapes: [...marks, ...long.shapes], height: MARKS + Math.min(MOST_TALKS, long.rows) * TALK };
+}
+
+function packed(lane: string, talks: Thing[], y: number, { scale, now }: At): { shapes: Shape[]; rows: number } {
   const ends: number[] = [];
   const last: (Shape & { is: 'span' })[] = [];
   const shapes: Shape[] = [];
-  for (const item of items) {
-    const x = place(scale, time(item.at));
-    const w = Math.max(12, place(scale, item.until ? time(item.until) : now) - x);
+  let rows = 0;
+  for (const item of talks) {
+    const x = place(scale, item.from);
+    const w = Math.max(12, place(scale, item.to ?? now) - x);
     let row = ends.findIndex((right) => right + 3 <= x);
-    if (row < 0) row = ends.length < MOST_TALKS ? ends.length : ends.indexOf(Math.min(...ends));
+    if (row < 0) row = ends.length;
+    rows = Math.max(rows, row + 1);
     const before = last[row];
     if (before) before.room = Math.max(0, x - before.x - 4);
     ends[row] = x + w;
-    const shape: Shape & { is: 'span' } = { is: 'span', key: `conversation:${item.id}@${lane}`, lane, item, x, y: y + row * TALK + 1, w, h: TALK - 3, room: Math.max(w, scale.right - x - 4) };
+    const top = y + Math.min(row, MOST_TALKS - 1) * TALK + 1;
+    const shape: Shape & { is: 'span' } = {
+      is: 'span', key: `conversation:${item.id}@${lane}`, lane, item, x, y: top, w, h: TALK - 3, room: Math.max(w, scale.right - x - 4),
+    };
     last[row] = shape;
     shapes.push(shape);
   }
-  return { shapes, rows: ends.length };
+  return { shapes, rows };
 }
 
 /** Marks; those that would lie on each other are one. */
-function grouped(lane: string, items: GraphItem[], y: number, scale: Scale): Shape[] {
-  const shapes: Shape[] = [];
-  let group: GraphItem[] = [];
-  let from = 0;
-  let to = 0;
-  const close = () => {
-    const first = group[0];
-    if (!first) return;
-    const w = group.length === 1 ? SIZE : Math.max(SIZE + 6, to - from + SIZE);
-    shapes.push({ is: 'mark', key: `${first.kind}:${first.id}@${lane}`, lane, items: group, x: (from + to) / 2 - w / 2, y, w, h: SIZE });
-  };
+function grouped(lane: string, items: Thing[], y: number, scale: Scale): Shape[] {
+  const groups: { items: Thing[]; from: number; to: number }[] = [];
   for (const item of items) {
-    const x = place(scale, time(item.at));
-    if (group.length > 0 && x - to < NEAR + SIZE / 2 && x - from < WIDE) group.push(item);
-    else {
-      close();
-      group = [item];
-      from = x;
-    }
-    to = x;
+    const x = place(scale, item.from);
+    const group = groups.at(-1);
+    if (group && x - group.to < NEAR + SIZE / 2 && x - group.from < WIDE) {
+      group.items.push(item);
+      group.to = x;
+    } else groups.push({ items: [item], from: x, to: x });
   }
-  close();
-  return shapes;
+  let free = -Infinity;
+  return groups.map(({ items: some, from, to }) => {
+    const [first] = some;
+    const digits = some.length > 1 ? 6 + 6 * `${some.length}`.length : 0;
+    const w = Math.max(SIZE + digits, to - from + SIZE);
+    // Groups that were cut where they became too wide stand side by side.
+    const x = Math.max(free, (from + to) / 2 - w / 2);
+    free = x + w + 1;
+    return { is: 'mark', key: `${first?.kind}:${first?.id}@${lane}`, lane, items: some, x, y, w, h: SIZE };
+  });
 }
 
 /** Marks of several kinds below each other where they would lie on each other. */
@@ -152,26 +187,26 @@ function apart(shapes: Shape[]): { shapes: Shape[]; rows: number } {
   return { shapes, rows: ends.length };
 }
 
-function bars(lane: string, buckets: Bucket[], y: number, { scale, most, seconds }: At): Shape[] {
+/** Bars as high as the root of their count: a lane of few is seen beside a lane of many. */
+function counted(lane: string, buckets: Lane['buckets'], y: number, { scale, most, seconds }: At): Shape[] {
   const high = BARS - 6;
-  return buckets.map((bucket) => {
-    const from = time(bucket.at);
+  return buckets.map(({ bucket, from }) => {
     const x = place(scale, from);
-    const w = Math.max(2, place(scale, from + seconds * 1000) - x - 1);
-    const fill = Math.max(3, (bucket.count / most) * high);
-    const failed = bucket.failures === 0 ? 0 : Math.max(3, (bucket.failures / most) * high);
-    return { is: 'bucket', key: `bucket:${bucket.at}@${lane}`, lane, bucket, x, y, w, h: BARS, fill: Math.max(fill, failed), failed };
+    const w = Math.max(3, place(scale, from + seconds * 1000) - x - 1);
+    const fill = Math.max(5, Math.sqrt(bucket.count / most) * high);
+    const failed = bucket.failures === 0 ? 0 : Math.max(3, (bucket.failures / bucket.count) * fill);
+    return { is: 'bucket', key: `bucket:${bucket.at}@${lane}`, lane, bucket, x, y, w, h: BARS, fill, failed };
   });
 }
 
-/** From each undo back to what it took back, where that is in the same lane. */
+/** From each undo of a lane back to what it took back, where that is in the lane too. */
 function arrows(shapes: Shape[]): Arrow[] {
   const found: Arrow[] = [];
   for (const shape of shapes) {
     if (shape.is !== 'mark') continue;
     for (const item of shape.items) {
       if (item.kind !== 'undo') continue;
-      const target = shapes.find((other) => other !== shape && other.lane === shape.lane && takenBack(item, other));
+      const target = shapes.find((other) => other !== shape && takenBack(item, other));
       if (!target) continue;
       const x = target.is === 'span' ? Math.min(target.x + target.w, shape.x) : target.x + target.w / 2;
       found.push({ key: shape.key, from: [shape.x + shape.w / 2, shape.y], to: [x, target.is === 'span' ? target.y + target.h / 2 : target.y + target.h] });
