@@ -38,7 +38,7 @@ const MOST_MARKS = 3;
 const BAR = 24;
 /** Marks nearer than this are one, up to this wide. */
 const NEAR = 10;
-const WIDE = 30;
+const WIDE = 38;
 const SIZE = 16;
 
 export const place = (scale: Scale, at: number): number =>
@@ -164,13 +164,15 @@ function grouped(lane: string, items: Thing[], y: number, scale: Scale): Shape[]
     } else groups.push({ items: [item], from: x, to: x });
   }
   let free = -Infinity;
-  return groups.map(({ items: some, from, to }) => {
+  return groups.map(({ items: some, from, to }, index) => {
     const [first] = some;
     const digits = some.length > 1 ? 6 + 6 * `${some.length}`.length : 0;
-    const w = Math.max(SIZE + digits, to - from + SIZE);
-    // Groups that were cut where they became too wide stand side by side.
-    const x = Math.max(free, (from + to) / 2 - w / 2);
-    free = x + w + 1;
+    const wished = Math.max(SIZE + digits, to - from + SIZE);
+    // Groups that were cut where they became too wide stand side by side, each over its own time.
+    const room = (groups[index + 1]?.from ?? Infinity) - from - 1;
+    const w = Math.min(wished, Math.max(room, SIZE + Math.min(digits, 6)));
+    const x = Math.max(free, (from + to) / 2 - Math.min(wished, w + to - from) / 2);
+    free = x + w;
     return { is: 'mark', key: `${first?.kind}:${first?.id}@${lane}`, lane, items: some, x, y, w, h: SIZE };
   });
 }
