@@ -12,7 +12,7 @@ type Schemas = components['schemas'];
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const PAGE = 'stacks/page/page.conf';
 /** The programs as `cargo build` leaves them, unless said otherwise. */
-const PROGRAMS = process.env.BACKSTAY_BIN_DIR ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug');
+export const PROGRAMS = process.env.BACKSTAY_BIN_DIR ?? join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'debug');
 
 /** Someone who may sign in. */
 export interface Person {

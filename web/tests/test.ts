@@ -82,10 +82,13 @@ export async function choosePassword(page: Page, password: string): Promise<void
 /** The navigation, which only who is signed in sees. */
 export const views = (page: Page) => page.getByRole('navigation').first();
 
-/** Notes what goes wrong in a page. A request that the page itself gives up is no trouble. */
+/** Not the page's: it gave a request up itself, or a container network of this machine came or went. */
+const NO_TROUBLE = /net::ERR_(ABORTED|NETWORK_CHANGED)/;
+
+/** Notes what goes wrong in a page. */
 export function watch(page: Page, troubles: string[]): void {
   page.on('console', (message) => {
-    if (message.type() === 'error') troubles.push(`console: ${message.text()} (${message.location().url})`);
+    if (message.type() === 'error' && !NO_TROUBLE.test(message.text())) troubles.push(`console: ${message.text()} (${message.location().url})`);
   });
   page.on('pageerror', (error) => troubles.push(`error: ${error.message}`));
   page.on('response', (response) => {
@@ -93,7 +96,7 @@ export function watch(page: Page, troubles: string[]): void {
   });
   page.on('requestfailed', (request) => {
     const why = request.failure()?.errorText ?? '';
-    if (why !== 'net::ERR_ABORTED') troubles.push(`${why} ${request.method()} ${request.url()}`);
+    if (!NO_TROUBLE.test(why)) troubles.push(`${why} ${request.method()} ${request.url()}`);
   });
 }
 

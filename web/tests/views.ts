@@ -6,27 +6,41 @@ type Schemas = components['schemas'];
 interface List<T> { items: T[] }
 
 export const NAMES = [
-  'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'deployment', 'undos', 'undo',
+  'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'stacks', 'stack', 'release', 'rollout', 'deployment',
+  'undos', 'undo', 'why', 'welcome', 'repositories', 'webhooks', 'tokens', 'users', 'account',
 ] as const;
 
 /** The views with things that are there after the demonstration. */
 export async function addresses(stage: Stage): Promise<Record<(typeof NAMES)[number], string>> {
-  const [conversations, deployments, undos] = await Promise.all([
+  const [conversations, deployments, undos, releases, rollouts] = await Promise.all([
     stage.get<List<Schemas['ConversationView']>>('/api/v1/conversations'),
     stage.get<List<Schemas['DeploymentView']>>('/api/v1/deployments'),
     stage.get<List<Schemas['Undo']>>('/api/v1/undos'),
+    stage.get<List<Schemas['ReleaseView']>>('/api/v1/stacks/page/releases'),
+    stage.get<List<Schemas['RolloutView']>>('/api/v1/rollouts'),
   ]);
   const back = deployments.items.find((one) => one.state.state === 'rolled_back');
   return {
     overview: '/',
-    timeline: '/timeline',
+    timeline: '/timeline?span=1h',
     conversations: '/conversations',
     conversation: `/conversations/${first(conversations.items).id}`,
     nodes: '/nodes',
     node: '/nodes/web-2',
+    stacks: '/stacks',
+    stack: '/stacks/page',
+    release: `/releases/${first(releases.items).id}`,
+    rollout: `/rollouts/${first(rollouts.items).id}`,
     deployment: `/deployments/${(back ?? first(deployments.items)).id}`,
     undos: '/undos',
     undo: `/undos/${first(undos.items).id}`,
+    why: '/why?node=web-1&stack=page&file=page.conf',
+    welcome: '/welcome',
+    repositories: '/settings/repositories',
+    webhooks: '/settings/webhooks',
+    tokens: '/settings/tokens',
+    users: '/settings/users',
+    account: '/settings/account',
   };
 }
 
