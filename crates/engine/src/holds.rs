@@ -3,7 +3,7 @@
 use backstay_store::{Executor, Tx, changes, constraints, links};
 use backstay_types::{
     CommitId, Constraint, ConstraintId, ConstraintOrigin, ConversationId, Effect, Event, Refs, Release,
-    ReleaseStanding, RepositoryId, Scope, StackName, Timestamp,
+    ReleaseStanding, RepositoryId, Scope, Timestamp,
 };
 
 use crate::{Engine, EngineError};
@@ -157,15 +157,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the deployed branch contains a change (or the same change under another id) that touches the stack
-    /// and is not taken back.
+    /// Whether a release contains a change (or the same change under another id) that touches its stack and is not
+    /// taken back. What came on the branch after the first commit with the release's tree is not in it.
     pub(crate) async fn is_contained(
         &self,
         ex: &mut impl Executor,
         repository: RepositoryId,
         commit: &CommitId,
-        stack: &StackName,
+        release: &Release,
     ) -> Result<bool, EngineError> {
+        let first = changes::get(ex, repository, &release.commit).await?;
+        // One that is not on the branch, such as what an undo made for some nodes, is judged by all of the branch.
+        let upto = first.and_then(|known| known.position).unwrap_or(i64::MAX);
         let Some(held) = changes::get(ex, repository, commit).await? else { return Ok(false) };
         let mut same = match held.patch_digest {
             Some(patch) => changes::by_patch(ex, repository, patch).await?,
@@ -176,7 +179,9 @@ impl Engine {
         }
         // An undo that brought it back is judged by what it undid, not by its diff.
         for known in same.into_iter().filter(|k| k.undo.is_none() || k.change.commit == *commit) {
-            if known.change.stacks.contains(stack) && is_effective(ex, repository, &known).await? {
+            if known.change.stacks.contains(&release.stack)
+                && is_effective(ex, repository, &known, upto).await?
+            {
                 return Ok(true);
             }
         }
@@ -184,18 +189,19 @@ impl Engine {
     }
 }
 
-/// On the branch, and no revert of it that is itself in effect.
+/// On the branch, no later than `upto`, and no revert of it there that is itself in effect.
 async fn is_effective(
     ex: &mut impl Executor,
     repository: RepositoryId,
     known: &changes::KnownChange,
+    upto: i64,
 ) -> Result<bool, EngineError> {
-    if known.position.is_none() {
+    if known.position.is_none_or(|position| position > upto) {
         return Ok(false);
     }
     for reverting in changes::reverting(ex, repository, &known.change.commit).await? {
         if reverting.change.commit != known.change.commit
-            && Box::pin(is_effective(ex, repository, &reverting)).await?
+            && Box::pin(is_effective(ex, repository, &reverting, upto)).await?
         {
             return Ok(false);
         }

@@ -175,7 +175,7 @@ impl Engine {
         for constraint in constraints {
             if let Effect::Hold { repository, commit } = &constraint.effect
                 && *repository == release.repository
-                && self.is_contained(ex, *repository, commit, &release.stack).await?
+                && self.is_contained(ex, *repository, commit, release).await?
             {
                 contained.insert(commit.clone());
             }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use backstay_source::{NewCommit, undo_message};
-use backstay_store::{Tx, constraints, undos};
+use backstay_store::{StoreError, Tx, constraints, undos};
 use backstay_types::{
     CommitId, Constraint, ConstraintOrigin, Effect, Event, Person, Refs, Repository, Scope, Timestamp, Undo,
     UndoId, UndoPlan, UndoRoute, UndoSelector, UndoState,
@@ -18,6 +18,9 @@ use crate::{
     mirrors::blocking,
     sync::{Tip, TipError, describe, read_tip},
 };
+
+/// How often an undo is computed while others keep moving the branch.
+const TRIES: u32 = 10;
 
 impl Engine {
     /// What an undo would come to. Changes nothing.
@@ -49,19 +52,38 @@ impl Engine {
             let other = || EngineError::Conflict(format!("there is another undo {id} already"));
             return if same { Ok(undo) } else { Err(other()) };
         }
-        let computed = self.compute(&want).await?;
         let undo = Undo {
             id,
             selector: want.selector.clone(),
             scope: want.scope.clone(),
             by: by.to_owned(),
             reason: want.reason.clone(),
-            plan: computed.plan.clone(),
+            plan: UndoPlan::default(),
             state: UndoState::Planned,
             created_at: self.inner.world.now(),
             finished_at: None,
         };
-        self.act(undo, want, computed, None).await
+        self.compute_and_act(undo, want, None).await
+    }
+
+    /// Computes and acts on what is so now. Where upstream moved in between, what was computed is of no use: again.
+    async fn compute_and_act(
+        &self,
+        undo: Undo,
+        want: WantedUndo,
+        from: Option<UndoState>,
+    ) -> Result<Undo, EngineError> {
+        let mut tries = 0;
+        loop {
+            let computed = self.compute(&want).await?;
+            tries += 1;
+            match self.act(undo.clone(), want.clone(), computed, from.clone()).await {
+                Err(EngineError::Store(StoreError::Stale { what: "repository", .. })) if tries < TRIES => {
+                    tracing::info!(undo = %undo.id, "the branch moved; computing again");
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Goes on with a conflicted undo: gives whole contents for conflicting files.
@@ -81,8 +103,7 @@ impl Engine {
         }
         let mut want = self.request(id).await?;
         want.resolutions.extend(files);
-        let computed = self.compute(&want).await?;
-        self.act(undo, want, computed, Some(UndoState::Conflicted)).await
+        self.compute_and_act(undo, want, Some(UndoState::Conflicted)).await
     }
 
     /// Carries a computed undo out. `from` is the state in which it is stored already.

@@ -94,7 +94,9 @@ impl Fleet {
         let Some(latest) = self.latest.get(&(*node, place.stack.clone())) else { return Standing::Waiting };
         let rollout = self.rollouts.get(&latest.rollout);
         let removal = rollout.is_some_and(|r| r.kind == RolloutKind::Removal);
-        let on_target = !removal && self.trees.get(&latest.release) == Some(&place.to);
+        // Computed again on what upstream got meanwhile, it brings another tree than was planned at first.
+        let own = rollout.is_some_and(|r| matches!(r.cause, Cause::Undo { undo: id } if id == undo.id));
+        let on_target = !removal && (own || self.trees.get(&latest.release) == Some(&place.to));
         if !latest.state.is_final() {
             return Standing::Waiting;
         }
@@ -108,9 +110,7 @@ impl Fleet {
             };
         }
         // Something newer came after the undo and took the node along: the undo is part of what it runs.
-        let newer = rollout.is_some_and(|r| {
-            r.created_at > undo.created_at && !matches!(r.cause, Cause::Undo { undo: id } if id == undo.id)
-        });
+        let newer = !own && rollout.is_some_and(|r| r.created_at > undo.created_at);
         if newer { Standing::There } else { Standing::Waiting }
     }
 }

@@ -31,6 +31,28 @@ async fn an_unrelated_commit_on_top_does_not_slip_a_held_change_through() {
 }
 
 #[tokio::test]
+async fn a_hold_stands_against_what_contains_the_change_and_nothing_before_it() {
+    let mut fleet = Fleet::new().await;
+    fleet.change("hello", "welcome", fleet.conversation());
+    fleet.deploy().await;
+    let b = fleet.conversation();
+    let held = fleet.change("quiet", "loud", b);
+    fleet.deploy().await;
+    fleet.engine.hold_commit(fleet.repository, held, "not this one", None, "test").await.unwrap();
+    let stack = "web".parse().unwrap();
+    let found = backstay_store::releases::of_stack(&mut fleet.store.read(), &stack, None, 9).await.unwrap();
+    let mut standing = Vec::new();
+    for release in &found {
+        standing.push(fleet.engine.standing(release).await.unwrap() == ReleaseStanding::Eligible);
+    }
+    assert_eq!(standing, [false, true, true], "newest first");
+    // What takes the change back brings a tree from before it, and goes out although the hold stands.
+    let undo = fleet.undo(fleet.only_its(b)).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["welcome", "quiet"], &["loud"]).await;
+}
+
+#[tokio::test]
 async fn a_force_push_that_drops_the_undo_does_not_bring_the_change_back() {
     let mut fleet = Fleet::new().await;
     let a = fleet.conversation();

@@ -219,3 +219,39 @@ async fn a_result_that_is_not_valid_is_refused_before_anything_happens() {
         Ok(undo) => assert!(undo.plan.notes.iter().any(|n| n.contains("other")), "{:?}", undo.plan.notes),
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_that_others_outrun_is_computed_again() {
+    let mut fleet = Fleet::new().await;
+    // What is decided at one instant has no order: here several things are, and time goes on.
+    let clock = std::sync::Arc::clone(&fleet.clock);
+    let time = tokio::spawn(async move {
+        loop {
+            clock.set(
+                backstay_types::Clock::now(&*clock).checked_add(std::time::Duration::from_millis(1)).unwrap(),
+            );
+            tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+        }
+    });
+    for round in 0..8 {
+        let a = fleet.conversation();
+        fleet.work.write(&format!("stacks/web/of-{round}"), "mine\n");
+        fleet.commit("Mine", Some(a));
+        fleet.deploy().await;
+        // Upstream has moved, and the hub reads that while it undoes.
+        fleet.work.write(&format!("stacks/web/note-{round}"), "theirs\n");
+        fleet.commit("Theirs", None);
+        let undo = fleet.engine.create_undo(fleet.only_its(a), "test");
+        let (undo, read) = tokio::join!(undo, fleet.engine.sync_repository(fleet.repository));
+        let (undo, _) = (undo.unwrap(), read.unwrap());
+        // What upstream got meanwhile moves the nodes once more.
+        fleet.play(|_, _| true).await;
+        fleet.settled_push(undo.id).await;
+        fleet.deploy().await;
+        fleet.assert_verified(&fleet.settled_push(undo.id).await);
+        fleet.work.pull();
+        assert!(fleet.upstream.file("main", &format!("stacks/web/of-{round}")).is_none());
+        assert!(fleet.upstream.file("main", &format!("stacks/web/note-{round}")).is_some());
+    }
+    time.abort();
+}
