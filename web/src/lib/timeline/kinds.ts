@@ -43,8 +43,11 @@ export function looks(item: GraphItem): { colour: Colour; sign: string } {
 /** Whether it did not come to what it was meant to. */
 export const failed = (item: GraphItem): boolean => ['failed', 'broken', 'rolled_back'].includes(item.state);
 
-/** How it stands, where that says more than its kind. */
-export const stands = ({ kind, state }: GraphItem): string => (state === kind || state === 'change' ? '' : state.replaceAll('_', ' '));
+/** How it stands, where its title does not say so. */
+export function stands({ kind, state }: GraphItem): string {
+  if (['node', 'constraint', 'repository', 'drift', 'halt'].includes(kind) || state === 'change') return '';
+  return state.replaceAll('_', ' ');
+}
 
 /** The view that has all about it. */
 export function address(item: GraphItem): string | null {
