@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use backstay_api::v1::Overview;
 use backstay_config::Settings;
 use backstay_engine::{Engine, Presence};
 use backstay_store::Store;
@@ -17,7 +18,7 @@ use crate::{
     auth::SignIn,
     http::Hosts,
     keys::Keys,
-    live::{Feed, Follows, Live, Questions, Waiters},
+    live::{Feed, Follows, Live, Questions, Shared, Waiters},
     metrics::Metrics,
     packs::Packs,
 };
@@ -46,6 +47,8 @@ pub(crate) struct App {
     pub(crate) questions: Questions,
     /// Who follows events.
     pub(crate) feed: Feed,
+    /// The overview, for all pages that show it.
+    pub(crate) overview: Shared<Overview>,
     /// Who follows logs.
     pub(crate) follows: Follows,
     /// Packs on disk.

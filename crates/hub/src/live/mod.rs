@@ -6,6 +6,7 @@ mod feed;
 mod follow;
 mod node_state;
 mod questions;
+mod shared;
 mod waiters;
 
 use std::{
@@ -23,6 +24,7 @@ pub(crate) use self::{
     follow::{Follower, Follows, Piece},
     node_state::{Rhythm, node_state},
     questions::Questions,
+    shared::Shared,
     waiters::Waiters,
 };
 

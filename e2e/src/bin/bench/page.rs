@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How many pages are open at once.
-const FOLLOWERS: usize = 100;
+const PAGES: usize = 100;
 /// How long they are looked at.
 const WATCH: Duration = Duration::from_secs(30);
 /// Relative to the workspace's root.
@@ -55,10 +55,12 @@ pub(crate) fn measure() -> Result<Figures, String> {
         ..Figures::default()
     };
     calm(pid)?;
-    eprintln!("{FOLLOWERS} follow the events");
-    let (percent, heard) = follow(&hub, pid)?;
+    eprintln!("{PAGES} pages are open");
+    let (alone, _) = follow(&hub, pid, 0, WATCH / 2)?;
+    let (percent, heard) = follow(&hub, pid, PAGES, WATCH)?;
     let mut figures = figures
-        .with("hub_cpu_percent", percent)
+        .with("hub_cpu_percent", percent - alone)
+        .with("hub_cpu_percent_without_pages", alone)
         .with("events_heard_by_each", heard)
         .with("hub_mb", rss_mb(pid)?);
     for (name, value) in &found {
@@ -103,23 +105,24 @@ fn browse(hub: &Hub, chromium: &Path) -> Result<BTreeMap<String, Value>, String>
     serde_json::from_str(text.lines().last().unwrap_or_default()).map_err(|error| error.to_string())
 }
 
-/// The hub's share of a core in percent while so many pages follow and something happens each second, and how many
-/// entries each of them heard.
-fn follow(hub: &Hub, pid: u32) -> Result<(f64, f64), String> {
+/// The hub's share of a core in percent while so many pages show the overview and something happens each second, and
+/// how many entries each of them heard.
+fn follow(hub: &Hub, pid: u32, pages: usize, watch: Duration) -> Result<(f64, f64), String> {
     let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let followers: Vec<_> = (0..FOLLOWERS)
+    let followers: Vec<_> = (0..pages)
         .map(|_| {
-            let (stop, heard) = (stop.clone(), heard.clone());
-            let stream = open_stream(hub)?;
-            Ok(thread::spawn(move || listen(stream, &stop, &heard)))
+            let (stop, heard, token) = (stop.clone(), heard.clone(), hub.token().to_owned());
+            let address = hub.url().trim_start_matches("http://").to_owned();
+            let stream = ask(&address, &token, "/api/v1/events").map_err(|error| error.to_string())?;
+            Ok(thread::spawn(move || look_on(stream, (&address, &token), &stop, &heard)))
         })
         .collect::<Result<_, String>>()?;
     thread::sleep(Duration::from_secs(2));
     heard.store(0, Ordering::Relaxed);
     let (started, before) = (Instant::now(), cpu_seconds(pid)?);
     let mut number = 0;
-    while started.elapsed() < WATCH {
-        let value = format!("follow-{number}");
+    while started.elapsed() < watch {
+        let value = format!("{pages}-{number}");
         let id = ForeignId { tool: "bench".to_owned(), kind: "session_id".to_owned(), value };
         hub.api().call::<ResolveConversation>(&Empty {}, &Empty {}, &ResolveConversationRequest { id });
         number += 1;
@@ -130,42 +133,46 @@ fn follow(hub: &Hub, pid: u32) -> Result<(f64, f64), String> {
     for follower in followers {
         follower.join().map_err(|_| "a follower failed")?;
     }
-    let each = heard.load(Ordering::Relaxed) as f64 / FOLLOWERS as f64;
-    if each < f64::from(number) {
-        Err(format!("{number} entries were written, and each heard {each}"))
-    } else {
-        Ok((percent, each))
+    let each = heard.load(Ordering::Relaxed) as f64 / pages.max(1) as f64;
+    if pages > 0 && each < f64::from(number) {
+        return Err(format!("{number} entries were written, and each heard {each}"));
     }
+    Ok((percent, each))
 }
 
-fn open_stream(hub: &Hub) -> Result<TcpStream, String> {
-    let address = hub.url().trim_start_matches("http://").to_owned();
-    let open = || {
-        let mut stream = TcpStream::connect(&address)?;
-        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-        write!(
-            stream,
-            "GET /api/v1/events HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\r\n",
-            hub.token()
-        )?;
-        Ok::<_, std::io::Error>(stream)
-    };
-    open().map_err(|error| error.to_string())
+fn ask(address: &str, token: &str, path: &str) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\naccept-encoding: gzip, br\r\n\r\n"
+    )?;
+    Ok(stream)
 }
 
-/// Counts ledger entries until told to stop.
-fn listen(mut stream: TcpStream, stop: &AtomicBool, heard: &AtomicUsize) {
+/// What a page with the overview does: counts entries, and asks anew when one came, at most once a second.
+fn look_on(mut stream: TcpStream, (address, token): (&str, &str), stop: &AtomicBool, heard: &AtomicUsize) {
     const ENTRY: &[u8] = b"event: entry";
     let (mut buffer, mut rest) = ([0; 16_384], Vec::new());
+    let (mut asked, mut due) = (Instant::now(), false);
     while !stop.load(Ordering::Relaxed) {
-        let Ok(count) = stream.read(&mut buffer) else { continue };
-        if count == 0 {
-            return;
+        match stream.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => rest.extend_from_slice(&buffer[..count]),
+            // Nothing came for a while.
+            Err(_) => {}
         }
-        rest.extend_from_slice(&buffer[..count]);
         let found = rest.windows(ENTRY.len()).filter(|part| *part == ENTRY).count();
         heard.fetch_add(found, Ordering::Relaxed);
         // What may be the beginning of another stays.
         rest.drain(..rest.len().saturating_sub(ENTRY.len() - 1));
+        due |= found > 0;
+        if due && asked.elapsed() > Duration::from_secs(1) {
+            (asked, due) = (Instant::now(), false);
+            if let Ok(mut answer) = ask(address, token, "/api/v1/overview") {
+                // The first bytes come when the whole answer is made.
+                let _ = answer.read(&mut buffer);
+            }
+        }
     }
 }

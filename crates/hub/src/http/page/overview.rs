@@ -26,17 +26,20 @@ const LATEST: usize = 20;
 /// What follows from other entries: telling it again would hide them.
 const QUIET: [&str; 2] = ["desired_changed", "release_created"];
 
-/// The fleet at a glance.
+/// The fleet at a glance. All pages that show it ask when something happens: they share what is made then.
 pub(crate) async fn overview(call: Call<GetOverview>) -> Result<Overview, ApiError> {
-    let app = call.app;
+    call.app.overview.get(made(&call.app)).await
+}
+
+async fn made(app: &App) -> Result<Overview, ApiError> {
     let mut store = app.store.read();
     let now = app.world.now();
     let seq = *app.sealed.borrow();
-    let census = Census::take(&app, &mut store).await?;
+    let census = Census::take(app, &mut store).await?;
     let known = repositories::list(&mut store).await?;
     let running = rollouts::running(&mut store).await?;
     let open = undos::open(&mut store).await?;
-    let attention = attention::of(&app, &mut store, &census, &known).await?;
+    let attention = attention::of(app, &mut store, &census, &known).await?;
     Ok(Overview {
         at: now,
         seq,
@@ -44,11 +47,11 @@ pub(crate) async fn overview(call: Call<GetOverview>) -> Result<Overview, ApiErr
         health: census.by_health(),
         agents: census.agents.clone(),
         stacks: spread(&mut store, &census, &known).await?,
-        rollouts: deployments::rollout_views(&app, &mut store, running).await?,
+        rollouts: deployments::rollout_views(app, &mut store, running).await?,
         undos: open,
         attention,
         hours: hours(&mut store, now).await?,
-        latest: latest(&app, &mut store).await?,
+        latest: latest(app, &mut store).await?,
         repositories: known.len() as u64,
     })
 }
