@@ -73,7 +73,7 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'constraint_lifted': return `A hold was lifted${because}`;
     case 'undo_requested': return `${event.by} asked for an undo${because}`;
     case 'undo_state_changed': return `The undo is ${state.replaceAll('_', ' ')}${because}`;
-    case 'undo_pushed': return 'The undo was pushed to Git';
+    case 'undo_pushed': return (event.push as { push?: string } | undefined)?.push === 'awaiting_merge' ? 'The undo waits to be merged in Git' : 'The undo was pushed to Git';
     case 'token_changed': return String(event.detail);
     default: return entry.kind.replaceAll('_', ' ');
   }

@@ -95,7 +95,12 @@ impl Engine {
                 want.scope.stack.clone(),
             );
             let outcome = outcome.await?;
-            let route = route(want, &loaded, &outcome.changed)?;
+            // With conflicts nothing is known of what would change, nor for whom.
+            let route = match outcome.conflicts.is_empty() {
+                true => route(want, &loaded, &outcome.changed)?,
+                false if want.scope.nodes.is_some() => UndoRoute::UndoBranch,
+                false => UndoRoute::Branch,
+            };
             plan.notes.extend(outcome.notes);
             plan.notes.extend(outcome.gone.iter().map(|stack| {
                 format!("{stack} would no longer be in the repository; nodes keep running it until it is taken away")

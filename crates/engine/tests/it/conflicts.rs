@@ -35,6 +35,27 @@ async fn a_conflict_names_file_and_later_commit_and_can_be_resolved() {
 }
 
 #[tokio::test]
+async fn a_conflict_is_shown_to_who_asks_for_some_nodes_too() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    fleet.change("welcome", "good morning", b);
+    fleet.deploy().await;
+    let mut want = fleet.only_its(a);
+    want.scope.nodes = Some("ring=one".to_owned());
+    let undo = fleet.engine.create_undo(want, "test").await.unwrap();
+    assert_eq!((undo.state, undo.plan.repositories[0].conflicts.len()), (UndoState::Conflicted, 1));
+    let text = crate::fleet::COMPOSE.replace("hello", "good day");
+    let files = BTreeMap::from([("fleet:stacks/web/compose.yaml".to_owned(), Some(text))]);
+    let undo = fleet.engine.resolve_undo(undo.id, files, "test").await.unwrap();
+    fleet.play(|_, _| true).await;
+    fleet.assert_verified(&fleet.settled_push(undo.id).await);
+    fleet.assert_runs("one", &["good day"], &["good morning"]).await;
+    fleet.assert_runs("two", &["good morning"], &[]).await;
+}
+
+#[tokio::test]
 async fn a_squash_of_two_conversations_is_refused_and_both_are_named() {
     let mut fleet = Fleet::new().await;
     let (a, b) = (fleet.conversation(), fleet.conversation());
