@@ -49,6 +49,7 @@ export function follow(): () => void {
   let hide: ReturnType<typeof setTimeout> | undefined;
   let heardAt = Date.now();
   let version = '';
+  let hidden = false;
 
   const stale = () => {
     if (live.state === 'stale') return;
@@ -76,7 +77,8 @@ export function follow(): () => void {
     live.since = Date.now();
     if (missed) live.seq = hello.seq;
     // The entries that were missed come now. Facts that are in no entry do not: hence everything anew.
-    if (missed || was === 'stale') tell('reset', { seq: hello.seq, everything: was === 'stale' });
+    if (missed || hidden || was === 'stale') tell('reset', { seq: hello.seq, everything: hidden || was === 'stale' });
+    hidden = false;
   };
 
   async function open(): Promise<void> {
@@ -112,8 +114,12 @@ export function follow(): () => void {
 
   const shown = () => {
     clearTimeout(hide);
-    if (document.hidden) hide = setTimeout(close, HIDDEN);
-    else if (!source) void open();
+    if (document.hidden) {
+      hide = setTimeout(() => {
+        hidden = true;
+        close();
+      }, HIDDEN);
+    } else if (!source) void open();
   };
   const away = () => retry();
   const back = () => {

@@ -11,7 +11,7 @@ export interface Loaded<T> {
   again: () => void;
 }
 
-/** What wakes a view. An answer is asked for again at most once a second, and less often when answers take long. */
+/** What wakes a view. An answer is asked for again at most once in `rest`, and less often when answers take long. */
 export interface Wake {
   /** Which ledger entries concern it; every one when absent. */
   entries?: (entry: Entry) => boolean;
@@ -21,9 +21,10 @@ export interface Wake {
   touched?: (touched: Touched) => boolean;
   /** Whether the answer to the question before stays until the next is there. */
   keep?: boolean;
+  /** Milliseconds between two answers at least, where these cost the hub much; a second when absent. */
+  rest?: number;
 }
 
-const REST = 1000;
 const RETRY = 5000;
 
 /**
@@ -35,6 +36,7 @@ export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>, wake: Wa
   let stop = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
   let due = Infinity;
+  const least = wake.rest ?? 1000;
   let rest = 0;
   // As the hub gave it: an answer is replaced, never changed, and thousands of rows need no watching each.
   let data = $state.raw<T | null>(null);
@@ -57,7 +59,7 @@ export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>, wake: Wa
     const { signal } = stop;
     const began = Date.now();
     busy = true;
-    rest = began + REST;
+    rest = began + least;
     try {
       const answer = await question(signal);
       if (signal.aborted) return;
@@ -69,7 +71,7 @@ export function load<T>(ask: () => (signal: AbortSignal) => Promise<T>, wake: Wa
       if (!(failed instanceof Problem) || failed.status === 0 || failed.status >= 500) plan(RETRY);
     }
     busy = false;
-    rest = Date.now() + Math.max(REST, 3 * (Date.now() - began));
+    rest = Date.now() + Math.max(least, 3 * (Date.now() - began));
   }
 
   $effect(() => {

@@ -67,7 +67,7 @@ export function draw(ctx: CanvasRenderingContext2D, scene: Scene): void {
   const thread = at ? threads(at) : new Set<string>();
   for (const arrow of layout.arrows) back(ctx, arrow, colours, arrow.key === at?.key);
   for (const shape of layout.shapes) {
-    if (!seen(shape.y, shape.h) || shape.x > scale.right || (shape.x + shape.w < scale.left && shape.is !== 'span')) continue;
+    if (!seen(shape.y, shape.h) || shape.x > scale.right || shape.x + shape.w < scale.left) continue;
     ctx.globalAlpha = thread.size > 0 && shape !== at && ![...threads(shape)].some((one) => thread.has(one)) ? 0.35 : 1;
     if (shape.is === 'span') talk(ctx, shape, scene);
     else if (shape.is === 'bucket') bar(ctx, shape, colours);
