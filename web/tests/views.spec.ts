@@ -38,6 +38,22 @@ test("an undo's dialog has no serious finding, light and dark", async ({ owner, 
   expect(await findings(owner)).toEqual([]);
 });
 
+test('the timeline keeps its colours where motion is not wanted', async ({ owner, stage }) => {
+  await open(owner, (await addresses(stage)).timeline);
+  // Conversations and commits are violet, deployments green; one colour for all would be neither.
+  const violet = () =>
+    owner.locator('canvas').first().evaluate((canvas: HTMLCanvasElement) => {
+      const { data } = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height) ?? { data: [] };
+      let count = 0;
+      for (let at = 0; at < data.length; at += 4) {
+        const [red = 0, green = 0, blue = 0] = [data[at], data[at + 1], data[at + 2]];
+        if (red > green + 25 && blue > red + 25) count += 1;
+      }
+      return count;
+    });
+  await expect.poll(violet).toBeGreaterThan(50);
+});
+
 test('an address where nothing is says so', async ({ owner }) => {
   await owner.goto('/#/no-such-view');
   await expect(owner.getByRole('heading', { level: 1 })).toContainText(/nothing|not found/i);
