@@ -71,7 +71,7 @@ export function draw(ctx: CanvasRenderingContext2D, scene: Scene): void {
     ctx.globalAlpha = thread.size > 0 && shape !== at && ![...threads(shape)].some((one) => thread.has(one)) ? 0.35 : 1;
     if (shape.is === 'span') talk(ctx, shape, scene);
     else if (shape.is === 'bucket') bar(ctx, shape, colours);
-    else mark(ctx, shape, colours);
+    else mark(ctx, shape, scene);
     ctx.globalAlpha = 1;
     if ([scene.lit, scene.focused, scene.opened].includes(shape.key)) ring(ctx, shape, colours, shape.key === scene.focused || shape.key === scene.opened);
   }
@@ -201,9 +201,17 @@ function bar(ctx: CanvasRenderingContext2D, { x, y, w, h, fill, failed: bad }: S
   ctx.fillRect(x, bottom - bad, w, bad);
 }
 
-function mark(ctx: CanvasRenderingContext2D, { items, x, y, w, h }: Shape & { is: 'mark' }, colours: Palette): void {
+function mark(ctx: CanvasRenderingContext2D, { items, x, y, w, h }: Shape & { is: 'mark' }, { palette: colours, scale }: Scene): void {
   const [first] = items;
   if (!first) return;
+  // As long as it took, where the window is narrow enough to show that.
+  const over = place(scale, Math.max(...items.map((item) => item.to ?? item.from)));
+  if (over > x + w) {
+    ctx.fillStyle = colours[looks(worst(items)).colour];
+    ctx.globalAlpha *= 0.4;
+    ctx.fillRect(x + w, y + h / 2 - 2, over - x - w, 4);
+    ctx.globalAlpha /= 0.4;
+  }
   const alike = items.every((item) => looks(item).sign === looks(first).sign);
   const { colour, sign } = looks(worst(items));
   ctx.beginPath();
@@ -241,7 +249,7 @@ function mark(ctx: CanvasRenderingContext2D, { items, x, y, w, h }: Shape & { is
 const soft = (colour: Colour): Name => (colour === 'dim' ? 'sunken' : `${colour}-soft`);
 
 const RANK: Colour[] = ['bad', 'back', 'busy', 'talk', 'good', 'dim'];
-const worst = (items: GraphItem[]): GraphItem =>
+const worst = <T extends GraphItem>(items: T[]): T =>
   items.reduce((found, item) => (RANK.indexOf(looks(item).colour) < RANK.indexOf(looks(found).colour) ? item : found));
 
 function diamond(ctx: CanvasRenderingContext2D, x: number, y: number, r: number): void {
