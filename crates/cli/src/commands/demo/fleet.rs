@@ -124,7 +124,7 @@ impl Fleet {
     }
 
     fn push(&self) -> Result<(), CliError> {
-        self.git(&["push", "--quiet", "origin", "main"], &[]).map(drop)
+        self.git(&["push", "--quiet", "--set-upstream", "origin", "main"], &[]).map(drop)
     }
 
     fn git(&self, args: &[&str], env: Env<'_>) -> Result<String, CliError> {
