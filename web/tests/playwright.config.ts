@@ -1,6 +1,6 @@
 // The page's tests: real Chromium, the real hub, real agents. `scripts/page-test` gives them what they need.
 import { existsSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { defineConfig } from '@playwright/test';
@@ -13,7 +13,7 @@ export default defineConfig({
   testDir: '.',
   outputDir: join(out, 'results'),
   // Each worker has a hub and three agents of its own; what a file changes stays in its worker.
-  workers: 2,
+  workers: availableParallelism() >= 4 ? 3 : 2,
   fullyParallel: false,
   forbidOnly: process.env.CI === 'true',
   timeout: 60_000,

@@ -4,6 +4,8 @@ import type { Page } from '@playwright/test';
 import { expect, open, picture, test } from './test';
 import { addresses, NAMES } from './views';
 
+// None changes anything: any worker may have any of them.
+test.describe.configure({ mode: 'parallel' });
 test.use({ contextOptions: { reducedMotion: 'reduce', colorScheme: 'light' } });
 
 for (const name of NAMES) {
