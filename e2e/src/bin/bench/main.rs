@@ -67,9 +67,18 @@ fn measure(name: &str, rest: &[String]) -> Result<Figures, String> {
         "undo-fleet" => undo_fleet::measure(),
         "push-to-healthy" => push::measure(),
         "agent-footprint" => footprint::measure(minutes(rest, 10.0)?),
-        "page" => page::measure(),
+        "page" => page::measure(filled(rest)?),
         "hub-idle" => idle::measure(minutes(rest, 1.0)?),
         _ => Err("there is no such benchmark".to_owned()),
+    }
+}
+
+/// `--data FILE`, a database that is filled already.
+fn filled(rest: &[String]) -> Result<Option<&Path>, String> {
+    match rest {
+        [] => Ok(None),
+        [flag, path] if flag == "--data" => Ok(Some(Path::new(path))),
+        other => Err(format!("expected --data FILE, found {}", other.join(" "))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
@@ -36,12 +37,22 @@ const WATCH: Duration = Duration::from_secs(30);
 /// Relative to the workspace's root.
 const SCRIPT: &str = "web/bench/page.mjs";
 
-/// Milliseconds until something is painted; the baseline is the hub's own small page `/docs`.
-pub(crate) fn measure() -> Result<Figures, String> {
+/// Milliseconds until something is painted; the baseline is the hub's own small page `/docs`. `filled` is a database
+/// that [`seed`] has filled within the last hour, so that one need not wait for another.
+pub(crate) fn measure(filled: Option<&Path>) -> Result<Figures, String> {
     let chromium = find_tool("chromium").ok_or("chromium is missing; scripts/setup gets it")?;
     let dir = scratch_dir();
-    eprintln!("filling a database");
-    seed(&dir.path().join("hub"), Sizes::LARGE)?;
+    let data = dir.path().join("hub");
+    match filled {
+        Some(filled) => {
+            let copied = fs::create_dir_all(&data).and_then(|()| fs::copy(filled, data.join("hub.db")));
+            copied.map_err(|error| format!("{}: {error}", filled.display()))?;
+        }
+        None => {
+            eprintln!("filling a database");
+            seed(&data, Sizes::LARGE)?;
+        }
+    }
     let hub = Hub::with_data(dir.path());
     let pid = hub.pid().ok_or("the hub has ended")?;
     calm(pid)?;
