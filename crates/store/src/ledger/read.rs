@@ -37,6 +37,8 @@ pub struct Filter {
     pub constraint: Option<ConstraintId>,
     /// Of this kind.
     pub kind: Option<String>,
+    /// Of none of these kinds.
+    pub without: Vec<&'static str>,
     /// At or after this position.
     pub from: Option<u64>,
     /// At or after this time.
@@ -173,6 +175,9 @@ impl Filter {
         equal(select, " AND l.undo_id = ", self.undo);
         equal(select, " AND l.constraint_id = ", self.constraint);
         equal(select, " AND l.kind = ", self.kind.as_deref());
+        if !self.without.is_empty() {
+            select.push(" AND l.kind NOT IN ").push_list(self.without.iter().copied());
+        }
         equal(select, " AND l.seq >= ", self.from);
         equal(select, " AND l.at >= ", self.since);
         equal(select, " AND l.at < ", self.until);

@@ -22,7 +22,9 @@ use crate::{
 /// How many hours the figures go back.
 const HOURS: i64 = 48;
 /// How many entries are told.
-const LATEST: usize = 20;
+const LATEST: u32 = 20;
+/// Among how many.
+const FAR: u64 = 5_000;
 /// What follows from other entries: telling it again would hide them.
 const QUIET: [&str; 2] = ["desired_changed", "release_created"];
 
@@ -107,19 +109,10 @@ async fn hours(store: &mut Reader, now: Timestamp) -> Result<Vec<HourFigures>, A
 }
 
 async fn latest(app: &App, store: &mut Reader) -> Result<Vec<TimelineEntry>, ApiError> {
-    let mut found = Vec::new();
-    let mut window = Window::Newest;
     // A rollout over many nodes leaves many quiet entries; beyond some thousands nobody looks for the one before.
-    for _ in 0..10 {
-        let batch = ledger::timeline(&mut app.store.read(), &Filter::default(), window, 200).await?;
-        let Some(last) = batch.last().map(|entry| entry.seq) else { break };
-        window = Window::Before(last);
-        found.extend(batch.into_iter().filter(|entry| !QUIET.contains(&entry.kind.as_str())));
-        if found.len() >= LATEST {
-            break;
-        }
-    }
-    found.truncate(LATEST);
+    let from = app.sealed.borrow().saturating_sub(FAR);
+    let filter = Filter { without: QUIET.to_vec(), from: Some(from), ..Filter::default() };
+    let found = ledger::timeline(store, &filter, Window::Newest, LATEST).await?;
     names::of_entries(store, found).await
 }
 
