@@ -161,7 +161,7 @@ fn ask(address: &str, token: &str, path: &str) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// What a page with the overview does: counts entries, and asks anew when one came, at most once a second.
+/// What a page with the overview does: counts entries, and asks anew when one came, a second and a half after it last did.
 fn look_on(mut stream: TcpStream, (address, token): (&str, &str), stop: &AtomicBool, heard: &AtomicUsize) {
     const ENTRY: &[u8] = b"event: entry";
     let (mut buffer, mut rest) = ([0; 16_384], Vec::new());
@@ -178,7 +178,7 @@ fn look_on(mut stream: TcpStream, (address, token): (&str, &str), stop: &AtomicB
         // What may be the beginning of another stays.
         rest.drain(..rest.len().saturating_sub(ENTRY.len() - 1));
         due |= found > 0;
-        if due && asked.elapsed() > Duration::from_secs(1) {
+        if due && asked.elapsed() > Duration::from_millis(1500) {
             (asked, due) = (Instant::now(), false);
             if let Ok(mut answer) = ask(address, token, "/api/v1/overview") {
                 // The first bytes come when the whole answer is made.
