@@ -18,7 +18,7 @@ use crate::{
     auth::SignIn,
     http::Hosts,
     keys::Keys,
-    live::{Feed, Follows, Live, Questions, Shared, Waiters},
+    live::{Feed, Follows, Live, Questions, Roster, Shared, Waiters},
     metrics::Metrics,
     packs::Packs,
 };
@@ -45,6 +45,8 @@ pub(crate) struct App {
     pub(crate) waiters: Waiters,
     /// Questions to agents.
     pub(crate) questions: Questions,
+    /// Nodes and what they should run, as the database has them.
+    pub(crate) roster: Roster,
     /// Who follows events.
     pub(crate) feed: Feed,
     /// The overview, for all pages that show it.

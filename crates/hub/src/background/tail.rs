@@ -68,6 +68,9 @@ async fn tell(app: &App, entries: Vec<LedgerEntry>) -> Result<(), ApiError> {
 }
 
 fn pass_on(app: &App, entry: &LedgerEntry) {
+    if let Some(event) = &entry.event {
+        app.roster.heard(event);
+    }
     let concerns_node = matches!(entry.event, Some(Event::DesiredChanged { .. } | Event::NodeRevoked { .. }));
     if let Some(node) = entry.refs.node.filter(|_| concerns_node) {
         app.waiters.wake(node);

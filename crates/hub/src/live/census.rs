@@ -3,22 +3,23 @@
 use std::collections::{BTreeMap, HashMap};
 
 use backstay_api::v1::VersionCount;
-use backstay_store::{Reader, nodes};
-use backstay_types::{NodeId, NodeName, NodeState, StackHealth, StackName, Timestamp, TreeDigest};
+use backstay_store::Reader;
+use backstay_types::{Node, NodeId, NodeName, NodeState, StackHealth, StackName, Timestamp, TreeDigest};
 
-use super::word;
+use super::{Look, word};
 use crate::{app::App, http::ApiError};
 
 /// Nodes that are not revoked, and what runs on them.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
-    /// By name.
-    pub(crate) nodes: Vec<Counted>,
+    /// Those that have fallen silent, by name.
+    pub(crate) silent: Vec<Counted>,
     /// Stacks that are down or not as they should be, with what is known of why.
     pub(crate) unwell: Vec<(NodeId, NodeName, StackName, String)>,
     /// Agents by version.
     pub(crate) agents: BTreeMap<String, u64>,
-    health: BTreeMap<String, u64>,
+    states: HashMap<NodeState, u64>,
+    health: HashMap<StackHealth, u64>,
     running: HashMap<StackName, BTreeMap<TreeDigest, u64>>,
 }
 
@@ -29,9 +30,7 @@ pub(crate) struct Counted {
     pub(crate) id: NodeId,
     /// Its name.
     pub(crate) name: NodeName,
-    /// Whether it is heard from.
-    pub(crate) state: NodeState,
-    /// When it was.
+    /// When it was heard from.
     pub(crate) last_seen_at: Option<Timestamp>,
 }
 
@@ -41,31 +40,41 @@ impl Census {
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn take(app: &App, store: &mut Reader) -> Result<Self, ApiError> {
-        let now = app.world.now();
+        let nodes = app.roster.nodes(store).await?;
+        Ok(app.live.look(app.world.now(), |look| Self::of(&nodes, look)))
+    }
+
+    fn of(nodes: &[Node], look: &Look<'_>) -> Self {
         let mut census = Self::default();
-        for (id, name) in nodes::names(store).await? {
-            let state = app.live.state(id, false, now);
-            app.live.with(id, |seen| {
-                let observed = seen.and_then(|seen| seen.observed.as_deref()).unwrap_or_default();
-                for stack in observed {
-                    *census.health.entry(word(&stack.health)).or_default() += 1;
-                    if let Some(tree) = stack.current {
-                        let versions = census.running.entry(stack.stack.clone()).or_default();
-                        *versions.entry(tree).or_default() += 1;
-                    }
-                    if matches!(stack.health, StackHealth::Degraded | StackHealth::Down) {
-                        let detail = stack.detail.clone();
-                        census.unwell.push((id, name.clone(), stack.stack.clone(), detail));
-                    }
-                }
-                if let Some(facts) = seen.and_then(|seen| seen.facts.as_ref()) {
-                    *census.agents.entry(facts.agent_version.clone()).or_default() += 1;
-                }
+        // Names are taken once for each kind, not once for each node.
+        let mut agents: HashMap<&str, u64> = HashMap::new();
+        let mut running: HashMap<&StackName, HashMap<TreeDigest, u64>> = HashMap::new();
+        for node in nodes.iter().filter(|node| node.revoked_at.is_none()) {
+            let (seen, state) = (look.seen(node.id), look.state(node.id, false));
+            *census.states.entry(state).or_default() += 1;
+            if state == NodeState::Offline {
                 let last_seen_at = seen.and_then(|seen| seen.last_seen_at);
-                census.nodes.push(Counted { id, name: name.clone(), state, last_seen_at });
-            });
+                census.silent.push(Counted { id: node.id, name: node.name.clone(), last_seen_at });
+            }
+            for stack in seen.and_then(|seen| seen.observed.as_deref()).unwrap_or_default() {
+                *census.health.entry(stack.health).or_default() += 1;
+                if let Some(tree) = stack.current {
+                    *running.entry(&stack.stack).or_default().entry(tree).or_default() += 1;
+                }
+                if matches!(stack.health, StackHealth::Degraded | StackHealth::Down) {
+                    let detail = stack.detail.clone();
+                    census.unwell.push((node.id, node.name.clone(), stack.stack.clone(), detail));
+                }
+            }
+            if let Some(facts) = seen.and_then(|seen| seen.facts.as_ref()) {
+                *agents.entry(facts.agent_version.as_str()).or_default() += 1;
+            }
         }
-        Ok(census)
+        census.agents = agents.into_iter().map(|(version, count)| (version.to_owned(), count)).collect();
+        let owned =
+            |(stack, trees): (&StackName, HashMap<_, _>)| (stack.clone(), trees.into_iter().collect());
+        census.running = running.into_iter().map(owned).collect();
+        census
     }
 
     /// Who runs what of a stack, most nodes first.
@@ -84,15 +93,11 @@ impl Census {
 
     /// Nodes by the word of their state.
     pub(crate) fn by_state(&self) -> BTreeMap<String, u64> {
-        let mut counts = BTreeMap::new();
-        for node in &self.nodes {
-            *counts.entry(word(&node.state)).or_default() += 1;
-        }
-        counts
+        self.states.iter().map(|(state, count)| (word(state), *count)).collect()
     }
 
     /// Stacks on nodes by the word of their health.
     pub(crate) fn by_health(&self) -> BTreeMap<String, u64> {
-        self.health.clone()
+        self.health.iter().map(|(health, count)| (word(health), *count)).collect()
     }
 }

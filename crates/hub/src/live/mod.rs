@@ -6,6 +6,7 @@ mod feed;
 mod follow;
 mod node_state;
 mod questions;
+mod roster;
 mod shared;
 mod waiters;
 
@@ -24,6 +25,7 @@ pub(crate) use self::{
     follow::{Follower, Follows, Piece},
     node_state::{Rhythm, node_state},
     questions::Questions,
+    roster::{Roster, Trees},
     shared::Shared,
     waiters::Waiters,
 };
@@ -141,6 +143,11 @@ impl Live {
         look(self.lock().get(&node))
     }
 
+    /// Looks at what is known of all nodes at once. Check-ins wait meanwhile: look, and think later.
+    pub(crate) fn look<T>(&self, now: Timestamp, look: impl FnOnce(&Look<'_>) -> T) -> T {
+        look(&Look { nodes: &self.lock(), now, rhythm: self.rhythm })
+    }
+
     /// How many check-ins are held.
     pub(crate) fn held(&self) -> u64 {
         self.lock().values().map(|seen| u64::from(seen.held)).sum()
@@ -187,6 +194,27 @@ impl Live {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, Seen>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All nodes at one moment.
+pub(crate) struct Look<'a> {
+    nodes: &'a HashMap<NodeId, Seen>,
+    now: Timestamp,
+    rhythm: Rhythm,
+}
+
+impl Look<'_> {
+    /// What is known of a node.
+    pub(crate) fn seen(&self, node: NodeId) -> Option<&Seen> {
+        self.nodes.get(&node)
+    }
+
+    /// Whether a node is heard from.
+    pub(crate) fn state(&self, node: NodeId, revoked: bool) -> NodeState {
+        let seen = self.seen(node);
+        let last_seen_at = seen.and_then(|seen| seen.last_seen_at);
+        node_state(revoked, last_seen_at, seen.is_some_and(|seen| seen.held > 0), self.now, self.rhythm)
     }
 }
 

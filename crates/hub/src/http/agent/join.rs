@@ -19,6 +19,7 @@ pub(crate) async fn join(call: Call<JoinNode>) -> Result<JoinResponse, ApiError>
     let mut tx = app.store.begin().await?;
     let (node, credential) = admit(&app, &mut tx, &body, presented, now).await?;
     tx.commit().await?;
+    app.roster.forget_nodes();
     app.engine.wake();
     tracing::info!(%node, name = %body.name, "a node has joined");
     let hub_key = BASE64_STANDARD.encode(app.keys.signing.verifying_key().as_bytes());

@@ -1,14 +1,14 @@
 //! `GET /api/v1/stacks`
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use backstay_api::v1::{ListStacks, Page, StackView, VersionCount};
-use backstay_store::{nodes, releases, repositories, rollouts, stacks};
-use backstay_types::{Repository, StackName, TreeDigest};
+use backstay_api::v1::{ListStacks, Page, StackView};
+use backstay_store::{releases, repositories, rollouts, stacks};
+use backstay_types::Repository;
 
 use crate::{
-    app::App,
     http::{ApiError, Call, paging},
+    live::Census,
 };
 
 /// All stacks, by name, with who runs what.
@@ -19,15 +19,14 @@ pub(crate) async fn list_stacks(call: Call<ListStacks>) -> Result<Page<StackView
     let wanted: Vec<_> = found.iter().filter_map(|stack| stack.release).collect();
     let known = releases::many(&mut store, &wanted).await?;
     let known: HashMap<_, _> = known.into_iter().map(|release| (release.id, release)).collect();
-    let running = running(&call.app, nodes::active(&mut store).await?.iter().map(|node| node.id));
+    let census = Census::take(&call.app, &mut store).await?;
     let mut views = Vec::with_capacity(found.len());
     for stack in found {
-        let counts = running.get(&stack.name).into_iter().flatten();
         views.push(StackView {
             repository: names.get(&stack.repository).cloned().unwrap_or_default(),
             release: stack.release.and_then(|id| known.get(&id).cloned()),
             rollout: rollouts::list(&mut store, Some(&stack.name), None, 1).await?.pop(),
-            nodes: counts.map(|(tree, nodes)| VersionCount { tree: *tree, nodes: *nodes }).collect(),
+            nodes: census.versions(&stack.name),
             stack: stack.name,
         });
     }
@@ -36,20 +35,4 @@ pub(crate) async fn list_stacks(call: Call<ListStacks>) -> Result<Page<StackView
 
 fn named(repository: Repository) -> (backstay_types::RepositoryId, String) {
     (repository.id, repository.name.to_string())
-}
-
-/// How many nodes run which tree of which stack, by what they said last.
-fn running(
-    app: &App,
-    nodes: impl Iterator<Item = backstay_types::NodeId>,
-) -> BTreeMap<StackName, BTreeMap<TreeDigest, u64>> {
-    let mut counts: BTreeMap<StackName, BTreeMap<TreeDigest, u64>> = BTreeMap::new();
-    for node in nodes {
-        for observed in app.live.seen(node).observed.unwrap_or_default() {
-            if let Some(tree) = observed.current {
-                *counts.entry(observed.stack).or_default().entry(tree).or_default() += 1;
-            }
-        }
-    }
-    counts
 }

@@ -14,6 +14,7 @@ pub(crate) async fn revoke_node(call: Call<RevokeNode>) -> Result<Empty, ApiErro
     nodes::revoke(&mut tx, node.id, app.world.now()).await?;
     tx.record(Event::NodeRevoked { name: node.name }, Refs { node: Some(node.id), ..Refs::default() })?;
     tx.commit().await?;
+    app.roster.forget_nodes();
     app.engine.wake();
     Ok(Empty {})
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backstay_api::v1::{Attention, AttentionKind};
 use backstay_store::{Reader, deployments, figures, nodes, rollouts, undos};
 use backstay_types::{
-    DeploymentState, NodeState, PushState, Refs, Repository, RepositoryHealth, RolloutState, UndoState,
+    DeploymentState, PushState, Refs, Repository, RepositoryHealth, RolloutState, UndoState,
 };
 
 use super::overview::item;
@@ -113,7 +113,7 @@ fn unwell(census: &Census, found: &mut Vec<Attention>) {
 }
 
 fn offline(census: &Census, found: &mut Vec<Attention>) {
-    let silent: Vec<_> = census.nodes.iter().filter(|node| node.state == NodeState::Offline).collect();
+    let silent = &census.silent;
     if silent.len() > NAMED {
         let summary = format!("{} nodes are not heard from; what runs there keeps running", silent.len());
         let since = silent.iter().filter_map(|node| node.last_seen_at).max();

@@ -1,16 +1,12 @@
 //! `GET /api/v1/node-rows`: the whole table is made in memory, where soft state is, and a part of it is given.
 
-use std::collections::HashMap;
-
 use backstay_api::v1::{ListNodeRows, NodeRow, NodeRowStack, NodeRows, NodeRowsQuery, NodeSort};
 use backstay_manifest::Selector;
-use backstay_store::{desired, nodes};
-use backstay_types::{Node, NodeId, NodeState, StackName, Timestamp, TreeDigest};
+use backstay_types::{Node, NodeState, ObservedStack, StackHealth, TreeDigest};
 
 use crate::{
-    app::App,
     http::{ApiError, Call, paging},
-    live::{badness, worst},
+    live::{Look, Seen, Trees, badness, worst},
 };
 
 /// Nodes as rows of a table.
@@ -23,73 +19,99 @@ pub(crate) async fn node_rows(call: Call<ListNodeRows>) -> Result<NodeRows, ApiE
         None => None,
     };
     let mut store = app.store.read();
-    let found = nodes::list(&mut store, None, u32::MAX).await?;
-    let wanted = desired::trees(&mut store).await?;
-    let now = app.world.now();
-    let chosen = found
-        .into_iter()
-        .filter(|node| selector.as_ref().is_none_or(|s| s.matches(&node.name, &node.labels)));
-    let mut rows: Vec<NodeRow> =
-        chosen.map(|node| row(&app, node, &wanted, now)).filter(|row| fits(row, &query)).collect();
-    sort(&mut rows, query.sort.unwrap_or_default(), query.descending.unwrap_or_default());
-    let total = rows.len() as u64;
-    let rows = rows.into_iter().skip(offset as usize).take(limit).collect();
-    Ok(NodeRows { total, offset, rows })
+    let nodes = app.roster.nodes(&mut store).await?;
+    let wanted = app.roster.trees(&mut store).await?;
+    let rows = app.live.look(app.world.now(), |look| {
+        let chosen =
+            nodes.iter().filter(|node| selector.as_ref().is_none_or(|s| s.matches(&node.name, &node.labels)));
+        let text = query.q.as_deref().map(str::to_lowercase);
+        let glance = |node| Glance::of(node, look);
+        let mut all: Vec<_> = chosen.map(glance).filter(|one| one.fits(&query, text.as_deref())).collect();
+        sort(&mut all, query.sort.unwrap_or_default(), query.descending.unwrap_or_default());
+        let part = all.iter().skip(offset as usize).take(limit);
+        NodeRows { total: all.len() as u64, offset, rows: part.map(|one| one.row(&wanted)).collect() }
+    });
+    Ok(rows)
 }
 
-fn row(app: &App, node: Node, wanted: &HashMap<(NodeId, StackName), TreeDigest>, now: Timestamp) -> NodeRow {
-    let state = app.live.state(node.id, node.revoked_at.is_some(), now);
-    let (last_seen_at, agent_version, health, stacks) = app.live.with(node.id, |seen| {
-        let Some(seen) = seen else { return (None, None, None, Vec::new()) };
-        let observed = seen.observed.as_deref().unwrap_or_default();
-        let stacks = observed.iter().map(|stack| NodeRowStack {
+/// A node and what is known of it: enough to choose and to sort. Most are not shown.
+struct Glance<'a> {
+    node: &'a Node,
+    state: NodeState,
+    seen: Option<&'a Seen>,
+    health: Option<StackHealth>,
+}
+
+impl<'a> Glance<'a> {
+    fn of(node: &'a Node, look: &'a Look<'_>) -> Self {
+        let seen = look.seen(node.id);
+        let health = worst(seen.and_then(|seen| seen.observed.as_deref()).unwrap_or_default());
+        Self { node, state: look.state(node.id, node.revoked_at.is_some()), seen, health }
+    }
+
+    fn observed(&self) -> &'a [ObservedStack] {
+        self.seen.and_then(|seen| seen.observed.as_deref()).unwrap_or_default()
+    }
+
+    fn version(&self) -> Option<&'a str> {
+        Some(self.seen?.facts.as_ref()?.agent_version.as_str())
+    }
+
+    fn fits(&self, query: &NodeRowsQuery, text: Option<&str>) -> bool {
+        let of_stack = |one: &&ObservedStack| query.stack.as_ref().is_none_or(|stack| one.stack == *stack);
+        let labelled = |text: &str| {
+            let mut labels = self.node.labels.iter();
+            labels.any(|(key, value)| format!("{key}={value}").to_lowercase().contains(text))
+        };
+        query.state.is_none_or(|state| self.state == state)
+            && text.is_none_or(|text| self.node.name.as_str().contains(text) || labelled(text))
+            && ((query.stack.is_none() && query.health.is_none() && query.tree.is_none())
+                || self.observed().iter().filter(of_stack).any(|one| {
+                    query.health.is_none_or(|health| one.health == health)
+                        && query
+                            .tree
+                            .as_deref()
+                            .is_none_or(|tree| one.current.is_some_and(|it| begins(it, tree)))
+                }))
+    }
+
+    fn row(&self, wanted: &Trees) -> NodeRow {
+        let Node { id, name, labels, .. } = self.node;
+        let stacks = self.observed().iter().map(|stack| NodeRowStack {
             stack: stack.stack.clone(),
             tree: stack.current,
             health: stack.health,
-            wanted: wanted.get(&(node.id, stack.stack.clone())).copied() == stack.current,
+            wanted: wanted.get(&(*id, stack.stack.clone())).copied() == stack.current,
         });
-        let version = seen.facts.as_ref().map(|facts| facts.agent_version.clone());
-        (seen.last_seen_at, version, worst(observed), stacks.collect())
-    });
-    let Node { id, name, labels, .. } = node;
-    NodeRow { id, name, state, last_seen_at, labels, agent_version, health, stacks }
-}
-
-fn fits(row: &NodeRow, query: &NodeRowsQuery) -> bool {
-    let of_stack = |one: &&NodeRowStack| query.stack.as_ref().is_none_or(|stack| one.stack == *stack);
-    let mut stacks = row.stacks.iter().filter(of_stack);
-    let text = query.q.as_deref().map(str::to_lowercase);
-    query.state.is_none_or(|state| row.state == state)
-        && text.is_none_or(|text| {
-            row.name.as_str().contains(&text)
-                || row
-                    .labels
-                    .iter()
-                    .any(|(key, value)| format!("{key}={value}").to_lowercase().contains(&text))
-        })
-        && ((query.stack.is_none() && query.health.is_none() && query.tree.is_none())
-            || stacks.any(|one| {
-                query.health.is_none_or(|health| one.health == health)
-                    && query.tree.as_deref().is_none_or(|tree| one.tree.is_some_and(|it| begins(it, tree)))
-            }))
+        NodeRow {
+            id: *id,
+            name: name.clone(),
+            state: self.state,
+            last_seen_at: self.seen.and_then(|seen| seen.last_seen_at),
+            labels: labels.clone(),
+            agent_version: self.version().map(str::to_owned),
+            health: self.health,
+            stacks: stacks.collect(),
+        }
+    }
 }
 
 fn begins(tree: TreeDigest, digits: &str) -> bool {
     tree.to_string().starts_with(&digits.to_lowercase())
 }
 
-/// The database gave them by name, and these sorts keep what is equal in order.
-fn sort(rows: &mut [NodeRow], by: NodeSort, descending: bool) {
+/// They come by name, and these sorts keep what is equal in order.
+fn sort(all: &mut [Glance<'_>], by: NodeSort, descending: bool) {
     match by {
         NodeSort::Name => {}
-        NodeSort::State => rows.sort_by_key(|row| std::cmp::Reverse(urgency(row.state))),
-        NodeSort::Health => rows.sort_by_key(|row| std::cmp::Reverse(row.health.map(badness))),
-        NodeSort::LastSeen => rows.sort_by_key(|row| row.last_seen_at),
-        NodeSort::Joined => rows.sort_by_key(|row| row.id),
-        NodeSort::Version => rows.sort_by(|a, b| a.agent_version.cmp(&b.agent_version)),
+        NodeSort::State => all.sort_by_key(|one| std::cmp::Reverse(urgency(one.state))),
+        NodeSort::Health => all.sort_by_key(|one| std::cmp::Reverse(one.health.map(badness))),
+        NodeSort::LastSeen => all.sort_by_key(|one| one.seen.and_then(|seen| seen.last_seen_at)),
+        NodeSort::Joined => all.sort_by_key(|one| one.node.id),
+        NodeSort::Version => all.sort_by_key(|one| one.version()),
     }
     if descending {
-        rows.reverse();
+        all.reverse();
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use backstay_api::v1::{GetStack, StackDetail, StackRelease, StackRun, StackView};
 use backstay_manifest::Selector;
 use backstay_store::{
-    Reader, changes, constraints, desired, figures, nodes, releases, repositories, rollouts, stacks,
+    Reader, changes, constraints, figures, nodes, releases, repositories, rollouts, stacks,
 };
 use backstay_types::{Constraint, Effect, Release, ReleaseId, StackHealth, StackName, TreeDigest};
 
@@ -67,7 +67,7 @@ pub(in crate::http) fn in_words(assigned: &[Selector]) -> String {
 
 /// Those in trouble first, then by name.
 async fn runs(app: &App, store: &mut Reader, stack: &StackName) -> Result<Vec<StackRun>, ApiError> {
-    let wanted = desired::trees(store).await?;
+    let wanted = app.roster.trees(store).await?;
     let now = app.world.now();
     let mut runs = Vec::new();
     for (id, name) in nodes::names(store).await? {
