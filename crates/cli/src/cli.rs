@@ -70,6 +70,11 @@ pub(crate) enum Command {
     Deployments(c::deployments::Deployments),
     /// Rollouts, newest first; or one with its deployments
     Rollouts(c::rollouts::Rollouts),
+    /// Steer a rollout that runs, or see why it is where it is
+    #[command(subcommand)]
+    Rollout(c::rollout::Rollout),
+    /// Stop everything at once, see whether it is, or lift it
+    EmergencyStop(c::emergency_stop::EmergencyStop),
     /// Conversations and what they changed
     #[command(subcommand)]
     Conversations(c::conversations::Conversations),

@@ -8,19 +8,21 @@
 mod check;
 mod contents;
 mod conversations;
+mod emergency;
 mod error;
 mod holds;
 mod mirrors;
 mod nodes;
+mod progress;
 mod provenance;
 mod reconcile;
 mod reports;
 mod repositories;
+mod rollouts;
 mod run;
 mod statements;
 mod sync;
 mod undo;
-mod waiting;
 mod why;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -33,9 +35,11 @@ use tokio::sync::Notify;
 pub use check::{Checked, CheckedStack};
 pub use contents::{ExplainedFile, Listed};
 pub use conversations::{Observation, Observed, Push};
+pub use emergency::EmergencyStop;
 pub use error::EngineError;
 use mirrors::Mirrors;
 pub use nodes::Presence;
+pub use progress::Progress;
 pub use repositories::NewRepository;
 pub use undo::WantedUndo;
 pub use why::{Why, WhyQuestion};
@@ -83,8 +87,8 @@ struct Inner {
     desk: reports::Desk,
     /// Something may have to be planned.
     wake: Notify,
-    /// How many nodes running rollouts waited for when this process last planned; empty when another one plans.
-    waiting: std::sync::Mutex<HashMap<RolloutId, u64>>,
+    /// How far running rollouts were when this process last planned; empty when another one plans.
+    progress: std::sync::Mutex<HashMap<RolloutId, Progress>>,
     /// One step of planning at a time in this process; the lease guards it between processes.
     planning: tokio::sync::Mutex<()>,
     /// One change of what is deployed at a time.
@@ -110,7 +114,7 @@ impl Engine {
             presence,
             desk: reports::Desk::default(),
             wake: Notify::new(),
-            waiting: std::sync::Mutex::default(),
+            progress: std::sync::Mutex::default(),
             planning: tokio::sync::Mutex::default(),
             advancing: tokio::sync::Mutex::default(),
         };

@@ -9,6 +9,10 @@ pub trait Presence: fmt::Debug + Send + Sync {
     /// Whether a node is heard from.
     fn is_online(&self, node: NodeId) -> bool;
 
+    /// Whether a node has fallen silent, or never said a word. Not the same as not online: a hub that has just started
+    /// cannot say either.
+    fn is_silent(&self, node: NodeId) -> bool;
+
     /// Opens a secret that the hub sealed, such as a repository's token.
     fn unseal(&self, sealed: &str) -> Option<Secret>;
 }

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use backstay_manifest::Selector;
 use backstay_plan::{
-    Assignment, Candidate, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, RolloutRef,
-    StackFacts, Try, TryState,
+    Assignment, Candidate, FleetPlan, FleetSnapshot, GoBack, MaxUpdating, NodeFacts, Origin, Past,
+    RolloutRef, StackFacts, Try, TryState, WaveOpened,
 };
 use backstay_store::{Executor, Tx, constraints, deployments, leases, nodes, releases, rollouts, stacks};
 use backstay_types::{
     Cause, Constraint, ConstraintOrigin, Deployment, DeploymentId, DeploymentState, Effect, Event, Node,
-    NodeId, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, Scope, StackName,
-    Timestamp, TreeDigest,
+    NodeId, OnStop, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, Scope,
+    StackName, Timestamp, TreeDigest,
 };
 
-use crate::{Engine, EngineError, sync::StackRecord};
+use crate::{Engine, EngineError, emergency, sync::StackRecord};
 
 const LEASE: &str = "reconciler";
 const LEASE_LIFE: Duration = Duration::from_secs(15);
@@ -55,11 +55,11 @@ impl Engine {
         let Some(lease) =
             leases::acquire(&mut tx, LEASE, &self.inner.settings.holder, now, LEASE_LIFE).await?
         else {
-            self.note_waiting(None);
+            self.note_progress(None);
             return Ok(false);
         };
         let loaded = self.load(&mut tx, now).await?;
-        self.note_waiting(Some(&loaded));
+        self.note_progress(Some(&loaded));
         let plan = backstay_plan::plan(&loaded.snapshot);
         let applied = apply(self, &mut tx, &loaded, &plan, now).await?;
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
@@ -105,6 +105,7 @@ impl Engine {
             rollouts,
             past: past(&latest, &settled, &removals),
             constraints,
+            stopped: emergency::in_force(ex).await?.map(|stop| stop.reason),
         };
         Ok(Loaded {
             snapshot,
@@ -121,6 +122,7 @@ impl Engine {
             name: node.name.clone(),
             labels: node.labels.clone(),
             online: self.inner.presence.is_online(node.id),
+            silent: self.inner.presence.is_silent(node.id),
         }
     }
 
@@ -158,6 +160,8 @@ impl Engine {
             pin_origins: pin_origins(&stack.name, constraints, releases),
             assignments: selectors.into_iter().map(|nodes| Assignment { nodes }).collect(),
             max_updating: record.max_updating.map_or(MaxUpdating::All, limit),
+            strategy: record.strategy.clone(),
+            go_back: go_back(ex, stack, record, releases, constraints, now).await?,
             prune: record.prune.map(limit),
             removal_cause,
         })
@@ -259,6 +263,7 @@ fn past(
 
 fn attempt(deployment: &Deployment, removals: &HashSet<RolloutId>) -> Try {
     Try {
+        ended_at: deployment.finished_at,
         again_at: own_fault(deployment).and_then(|ended| ended.checked_add(AGAIN).ok()),
         removal: removals.contains(&deployment.rollout),
         deployment: deployment.id,
@@ -273,6 +278,28 @@ fn attempt(deployment: &Deployment, removals: &HashSet<RolloutId>) -> Try {
             _ => TryState::Superseded,
         },
     }
+}
+
+/// Where nodes go back to, when the branch's release was stopped by its rollout and is to be taken back everywhere.
+async fn go_back(
+    ex: &mut impl Executor,
+    stack: &stacks::Stack,
+    record: &StackRecord,
+    releases: &HashMap<ReleaseId, Release>,
+    constraints: &[Constraint],
+    now: Timestamp,
+) -> Result<Option<GoBack>, EngineError> {
+    let Some(from) = stack.release.and_then(|id| releases.get(&id)) else { return Ok(None) };
+    let banned = constraints.iter().any(|constraint| {
+        constraint.origin == ConstraintOrigin::Rollout
+            && constraint.effect == Effect::Ban { stack: stack.name.clone(), tree: from.tree }
+    });
+    if record.strategy.on_stop != OnStop::Return || !banned {
+        return Ok(None);
+    }
+    let good = rollouts::completed_at(ex, &stack.name, now).await?;
+    let to = good.map(|rollout| rollout.release).filter(|to| *to != from.id);
+    Ok(to.map(|to| GoBack { from: from.id, to }))
 }
 
 /// What set off the moves that pins ask for.
@@ -317,6 +344,9 @@ async fn apply(
     for end in &plan.end {
         end_rollout(tx, loaded, end.rollout, end.state, &end.reason, now).await?;
     }
+    for opened in &plan.waves {
+        open_wave(tx, loaded, opened).await?;
+    }
     for (stack, tree, reason) in &plan.ban {
         engine.ban(tx, stack, *tree, reason, now).await?;
     }
@@ -331,6 +361,10 @@ async fn apply(
             cause: start.cause.clone(),
             state: RolloutState::Running,
             max_updating: start.max_updating,
+            strategy: start.strategy.clone(),
+            cuts: start.cuts.clone(),
+            wave: 0,
+            paused: None,
             reason: start.reason.clone(),
             created_at: now,
             finished_at: None,
@@ -368,10 +402,20 @@ async fn apply(
     deployments::insert(tx, &rows).await?;
     let anything = !(plan.start.is_empty()
         && plan.end.is_empty()
+        && plan.waves.is_empty()
         && plan.ban.is_empty()
         && plan.attempts.is_empty()
         && plan.supersede.is_empty());
     Ok(Applied { anything, made, rollouts: by_id })
+}
+
+async fn open_wave(tx: &mut Tx, loaded: &Loaded, opened: &WaveOpened) -> Result<(), EngineError> {
+    rollouts::open_wave(tx, opened.rollout, opened.wave).await?;
+    if let Some(rollout) = loaded.snapshot.rollouts.iter().find(|r| r.id == opened.rollout) {
+        let event = Event::RolloutWaveOpened { wave: opened.wave + 1, reason: opened.reason.clone() };
+        tx.record(event, rollout_refs(rollout))?;
+    }
+    Ok(())
 }
 
 async fn end_rollout(
@@ -408,7 +452,7 @@ pub(crate) fn rollout_refs(rollout: &Rollout) -> Refs {
 
 impl Engine {
     /// A tree that failed is not planned again for its stack until something newer is there.
-    async fn ban(
+    pub(crate) async fn ban(
         &self,
         tx: &mut Tx,
         stack: &StackName,

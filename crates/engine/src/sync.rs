@@ -11,7 +11,7 @@ use backstay_store::{
 };
 use backstay_types::{
     Change, CommitId, Constraint, ConstraintOrigin, Effect, Event, Refs, Release, Repository,
-    RepositoryHealth, RepositoryId, Scope, StackName, Timestamp, UndoId,
+    RepositoryHealth, RepositoryId, RolloutStrategy, Scope, StackName, Timestamp, UndoId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub(crate) struct StackRecord {
     pub(crate) max_updating: Option<manifest::MaxUpdating>,
     /// The manifest schema that it needs.
     pub(crate) schema: u32,
+    /// How its rollouts go out.
+    #[serde(default)]
+    pub(crate) strategy: RolloutStrategy,
     /// From how many nodes it may be taken away at once, when it is no longer assigned to them.
     #[serde(default)]
     pub(crate) prune: Option<manifest::MaxUpdating>,
@@ -313,6 +316,7 @@ impl Engine {
                 undo,
                 max_updating: tip.fleet.manifest.rollout.max_updating,
                 schema: stack.schema,
+                strategy: tip.fleet.manifest.rollout.strategy.clone(),
                 prune: prune(&tip.fleet),
                 assigned_by,
             };

@@ -101,6 +101,10 @@ impl Presence for HubPresence {
         self.live.state(node, false, self.world.now()) == NodeState::Online
     }
 
+    fn is_silent(&self, node: NodeId) -> bool {
+        matches!(self.live.state(node, false, self.world.now()), NodeState::Offline | NodeState::Joined)
+    }
+
     fn unseal(&self, sealed: &str) -> Option<Secret> {
         self.keys.open(sealed, REPOSITORY_CREDENTIAL).inspect_err(|error| tracing::error!(%error)).ok()
     }

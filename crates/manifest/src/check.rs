@@ -127,6 +127,15 @@ fn selectors(fleet: &Fleet, nodes: &[(NodeName, Labels)]) -> Vec<Problem> {
         let message = format!("`{}` matches none of {} nodes", pin.nodes, nodes.len());
         problems.push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).field("pin.nodes"));
     }
+    for wave in &fleet.manifest.rollout.strategy.waves {
+        let Ok(crate::Wave::Nodes(selector)) = wave.parse() else { continue };
+        if !matches(&selector) {
+            let message =
+                format!("the wave `{selector}` matches none of {} nodes and is passed", nodes.len());
+            problems
+                .push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).field("rollout.waves"));
+        }
+    }
     for stack in fleet.stacks.keys() {
         if !nodes.iter().any(|(name, labels)| fleet.manifest.is_assigned(stack, name, labels)) {
             let message = format!("no node runs `{stack}`");
@@ -215,5 +224,9 @@ mod tests {
         let problems = run(&files, Some(&node("db")));
         assert_eq!(codes(&problems), [code::SELECTOR_MATCHES_NOTHING, code::UNASSIGNED_STACK]);
         assert_eq!(problems[0].line, Some(1));
+        let waves = "[rollout]\nwaves = [\"role=db\", \"100%\"]\n".to_owned();
+        let files = [("fleet.toml", waves), ("stacks/web/compose.yaml", GOOD.to_owned())];
+        assert!(run(&files, Some(&node("db"))).is_empty());
+        assert_eq!(codes(&run(&files, Some(&node("web")))), [code::SELECTOR_MATCHES_NOTHING]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use backstay_types::{CommitId, Labels, NodeName, StackName, Timestamp};
+use backstay_types::{CommitId, Labels, NodeName, RolloutStrategy, StackName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use crate::{
     Problem, Selector, code,
     read::{Table, read},
+    strategy::read_strategy,
 };
 
 /// What `fleet.toml` says. The default is what holds without one: every stack on every node.
@@ -39,10 +40,12 @@ pub struct Assignment {
 }
 
 /// `[rollout]`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutSettings {
     /// How many of the nodes of a rollout may be updating at once; all of them when absent.
     pub max_updating: Option<MaxUpdating>,
+    /// Waves, and what stops them.
+    pub strategy: RolloutStrategy,
 }
 
 /// A number of nodes, or a share of them. Written `5` or `"20%"`.
@@ -188,8 +191,9 @@ fn read_nodes(table: &mut Table<'_, '_>) -> Option<Selector> {
 
 fn read_rollout(mut table: Table<'_, '_>) -> RolloutSettings {
     let max_updating = read_share(&mut table, "max_updating");
+    let strategy = read_strategy(&mut table);
     table.finish();
-    RolloutSettings { max_updating }
+    RolloutSettings { max_updating, strategy }
 }
 
 /// A number of nodes, or a share of them.

@@ -29,6 +29,17 @@ fn reads_everything_that_it_knows() {
 }
 
 #[test]
+fn a_strategy_is_read_whole() {
+    let text = "[rollout]\nwaves = [\"ring=sandbox\", \"5%\", \"100%\"]\nsoak = \"15m\"\nmin_sample = 7\non_stop = \"return\"\n[[rollout.stop]]\nwhen = \"offline_ratio>=0.5\"\n[[rollout.stop]]\nwhen = \"failed > 3\"\n";
+    let strategy = parse(text).unwrap().rollout.strategy;
+    assert_eq!(strategy.waves, ["ring=sandbox", "5%", "100%"]);
+    assert_eq!((strategy.soak_seconds, strategy.min_sample), (900, 7));
+    assert_eq!(strategy.on_stop, backstay_types::OnStop::Return);
+    assert_eq!(strategy.stop, ["offline_ratio >= 0.5", "failed > 3"]);
+    assert_eq!(parse("").unwrap().rollout.strategy, backstay_types::RolloutStrategy::default());
+}
+
+#[test]
 fn nothing_said_means_every_stack_everywhere() {
     let fleet = parse("").unwrap();
     assert!(fleet.is_assigned(&"web".parse().unwrap(), &"n1".parse().unwrap(), &Labels::default()));
@@ -56,7 +67,7 @@ fn unknown_keys_name_line_and_nearest() {
     assert_eq!(problem.field.as_deref(), Some("assign.chanel"));
     assert_eq!(problem.hint.as_deref(), Some("did you mean `channel`?"));
     // Keys of later schemas are not read over.
-    assert_eq!(only_problem("[rollout]\nsoak = \"15m\"\n").code, code::UNKNOWN_KEY);
+    assert_eq!(only_problem("[rollout]\nwindow = \"15m\"\n").code, code::UNKNOWN_KEY);
 }
 
 #[test]
@@ -76,6 +87,22 @@ fn wrong_values_name_the_place_and_what_was_expected() {
         ("[rollout]\nmax_updating = \"0%\"\n", code::WRONG_VALUE, 2, "100%"),
         ("[rollout]\nmax_updating = 0\n", code::WRONG_VALUE, 2, "from 1"),
         ("[rollout]\nmax_updating = true\n", code::WRONG_TYPE, 2, "20%"),
+        ("[rollout]\nwaves = [\"5%\", \"5%\", \"100%\"]\n", code::WRONG_VALUE, 2, "expected more"),
+        ("[rollout]\nwaves = [\"5%\", \"50%\"]\n", code::WRONG_VALUE, 2, "\"100%\" at the end"),
+        ("[rollout]\nwaves = [\"120%\", \"100%\"]\n", code::WRONG_VALUE, 2, "\"1%\" to \"100%\""),
+        ("[rollout]\nwaves = [\"a in b\", \"100%\"]\n", code::WRONG_VALUE, 2, "or a label selector"),
+        ("[rollout]\nsoak = \"15m\"\n", code::WRONG_VALUE, 2, "fewer than two"),
+        ("[rollout]\non_stop = \"explode\"\n", code::WRONG_VALUE, 2, "keep"),
+        ("[rollout]\nmin_sample = 0\n", code::WRONG_VALUE, 2, "from 1"),
+        (
+            "[[rollout.stop]]\nwhen = \"failed_ration > 0.1\"\n",
+            code::WRONG_VALUE,
+            2,
+            "did you mean `failed_ratio`?",
+        ),
+        ("[[rollout.stop]]\nwhen = \"failed_ratio > 5\"\n", code::WRONG_VALUE, 2, "from 0 to 1"),
+        ("[[rollout.stop]]\nwhen = \"failed < 5\"\n", code::WRONG_VALUE, 2, "expected such as"),
+        ("[[rollout.stop]]\n", code::MISSING_KEY, 1, "what stops it"),
         ("[prune]\nenabled = \"yes\"\n", code::WRONG_TYPE, 2, "true or false"),
         ("schema = 2\n", code::SCHEMA_TOO_NEW, 1, "at most 1"),
         (

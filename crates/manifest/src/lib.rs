@@ -27,6 +27,7 @@ mod process;
 mod read;
 mod selector;
 mod stack;
+mod strategy;
 
 pub use compose::Compose;
 pub use discover::{Entry, Fleet, Listing, ReadFile, Stack, discover, load_stack};
@@ -41,6 +42,7 @@ pub use problem::{Problem, Severity};
 pub use process::{ProcessSpec, Restart, StopSignal};
 pub use selector::{Selector, SelectorError};
 pub use stack::{ComposeSettings, Runtime, StackManifest};
+pub use strategy::{Figure, StopRule, Wave};
 
 /// The newest manifest schema that this build knows. Agents report it.
 pub const MANIFEST_SCHEMA: u32 = 1;

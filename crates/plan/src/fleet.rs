@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use backstay_types::{
-    Cause, DeploymentId, NodeId, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, StackName,
-    TreeDigest,
+    Cause, DeploymentId, NodeId, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, RolloutStrategy,
+    StackName, TreeDigest,
 };
 
+use crate::gate::{Gate, GateFigures, Waves, cuts, gate};
 use crate::snapshot::{FleetSnapshot, NodeFacts, Origin, Past, StackFacts, TryState};
 use crate::wanted::{Wanted, wanted};
 
@@ -17,6 +18,8 @@ pub struct FleetPlan {
     pub start: Vec<RolloutStart>,
     /// Rollouts that end.
     pub end: Vec<RolloutEnd>,
+    /// Waves that begin.
+    pub waves: Vec<WaveOpened>,
     /// Trees to ban, because a rollout to them failed.
     pub ban: Vec<(StackName, TreeDigest, String)>,
     /// Attempts to make.
@@ -41,7 +44,22 @@ pub struct RolloutStart {
     pub cause: Cause,
     /// How many may be updating at once; `None` for all.
     pub max_updating: Option<u32>,
+    /// How it goes out.
+    pub strategy: RolloutStrategy,
+    /// The highest place of each wave, see [`Rollout::cuts`].
+    pub cuts: Vec<Option<u32>>,
     /// Why.
+    pub reason: String,
+}
+
+/// A wave that begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaveOpened {
+    /// Of which rollout.
+    pub rollout: RolloutId,
+    /// Which, from 0.
+    pub wave: u32,
+    /// Why: what the gate saw.
     pub reason: String,
 }
 
@@ -91,6 +109,37 @@ pub fn plan(world: &FleetSnapshot) -> FleetPlan {
     plan
 }
 
+/// How far a rollout that runs is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Its waves, in order.
+    pub waves: Vec<WaveFigures>,
+    /// What its gate says.
+    pub gate: String,
+}
+
+/// A wave's nodes: those that are in none before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WaveFigures {
+    /// How many.
+    pub nodes: u64,
+    /// How many of them run the release.
+    pub run: u64,
+    /// How many failed.
+    pub failed: u64,
+}
+
+/// How far a rollout that runs is, and what it waits for.
+pub fn progress(world: &FleetSnapshot, rollout: &Rollout) -> Progress {
+    let Some(stack) = world.stacks.iter().find(|stack| stack.name == rollout.stack) else {
+        return Progress { gate: "its stack is in no repository any more".to_owned(), ..Progress::default() };
+    };
+    let mut step = StackStep::new(world, stack);
+    let tree = world.trees.get(&rollout.release).copied();
+    step.lines.entry(rollout.id).or_insert_with(|| Waves::of(&rollout.strategy, &rollout.cuts, tree));
+    step.progress(rollout)
+}
+
 /// Planning of one stack.
 struct StackStep<'a> {
     world: &'a FleetSnapshot,
@@ -100,6 +149,9 @@ struct StackStep<'a> {
     /// Rollouts that end in this step because a node failed; their releases move nobody.
     halted: BTreeSet<RolloutId>,
     banned: BTreeSet<ReleaseId>,
+    /// The waves of rollouts that run, and of those that this step begins.
+    lines: HashMap<RolloutId, Waves>,
+    new_lines: HashMap<usize, Waves>,
 }
 
 /// Where a node should be sent now.
@@ -120,10 +172,15 @@ struct Place<'a> {
 impl<'a> StackStep<'a> {
     fn new(world: &'a FleetSnapshot, stack: &'a StackFacts) -> Self {
         let of_stack = || world.rollouts.iter().filter(|r| r.stack == stack.name);
+        let running: Vec<_> = of_stack().filter(|r| r.state == RolloutState::Running).collect();
+        let line =
+            |r: &&Rollout| (r.id, Waves::of(&r.strategy, &r.cuts, world.trees.get(&r.release).copied()));
         Self {
             world,
             stack,
-            running: of_stack().filter(|r| r.state == RolloutState::Running).collect(),
+            lines: running.iter().map(line).collect(),
+            new_lines: HashMap::new(),
+            running,
             newest: of_stack().max_by_key(|r| (r.created_at, r.id)),
             halted: BTreeSet::new(),
             banned: BTreeSet::new(),
@@ -131,7 +188,7 @@ impl<'a> StackStep<'a> {
     }
 
     fn decide(mut self, plan: &mut FleetPlan) {
-        self.halt(plan);
+        self.gates(plan);
         let places = self.places();
         let mut under_way = self.under_way(&places);
         let assigned = places.iter().filter(|p| matches!(p.wanted, Wanted::Release { .. })).count();
@@ -147,10 +204,15 @@ impl<'a> StackStep<'a> {
                 Move::To(release) => (release, false),
                 Move::Away(release) => (release, true),
             };
+            let kind = self.kind_of(release, removal);
+            if kind == RolloutKind::Update && self.world.stopped.is_some() && self.is_new(release) {
+                self.stand(place, plan);
+                continue;
+            }
             let rollout = self.rollout_for(release, removal, &mut new, plan);
-            let kind = if removal { RolloutKind::Removal } else { self.origin(release).kind };
             let slot = under_way.entry(release).or_insert(0);
-            if kind != RolloutKind::Rollback && place.node.online && *slot >= limit {
+            let full = place.node.online && *slot >= limit;
+            if kind != RolloutKind::Rollback && (full || !self.has_its_turn(place.node, rollout, plan)) {
                 if let RolloutRef::Existing(id) = rollout {
                     waiting.insert(id);
                 }
@@ -165,26 +227,118 @@ impl<'a> StackStep<'a> {
         self.finish(&places, &waiting, plan);
     }
 
-    /// A failed node ends the rollout forward, and the tree is banned until it is superseded; unless the node failed
-    /// by its own fault, which says nothing of the release.
-    /// A rollback goes on: the other nodes are no better off where they are.
-    fn halt(&mut self, plan: &mut FleetPlan) {
-        for rollout in self.running.iter().filter(|r| r.kind == RolloutKind::Update) {
-            let of_release =
-                |node: &&NodeFacts| self.past(node.id).latest.is_some_and(|l| l.again_at.is_none());
-            let failed: Vec<_> = self.latest_in(rollout.id, TryState::Failed).filter(of_release).collect();
-            let Some(first) = failed.first() else { continue };
-            let reason = match failed.len() {
-                1 => format!("failed on {}", first.name),
-                n => format!("failed on {n} nodes, {} among them", first.name),
-            };
-            if let Some(tree) = self.world.trees.get(&rollout.release) {
-                plan.ban.push((self.stack.name.clone(), *tree, reason.clone()));
+    /// What the gate of each rollout forward says: it goes on, its next wave begins, or it ends and its tree is banned
+    /// until it is superseded. A rollback goes on: the other nodes are no better off where they are.
+    fn gates(&mut self, plan: &mut FleetPlan) {
+        let forward: Vec<_> =
+            self.running.iter().filter(|r| r.kind == RolloutKind::Update).copied().collect();
+        for rollout in forward {
+            let last =
+                usize::try_from(rollout.wave).unwrap_or(usize::MAX) + 1 >= rollout.strategy.waves.len();
+            let still = rollout.paused.is_some() || self.world.stopped.is_some();
+            match gate(&rollout.strategy, &self.figures(rollout), last, self.world.now) {
+                Gate::Stop(reason) => self.halt(rollout, &reason, plan),
+                Gate::Open(reason) if !still => {
+                    plan.waves.push(WaveOpened { rollout: rollout.id, wave: rollout.wave + 1, reason });
+                }
+                Gate::Open(_) | Gate::Wait(_) => {}
             }
-            plan.end.push(RolloutEnd { rollout: rollout.id, state: RolloutState::Halted, reason });
-            self.halted.insert(rollout.id);
-            self.banned.insert(rollout.release);
         }
+    }
+
+    fn halt(&mut self, rollout: &Rollout, reason: &str, plan: &mut FleetPlan) {
+        let failed: Vec<_> = self.latest_in(rollout.id, TryState::Failed).collect();
+        let of_release = |node: &&&NodeFacts| self.past(node.id).latest.is_some_and(|l| l.again_at.is_none());
+        let reason = match (failed.iter().find(of_release), failed.len()) {
+            (Some(first), 1) => format!("failed on {}", first.name),
+            (Some(first), n) => format!("{reason}; failed on {n} nodes, {} among them", first.name),
+            (None, _) => reason.to_owned(),
+        };
+        if let Some(tree) = self.world.trees.get(&rollout.release) {
+            plan.ban.push((self.stack.name.clone(), *tree, reason.clone()));
+        }
+        plan.end.push(RolloutEnd { rollout: rollout.id, state: RolloutState::Halted, reason });
+        self.halted.insert(rollout.id);
+        self.banned.insert(rollout.release);
+    }
+
+    /// What a rollout's gate sees: the nodes of the open waves that should run its release.
+    fn figures(&self, rollout: &Rollout) -> GateFigures {
+        let mut figures = GateFigures::default();
+        for node in &self.world.nodes {
+            let latest = self.past(node.id).latest.filter(|latest| latest.rollout == rollout.id);
+            if latest.is_some() || (self.is_assigned(node) && self.wave_in(rollout, node) <= rollout.wave) {
+                figures.add(node, latest.as_ref());
+            }
+        }
+        figures
+    }
+
+    fn progress(&self, rollout: &Rollout) -> Progress {
+        let mut waves = vec![WaveFigures::default(); rollout.strategy.waves.len()];
+        for node in self.world.nodes.iter().filter(|node| self.is_assigned(node)) {
+            let index = usize::try_from(self.wave_in(rollout, node)).unwrap_or(usize::MAX);
+            let Some(wave) = waves.get_mut(index) else { continue };
+            wave.nodes += 1;
+            match self.past(node.id).latest.filter(|latest| latest.rollout == rollout.id) {
+                Some(latest) if latest.state == TryState::Succeeded => wave.run += 1,
+                Some(latest) if latest.state == TryState::Failed => wave.failed += 1,
+                _ => {}
+            }
+        }
+        let last = usize::try_from(rollout.wave).unwrap_or(usize::MAX) + 1 >= rollout.strategy.waves.len();
+        let gate = match (&self.world.stopped, &rollout.paused) {
+            (Some(reason), _) if rollout.kind == RolloutKind::Update => {
+                format!("everything is stopped: {reason}")
+            }
+            (_, Some(paused)) => format!("paused by {}: {}", paused.by, paused.reason),
+            _ => match gate(&rollout.strategy, &self.figures(rollout), last, self.world.now) {
+                Gate::Wait(reason) | Gate::Open(reason) | Gate::Stop(reason) => reason,
+            },
+        };
+        Progress { waves, gate }
+    }
+
+    fn is_assigned(&self, node: &NodeFacts) -> bool {
+        self.stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
+    }
+
+    fn wave_in(&self, rollout: &Rollout, node: &NodeFacts) -> u32 {
+        self.lines.get(&rollout.id).map_or(u32::MAX, |line| line.wave_of(node))
+    }
+
+    /// Whether a node may begin under a rollout: its wave is open, and nobody has paused it.
+    fn has_its_turn(&mut self, node: &NodeFacts, rollout: RolloutRef, plan: &FleetPlan) -> bool {
+        match rollout {
+            RolloutRef::Existing(id) => {
+                let Some(rollout) = self.world.rollouts.iter().find(|r| r.id == id) else { return true };
+                // Late joiners of one that has ended need wait for nobody.
+                if rollout.state != RolloutState::Running {
+                    return true;
+                }
+                let still = rollout.paused.is_some() || self.world.stopped.is_some();
+                !still && self.wave_in(rollout, node) <= rollout.wave
+            }
+            RolloutRef::New(index) => {
+                let RolloutStart { release, strategy, cuts, .. } = &plan.start[index];
+                let waves = || Waves::of(strategy, cuts, self.world.trees.get(release).copied());
+                self.new_lines.entry(index).or_insert_with(waves).wave_of(node) == 0
+            }
+        }
+    }
+
+    /// Forward or back.
+    fn kind_of(&self, release: ReleaseId, removal: bool) -> RolloutKind {
+        match self.stack.go_back {
+            _ if removal => RolloutKind::Removal,
+            Some(back) if back.to == release && self.stack.release != Ok(release) => RolloutKind::Rollback,
+            _ => self.origin(release).kind,
+        }
+    }
+
+    /// Whether no rollout to a release is under way.
+    fn is_new(&self, release: ReleaseId) -> bool {
+        !self.running.iter().any(|r| r.release == release && !self.halted.contains(&r.id))
     }
 
     fn places(&self) -> Vec<Place<'a>> {
@@ -197,8 +351,8 @@ impl<'a> StackStep<'a> {
         };
         let place = |node: &'a NodeFacts| Place {
             node,
+            wanted: keep_banned(wanted(self.stack, node, &self.past(node.id), &world.constraints, world.now)),
             past: self.past(node.id),
-            wanted: keep_banned(wanted(self.stack, node, &world.constraints, world.now)),
         };
         self.cap_removals(world.nodes.iter().map(place).collect())
     }
@@ -308,11 +462,19 @@ impl<'a> StackStep<'a> {
             return RolloutRef::Existing(newest.id);
         }
         let index = *new.entry((release, removal)).or_insert_with(|| {
-            let origin = self.origin(release);
-            let (kind, cause) = match removal {
-                true => (RolloutKind::Removal, &self.stack.removal_cause),
-                false => (origin.kind, &origin.cause),
+            let kind = self.kind_of(release, removal);
+            let cause = if removal { &self.stack.removal_cause } else { &self.origin(release).cause };
+            let returns =
+                kind == RolloutKind::Rollback && self.stack.go_back.is_some_and(|back| back.to == release);
+            let waves = kind == RolloutKind::Update && !self.stack.pin_origins.contains_key(&release);
+            let strategy = if waves {
+                self.stack.strategy.clone()
+            } else {
+                RolloutStrategy { waves: Vec::new(), ..self.stack.strategy.clone() }
             };
+            let tree = self.world.trees.get(&release);
+            let assigned = self.world.nodes.iter().filter(|node| self.is_assigned(node));
+            let cuts = tree.map(|tree| cuts(&strategy, *tree, assigned)).unwrap_or_default();
             let reason = match cause {
                 Cause::Change { commit, .. } => format!("commit {}", commit.short()),
                 Cause::Undo { undo } => format!("undo {undo}"),
@@ -323,7 +485,13 @@ impl<'a> StackStep<'a> {
                 kind,
                 cause: cause.clone(),
                 max_updating: self.stack.max_updating.as_count(self.world.nodes.len()),
-                reason: if removal { format!("no longer assigned since {reason}") } else { reason },
+                strategy,
+                cuts,
+                reason: match () {
+                    () if removal => format!("no longer assigned since {reason}"),
+                    () if returns => format!("back from what {reason} brought, whose rollout stopped"),
+                    () => reason,
+                },
             });
             plan.start.len() - 1
         });
@@ -401,9 +569,18 @@ impl<'a> StackStep<'a> {
                 plan.end.push(self.removed(rollout.id, failed));
                 continue;
             }
+            let back = self.latest_in(rollout.id, TryState::Succeeded).count();
             let (state, reason) = match (wanting, failed) {
+                (0, 0) if rollout.kind == RolloutKind::Rollback && back > 0 => {
+                    (RolloutState::Succeeded, format!("{back} nodes are back"))
+                }
                 (0, _) => (RolloutState::Superseded, "no node is meant to run it any more".to_owned()),
                 (n, 0) => (RolloutState::Succeeded, format!("{n} of {n} nodes run it")),
+                // Within what its rules allow: the gates would have stopped it.
+                (n, failed) if rollout.kind == RolloutKind::Update => (
+                    RolloutState::Succeeded,
+                    format!("{} of {n} nodes run it, {failed} failed", n.saturating_sub(failed)),
+                ),
                 (n, failed) => (RolloutState::Halted, format!("failed on {failed} of {n} nodes")),
             };
             plan.end.push(RolloutEnd { rollout: rollout.id, state, reason });

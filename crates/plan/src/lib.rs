@@ -7,15 +7,20 @@
 
 mod constraint;
 mod fleet;
+mod gate;
 mod history;
 mod selection;
 mod snapshot;
 mod wanted;
 
 pub use constraint::{Candidate, in_force, standing};
-pub use fleet::{Attempt, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, plan};
+pub use fleet::{
+    Attempt, FleetPlan, Progress, RolloutEnd, RolloutRef, RolloutStart, WaveFigures, WaveOpened, plan,
+    progress,
+};
+pub use gate::{Gate, GateFigures, Waves, cuts, gate, place_in_line};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
 pub use snapshot::{
-    Assignment, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, StackFacts, Try, TryState,
+    Assignment, FleetSnapshot, GoBack, MaxUpdating, NodeFacts, Origin, Past, StackFacts, Try, TryState,
 };
 pub use wanted::{Wanted, wanted};

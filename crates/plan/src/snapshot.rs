@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use backstay_manifest::Selector;
 use backstay_types::{
     Cause, Constraint, DeploymentId, Labels, NodeId, NodeName, ReleaseId, Rollout, RolloutId, RolloutKind,
-    StackName, Timestamp, TreeDigest,
+    RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
 /// Everything that a step of planning looks at.
@@ -25,6 +25,8 @@ pub struct FleetSnapshot {
     pub past: HashMap<(NodeId, StackName), Past>,
     /// Constraints; those not in force at `now` are ignored.
     pub constraints: Vec<Constraint>,
+    /// Why nothing forward may begin anywhere, when someone stopped everything.
+    pub stopped: Option<String>,
 }
 
 /// A node.
@@ -38,6 +40,8 @@ pub struct NodeFacts {
     pub labels: Labels,
     /// Whether it is heard from. An absent node is given its orders, but takes no place among those updating.
     pub online: bool,
+    /// Whether it is known to have fallen silent; a hub that has just started knows of nobody.
+    pub silent: bool,
 }
 
 /// A stack and what its branch asks for.
@@ -55,11 +59,25 @@ pub struct StackFacts {
     pub assignments: Vec<Assignment>,
     /// How many nodes may be updating at once.
     pub max_updating: MaxUpdating,
+    /// How its rollouts go out.
+    pub strategy: RolloutStrategy,
+    /// Where nodes go back to from the release that the branch asks for, when its rollout stopped and was to be taken
+    /// back everywhere.
+    pub go_back: Option<GoBack>,
     /// From how many nodes of the fleet it may be taken away at once, when it is no longer assigned to them; `None`
     /// is the rule: from none, ever.
     pub prune: Option<MaxUpdating>,
     /// What set off that it is no longer assigned.
     pub removal_cause: Cause,
+}
+
+/// A return that a stopped rollout asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoBack {
+    /// The release that was stopped.
+    pub from: ReleaseId,
+    /// The release of the last rollout that succeeded.
+    pub to: ReleaseId,
 }
 
 /// Nodes that a stack is assigned to.
@@ -114,6 +132,14 @@ pub struct Past {
     pub settled: Option<Try>,
 }
 
+impl Past {
+    /// Whether the node runs a release, or is on its way there.
+    pub fn is_at(&self, release: ReleaseId) -> bool {
+        let settled = self.settled.is_some_and(|settled| settled.release == release);
+        settled || self.latest.is_some_and(|latest| latest.is_open() && latest.release == release)
+    }
+}
+
 /// An attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Try {
@@ -127,6 +153,8 @@ pub struct Try {
     pub state: TryState,
     /// Whether it takes the stack away.
     pub removal: bool,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
     /// When it failed by its node's own fault (a full disk, and such), whatever the release: when it is tried again.
     pub again_at: Option<Timestamp>,
 }

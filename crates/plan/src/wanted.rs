@@ -7,7 +7,7 @@ use backstay_types::{Constraint, Effect, ReleaseId, Scope, Timestamp};
 
 use crate::{
     constraint::in_force,
-    snapshot::{NodeFacts, StackFacts},
+    snapshot::{NodeFacts, Past, StackFacts},
 };
 
 /// What a node should come to run of a stack.
@@ -37,7 +37,13 @@ pub enum Wanted {
 /// What `node` should come to run of `stack`. A pin goes before everything; of several, the newest.
 /// A stack that is not assigned is taken away where that is allowed in so many words. Otherwise it is left as it is,
 /// as is one whose release may not be planned.
-pub fn wanted(stack: &StackFacts, node: &NodeFacts, constraints: &[Constraint], now: Timestamp) -> Wanted {
+pub fn wanted(
+    stack: &StackFacts,
+    node: &NodeFacts,
+    past: &Past,
+    constraints: &[Constraint],
+    now: Timestamp,
+) -> Wanted {
     let pin = constraints
         .iter()
         .filter(|c| in_force(c, now) && concerns(&c.scope, node))
@@ -63,7 +69,14 @@ pub fn wanted(stack: &StackFacts, node: &NodeFacts, constraints: &[Constraint], 
             pinned: false,
             reason: "the deployed branch asks for it".to_owned(),
         },
-        Err(reason) => Wanted::Keep { reason: format!("the branch's release is {reason}") },
+        Err(reason) => match stack.go_back {
+            Some(back) if past.is_at(back.from) => Wanted::Release {
+                release: back.to,
+                pinned: false,
+                reason: format!("the branch's release is {reason}"),
+            },
+            _ => Wanted::Keep { reason: format!("the branch's release is {reason}") },
+        },
     }
 }
 

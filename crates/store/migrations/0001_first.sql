@@ -247,6 +247,10 @@ CREATE TABLE rollouts (
     cause_undo_id TEXT,
     state TEXT NOT NULL,
     max_updating BIGINT,
+    strategy TEXT NOT NULL,
+    cuts TEXT NOT NULL,
+    wave BIGINT NOT NULL,
+    paused TEXT,
     reason TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     finished_at BIGINT

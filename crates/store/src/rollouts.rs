@@ -1,13 +1,13 @@
 //! Rollouts.
 
 use backstay_types::{
-    Cause, CommitId, RepositoryId, Rollout, RolloutId, RolloutState, StackName, Timestamp, UndoId,
+    Cause, CommitId, Paused, RepositoryId, Rollout, RolloutId, RolloutState, StackName, Timestamp, UndoId,
 };
 
 use crate::{
     Result, Tx,
     db::{Executor, Row, query},
-    value::word,
+    value::{json, word},
 };
 
 const WHAT: &str = "rollout";
@@ -23,8 +23,8 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     };
     query(
         "INSERT INTO rollouts (id, stack, release_id, kind, cause_repository_id, cause_commit_id, \
-         cause_undo_id, state, max_updating, reason, created_at, finished_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         cause_undo_id, state, max_updating, strategy, cuts, wave, paused, reason, created_at, finished_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(rollout.id)
     .bind(&rollout.stack)
@@ -35,6 +35,10 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     .bind(undo)
     .bind(word(&rollout.state)?)
     .bind(rollout.max_updating)
+    .bind(json(&rollout.strategy)?)
+    .bind(json(&rollout.cuts)?)
+    .bind(rollout.wave)
+    .bind(rollout.paused.as_ref().map(json).transpose()?)
     .bind(rollout.reason.as_str())
     .bind(rollout.created_at)
     .bind(rollout.finished_at)
@@ -63,6 +67,31 @@ pub async fn transition(
         .bind(finished_at)
         .bind(id)
         .bind(word(&from)?)
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// Opens a wave of a rollout that runs: the one after that which is open.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when it does not run, or another wave is open.
+pub async fn open_wave(tx: &mut Tx, id: RolloutId, wave: u32) -> Result<()> {
+    query("UPDATE rollouts SET wave = $1 WHERE id = $2 AND wave = $3 AND state = 'running'")
+        .bind(wave)
+        .bind(id)
+        .bind(i64::from(wave) - 1)
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// Pauses a rollout that runs, or lets it go on.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when it does not run.
+pub async fn set_paused(tx: &mut Tx, id: RolloutId, paused: Option<&Paused>) -> Result<()> {
+    query("UPDATE rollouts SET paused = $1 WHERE id = $2 AND state = 'running'")
+        .bind(paused.map(json).transpose()?)
+        .bind(id)
         .run_one(tx, WHAT, id)
         .await
 }
@@ -172,6 +201,10 @@ fn read(row: &Row) -> Result<Rollout> {
         cause: read_cause(row)?,
         state: row.word("state")?,
         max_updating: row.opt("max_updating")?,
+        strategy: row.json("strategy")?,
+        cuts: row.json("cuts")?,
+        wave: row.get("wave")?,
+        paused: row.opt_json("paused")?,
         reason: row.get("reason")?,
         created_at: row.get("created_at")?,
         finished_at: row.opt("finished_at")?,

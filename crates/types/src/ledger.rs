@@ -174,6 +174,31 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A rollout's next wave began.
+    RolloutWaveOpened {
+        /// Which, from 1.
+        wave: u32,
+        /// Why: what the gate saw.
+        reason: String,
+    },
+    /// A rollout was paused, or went on.
+    RolloutPaused {
+        /// Whether it was paused.
+        paused: bool,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// Everything was stopped, or let go on.
+    EmergencyStopSet {
+        /// Whether it was stopped.
+        stopped: bool,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
     /// What a node should run changed.
     DesiredChanged {
         /// The new generation.

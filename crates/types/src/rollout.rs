@@ -23,12 +23,77 @@ pub struct Rollout {
     pub state: RolloutState,
     /// How many nodes may be updating at once; all when absent.
     pub max_updating: Option<u32>,
+    /// How it goes out. What was so when it began holds to its end.
+    #[serde(default)]
+    pub strategy: RolloutStrategy,
+    /// The highest place in line (see [`RolloutStrategy::waves`]) of each wave, fixed when it began, so that nobody changes
+    /// waves while it runs; absent where a wave goes by labels.
+    #[serde(default)]
+    pub cuts: Vec<Option<u32>>,
+    /// The wave that is open, from 0. Those before it are open too.
+    #[serde(default)]
+    pub wave: u32,
+    /// Set while nobody new is to begin.
+    #[serde(default)]
+    pub paused: Option<Paused>,
     /// Why it is in this state.
     pub reason: String,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+}
+
+/// How a rollout goes out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RolloutStrategy {
+    /// Who goes when, in order: a label selector (`ring=sandbox`) or a share of the nodes (`5%`). Shares go by a
+    /// node's place in line, which is a hash of node and release: the first node of one release is another's last. The
+    /// last wave is everyone. None at all is one wave.
+    pub waves: Vec<String>,
+    /// How long a wave is watched, from its last node's end to the beginning of the next, in seconds.
+    pub soak_seconds: u64,
+    /// With fewer ended attempts than this, any failure stops it.
+    pub min_sample: u32,
+    /// It stops as soon as one of these holds, such as `failed_ratio > 0.05`.
+    pub stop: Vec<String>,
+    /// What becomes of the nodes that run the release when it stops.
+    pub on_stop: OnStop,
+}
+
+impl Default for RolloutStrategy {
+    fn default() -> Self {
+        Self {
+            waves: Vec::new(),
+            soak_seconds: 0,
+            min_sample: 20,
+            stop: vec!["failed_ratio > 0.05".to_owned()],
+            on_stop: OnStop::Keep,
+        }
+    }
+}
+
+/// What becomes of the nodes that run a release whose rollout stops. Those on which it failed are back by themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStop {
+    /// They keep it until something newer is there.
+    #[default]
+    Keep,
+    /// They go back to what the last rollout that succeeded brought.
+    Return,
+}
+
+/// Who stopped a rollout for a while, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Paused {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub at: Timestamp,
 }
 
 /// Forward or back.

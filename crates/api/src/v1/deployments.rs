@@ -2,7 +2,7 @@
 
 use backstay_types::{
     CommitId, ConversationId, Deployment, DeploymentId, NodeName, Rollout, RolloutId, StackName, StepRecord,
-    TreeDigest,
+    Timestamp, TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,22 @@ endpoints! {
     ListRollouts = Get "/api/v1/rollouts" Viewer (query: RolloutsQuery) -> Page<RolloutView>;
     /// One rollout.
     GetRollout = Get "/api/v1/rollouts/{rollout}" Viewer (path: RolloutPath) -> RolloutView;
+    /// Keeps a rollout from moving anyone new. What is under way comes to its end.
+    PauseRollout = Post "/api/v1/rollouts/{rollout}/pause" Operator
+        (path: RolloutPath, body: RolloutReason) -> RolloutView;
+    /// Lets a paused rollout go on.
+    ResumeRollout = Post "/api/v1/rollouts/{rollout}/resume" Operator
+        (path: RolloutPath, body: RolloutReason) -> RolloutView;
+    /// Opens the next wave at once, whatever its gate waits for.
+    PromoteRollout = Post "/api/v1/rollouts/{rollout}/promote" Operator
+        (path: RolloutPath, body: PromoteRequest) -> RolloutView;
+    /// Ends a rollout and bans its release until something newer is there.
+    AbortRollout = Post "/api/v1/rollouts/{rollout}/abort" Operator
+        (path: RolloutPath, body: RolloutReason) -> RolloutView;
+    /// Whether everything is stopped.
+    GetEmergencyStop = Get "/api/v1/emergency-stop" Viewer () -> EmergencyStopView;
+    /// Stops everything: nothing forward begins anywhere until it is lifted. What runs keeps running, undos go through.
+    SetEmergencyStop = Post "/api/v1/emergency-stop" Operator (body: EmergencyStopRequest) -> EmergencyStopView;
     /// The last log lines of a stack on a node, asked through the node's own check-in.
     GetLogs = Get "/api/v1/nodes/{node}/stacks/{stack}/logs" Operator (path: LogsPath, query: LogsQuery) -> Logs;
     /// The last log lines and all that come, as server-sent events. Each plain event is one line as JSON. An event
@@ -116,6 +132,63 @@ pub struct RolloutView {
     pub deployments: std::collections::BTreeMap<String, u64>,
     /// Nodes that it is for and that have no deployment yet.
     pub waiting: u64,
+    /// Its waves, in order; none when everyone goes at once, and once it has ended.
+    pub waves: Vec<WaveView>,
+    /// What it waits for, or why it goes on; empty once it has ended.
+    pub gate: String,
+}
+
+/// A wave of a rollout that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaveView {
+    /// Who is in it: a label selector or a share.
+    pub of: String,
+    /// Whether its nodes may begin.
+    pub open: bool,
+    /// How many nodes are in it and in none before it.
+    pub nodes: u64,
+    /// How many of these run the release.
+    pub run: u64,
+    /// How many failed.
+    pub failed: u64,
+}
+
+/// Why something is done to a rollout.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutReason {
+    /// Why.
+    pub reason: String,
+}
+
+/// Which wave is to follow at once, and why.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PromoteRequest {
+    /// The wave that is open now, from 0, as [`Rollout::wave`] says: asked again, no further wave is opened.
+    pub wave: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// Everything stopped, or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EmergencyStopView {
+    /// Whether everything is stopped.
+    pub stopped: bool,
+    /// Who stopped it.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+}
+
+/// Stop everything, or lift the stop.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct EmergencyStopRequest {
+    /// Whether to stop.
+    pub stopped: bool,
+    /// Why.
+    pub reason: String,
 }
 
 /// Which rollout.

@@ -9,7 +9,7 @@ use backstay_types::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{RolloutView, TimelineEntry};
+use super::{EmergencyStopView, RolloutView, TimelineEntry};
 use crate::{body::Events, endpoint::endpoints};
 
 endpoints! {
@@ -97,6 +97,8 @@ pub struct Overview {
     pub stacks: Vec<StackSpread>,
     /// Rollouts under way.
     pub rollouts: Vec<RolloutView>,
+    /// Whether everything is stopped.
+    pub stop: EmergencyStopView,
     /// Undos that have not ended.
     pub undos: Vec<Undo>,
     /// What needs a person, worst first.

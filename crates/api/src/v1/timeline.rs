@@ -39,6 +39,9 @@ pub struct TimelineQuery {
     /// Only about this undo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo: Option<UndoId>,
+    /// Only about this rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutId>,
     /// Only of this kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,

@@ -6,6 +6,7 @@ pub(crate) mod completion;
 pub(crate) mod conversations;
 pub(crate) mod demo;
 pub(crate) mod deployments;
+pub(crate) mod emergency_stop;
 pub(crate) mod hold;
 pub(crate) mod hub;
 pub(crate) mod init;
@@ -17,6 +18,7 @@ pub(crate) mod open;
 pub(crate) mod related;
 pub(crate) mod repos;
 pub(crate) mod rollback;
+pub(crate) mod rollout;
 pub(crate) mod rollouts;
 pub(crate) mod stacks;
 pub(crate) mod status;
@@ -52,6 +54,8 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Status(command) => ask(command.run(cx)),
         Command::Deployments(command) => ask(command.run(cx)),
         Command::Rollouts(command) => ask(command.run(cx)),
+        Command::Rollout(command) => ask(command.run(cx)),
+        Command::EmergencyStop(command) => ask(command.run(cx)),
         Command::Conversations(command) => ask(command.run(cx)),
         Command::Timeline(command) => ask(command.run(cx)),
         Command::Related(command) => ask(command.run(cx)),

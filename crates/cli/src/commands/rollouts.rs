@@ -106,7 +106,17 @@ fn view_list(rollouts: &[RolloutView], frame: &Frame) -> String {
 }
 
 fn view_one(detail: &Detail, frame: &Frame) -> String {
-    let (view, rollout) = (&detail.view, &detail.view.rollout);
+    let mut text = view_fields(&detail.view, frame);
+    if !detail.attempts.is_empty() {
+        text.push_str(&section("Deployments"));
+        text.push_str(&deployments::view_list(&detail.attempts, frame));
+    }
+    text
+}
+
+/// A rollout without its deployments.
+pub(super) fn view_fields(view: &RolloutView, frame: &Frame) -> String {
+    let rollout = &view.rollout;
     let mut text = heading(&format!("Rollout {}", rollout.id));
     let mut fields = Fields::default();
     let (kind, of) = match rollout.kind {
@@ -123,10 +133,11 @@ fn view_one(detail: &Detail, frame: &Frame) -> String {
     fields.maybe("at once", rollout.max_updating.map(|n| format!("{n} at most")));
     fields.add("began", frame.exactly(rollout.created_at));
     fields.maybe("ended", rollout.finished_at.map(|at| frame.exactly(at)));
+    fields.maybe("waits", Some(view.gate.as_str()).filter(|gate| !gate.is_empty()));
     text.push_str(&fields.render());
-    if !detail.attempts.is_empty() {
-        text.push_str(&section("Deployments"));
-        text.push_str(&deployments::view_list(&detail.attempts, frame));
+    if !view.waves.is_empty() {
+        text.push_str(&section("Waves"));
+        text.push_str(&super::rollout::view_waves(view, frame));
     }
     text
 }

@@ -109,7 +109,11 @@ impl Timeline {
 }
 
 /// The newest entries that fit, oldest first.
-async fn newest(api: &Api, filter: &TimelineQuery, limit: u32) -> Result<Vec<LedgerEntry>, CliError> {
+pub(crate) async fn newest(
+    api: &Api,
+    filter: &TimelineQuery,
+    limit: u32,
+) -> Result<Vec<LedgerEntry>, CliError> {
     let mut entries = VecDeque::new();
     let mut cursor = None;
     while entries.len() < limit as usize {

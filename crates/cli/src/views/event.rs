@@ -89,6 +89,17 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         Event::RolloutStateChanged { state, reason } => {
             format!("{stack}: rollout {}{}", rollout(*state), because(reason))
         }
+        Event::RolloutWaveOpened { wave, reason } => {
+            format!("{stack}: wave {wave} of the rollout began{}", because(reason))
+        }
+        Event::RolloutPaused { paused, reason, by } => {
+            let done = if *paused { "paused" } else { "let go on" };
+            format!("{stack}: rollout {done} by {by}{}", because(reason))
+        }
+        Event::EmergencyStopSet { stopped, reason, by } => {
+            let done = if *stopped { "everything was stopped" } else { "the emergency stop was lifted" };
+            format!("{done} by {by}{}", because(reason))
+        }
         Event::DesiredChanged { generation, .. } => {
             format!("{}: what it should run, version {generation}", node())
         }

@@ -5,6 +5,7 @@
 
 mod people;
 mod place;
+mod rollouts;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ enum After {
 
 /// All ways by name.
 mod way {
-    pub(super) use super::{people::*, ways::*};
+    pub(super) use super::{people::*, rollouts::*, ways::*};
 }
 
 /// A row for each: name, way, point, what must be there.
@@ -87,6 +88,23 @@ rows! {
     rewritten_after: REWRITTEN "engine/sync.after" => There;
     plan_before: PLAN "engine/reconcile.before" => Comes;
     plan_after: PLAN "engine/reconcile.after" => There;
+
+    // Rollouts.
+    pause_before: PAUSE "engine/rollouts.before" => Absent;
+    pause_after: PAUSE "engine/rollouts.after" => There;
+    pause_answered: PAUSE "answered" => There;
+    resume_before: RESUME "engine/rollouts.before" => Absent;
+    resume_after: RESUME "engine/rollouts.after" => There;
+    resume_answered: RESUME "answered" => There;
+    promote_before: PROMOTE "engine/rollouts.before" => Absent;
+    promote_after: PROMOTE "engine/rollouts.after" => There;
+    promote_answered: PROMOTE "answered" => There;
+    abort_before: ABORT "engine/rollouts.before" => Absent;
+    abort_after: ABORT "engine/rollouts.after" => There;
+    abort_answered: ABORT "answered" => There;
+    emergency_stop_before: EMERGENCY_STOP "engine/emergency.before" => Absent;
+    emergency_stop_after: EMERGENCY_STOP "engine/emergency.after" => There;
+    emergency_stop_answered: EMERGENCY_STOP "answered" => There;
 
     // Holds.
     hold_before: HOLD "engine/holds.before" => Absent;

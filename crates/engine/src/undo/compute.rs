@@ -289,7 +289,8 @@ fn meant(
 ) -> Result<bool, EngineError> {
     let Some(scope) = selector(want)? else {
         let constraints: &[Constraint] = &loaded.snapshot.constraints;
-        return Ok(match backstay_plan::wanted(stack, node, constraints, loaded.snapshot.now) {
+        let past = loaded.snapshot.past.get(&(node.id, stack.name.clone())).cloned().unwrap_or_default();
+        return Ok(match backstay_plan::wanted(stack, node, &past, constraints, loaded.snapshot.now) {
             Wanted::Release { pinned, .. } => !pinned,
             // A banned or held release keeps a node where it is; the undo brings another one.
             Wanted::Keep { .. } | Wanted::Gone { .. } => {

@@ -29,6 +29,10 @@ impl Presence for Everyone {
         true
     }
 
+    fn is_silent(&self, _: NodeId) -> bool {
+        false
+    }
+
     fn unseal(&self, _: &str) -> Option<Secret> {
         None
     }

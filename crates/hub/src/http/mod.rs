@@ -107,6 +107,12 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::GetDeployment, _, _, _>(deployments::get::get)
         .on::<v1::ListRollouts, _, _, _>(deployments::list_rollouts::list_rollouts)
         .on::<v1::GetRollout, _, _, _>(deployments::get_rollout::get_rollout)
+        .on::<v1::PauseRollout, _, _, _>(deployments::steer::pause)
+        .on::<v1::ResumeRollout, _, _, _>(deployments::steer::resume)
+        .on::<v1::PromoteRollout, _, _, _>(deployments::steer::promote)
+        .on::<v1::AbortRollout, _, _, _>(deployments::steer::abort)
+        .on::<v1::GetEmergencyStop, _, _, _>(deployments::steer::get_stop)
+        .on::<v1::SetEmergencyStop, _, _, _>(deployments::steer::set_stop)
         .on_with::<v1::GetLogs, _, _, _>(logs, deployments::logs::logs)
         .on::<v1::FollowLogs, _, _, _>(deployments::follow_logs::follow_logs)
 }

@@ -6,6 +6,7 @@ pub(crate) mod get_rollout;
 pub(crate) mod list;
 pub(crate) mod list_rollouts;
 pub(crate) mod logs;
+pub(crate) mod steer;
 mod view;
 
 pub(in crate::http) use view::rollout_views;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use backstay_api::v1::{DeploymentView, RolloutView};
+use backstay_engine::Progress;
 use backstay_store::{Reader, deployments, figures, nodes, releases};
 use backstay_types::{ConversationId, Deployment, Node, Release, ReleaseId, Rollout};
 
@@ -60,14 +61,14 @@ pub(in crate::http) async fn rollout_views(
     found: Vec<Rollout>,
 ) -> Result<Vec<RolloutView>, ApiError> {
     let releases = Releases::read(store, found.iter().map(|rollout| rollout.release)).await?;
-    let waiting = app.engine.waiting(&found).await?;
+    let mut progress = app.engine.progress(&found).await?;
     let mut views = Vec::with_capacity(found.len());
     for rollout in found {
         let (release, conversations) = releases.get(rollout.release)?;
         let (tree, commit) = (release.tree, release.commit.clone());
         let deployments = deployments::count_by_state(store, rollout.id).await?;
-        let waiting = waiting.get(&rollout.id).copied().unwrap_or_default();
-        views.push(RolloutView { rollout, tree, commit, conversations, deployments, waiting });
+        let Progress { waiting, waves, gate } = progress.remove(&rollout.id).unwrap_or_default();
+        views.push(RolloutView { rollout, tree, commit, conversations, deployments, waiting, waves, gate });
     }
     Ok(views)
 }

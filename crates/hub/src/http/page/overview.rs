@@ -15,7 +15,7 @@ use backstay_types::{Release, ReleaseId, Repository, RepositoryId, Timestamp};
 use super::attention;
 use crate::{
     app::App,
-    http::{ApiError, Call, deployments, names},
+    http::{ApiError, Call, deployments, deployments::steer::stop_view, names},
     live::Census,
 };
 
@@ -50,6 +50,7 @@ async fn made(app: &App) -> Result<Overview, ApiError> {
         agents: census.agents.clone(),
         stacks: spread(&mut store, &census, &known).await?,
         rollouts: deployments::rollout_views(app, &mut store, running).await?,
+        stop: stop_view(app.engine.emergency_stop().await?),
         undos: open,
         attention,
         hours: hours(&mut store, now).await?,

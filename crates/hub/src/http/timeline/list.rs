@@ -32,6 +32,7 @@ pub(crate) async fn list(call: Call<ListTimeline>) -> Result<Page<TimelineEntry>
         node: find::node_id(&mut app.store.read(), query.node.as_deref()).await?,
         stack: query.stack,
         undo: query.undo,
+        rollout: query.rollout,
         kind: query.kind,
         since: query.since,
         until: query.until,

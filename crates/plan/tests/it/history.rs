@@ -1,7 +1,5 @@
 //! What an undo selects is exactly what was asked.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
-
 use std::collections::BTreeSet;
 
 use backstay_plan::{History, HistoryChange, Refusal, Selection, Selector};

@@ -1,0 +1,94 @@
+//! How far rollouts are: which nodes they have not reached yet, wave by wave, and what their gates wait for.
+
+use std::{
+    collections::HashMap,
+    sync::{MutexGuard, PoisonError},
+};
+
+use backstay_api::v1::WaveView;
+use backstay_plan::Wanted;
+use backstay_types::{Rollout, RolloutId, RolloutState};
+
+use crate::{Engine, EngineError, reconcile::Loaded};
+
+/// How far a rollout is that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// How many nodes it is for that have no deployment of it yet.
+    pub waiting: u64,
+    /// Its waves, in order; none when everyone goes at once.
+    pub waves: Vec<WaveView>,
+    /// What its gate says.
+    pub gate: String,
+}
+
+impl Engine {
+    /// How far each of these rollouts is. Those that have ended wait for nobody and are left out. What planning found last is told where it is known: to look at the
+    /// whole fleet takes long when it is large.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn progress(&self, rollouts: &[Rollout]) -> Result<HashMap<RolloutId, Progress>, EngineError> {
+        let running: Vec<_> = rollouts.iter().filter(|r| r.state == RolloutState::Running).collect();
+        if running.is_empty() {
+            return Ok(HashMap::new());
+        }
+        if let Some(noted) = noted(&self.progress_noted(), &running) {
+            return Ok(noted);
+        }
+        let loaded = self.load(&mut self.inner.store.read(), self.inner.world.now()).await?;
+        Ok(running.into_iter().map(|rollout| (rollout.id, progress(&loaded, rollout))).collect())
+    }
+
+    /// Keeps what planning sees; nothing when another process plans.
+    pub(crate) fn note_progress(&self, loaded: Option<&Loaded>) {
+        let rollouts =
+            loaded.into_iter().flat_map(|loaded| loaded.snapshot.rollouts.iter().map(move |r| (loaded, r)));
+        let running = rollouts.filter(|(_, rollout)| rollout.state == RolloutState::Running);
+        *self.progress_noted() =
+            running.map(|(loaded, rollout)| (rollout.id, progress(loaded, rollout))).collect();
+    }
+
+    /// What planning saw last is no longer so, because a person changed something; it is to look again at once.
+    pub(crate) fn changed_by_hand(&self) {
+        self.progress_noted().clear();
+        self.wake();
+    }
+
+    fn progress_noted(&self) -> MutexGuard<'_, HashMap<RolloutId, Progress>> {
+        // Each value is whole: a panic elsewhere leaves nothing half written.
+        self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was noted of these rollouts, when it was of all.
+fn noted(noted: &HashMap<RolloutId, Progress>, running: &[&Rollout]) -> Option<HashMap<RolloutId, Progress>> {
+    running.iter().map(|rollout| Some((rollout.id, noted.get(&rollout.id)?.clone()))).collect()
+}
+
+fn progress(loaded: &Loaded, rollout: &Rollout) -> Progress {
+    let seen = backstay_plan::progress(&loaded.snapshot, rollout);
+    let open = |index: usize| u32::try_from(index).is_ok_and(|index| index <= rollout.wave);
+    let wave = |(index, (of, wave)): (usize, (&String, backstay_plan::WaveFigures))| WaveView {
+        of: of.clone(),
+        open: open(index),
+        nodes: wave.nodes,
+        run: wave.run,
+        failed: wave.failed,
+    };
+    let waves = rollout.strategy.waves.iter().zip(seen.waves).enumerate().map(wave).collect();
+    Progress { waiting: waiting_for(loaded, rollout), waves, gate: seen.gate }
+}
+
+fn waiting_for(loaded: &Loaded, rollout: &Rollout) -> u64 {
+    let snapshot = &loaded.snapshot;
+    let Some(stack) = snapshot.stacks.iter().find(|s| s.name == rollout.stack) else { return 0 };
+    let waits = snapshot.nodes.iter().filter(|node| {
+        let past = snapshot.past.get(&(node.id, stack.name.clone())).cloned().unwrap_or_default();
+        let tried = past.latest.is_some_and(|latest| latest.rollout == rollout.id);
+        let runs = past.settled.is_some_and(|settled| settled.release == rollout.release);
+        let wanted = backstay_plan::wanted(stack, node, &past, &snapshot.constraints, snapshot.now);
+        !tried && !runs && matches!(wanted, Wanted::Release { release, .. } if release == rollout.release)
+    });
+    waits.count() as u64
+}

@@ -1,0 +1,214 @@
+//! A small fleet in which planned attempts really happen.
+
+use std::{collections::HashMap, sync::Arc};
+
+use backstay_plan::{
+    Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, RolloutRef, StackFacts, Try,
+    TryState, plan,
+};
+use backstay_types::{
+    Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels,
+    NodeId, ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutState, RolloutStrategy, Scope,
+    SeededEntropy, StackName, Timestamp, World,
+};
+
+/// A fleet in which planned attempts really happen.
+pub(crate) struct Fleet {
+    pub(crate) world: World,
+    pub(crate) snapshot: FleetSnapshot,
+    pub(crate) stack: StackName,
+    /// What each node's statement says.
+    pub(crate) desired: HashMap<NodeId, DeploymentId>,
+    pub(crate) tries: HashMap<DeploymentId, (NodeId, Try)>,
+}
+
+impl Fleet {
+    pub(crate) fn new(nodes: usize, max_updating: MaxUpdating) -> Self {
+        let now = Timestamp::UNIX_EPOCH;
+        let world = World::new(Arc::new(FixedClock::new(now)), Arc::new(SeededEntropy::new(1)));
+        let nodes = (0..nodes)
+            .map(|n| NodeFacts {
+                id: world.mint(),
+                name: format!("node-{n}").parse().unwrap(),
+                labels: Labels::default(),
+                online: true,
+                silent: false,
+            })
+            .collect();
+        let stack: StackName = "web".parse().unwrap();
+        let commit = "0".repeat(40).parse().unwrap();
+        let cause = Cause::Change { repository: world.mint::<RepositoryId>(), commit };
+        let facts = StackFacts {
+            name: stack.clone(),
+            release: Err("not there yet".to_owned()),
+            origin: Origin { kind: RolloutKind::Update, cause: cause.clone() },
+            pin_origins: Default::default(),
+            assignments: vec![Assignment { nodes: "".parse().unwrap() }],
+            max_updating,
+            strategy: RolloutStrategy::default(),
+            go_back: None,
+            prune: None,
+            removal_cause: cause,
+        };
+        let snapshot = FleetSnapshot {
+            now,
+            nodes,
+            stacks: vec![facts],
+            trees: HashMap::new(),
+            rollouts: vec![],
+            past: HashMap::new(),
+            constraints: vec![],
+            stopped: None,
+        };
+        Self { world, snapshot, stack, desired: HashMap::new(), tries: HashMap::new() }
+    }
+
+    pub(crate) fn release(&mut self) -> ReleaseId {
+        let id = self.world.mint();
+        self.snapshot.trees.insert(id, Digest::of(format!("{id}").as_bytes()));
+        self.snapshot.stacks[0].release = Ok(id);
+        id
+    }
+
+    /// Plans once, applies what was planned, and says whether there was anything.
+    pub(crate) fn step(&mut self) -> bool {
+        let FleetPlan { start, end, waves, ban, attempts, supersede, standing } = plan(&self.snapshot);
+        let quiet = start.is_empty()
+            && end.is_empty()
+            && waves.is_empty()
+            && ban.is_empty()
+            && attempts.is_empty()
+            && supersede.is_empty();
+        let mut ids = Vec::new();
+        for new in start {
+            let id: RolloutId = self.world.mint();
+            ids.push(id);
+            self.snapshot.rollouts.push(Rollout {
+                id,
+                stack: new.stack,
+                release: new.release,
+                kind: new.kind,
+                cause: new.cause,
+                state: RolloutState::Running,
+                max_updating: new.max_updating,
+                strategy: new.strategy,
+                cuts: new.cuts,
+                wave: 0,
+                paused: None,
+                reason: new.reason,
+                created_at: self.snapshot.now,
+                finished_at: None,
+            });
+        }
+        for ended in end {
+            let rollout = self.snapshot.rollouts.iter_mut().find(|r| r.id == ended.rollout).unwrap();
+            assert_eq!(rollout.state, RolloutState::Running);
+            rollout.state = ended.state;
+        }
+        for opened in waves {
+            let rollout = self.snapshot.rollouts.iter_mut().find(|r| r.id == opened.rollout).unwrap();
+            assert_eq!((rollout.state, rollout.wave + 1), (RolloutState::Running, opened.wave));
+            rollout.wave = opened.wave;
+        }
+        for (stack, tree, reason) in ban {
+            let effect = Effect::Ban { stack, tree };
+            self.constrain(effect, Scope::Fleet, reason);
+            self.snapshot.stacks[0].release = Err("banned".to_owned());
+        }
+        for id in supersede {
+            self.end(id, TryState::Superseded);
+        }
+        for ((node, _), (deployment, _)) in standing {
+            self.desired.insert(node, deployment);
+        }
+        for attempt in attempts {
+            let rollout = match attempt.rollout {
+                RolloutRef::Existing(id) => id,
+                RolloutRef::New(index) => ids[index],
+            };
+            let deployment = self.world.mint();
+            let kind = self.snapshot.rollouts.iter().find(|r| r.id == rollout).unwrap().kind;
+            let removal = kind == RolloutKind::Removal;
+            let made = Try {
+                deployment,
+                release: attempt.release,
+                rollout,
+                state: TryState::Pending,
+                removal,
+                again_at: None,
+                ended_at: None,
+            };
+            self.tries.insert(deployment, (attempt.node, made));
+            self.desired.insert(attempt.node, deployment);
+            self.past(attempt.node).latest = Some(made);
+        }
+        !quiet
+    }
+
+    pub(crate) fn past(&mut self, node: NodeId) -> &mut Past {
+        self.snapshot.past.entry((node, self.stack.clone())).or_default()
+    }
+
+    pub(crate) fn constrain(&mut self, effect: Effect, scope: Scope, reason: String) {
+        self.snapshot.constraints.push(Constraint {
+            id: self.world.mint::<ConstraintId>(),
+            scope,
+            effect,
+            reason,
+            by: "test".to_owned(),
+            origin: ConstraintOrigin::Person,
+            created_at: self.snapshot.now,
+            until: None,
+            lifted_at: None,
+        });
+    }
+
+    pub(crate) fn end(&mut self, deployment: DeploymentId, state: TryState) {
+        let (node, mut ended) = self.tries[&deployment];
+        ended.state = state;
+        ended.ended_at = Some(self.snapshot.now);
+        self.tries.insert(deployment, (node, ended));
+        let past = self.past(node);
+        if past.latest.is_some_and(|l| l.deployment == deployment) {
+            past.latest = Some(ended);
+        }
+        if state == TryState::Succeeded {
+            past.settled = (!ended.removal).then_some(ended);
+        }
+    }
+
+    pub(crate) fn open(&self) -> Vec<(NodeId, Try)> {
+        let mut open: Vec<_> = self.tries.values().filter(|(_, t)| t.is_open()).copied().collect();
+        open.sort_by_key(|(_, t)| t.deployment);
+        open
+    }
+
+    pub(crate) fn settle(&mut self, mut outcome: impl FnMut(NodeId, ReleaseId) -> TryState) {
+        for _ in 0..1000 {
+            let moved = self.step();
+            let open = self.open();
+            if !moved && open.is_empty() {
+                return;
+            }
+            if let Some((node, next)) = open.first() {
+                let state = outcome(*node, next.release);
+                self.end(next.deployment, state);
+            }
+        }
+        panic!("did not settle");
+    }
+
+    /// Assigns the stack to nodes whose names are of this set.
+    pub(crate) fn assign(&mut self, nodes: &str) {
+        self.snapshot.stacks[0].assignments = vec![Assignment { nodes: nodes.parse().unwrap() }];
+    }
+
+    pub(crate) fn runs(&self, node: NodeId) -> Option<ReleaseId> {
+        self.snapshot.past.get(&(node, self.stack.clone())).and_then(|p| p.settled).map(|s| s.release)
+    }
+}
+
+/// Every attempt goes well.
+pub(crate) fn well(_: NodeId, _: ReleaseId) -> TryState {
+    TryState::Succeeded
+}

@@ -1,0 +1,230 @@
+//! Waves and gates: who moves when, what stops a rollout, and what becomes of those who moved.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use backstay_plan::{Gate, GateFigures, GoBack, MaxUpdating, NodeFacts, TryState, gate, progress};
+use backstay_types::{Labels, NodeId, OnStop, Paused, RolloutKind, RolloutState, RolloutStrategy, Timestamp};
+use proptest::prelude::*;
+
+use crate::simulated::{Fleet, well};
+
+const SOAK: u64 = 900;
+
+fn waved(nodes: usize, waves: &[&str]) -> Fleet {
+    let mut fleet = Fleet::new(nodes, MaxUpdating::All);
+    let waves = waves.iter().map(|wave| (*wave).to_owned()).collect();
+    fleet.snapshot.stacks[0].strategy =
+        RolloutStrategy { waves, soak_seconds: SOAK, ..RolloutStrategy::default() };
+    fleet
+}
+
+fn later(fleet: &mut Fleet, seconds: u64) {
+    fleet.snapshot.now = fleet.snapshot.now.checked_add(Duration::from_secs(seconds)).unwrap();
+}
+
+/// Lets everything happen that can without time going by.
+fn rest(fleet: &mut Fleet) {
+    fleet.settle(well);
+}
+
+fn at(fleet: &Fleet, release: backstay_types::ReleaseId) -> BTreeSet<NodeId> {
+    let nodes = fleet.snapshot.nodes.iter().map(|node| node.id);
+    nodes.filter(|node| fleet.runs(*node) == Some(release)).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_wave_waits_for_the_one_before_and_for_its_soak(nodes in 1..60_usize) {
+        let mut fleet = waved(nodes, &["5%", "25%", "100%"]);
+        let release = fleet.release();
+        let mut before = BTreeSet::new();
+        // In a small fleet two waves may be the same nodes: the second is passed, there is nobody new to watch.
+        let sizes: BTreeSet<_> = [5, 25, 100].map(|share| (nodes * share).div_ceil(100).max(1)).into();
+        for size in sizes {
+            rest(&mut fleet);
+            let now = at(&fleet, release);
+            prop_assert_eq!(now.len(), size);
+            prop_assert!(before.is_subset(&now), "a wave takes in those before it");
+            before = now;
+            later(&mut fleet, SOAK - 1);
+            prop_assert!(!fleet.step(), "it is watched for the whole of its soak");
+            later(&mut fleet, 1);
+        }
+        rest(&mut fleet);
+        let rollouts = &fleet.snapshot.rollouts;
+        prop_assert_eq!((rollouts.len(), rollouts[0].state), (1, RolloutState::Succeeded));
+    }
+
+    #[test]
+    fn a_failure_in_a_small_wave_ends_there(nodes in 10..60_usize) {
+        let mut fleet = waved(nodes, &["10%", "100%"]);
+        let good = fleet.release();
+        for _ in 0..3 {
+            rest(&mut fleet);
+            later(&mut fleet, SOAK);
+        }
+        let bad = fleet.release();
+        let mut touched = BTreeSet::new();
+        fleet.settle(|node, release| {
+            if release == bad {
+                touched.insert(node);
+                TryState::Failed
+            } else {
+                TryState::Succeeded
+            }
+        });
+        prop_assert!(touched.len() <= (nodes * 10).div_ceil(100).max(1));
+        prop_assert_eq!(at(&fleet, good).len(), nodes, "each is back, or was never moved");
+        prop_assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Halted);
+        later(&mut fleet, 10 * SOAK);
+        prop_assert!(!fleet.step(), "it stays stopped");
+    }
+
+    #[test]
+    fn nobody_changes_waves_while_it_runs(nodes in 4..40_usize, joining in 1..10_usize) {
+        let mut fleet = waved(nodes, &["25%", "100%"]);
+        let release = fleet.release();
+        fleet.step();
+        let first: BTreeSet<_> = fleet.open().iter().map(|(node, _)| *node).collect();
+        for number in 0..joining {
+            let name = format!("late-{number}").parse().unwrap();
+            let late = NodeFacts { id: fleet.world.mint(), name, labels: Labels::default(), online: true, silent: false };
+            fleet.snapshot.nodes.push(late);
+        }
+        rest(&mut fleet);
+        let now = at(&fleet, release);
+        let old: BTreeSet<_> = fleet.snapshot.nodes[..nodes].iter().map(|node| node.id).collect();
+        prop_assert_eq!(now.intersection(&old).copied().collect::<BTreeSet<_>>(), first);
+        later(&mut fleet, SOAK);
+        rest(&mut fleet);
+        prop_assert_eq!(at(&fleet, release).len(), nodes + joining);
+    }
+}
+
+#[test]
+fn a_wave_by_labels_goes_first_and_an_empty_one_is_passed() {
+    let mut fleet = waved(4, &["name=node-2", "name=nobody", "100%"]);
+    let release = fleet.release();
+    rest(&mut fleet);
+    assert_eq!(at(&fleet, release), BTreeSet::from([fleet.snapshot.nodes[2].id]));
+    let seen = progress(&fleet.snapshot, &fleet.snapshot.rollouts[0]);
+    assert_eq!(
+        seen.waves.iter().map(|wave| (wave.nodes, wave.run)).collect::<Vec<_>>(),
+        [(1, 1), (0, 0), (3, 0)]
+    );
+    assert!(seen.gate.contains("watched for 901 s more"), "{}", seen.gate);
+    later(&mut fleet, SOAK);
+    rest(&mut fleet);
+    assert_eq!(at(&fleet, release).len(), 4, "there is nobody to watch in an empty wave");
+}
+
+#[test]
+fn a_hub_that_has_just_started_opens_no_wave_and_silent_nodes_prove_nothing() {
+    let mut fleet = waved(10, &["20%", "100%"]);
+    let release = fleet.release();
+    fleet.step();
+    let first = fleet.open();
+    assert_eq!(first.len(), 2);
+    // Nobody has checked in since the hub's start: who is there is not known.
+    fleet.snapshot.nodes.iter_mut().for_each(|node| node.online = false);
+    later(&mut fleet, 2 * SOAK);
+    assert!(!fleet.step());
+    // All of the first wave are known to be away: there is nothing to go by.
+    let is_first = |id: NodeId| first.iter().any(|(node, _)| *node == id);
+    fleet
+        .snapshot
+        .nodes
+        .iter_mut()
+        .for_each(|node| (node.online, node.silent) = (!is_first(node.id), is_first(node.id)));
+    assert!(!fleet.step());
+    assert!(
+        progress(&fleet.snapshot, &fleet.snapshot.rollouts[0]).gate.contains("none of 2 nodes has tried it")
+    );
+    // One of the two is back and well: it speaks for both.
+    let (node, attempt) = first[0];
+    fleet
+        .snapshot
+        .nodes
+        .iter_mut()
+        .filter(|one| one.id == node)
+        .for_each(|one| (one.online, one.silent) = (true, false));
+    fleet.end(attempt.deployment, TryState::Succeeded);
+    later(&mut fleet, SOAK);
+    assert!(fleet.step());
+    assert_eq!(fleet.snapshot.rollouts[0].wave, 1);
+    let _ = release;
+}
+
+#[test]
+fn a_stop_takes_the_release_back_everywhere_when_that_is_asked_for() {
+    let mut fleet = waved(10, &["50%", "100%"]);
+    fleet.snapshot.stacks[0].strategy.on_stop = OnStop::Return;
+    let good = fleet.release();
+    for _ in 0..3 {
+        rest(&mut fleet);
+        later(&mut fleet, SOAK);
+    }
+    let bad = fleet.release();
+    let mut ended = 0;
+    fleet.settle(|_, release| {
+        ended += u32::from(release == bad);
+        if release == bad && ended == 5 { TryState::Failed } else { TryState::Succeeded }
+    });
+    assert_eq!(at(&fleet, bad).len(), 4, "without a place to go back to they stay");
+    fleet.snapshot.stacks[0].go_back = Some(GoBack { from: bad, to: good });
+    rest(&mut fleet);
+    assert_eq!(at(&fleet, good).len(), 10);
+    let last = fleet.snapshot.rollouts.last().unwrap();
+    assert_eq!((last.kind, last.state, last.release), (RolloutKind::Rollback, RolloutState::Succeeded, good));
+    assert!(!fleet.step());
+}
+
+#[test]
+fn a_pause_and_an_emergency_stop_move_nobody_new() {
+    let mut fleet = waved(10, &["10%", "100%"]);
+    let release = fleet.release();
+    rest(&mut fleet);
+    let paused = Paused { by: "ada".into(), reason: "lunch".into(), at: fleet.snapshot.now };
+    fleet.snapshot.rollouts[0].paused = Some(paused);
+    later(&mut fleet, 2 * SOAK);
+    assert!(!fleet.step());
+    assert_eq!(progress(&fleet.snapshot, &fleet.snapshot.rollouts[0]).gate, "paused by ada: lunch");
+    fleet.snapshot.rollouts[0].paused = None;
+    fleet.snapshot.stopped = Some("smoke".into());
+    assert!(!fleet.step());
+    let newer = fleet.release();
+    rest(&mut fleet);
+    assert!(at(&fleet, newer).is_empty(), "nothing new begins");
+    // Back is always possible.
+    fleet.snapshot.stacks[0].origin.kind = RolloutKind::Rollback;
+    rest(&mut fleet);
+    assert_eq!(at(&fleet, newer).len(), 10);
+    let _ = release;
+}
+
+#[test]
+fn a_gate_stops_by_share_once_enough_was_seen() {
+    let strategy = RolloutStrategy {
+        min_sample: 10,
+        stop: vec!["failed_ratio > 0.1".into(), "offline_ratio >= 0.5".into()],
+        ..RolloutStrategy::default()
+    };
+    let now = Timestamp::UNIX_EPOCH;
+    let figures = |ended, failed, silent| GateFigures {
+        members: 100,
+        ended,
+        failed,
+        run: ended - failed,
+        silent,
+        ..GateFigures::default()
+    };
+    let stops = |figures| matches!(gate(&strategy, &figures, false, now), Gate::Stop(_));
+    assert!(stops(figures(9, 1, 0)), "of few any failure is too much");
+    assert!(!stops(figures(10, 1, 0)), "one in ten is not more than a tenth");
+    assert!(stops(figures(10, 2, 0)) && !stops(figures(100, 10, 0)) && stops(figures(100, 11, 0)));
+    assert!(!stops(figures(9, 0, 9)), "silence counts once enough was seen");
+    assert!(!stops(figures(20, 0, 9)) && stops(figures(20, 0, 10)));
+    // A rule that cannot be read stops nothing by itself; it was refused where it was written.
+    let odd = RolloutStrategy { stop: vec!["luck < 1".into()], ..strategy.clone() };
+    assert!(!matches!(gate(&odd, &figures(100, 99, 0), false, now), Gate::Stop(_)));
+}

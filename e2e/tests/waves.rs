@@ -1,0 +1,102 @@
+//! Rollouts in waves, on real agents.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use backstay_api::{Empty, v1};
+use backstay_e2e::{
+    Fleet,
+    stacks::{conf, set_line},
+};
+use backstay_testkit::eventually;
+use backstay_types::{RolloutState, TreeDigest};
+
+fn newest(fleet: &Fleet) -> v1::RolloutView {
+    let query = v1::RolloutsQuery { limit: Some(1), ..Default::default() };
+    fleet.api.call::<v1::ListRollouts>(&Empty {}, &query, &Empty {}).items.remove(0)
+}
+
+/// Nodes that run this tree.
+fn run(fleet: &Fleet, tree: TreeDigest) -> Vec<String> {
+    let nodes = fleet.nodes.iter().filter(|node| fleet.running_tree(node) == tree);
+    nodes.map(|node| node.name().to_owned()).collect()
+}
+
+fn waves(fleet: &Fleet, rest: &str) {
+    let first = fleet.nodes[0].name();
+    let text = format!("[rollout]\nwaves = [\"name={first}\", \"100%\"]\n{rest}");
+    fleet.tree.write("fleet.toml", &text);
+    fleet.deployed(&fleet.commit("Go out in waves", None));
+}
+
+#[test]
+fn a_bad_release_ends_in_its_first_wave_and_the_next_waits_for_a_person_or_its_time() {
+    let Some(fleet) = Fleet::of_processes(3) else { return };
+    waves(&fleet, "soak = \"1h\"\n");
+    let a = fleet.api.conversation("session-a");
+    let before = fleet.running_tree(&fleet.nodes[0]);
+
+    // Good: the first wave gets it, the rest waits.
+    set_line(&fleet.tree, 2, "A2");
+    fleet.commit("Set line 2", Some(a));
+    fleet.serves(&fleet.nodes[0], &conf(&[(2, "A2")]));
+    eventually("the first wave to be watched", || {
+        let view = newest(&fleet);
+        if view.gate.contains("watched for") { Ok(()) } else { Err(view.gate) }
+    });
+    let view = newest(&fleet);
+    eventually("the first node to say so", || match run(&fleet, before) {
+        others if others.len() == 2 => Ok(()),
+        others => Err(format!("{others:?} run what was before")),
+    });
+    assert_eq!(view.waves.iter().map(|wave| (wave.nodes, wave.run)).collect::<Vec<_>>(), [(1, 1), (2, 0)]);
+    let id = view.rollout.id.to_string();
+    let text = fleet.cli.run(&["rollout", "explain", &id]);
+    assert!(text.contains("watched for 3600 s") && text.contains("failed_ratio > 0.05"), "{text}");
+
+    // Paused, even a person's word opens no wave for anyone; let go on, it does.
+    fleet.cli.run(&["rollout", "pause", &id, "--reason", "lunch"]);
+    assert!(newest(&fleet).gate.contains("paused by"), "{:?}", newest(&fleet).gate);
+    fleet.cli.run(&["rollout", "resume", &id, "--reason", "back"]);
+    fleet.cli.run(&["rollout", "promote", &id, "--reason", "it is good"]);
+    fleet.settle();
+    fleet.all_serve(&conf(&[(2, "A2")]));
+    assert_eq!(newest(&fleet).rollout.state, RolloutState::Succeeded);
+
+    // Bad: it ends where it began, and the conversation is known.
+    let good = fleet.running_tree(&fleet.nodes[0]);
+    fleet.tree.git(&["rm", "--quiet", "stacks/web/www/healthz"]);
+    let b = fleet.api.conversation("session-b");
+    fleet.commit("Break its health", Some(b));
+    eventually("the rollout to stop", || match newest(&fleet) {
+        view if view.rollout.state == RolloutState::Halted => Ok(()),
+        view => Err(format!("{:?}", view.rollout)),
+    });
+    let view = newest(&fleet);
+    assert_eq!(view.conversations, [b]);
+    assert_eq!(view.deployments.values().sum::<u64>(), 1, "one node alone tried it: {:?}", view.deployments);
+    fleet.settle();
+    assert_eq!(run(&fleet, good).len(), 3);
+}
+
+#[test]
+fn an_emergency_stop_holds_everything_but_the_way_back() {
+    let Some(fleet) = Fleet::of_processes(2) else { return };
+    let a = fleet.api.conversation("session-a");
+    fleet.change(a, 2, "A2");
+    fleet.cli.run(&["emergency-stop", "--reason", "smoke"]);
+    assert!(fleet.cli.run(&["emergency-stop"]).contains("smoke"));
+    set_line(&fleet.tree, 3, "A3");
+    let commit = fleet.commit("Set line 3", Some(a));
+    eventually("the hub to see it", || match fleet.api.sync("fleet").tip {
+        Some(tip) if tip.to_string() == commit => Ok(()),
+        tip => Err(format!("{tip:?}")),
+    });
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    fleet.all_serve(&conf(&[(2, "A2")]));
+    // Back is always possible.
+    let undo = fleet.rollback(&["--conversation", &a.to_string()]);
+    assert_eq!(undo["state"]["state"], "verified", "{undo:#}");
+    fleet.all_serve(&conf(&[]));
+    fleet.cli.run(&["emergency-stop", "--lift", "it was toast"]);
+    fleet.change(a, 5, "A5");
+    fleet.all_serve(&conf(&[(5, "A5")]));
+}
