@@ -65,6 +65,9 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'node_revoked': return `${event.name} may no longer ask`;
     case 'rollout_started': return `${refs.stack} rolls out${because}`;
     case 'rollout_state_changed': return `The rollout of ${refs.stack} ${state}${because}`;
+    case 'rollout_wave_opened': return `Wave ${event.wave} of the rollout of ${refs.stack} began${because}`;
+    case 'rollout_paused': return `The rollout of ${refs.stack} ${event.paused ? 'was paused' : 'goes on'} by ${event.by}${because}`;
+    case 'emergency_stop_set': return `${event.by} ${event.stopped ? 'stopped everything' : 'let everything go on'}${because}`;
     case 'desired_changed': return `${node(refs.node)} was told what to run`;
     case 'deployment_started': return `Deploying ${where}`;
     case 'deployment_finished': return `${where} ${state.replaceAll('_', ' ')}${because}`;
