@@ -100,13 +100,32 @@ export class Stage {
 
   /** Changes a line of the page, commits and pushes. */
   commit(key: string, value: string, message: string): void {
+    this.push(message, (tree) => {
+      const path = join(tree, PAGE);
+      const lines = readFileSync(path, 'utf8').split('\n');
+      writeFileSync(path, lines.map((line) => (line.startsWith(`${key} =`) ? `${key} = ${value}` : line)).join('\n'));
+    });
+  }
+
+  /** Says in `fleet.toml` how rollouts go out, and pushes. */
+  strategy(text: string): void {
+    this.push('Say how rollouts go out', (tree) => writeFileSync(join(tree, 'fleet.toml'), text));
+  }
+
+  private push(message: string, change: (tree: string) => void): void {
     const tree = join(this.dir, 'demo', 'fleet');
     git(tree, 'pull', '--quiet', '--rebase', 'origin', 'main');
-    const path = join(tree, PAGE);
-    const lines = readFileSync(path, 'utf8').split('\n');
-    writeFileSync(path, lines.map((line) => (line.startsWith(`${key} =`) ? `${key} = ${value}` : line)).join('\n'));
-    git(tree, 'commit', '--quiet', '--all', '--message', message);
+    change(tree);
+    git(tree, 'add', '--all');
+    git(tree, 'commit', '--quiet', '--message', message);
     git(tree, 'push', '--quiet', 'origin', 'HEAD:main');
+  }
+
+  /** A node that has joined and never says a word. */
+  async silentNode(name: string): Promise<void> {
+    const { token } = await this.call<{ token: string }>('POST', '/api/v1/join-tokens', {});
+    const facts = { os: 'linux', arch: 'x86_64', hostname: name, agent_version: '0.1.0', manifest_schema: 1, runtimes: [], disk_free_bytes: 0, disk_total_bytes: 0 };
+    await this.call('POST', '/agent/v1/join', { token, name, labels: {}, facts });
   }
 
   /** The page's settings as they stand upstream. */
