@@ -76,5 +76,6 @@ export async function view(route: Route): Promise<View | null> {
 /** Fetches what is likely to be looked at next, once there is nothing else to do. */
 export function warm(): void {
   const idle = window.requestIdleCallback ?? ((then: () => void) => setTimeout(then, 1500));
-  idle(() => ROUTES.forEach((route) => void view(route).catch(() => undefined)));
+  // What is being looked at comes first.
+  setTimeout(() => idle(() => ROUTES.forEach((route) => void view(route).catch(() => undefined))), 1000);
 }

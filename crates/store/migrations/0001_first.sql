@@ -286,6 +286,16 @@ CREATE INDEX deployments_broken ON deployments (id) WHERE state = 'broken';
 CREATE INDEX deployments_open ON deployments (id) WHERE state IN ('pending', 'running');
 CREATE INDEX deployments_good ON deployments (node_id, stack, finished_at, id) WHERE state = 'succeeded';
 
+-- Deployments by the hour, since 1970, in which they were planned. Kept with every write to `deployments`, so that a
+-- month of a large fleet is drawn without reading each of them.
+CREATE TABLE deployment_hours (
+    hour BIGINT NOT NULL,
+    stack TEXT NOT NULL,
+    planned BIGINT NOT NULL,
+    failures BIGINT NOT NULL,
+    PRIMARY KEY (hour, stack)
+);
+
 -- The newest deployment of each node and stack.
 CREATE TABLE deployment_latest (
     node_id TEXT NOT NULL,

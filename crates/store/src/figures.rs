@@ -128,17 +128,16 @@ pub struct Hour {
     pub failures: u64,
 }
 
-/// Deployments by hour, oldest first; hours without any are left out.
+/// Deployments by hour, from the one that `since` is in, oldest first; hours without any are left out.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn deployments_by_hour(ex: &mut impl Executor, since: Timestamp) -> Result<Vec<Hour>> {
     let mut select = query(
-        "SELECT created_at / 3600000000 AS hour, COUNT(*) AS n, \
-         COUNT(CASE WHEN state IN ('rolled_back', 'failed', 'broken') THEN 1 END) AS failures \
-         FROM deployments WHERE created_at >= ",
+        "SELECT hour, CAST(SUM(planned) AS BIGINT) AS n, CAST(SUM(failures) AS BIGINT) AS failures \
+         FROM deployment_hours WHERE hour >= ",
     );
-    select.push_bind(since).push(" GROUP BY created_at / 3600000000 ORDER BY hour");
+    select.push_bind(since.as_second().div_euclid(3600)).push(" GROUP BY hour ORDER BY hour");
     let read = |row: &Row| {
         let hour: i64 = row.get("hour")?;
         let at = Timestamp::from_second(hour * 3600).map_err(|e| StoreError::corrupt("created_at", e))?;

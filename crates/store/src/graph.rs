@@ -114,7 +114,8 @@ pub async fn has_more_than(ex: &mut impl Executor, span: &Span, limit: u32) -> R
     Ok(n.unwrap_or_default() > u64::from(limit))
 }
 
-/// Deployments counted by stack, or by node, and by buckets of `seconds`, oldest first.
+/// Deployments counted by stack, or by node, and by buckets of `seconds`, oldest first. Buckets of whole hours are of
+/// whole hours at both ends of the window too.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -124,6 +125,9 @@ pub async fn counted(
     by_node: bool,
     seconds: u32,
 ) -> Result<Vec<Counted>> {
+    if !by_node && span.node.is_none() && seconds > 0 && seconds.is_multiple_of(3600) {
+        return counted_by_hour(ex, span, seconds / 3600).await;
+    }
     let width = i64::from(seconds.max(1)) * 1_000_000;
     let mut select = query(if by_node { "SELECT node_id AS lane, " } else { "SELECT stack AS lane, " });
     select.push("created_at / ").push_bind(width);
@@ -136,6 +140,27 @@ pub async fn counted(
         let bucket: i64 = row.get("bucket")?;
         let at = Timestamp::from_microsecond(bucket * width);
         let at = at.map_err(|e| StoreError::corrupt("created_at", e))?;
+        Ok(Counted { lane: row.get("lane")?, at, count: row.get("n")?, failures: row.get("failures")? })
+    };
+    select.all(ex, read).await
+}
+
+/// The same by stack and buckets of so many hours, from what was counted when it was written.
+async fn counted_by_hour(ex: &mut impl Executor, span: &Span, hours: u32) -> Result<Vec<Counted>> {
+    let hour = |at: Timestamp| at.as_second().div_euclid(3600);
+    let mut select = query("SELECT stack AS lane, hour / ");
+    select.push_bind(i64::from(hours)).push(
+        " AS bucket, CAST(SUM(planned) AS BIGINT) AS n, CAST(SUM(failures) AS BIGINT) AS failures \
+         FROM deployment_hours WHERE hour >= ",
+    );
+    select.push_bind(hour(span.since)).push(" AND hour <= ").push_bind(hour(span.until));
+    if let Some(stack) = &span.stack {
+        select.push(" AND stack = ").push_bind(stack);
+    }
+    select.push(" GROUP BY 1, 2 ORDER BY 2");
+    let read = |row: &Row| {
+        let at = Timestamp::from_second(row.get::<i64>("bucket")? * i64::from(hours) * 3600);
+        let at = at.map_err(|e| StoreError::corrupt("hour", e))?;
         Ok(Counted { lane: row.get("lane")?, at, count: row.get("n")?, failures: row.get("failures")? })
     };
     select.all(ex, read).await

@@ -1,5 +1,6 @@
 // Calls to the hub, typed by its OpenAPI. Errors are what the hub says of them.
 import type { components } from './api.gen';
+import { taken } from './early';
 
 type Schemas = components['schemas'];
 export type Session = Schemas['SessionView'];
@@ -83,7 +84,8 @@ async function call<T>(method: string, path: string, query: Query, body: unknown
   }
   let response: Response;
   try {
-    response = await fetch(url, init);
+    const early = method === 'GET' && url.search === '' ? taken(path) : undefined;
+    response = await (early ?? fetch(url, init));
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Problem(0, '', 'The hub cannot be reached.', 'What runs keeps running. This page tries again by itself.');

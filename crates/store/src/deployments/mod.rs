@@ -1,5 +1,6 @@
 //! Deployments, with their steps and containers.
 
+mod hours;
 mod parts;
 mod read;
 mod write;

@@ -6,7 +6,7 @@ use backstay_types::{
     Container, Deployment, DeploymentId, DeploymentState, NodeId, StackName, Step, Timestamp, TreeDigest,
 };
 
-use super::{WHAT, parts};
+use super::{WHAT, hours, parts};
 use crate::{
     Result, StoreError, Tx,
     db::query,
@@ -46,6 +46,7 @@ pub async fn insert(tx: &mut Tx, deployments: &[Deployment]) -> Result<()> {
     for d in deployments.iter().filter(|d| !d.containers.is_empty()) {
         parts::insert_containers(tx, d.id, d.node, &d.containers).await?;
     }
+    hours::count_planned(tx, deployments).await?;
     let latest =
         latest.into_iter().map(|((node, stack), id)| vec![node.value(), stack.as_str().value(), id.value()]);
     dialect::bulk(
@@ -118,6 +119,9 @@ pub async fn finish(
         .bind(id)
         .run_one(tx, WHAT, id)
         .await?;
+    if state.is_failure() {
+        hours::count_failure(tx, id).await?;
+    }
     if containers.is_empty() {
         return Ok(());
     }

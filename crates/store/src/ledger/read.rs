@@ -108,8 +108,10 @@ pub async fn timeline(
     limit: u32,
 ) -> Result<Vec<LedgerEntry>> {
     let mut select = query(SELECT);
-    select.push(" WHERE l.seq > ");
-    select.push_bind(if let Window::After(seq) = window { seq } else { 0 });
+    // One bound alone: SQLite takes only one for where it begins to read.
+    let after = if let Window::After(seq) = window { seq } else { 0 };
+    let from = filter.from.unwrap_or_default().saturating_sub(1);
+    select.push(" WHERE l.seq > ").push_bind(after.max(from));
     if let Window::Before(seq) = window {
         select.push(" AND l.seq < ").push_bind(seq);
     }
@@ -178,7 +180,6 @@ impl Filter {
         if !self.without.is_empty() {
             select.push(" AND l.kind NOT IN ").push_list(self.without.iter().copied());
         }
-        equal(select, " AND l.seq >= ", self.from);
         equal(select, " AND l.at >= ", self.since);
         equal(select, " AND l.at < ", self.until);
     }

@@ -1,6 +1,9 @@
 //! What is drawn, what is searched, and figures by hour.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use backstay_store::{
     changes::{self, KnownChange},
@@ -51,9 +54,12 @@ async fn deployments_come_one_by_one_or_counted(t: Fixture) {
     assert!(graph::has_more_than(&mut tx, &whole, 5).await.unwrap());
     assert!(!graph::has_more_than(&mut tx, &whole, 6).await.unwrap());
 
-    let by_stack = graph::counted(&mut tx, &whole, false, 86_400 * 365 * 100).await.unwrap();
-    let [Counted { lane, count: 6, failures: 1, .. }] = &by_stack[..] else { panic!("{by_stack:?}") };
-    assert_eq!(lane, "web");
+    for seconds in [86_400 * 365 * 100, 86_400 * 365 * 100 + 1] {
+        let by_stack = graph::counted(&mut tx, &whole, false, seconds).await.unwrap();
+        let [Counted { lane, count: 6, failures: 1, .. }] = &by_stack[..] else { panic!("{by_stack:?}") };
+        assert_eq!(lane, "web");
+    }
+    assert!(graph::counted(&mut tx, &none, false, 3600).await.unwrap().is_empty());
     let by_node = graph::counted(&mut tx, &whole, true, 60).await.unwrap();
     assert_eq!(by_node.len(), 6, "each in a minute of its own: {by_node:?}");
     let failed: Vec<_> = by_node.iter().filter(|one| one.failures > 0).collect();
@@ -67,7 +73,47 @@ async fn deployments_come_one_by_one_or_counted(t: Fixture) {
     assert_eq!(hours.iter().map(|hour| hour.deployments).sum::<u64>(), 6);
     assert_eq!(hours.iter().map(|hour| hour.failures).sum::<u64>(), 1);
     assert!(hours.iter().all(|hour| hour.at.as_second() % 3600 == 0));
-    assert!(figures::deployments_by_hour(&mut tx, t.later()).await.unwrap().is_empty());
+    let later = t.later() + Duration::from_secs(3600);
+    assert!(figures::deployments_by_hour(&mut tx, later).await.unwrap().is_empty());
+}
+
+/// What is counted with every write is what there is.
+async fn hours_hold_what_the_deployments_do(t: Fixture) {
+    let repository = t.mint();
+    let start = t.later();
+    for number in 0..40_u64 {
+        let mut tx = t.begin().await;
+        let name = if number % 3 == 0 { "api" } else { "web" };
+        let release = releases::ensure(&mut tx, &t.release(repository, name, "1")).await.unwrap().0;
+        let rollout = t.rollout(&release, Cause::Change { repository, commit: commit("a") });
+        let several: Vec<_> = (0..=number % 4).map(|_| t.deployment(t.mint(), &rollout)).collect();
+        deployments::insert(&mut tx, &several).await.unwrap();
+        if number % 7 == 0 {
+            // What is not kept was not counted either.
+            drop(tx);
+        } else {
+            for one in several.iter().skip(1) {
+                let state = if number % 5 == 0 { rolled_back() } else { DeploymentState::Succeeded };
+                deployments::finish(&mut tx, one.id, &state, t.later(), &[]).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        }
+        t.world.advance(Duration::from_secs(1200));
+    }
+    let mut tx = t.begin().await;
+    let whole = span(start, t.later() + Duration::from_secs(3600));
+    let sums = |all: Vec<Counted>| {
+        let mut sums: BTreeMap<(String, i64), (u64, u64)> = BTreeMap::new();
+        for one in all {
+            let sum = sums.entry((one.lane, one.at.as_second() / 3600)).or_default();
+            *sum = (sum.0 + one.count, sum.1 + one.failures);
+        }
+        sums
+    };
+    let kept = sums(graph::counted(&mut tx, &whole, false, 3600).await.unwrap());
+    let read = sums(graph::counted(&mut tx, &whole, false, 60).await.unwrap());
+    assert!(kept.len() > 10 && kept.values().any(|(_, failures)| *failures > 0), "{kept:?}");
+    assert_eq!(kept, read);
 }
 
 async fn what_else_is_drawn(t: Fixture) {
@@ -172,4 +218,6 @@ async fn a_text_is_found_wherever_it_stands(t: Fixture) {
     assert_eq!(search::rollouts(&mut tx, &rollout[24..], 9).await.unwrap().len(), 1);
 }
 
-both!(deployments_come_one_by_one_or_counted, what_else_is_drawn, a_text_is_found_wherever_it_stands);
+both!(
+    deployments_come_one_by_one_or_counted,
+    hours_hold_what_the_deployments_do, what_else_is_drawn, a_text_is_found_wherever_it_stands);

@@ -13,6 +13,8 @@ use crate::http::{ApiError, Call, find};
 const DRAWN: u32 = 1500;
 /// Into so many buckets the window is parted when there are more.
 const COLUMNS: u64 = 200;
+/// Seconds.
+const HOUR: u64 = 3600;
 /// The longest window.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
@@ -33,7 +35,7 @@ pub(crate) async fn get(call: Call<GetGraph>) -> Result<Graph, ApiError> {
     let mut bucket_seconds = None;
     // Of one conversation there are never many.
     if query.conversation.is_none() && graph::has_more_than(&mut store, &span, DRAWN).await? {
-        let seconds = u32::try_from(length.as_secs().div_ceil(COLUMNS).max(1)).unwrap_or(u32::MAX);
+        let seconds = bucket(length);
         bucket_seconds = Some(u64::from(seconds));
         buckets = counted(&mut store, &span, by, seconds).await?;
     } else {
@@ -44,6 +46,13 @@ pub(crate) async fn get(call: Call<GetGraph>) -> Result<Graph, ApiError> {
     let (lanes, more_lanes) = lanes::choose(&mut items, &mut buckets);
     let graph::Span { since, until, .. } = span;
     Ok(Graph { since, until, seq, lanes, more_lanes, items, bucket_seconds, buckets, truncated })
+}
+
+/// How long a bucket is, in seconds: whole hours, which are counted already, where it is not shorter.
+fn bucket(length: Duration) -> u32 {
+    let seconds = length.as_secs().div_ceil(COLUMNS).max(1);
+    let seconds = if seconds > HOUR / 2 { seconds.div_ceil(HOUR) * HOUR } else { seconds };
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 async fn counted(

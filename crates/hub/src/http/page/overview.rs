@@ -10,7 +10,7 @@ use backstay_store::{
     ledger::{self, Filter, Window},
     releases, repositories, rollouts, stacks, undos,
 };
-use backstay_types::{Release, ReleaseId, Repository, RepositoryId, Timestamp};
+use backstay_types::{CommitId, Release, ReleaseId, Repository, RepositoryId, Timestamp};
 
 use super::attention;
 use crate::{
@@ -70,22 +70,30 @@ async fn spread(
     let wanted: Vec<_> = found.iter().filter_map(|stack| stack.release).collect();
     let wanted: HashMap<ReleaseId, Release> =
         releases::many(store, &wanted).await?.into_iter().map(|release| (release.id, release)).collect();
-    let mut spread = Vec::with_capacity(found.len());
-    for stack in found {
-        let release = stack.release.and_then(|id| wanted.get(&id));
-        let change = match release {
-            Some(release) => changes::get(store, release.repository, &release.commit).await?,
-            None => None,
-        };
-        spread.push(StackSpread {
-            repository: names.get(&stack.repository).cloned().unwrap_or_default(),
-            tree: release.map(|release| release.tree),
-            commit: release.map(|release| release.commit.clone()),
-            subject: change.map(|known| known.change.subject),
-            versions: census.versions(&stack.name),
-            stack: stack.name,
-        });
+    let mut commits: HashMap<RepositoryId, Vec<CommitId>> = HashMap::new();
+    for release in wanted.values() {
+        commits.entry(release.repository).or_default().push(release.commit.clone());
     }
+    let mut subjects: HashMap<(RepositoryId, CommitId), String> = HashMap::new();
+    for (repository, commits) in commits {
+        let known = changes::many(store, repository, &commits).await?.into_iter();
+        subjects.extend(known.map(|known| ((repository, known.change.commit), known.change.subject)));
+    }
+    let mut spread: Vec<_> = found
+        .into_iter()
+        .map(|stack| {
+            let release = stack.release.and_then(|id| wanted.get(&id));
+            let subject = release.and_then(|one| subjects.get(&(one.repository, one.commit.clone())));
+            StackSpread {
+                repository: names.get(&stack.repository).cloned().unwrap_or_default(),
+                tree: release.map(|release| release.tree),
+                commit: release.map(|release| release.commit.clone()),
+                subject: subject.cloned(),
+                versions: census.versions(&stack.name),
+                stack: stack.name,
+            }
+        })
+        .collect();
     // One that the branch no longer has is of interest for as long as anyone runs it.
     spread.retain(|one| one.tree.is_some() || !one.versions.is_empty());
     Ok(spread)
