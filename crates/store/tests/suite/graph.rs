@@ -220,4 +220,7 @@ async fn a_text_is_found_wherever_it_stands(t: Fixture) {
 
 both!(
     deployments_come_one_by_one_or_counted,
-    hours_hold_what_the_deployments_do, what_else_is_drawn, a_text_is_found_wherever_it_stands);
+    hours_hold_what_the_deployments_do,
+    what_else_is_drawn,
+    a_text_is_found_wherever_it_stands
+);
