@@ -6,7 +6,7 @@ mod hands;
 mod machine;
 
 pub(crate) use self::{
-    check_in::CheckIn,
+    check_in::{CheckIn, Host},
     driver::{Answering, Driver, Event, View},
     hands::Hands,
 };
@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     AgentError, Identity, crash,
     disk::{AgentLock, JournalDb, Layout, WorkLock, read_links},
-    facts, join, proc, settings,
+    join, proc, settings,
     tasks::Machine,
 };
 
@@ -65,7 +65,7 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
     let driver = Driver { core, hands, hub: hub.clone(), world: world.clone(), started, view };
     tracing::info!(node = %identity.name, hub = %identity.hub, version = env!("CARGO_PKG_VERSION"), "the agent runs");
 
-    let check_in = CheckIn::new(hub, key, world, events, seen).run(|| facts::facts(&layout));
+    let check_in = CheckIn::new(hub, key, world, events, seen).run(machine::Measured::new(&machine));
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::io("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::io("signals"))?;
     let answers = machine::Answers(machine);

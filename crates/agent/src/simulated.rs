@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     AgentError, Identity,
-    daemon::{Answering, CheckIn, Driver, Event, Hands, View},
+    daemon::{Answering, CheckIn, Driver, Event, Hands, Host, View},
     join,
 };
 
@@ -80,11 +80,20 @@ impl Simulated {
         let hands =
             Pretend { step, world: world.clone(), events: events.clone(), spool: Vec::new(), task: None };
         let driver = Driver { core, hands, hub: client.clone(), world: world.clone(), started, view };
-        let check_in = CheckIn::new(client, key, world, events, seen).run(|| async { facts() });
+        let check_in = CheckIn::new(client, key, world, events, seen).run(Pretended);
         tokio::select! {
             result = driver.run(actions, inbox, Silent) => result,
             () = check_in => Ok(()),
         }
+    }
+}
+
+/// A machine that is not there.
+struct Pretended;
+
+impl Host for Pretended {
+    async fn facts(&mut self) -> HostFacts {
+        facts()
     }
 }
 

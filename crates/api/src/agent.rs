@@ -1,8 +1,8 @@
 //! What agents and hub say to each other. Agents ask; the hub never calls a node.
 
 use backstay_types::{
-    Container, DeploymentId, DeploymentState, Digest, HostFacts, Labels, NodeId, NodeName, ObservedStack,
-    ReportId, RequestId, Secret, StackName, StepRecord, Timestamp, TreeDigest,
+    Container, DeploymentId, DeploymentState, Digest, HostFacts, HostFigures, Labels, NodeId, NodeName,
+    ObservedStack, ReportId, RequestId, Secret, StackName, StepRecord, Timestamp, TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,9 @@ pub struct CheckInRequest {
     pub observed: Option<Vec<ObservedStack>>,
     /// The machine; sent at start and when it changes.
     pub facts: Option<HostFacts>,
+    /// What the machine measures; sent now and then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<HostFigures>,
 }
 
 /// Which statement an agent holds.

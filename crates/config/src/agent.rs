@@ -29,6 +29,10 @@ pub struct AgentSettings {
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub check_every: Duration,
+    /// How often the machine is measured for the hub.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub figures_every: Duration,
     /// How many releases of a stack to keep besides the running and the previous one.
     pub keep_releases: u32,
     /// How many bytes must stay free besides twice the size of a release.
@@ -53,6 +57,7 @@ impl Default for AgentSettings {
             run_dir: None,
             ca_file: None,
             check_every: Duration::from_secs(300),
+            figures_every: Duration::from_secs(60),
             keep_releases: 3,
             disk_margin_bytes: 500_000_000,
             validate_timeout: Duration::from_secs(60),
@@ -75,6 +80,7 @@ impl AgentSettings {
             }
         }
         check_range("agent", "check_every", self.check_every, 1_000..=86_400_000)?;
+        check_range("agent", "figures_every", self.figures_every, 1_000..=86_400_000)?;
         check_range("agent", "validate_timeout", self.validate_timeout, 1_000..=3_600_000)?;
         // Failing over to Git within two minutes is promised.
         check_range("agent", "fetch_timeout", self.fetch_timeout, 1_000..=90_000)?;

@@ -37,6 +37,11 @@ struct ByOutcome {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCondition {
+    condition: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// All figures.
@@ -55,6 +60,7 @@ pub(crate) struct Metrics {
     nodes: Family<ByState, Gauge>,
     deployments: Family<ByState, Gauge>,
     repositories: Family<ByState, Gauge>,
+    hosts: Family<ByCondition, Gauge>,
     flush_failures: Counter,
 }
 
@@ -75,6 +81,8 @@ pub(crate) struct Levels {
     pub(crate) deployments: BTreeMap<String, u64>,
     /// Repositories by the state of their mirror.
     pub(crate) repositories: BTreeMap<String, u64>,
+    /// Nodes that are heard from by what about their machine someone should look at.
+    pub(crate) hosts: BTreeMap<&'static str, u64>,
 }
 
 impl Metrics {
@@ -96,6 +104,7 @@ impl Metrics {
             nodes: Family::default(),
             deployments: Family::default(),
             repositories: Family::default(),
+            hosts: Family::default(),
             flush_failures: Counter::default(),
         };
         metrics.registry = Mutex::new(metrics.register());
@@ -138,6 +147,8 @@ impl Metrics {
             self.deployments.clone(),
         );
         all.register("repositories", "Repositories by the state of their mirror", self.repositories.clone());
+        // Counts by condition, never a series for each node: those are asked for one by one, with a token.
+        all.register("hosts", "Machines in a condition that someone should look at", self.hosts.clone());
         all.register("soft_state_flush_failures", "Failed writes of soft state", self.flush_failures.clone());
         all
     }
@@ -186,6 +197,10 @@ impl Metrics {
                 family.get_or_create(&ByState { state: state.clone() }).set(int(*count));
             }
         }
+        self.hosts.clear();
+        for (condition, count) in &levels.hosts {
+            self.hosts.get_or_create(&ByCondition { condition }).set(int(*count));
+        }
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to a string does not fail.
@@ -204,6 +219,7 @@ mod tests {
         metrics.answered("GetHub", 200, Duration::from_millis(3));
         let mut levels = Levels { waiters: 2, ..Levels::default() };
         levels.nodes = BTreeMap::from([("online".to_owned(), 3)]);
+        levels.hosts = BTreeMap::from([("under_voltage", 2)]);
         let text = metrics.render(&levels);
         assert!(
             text.contains("backstay_http_requests_total{endpoint=\"GetHub\",status=\"200\"} 1\n"),
@@ -211,6 +227,7 @@ mod tests {
         );
         assert!(text.contains("backstay_nodes{state=\"online\"} 3\n"), "{text}");
         assert!(text.contains("backstay_check_ins_held 2\n"), "{text}");
+        assert!(text.contains("backstay_hosts{condition=\"under_voltage\"} 2\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));
         levels.nodes = BTreeMap::from([("offline".to_owned(), 3)]);
         let text = metrics.render(&levels);

@@ -11,6 +11,7 @@ mod conversation;
 mod deployment;
 pub mod diff;
 mod digest;
+mod host;
 mod id;
 mod labels;
 mod ledger;
@@ -33,6 +34,9 @@ pub use deployment::{
     Container, Deployment, DeploymentState, FailureKind, ImageId, Step, StepOutcome, StepRecord,
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
+pub use host::{
+    CLOCK_TOLERANCE_MS, ContainerFigures, HostCondition, HostFigures, MOST_CONTAINERS, Room, Throttling,
+};
 pub use id::{
     ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, LinkId, NodeId, ReleaseId,
     ReportId, RepositoryId, RequestId, RolloutId, SessionId, TokenId, UndoId, UserId,

@@ -56,6 +56,24 @@ pub struct HostFacts {
     pub disk_free_bytes: u64,
     /// All bytes where releases are kept.
     pub disk_total_bytes: u64,
+    /// The system's name for itself, such as `Debian GNU/Linux 13 (trixie)`.
+    #[serde(default)]
+    pub system: String,
+    /// The kernel's version.
+    #[serde(default)]
+    pub kernel: String,
+    /// The machine's model, such as `Raspberry Pi 4 Model B Rev 1.4`; empty when it does not say.
+    #[serde(default)]
+    pub model: String,
+    /// Processors; 0 when not known.
+    #[serde(default)]
+    pub cpus: u32,
+    /// Memory in bytes; 0 when not known.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// How much of its life flash memory has behind it by its own account, in percent, to the next ten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flash_worn_percent: Option<u8>,
 }
 
 /// What an agent sees of a stack.

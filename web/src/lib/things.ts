@@ -31,6 +31,20 @@ export const MEANS: Record<string, string> = {
   banned: 'its tree is not planned for this stack any more',
 };
 
+/** What about a machine someone should look at. */
+export const CONDITIONS: Record<string, string> = {
+  disk_over80: 'the disk is over 80 % full',
+  disk_over90: 'the disk is over 90 % full',
+  inodes_over90: 'over 90 % of the inodes are used',
+  memory_under10: 'less than 10 % of the memory is free',
+  load_high: 'the load is over twice the number of processors',
+  over70_degrees: 'it is hotter than 70 °C',
+  over80_degrees: 'it is hotter than 80 °C',
+  under_voltage: 'the supply voltage is too low',
+  throttled: 'the machine slows itself down',
+  clock_off: 'its clock is wrong',
+};
+
 export const said = (word: string): string => word.replaceAll('_', ' ');
 
 /** A duration in milliseconds, for people. */

@@ -1,6 +1,6 @@
 //! Asking the hub, over and over: held while nothing changes, spread by chance, patient when it is away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backstay_agent_core::Input;
 use backstay_api::{
@@ -8,7 +8,7 @@ use backstay_api::{
     agent::{Cadence, CheckIn as Endpoint, CheckInRequest, CheckInResponse},
 };
 use backstay_client::{Client, ClientError};
-use backstay_types::{HostFacts, ObservedStack, World};
+use backstay_types::{HostFacts, HostFigures, ObservedStack, Timestamp, World};
 use ed25519_dalek::VerifyingKey;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -36,9 +36,29 @@ pub(crate) struct CheckIn {
     view: watch::Receiver<View>,
     cadence: Cadence,
     facts: HostFacts,
+    /// The node's clock minus the hub's, in milliseconds, as the last answer showed it.
+    clock_offset: Option<i64>,
+    /// When the figures that the hub has were measured.
+    measured: Option<Instant>,
     told_facts: Option<HostFacts>,
     told: Option<Vec<ObservedStack>>,
     failures: u32,
+}
+
+/// What is told of the machine.
+pub(crate) trait Host {
+    /// What changes slowly.
+    async fn facts(&mut self) -> HostFacts;
+
+    /// How often figures are wanted.
+    fn figures_every(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    /// What changes all the time; none when there is nothing to measure.
+    fn figures(&mut self, _observed: &[ObservedStack], _clock_offset: Option<i64>) -> Option<HostFigures> {
+        None
+    }
 }
 
 /// How a check-in ended.
@@ -67,6 +87,8 @@ impl CheckIn {
             view,
             cadence: CADENCE,
             facts: HostFacts::default(),
+            clock_offset: None,
+            measured: None,
             told_facts: None,
             told: None,
             failures: 0,
@@ -74,14 +96,14 @@ impl CheckIn {
     }
 
     /// Asks until nobody listens.
-    pub(crate) async fn run<F: Future<Output = HostFacts>>(mut self, look: impl Fn() -> F) {
+    pub(crate) async fn run(mut self, mut host: impl Host) {
         let mut turns = 0u32;
         loop {
             if turns.is_multiple_of(30) {
-                self.facts = look().await;
+                self.facts = host.facts().await;
             }
             turns = turns.wrapping_add(1);
-            let pause = match self.turn().await {
+            let pause = match self.turn(&mut host).await {
                 Turn::Over => return,
                 Turn::Again => Duration::ZERO,
                 Turn::Pause(pause) => pause,
@@ -90,13 +112,23 @@ impl CheckIn {
         }
     }
 
-    async fn turn(&mut self) -> Turn {
+    async fn turn(&mut self, host: &mut impl Host) -> Turn {
         let view = self.view.borrow_and_update().clone();
         let facts = (self.told_facts.as_ref() != Some(&self.facts)).then(|| self.facts.clone());
         let observed = (self.told.as_ref() != Some(&view.observed)).then(|| view.observed.clone());
         let hold = Duration::from_millis(self.cadence.hold_ms);
-        let request =
-            CheckInRequest { have: view.have, hold_ms: self.cadence.hold_ms, observed, facts: facts.clone() };
+        let figures = self
+            .measured
+            .is_none_or(|at| at.elapsed() >= host.figures_every())
+            .then(|| host.figures(&view.observed, self.clock_offset));
+        let measured = figures.is_some().then(Instant::now);
+        let request = CheckInRequest {
+            have: view.have,
+            hold_ms: self.cadence.hold_ms,
+            observed,
+            facts: facts.clone(),
+            figures: figures.flatten(),
+        };
         let asked = {
             let hub = self.hub.clone();
             async move { hub.call_held::<Endpoint>(&Empty {}, &Empty {}, &request, hold).await }
@@ -112,6 +144,8 @@ impl CheckIn {
                 self.failures = 0;
                 self.told = Some(view.observed.clone());
                 self.told_facts = Some(self.facts.clone());
+                self.measured = measured.or(self.measured);
+                self.clock_offset = offset(self.world.now(), response.now);
                 self.answered(response, &view).await
             }
             Err(error) => self.failed(&error),
@@ -161,6 +195,11 @@ impl CheckIn {
         }
         Turn::Pause(backoff(&self.world, self.failures))
     }
+}
+
+/// How far a clock is before another, in milliseconds.
+fn offset(ours: Timestamp, theirs: Timestamp) -> Option<i64> {
+    i64::try_from(ours.duration_since(theirs).as_millis()).ok()
 }
 
 /// Ends when something is seen that the hub should know before the hold ends: true. False when nobody looks any more.

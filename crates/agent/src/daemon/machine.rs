@@ -8,13 +8,14 @@ use backstay_api::{
     agent::{AgentRequest, Answer, AnswerPath, LogLine, Question, Report, SendAnswer},
 };
 use backstay_client::Client;
-use backstay_types::StackName;
+use backstay_types::{HostFacts, HostFigures, ObservedStack, StackName};
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
-use super::{Answering, Event, Hands};
+use super::{Answering, Event, Hands, Host};
 use crate::{
     AgentError,
-    disk::{JournalDb, WorkLock, set_links},
+    disk::{JournalDb, Layout, WorkLock, set_links},
+    facts::{self, Measure},
     runtime::{Cursor, LogsWanted, NewLines, Runtimes},
     tasks::Machine,
 };
@@ -24,6 +25,36 @@ const MOST_LINES: u32 = 10_000;
 /// How often logs are looked at while somebody waits for something new in them, and for how long at most.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What this machine says of itself.
+#[derive(Debug)]
+pub(super) struct Measured {
+    layout: Layout,
+    every: Duration,
+    began: Instant,
+    measure: Measure,
+}
+
+impl Measured {
+    pub(super) fn new(machine: &Machine) -> Self {
+        let (layout, every) = (machine.layout.clone(), machine.settings.figures_every);
+        Self { layout, every, began: Instant::now(), measure: Measure::new() }
+    }
+}
+
+impl Host for Measured {
+    async fn facts(&mut self) -> HostFacts {
+        facts::facts(&self.layout).await
+    }
+
+    fn figures_every(&self) -> Duration {
+        self.every
+    }
+
+    fn figures(&mut self, observed: &[ObservedStack], clock_offset: Option<i64>) -> Option<HostFigures> {
+        Some(self.measure.figures(self.layout.data(), observed, clock_offset, self.began.elapsed()))
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct MachineHands {

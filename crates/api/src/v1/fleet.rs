@@ -1,8 +1,9 @@
 //! Nodes, repositories, stacks, releases, constraints.
 
 use backstay_types::{
-    CommitId, Constraint, ConstraintId, HostFacts, Node, NodeState, ObservedStack, Release, ReleaseStanding,
-    Repository, Rollout, Secret, StackName, Timestamp, TokenId, TreeDigest,
+    CommitId, Constraint, ConstraintId, HostCondition, HostFacts, HostFigures, Node, NodeState,
+    ObservedStack, Release, ReleaseStanding, Repository, Rollout, Secret, StackName, Timestamp, TokenId,
+    TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,15 @@ pub struct NodeView {
     pub last_seen_at: Option<Timestamp>,
     /// Its machine.
     pub facts: Option<HostFacts>,
+    /// What its machine measured last, since this hub started.
+    #[serde(default)]
+    pub figures: Option<HostFigures>,
+    /// When these figures came.
+    #[serde(default)]
+    pub figures_at: Option<Timestamp>,
+    /// What about its machine someone should look at.
+    #[serde(default)]
+    pub conditions: Vec<HostCondition>,
     /// What it should run.
     pub desired: Vec<DesiredView>,
     /// What it runs, as it said last.

@@ -15,7 +15,10 @@ use crate::{
     error::CliError,
     time,
     ui::{Cell, Frame, Table, style, words},
-    views::fields::{Fields, heading, section},
+    views::{
+        fields::{Fields, heading, section},
+        host,
+    },
 };
 
 /// Nodes.
@@ -159,8 +162,10 @@ fn view_one(view: &NodeView, frame: &Frame) -> String {
         fields.add("agent", format!("{}; runtimes: {}", facts.agent_version, facts.runtimes.join(", ")));
         let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, ((bytes & ((1 << 30) - 1)) * 10) >> 30);
         fields.add("disk", format!("{} of {} free", gib(facts.disk_free_bytes), gib(facts.disk_total_bytes)));
+        host::facts(facts, &mut fields);
     }
     text.push_str(&fields.render());
+    text.push_str(&host::figures(view, frame));
     text.push_str(&stacks(view, frame));
     text
 }

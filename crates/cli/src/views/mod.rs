@@ -2,4 +2,5 @@
 
 pub(crate) mod event;
 pub(crate) mod fields;
+pub(crate) mod host;
 pub(crate) mod undo;

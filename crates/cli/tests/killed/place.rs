@@ -176,6 +176,7 @@ impl Place {
             hold_ms: 0,
             observed: Some(Vec::new()),
             facts: Some(HostFacts::default()),
+            figures: None,
         };
         self.call_as_node::<agent::CheckIn>(&Empty {}, &body).unwrap();
     }

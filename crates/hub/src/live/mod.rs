@@ -11,13 +11,15 @@ mod shared;
 mod waiters;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use backstay_store::nodes::SoftState;
-use backstay_types::{HostFacts, NodeId, NodeState, ObservedStack, StackHealth, Timestamp};
+use backstay_types::{
+    HostFacts, HostFigures, MOST_CONTAINERS, NodeId, NodeState, ObservedStack, StackHealth, Timestamp,
+};
 
 pub(crate) use self::{
     census::Census,
@@ -39,6 +41,8 @@ pub(crate) struct Seen {
     pub(crate) facts: Option<HostFacts>,
     /// What it runs.
     pub(crate) observed: Option<Vec<ObservedStack>>,
+    /// What its machine measured, and when that came. Never in the database.
+    pub(crate) figures: Option<(Timestamp, HostFigures)>,
     /// Check-ins that are held right now.
     held: u32,
     /// Whether it has said what it runs since this hub started.
@@ -109,6 +113,12 @@ impl Live {
         !seen.told || seen.facts.is_none()
     }
 
+    /// Takes a machine's figures in.
+    pub(crate) fn measured(&self, node: NodeId, now: Timestamp, mut figures: HostFigures) {
+        figures.containers.truncate(MOST_CONTAINERS);
+        self.lock().entry(node).or_default().figures = Some((now, figures));
+    }
+
     /// Counts a held check-in until the guard is dropped.
     pub(crate) fn hold(&self, node: NodeId) -> HeldGuard<'_> {
         self.lock().entry(node).or_default().held += 1;
@@ -146,6 +156,21 @@ impl Live {
     /// Looks at what is known of all nodes at once. Check-ins wait meanwhile: look, and think later.
     pub(crate) fn look<T>(&self, now: Timestamp, look: impl FnOnce(&Look<'_>) -> T) -> T {
         look(&Look { nodes: &self.lock(), now, rhythm: self.rhythm })
+    }
+
+    /// How many nodes that are heard from have a machine in which condition.
+    pub(crate) fn conditions(&self, now: Timestamp) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for seen in self.lock().values() {
+            let Some((_, figures)) = &seen.figures else { continue };
+            if node_state(false, seen.last_seen_at, seen.held > 0, now, self.rhythm) != NodeState::Online {
+                continue;
+            }
+            for condition in figures.conditions(seen.facts.as_ref().map_or(0, |facts| facts.cpus)) {
+                *counts.entry(condition.word()).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// How many check-ins are held.

@@ -295,7 +295,13 @@ impl Agent {
 
 /// A check-in that says everything and has nothing.
 pub(crate) fn hello(hold_ms: u64) -> CheckInRequest {
-    CheckInRequest { have: None, hold_ms, observed: Some(Vec::new()), facts: Some(HostFacts::default()) }
+    CheckInRequest {
+        have: None,
+        hold_ms,
+        observed: Some(Vec::new()),
+        facts: Some(HostFacts::default()),
+        figures: None,
+    }
 }
 
 /// A client that sends what no typed client would.

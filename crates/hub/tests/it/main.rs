@@ -5,6 +5,7 @@ mod agents;
 mod bad_input;
 mod harness;
 mod logs;
+mod machines;
 mod page;
 mod people;
 mod postgres;

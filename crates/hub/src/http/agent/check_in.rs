@@ -22,6 +22,9 @@ pub(crate) async fn check_in(call: Call<CheckIn>) -> Result<CheckInResponse, Api
     let Call { app, caller, body, .. } = call;
     let node = caller.node()?;
     let resend = app.live.heard(node, app.world.now(), body.facts, body.observed);
+    if let Some(figures) = body.figures {
+        app.live.measured(node, app.world.now(), figures);
+    }
     let hold = Duration::from_millis(body.hold_ms).min(app.hold());
     // Who must say again what it runs is not held: until it has, the hub knows less than it should.
     let deadline = Instant::now() + if resend { Duration::ZERO } else { hold };

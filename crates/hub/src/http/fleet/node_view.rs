@@ -28,10 +28,16 @@ pub(super) async fn views(
     };
     let view = |node: Node| {
         let seen = app.live.seen(node.id);
+        let (figures_at, figures) = seen.figures.unzip();
+        let cpus = seen.facts.as_ref().map_or(0, |facts| facts.cpus);
+        let conditions = figures.as_ref().map(|figures| figures.conditions(cpus)).unwrap_or_default();
         NodeView {
             state: app.node_state(&node),
             last_seen_at: seen.last_seen_at,
             facts: seen.facts,
+            figures,
+            figures_at,
+            conditions,
             desired: desired.remove(&node.id).into_iter().flatten().filter_map(wants).collect(),
             observed: seen.observed.unwrap_or_default(),
             node,

@@ -20,6 +20,7 @@ pub(super) async fn levels(app: &App) -> Result<Levels, ApiError> {
         seal_lag: pending.oldest.map(age).unwrap_or_default(),
         nodes: nodes_by_state(app, &mut store).await?,
         deployments: figures::latest_deployments_by_state(&mut store).await?,
+        hosts: app.live.conditions(now),
         repositories: count(repositories::list(&mut store).await?.iter().map(mirror_word)),
     })
 }
