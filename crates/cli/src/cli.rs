@@ -91,6 +91,18 @@ pub(crate) enum Command {
     /// Holds: keep a change from being deployed
     #[command(subcommand)]
     Hold(c::hold::Hold),
+    /// Freezes: nothing forward begins until a time, everywhere or for some nodes; undos go through
+    #[command(subcommand)]
+    Freeze(c::limit::Limits<c::limit::Freeze>),
+    /// Pins: nodes run one release of a stack, whatever rollouts say
+    #[command(subcommand)]
+    Pin(c::limit::Limits<c::limit::Pin>),
+    /// Nodes in maintenance: they keep what they run, and count in no gate and no figure
+    #[command(subcommand)]
+    Maintenance(c::limit::Limits<c::limit::Maintenance>),
+    /// Nodes that keep what they run, whatever is asked of the others
+    #[command(subcommand)]
+    UpdatesOff(c::limit::Limits<c::limit::UpdatesOff>),
     /// Let commits and assistants name their conversation
     #[command(subcommand)]
     Track(c::track::Track),

@@ -61,15 +61,15 @@ impl Engine {
         Ok(made)
     }
 
-    /// Sets a person's hold, or gives the same one that is in force already: who asks again because no answer
+    /// Sets a person's hold or limit, or gives the same one that is set already: who asks again because no answer
     /// came has one hold to lift, not two.
-    async fn hold_once(&self, tx: &mut Tx, wanted: Constraint) -> Result<Constraint, EngineError> {
+    pub(crate) async fn hold_once(&self, tx: &mut Tx, wanted: Constraint) -> Result<Constraint, EngineError> {
         let same = |c: &Constraint| {
-            (&c.effect, &c.scope, &c.origin, &c.until)
-                == (&wanted.effect, &wanted.scope, &wanted.origin, &wanted.until)
+            (&c.effect, &c.scope, &c.origin, &c.from, &c.until)
+                == (&wanted.effect, &wanted.scope, &wanted.origin, &wanted.from, &wanted.until)
                 && (&c.reason, &c.by) == (&wanted.reason, &wanted.by)
         };
-        let standing = constraints::in_force(tx, wanted.created_at).await?;
+        let standing = constraints::set_at(tx, wanted.created_at).await?;
         if let Some(found) = standing.into_iter().find(same) {
             return Ok(found);
         }
@@ -87,7 +87,7 @@ impl Engine {
         let found = found.ok_or_else(|| EngineError::not_found("constraint", id))?;
         self.lift_constraint(&mut tx, &found, reason, by).await?;
         tx.commit().await?;
-        self.wake();
+        self.changed_by_hand();
         let lifted = constraints::get(&mut self.inner.store.read(), id).await?;
         lifted.ok_or_else(|| EngineError::not_found("constraint", id))
     }
@@ -124,6 +124,7 @@ impl Engine {
             by: by.to_owned(),
             origin,
             created_at: self.inner.world.now(),
+            from: None,
             until,
             lifted_at: None,
         }
@@ -224,7 +225,7 @@ fn constraint_refs(constraint: &Constraint) -> Refs {
             refs.repository = Some(*repository);
             refs.commit = Some(commit.clone());
         }
-        Effect::Ban { stack, .. } => refs.stack = Some(stack.clone()),
+        effect => refs.stack = effect.stack().cloned(),
     }
     refs
 }

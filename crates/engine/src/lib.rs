@@ -11,6 +11,7 @@ mod conversations;
 mod emergency;
 mod error;
 mod holds;
+mod limits;
 mod mirrors;
 mod nodes;
 mod progress;
@@ -37,6 +38,7 @@ pub use contents::{ExplainedFile, Listed};
 pub use conversations::{Observation, Observed, Push};
 pub use emergency::EmergencyStop;
 pub use error::EngineError;
+pub use limits::{LimitEffect, NewLimit};
 use mirrors::Mirrors;
 pub use nodes::Presence;
 pub use progress::Progress;
@@ -89,6 +91,8 @@ struct Inner {
     wake: Notify,
     /// How far running rollouts were when this process last planned; empty when another one plans.
     progress: std::sync::Mutex<HashMap<RolloutId, Progress>>,
+    /// Who is in those waves of rollouts under way that go by labels: noted once, and never changed.
+    members: std::sync::Mutex<HashMap<RolloutId, Arc<backstay_plan::Members>>>,
     /// One step of planning at a time in this process; the lease guards it between processes.
     planning: tokio::sync::Mutex<()>,
     /// One change of what is deployed at a time.
@@ -115,6 +119,7 @@ impl Engine {
             desk: reports::Desk::default(),
             wake: Notify::new(),
             progress: std::sync::Mutex::default(),
+            members: std::sync::Mutex::default(),
             planning: tokio::sync::Mutex::default(),
             advancing: tokio::sync::Mutex::default(),
         };

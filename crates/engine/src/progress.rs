@@ -6,7 +6,6 @@ use std::{
 };
 
 use backstay_api::v1::WaveView;
-use backstay_plan::Wanted;
 use backstay_types::{Rollout, RolloutId, RolloutState};
 
 use crate::{Engine, EngineError, reconcile::Loaded};
@@ -77,18 +76,5 @@ fn progress(loaded: &Loaded, rollout: &Rollout) -> Progress {
         failed: wave.failed,
     };
     let waves = rollout.strategy.waves.iter().zip(seen.waves).enumerate().map(wave).collect();
-    Progress { waiting: waiting_for(loaded, rollout), waves, gate: seen.gate }
-}
-
-fn waiting_for(loaded: &Loaded, rollout: &Rollout) -> u64 {
-    let snapshot = &loaded.snapshot;
-    let Some(stack) = snapshot.stacks.iter().find(|s| s.name == rollout.stack) else { return 0 };
-    let waits = snapshot.nodes.iter().filter(|node| {
-        let past = snapshot.past.get(&(node.id, stack.name.clone())).cloned().unwrap_or_default();
-        let tried = past.latest.is_some_and(|latest| latest.rollout == rollout.id);
-        let runs = past.settled.is_some_and(|settled| settled.release == rollout.release);
-        let wanted = backstay_plan::wanted(stack, node, &past, &snapshot.constraints, snapshot.now);
-        !tried && !runs && matches!(wanted, Wanted::Release { release, .. } if release == rollout.release)
-    });
-    waits.count() as u64
+    Progress { waiting: seen.waiting, waves, gate: seen.gate }
 }

@@ -1,12 +1,13 @@
 //! The reconciler: what is stored, through `plan`, to rollouts, deployments and statements.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use backstay_manifest::Selector;
 use backstay_plan::{
-    Assignment, Candidate, FleetPlan, FleetSnapshot, GoBack, MaxUpdating, NodeFacts, Origin, Past,
-    RolloutRef, StackFacts, Try, TryState, WaveOpened,
+    Assignment, Candidate, FleetPlan, FleetSnapshot, GoBack, MaxUpdating, Members, NodeFacts, Origin, Pasts,
+    Reason, RolloutRef, StackFacts, Try, TryState, WaveOpened,
 };
 use backstay_store::{Executor, Tx, constraints, deployments, leases, nodes, releases, rollouts, stacks};
 use backstay_types::{
@@ -58,12 +59,13 @@ impl Engine {
             self.note_progress(None);
             return Ok(false);
         };
+        let ran_out = self.lift_run_out(&mut tx, now).await?;
         let loaded = self.load(&mut tx, now).await?;
         self.note_progress(Some(&loaded));
         let plan = backstay_plan::plan(&loaded.snapshot);
         let applied = apply(self, &mut tx, &loaded, &plan, now).await?;
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
-        if applied.anything || written {
+        if applied.anything || written || ran_out {
             tx.commit().await?;
         } else {
             // The lease alone is not worth a write; it is taken again when there is something to do.
@@ -97,13 +99,15 @@ impl Engine {
         }
         let nodes = nodes::active(ex).await?;
         let removals = removals(ex, &rollouts, &latest).await?;
+        let names: Vec<_> = facts.iter().map(|stack| stack.name.clone()).collect();
         let snapshot = FleetSnapshot {
             now,
             nodes: nodes.iter().map(|n| self.node_facts(n)).collect(),
             stacks: facts,
             trees: releases.values().map(|r| (r.id, r.tree)).collect(),
+            past: past(&nodes, &names, &latest, &settled, &removals),
+            members: self.members(ex, &rollouts).await?,
             rollouts,
-            past: past(&latest, &settled, &removals),
             constraints,
             stopped: emergency::in_force(ex).await?.map(|stop| stop.reason),
         };
@@ -114,6 +118,28 @@ impl Engine {
             deployments: latest.into_iter().chain(settled).map(|d| (d.id, d)).collect(),
             records,
         })
+    }
+
+    /// Who is in those waves of running rollouts that go by labels.
+    async fn members(
+        &self,
+        ex: &mut impl Executor,
+        rollouts: &[Rollout],
+    ) -> Result<HashMap<RolloutId, Arc<Members>>, EngineError> {
+        let known = self.inner.members.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found = HashMap::new();
+        for rollout in rollouts.iter().filter(|r| r.state == RolloutState::Running) {
+            if rollout.cuts.iter().all(Option::is_some) {
+                continue;
+            }
+            let members = match known.get(&rollout.id) {
+                Some(members) => members.clone(),
+                None => Arc::new(rollouts::members(ex, rollout.id).await?.into_iter().collect()),
+            };
+            found.insert(rollout.id, members);
+        }
+        self.inner.members.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
+        Ok(found)
     }
 
     fn node_facts(&self, node: &Node) -> NodeFacts {
@@ -245,18 +271,25 @@ async fn removals(
 }
 
 fn past(
+    nodes: &[Node],
+    stacks: &[StackName],
     latest: &[Deployment],
     settled: &[Deployment],
     removals: &HashSet<RolloutId>,
-) -> HashMap<(NodeId, StackName), Past> {
-    let mut past: HashMap<(NodeId, StackName), Past> = HashMap::new();
+) -> Pasts {
+    let nodes: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect();
+    let stacks: HashMap<_, _> = stacks.iter().enumerate().map(|(at, stack)| (stack, at)).collect();
+    let place = |d: &Deployment| Some((*stacks.get(&d.stack)?, *nodes.get(&d.node)?));
+    let mut past = Pasts::default();
     for deployment in latest {
-        past.entry((deployment.node, deployment.stack.clone())).or_default().latest =
-            Some(attempt(deployment, removals));
+        if let Some((stack, node)) = place(deployment) {
+            past.at(stack, node).latest = Some(attempt(deployment, removals));
+        }
     }
     for deployment in settled {
-        past.entry((deployment.node, deployment.stack.clone())).or_default().settled =
-            Some(attempt(deployment, removals));
+        if let Some((stack, node)) = place(deployment) {
+            past.at(stack, node).settled = Some(attempt(deployment, removals));
+        }
     }
     past
 }
@@ -330,7 +363,7 @@ fn pin_origins(
 pub(crate) struct Applied {
     pub(crate) anything: bool,
     /// New deployments with the reason for each.
-    pub(crate) made: Vec<(Deployment, String)>,
+    pub(crate) made: Vec<(Deployment, Reason)>,
     pub(crate) rollouts: HashMap<RolloutId, Rollout>,
 }
 
@@ -365,11 +398,13 @@ async fn apply(
             cuts: start.cuts.clone(),
             wave: 0,
             paused: None,
+            overridden: None,
             reason: start.reason.clone(),
             created_at: now,
             finished_at: None,
         };
         rollouts::insert(tx, &rollout).await?;
+        rollouts::add_members(tx, rollout.id, &start.members).await?;
         tx.record(Event::RolloutStarted { reason: start.reason.clone() }, rollout_refs(&rollout))?;
         started.push(rollout.id);
         by_id.insert(rollout.id, rollout);
@@ -400,13 +435,7 @@ async fn apply(
     }
     let rows: Vec<_> = made.iter().map(|(deployment, _)| deployment.clone()).collect();
     deployments::insert(tx, &rows).await?;
-    let anything = !(plan.start.is_empty()
-        && plan.end.is_empty()
-        && plan.waves.is_empty()
-        && plan.ban.is_empty()
-        && plan.attempts.is_empty()
-        && plan.supersede.is_empty());
-    Ok(Applied { anything, made, rollouts: by_id })
+    Ok(Applied { anything: !plan.is_quiet(), made, rollouts: by_id })
 }
 
 async fn open_wave(tx: &mut Tx, loaded: &Loaded, opened: &WaveOpened) -> Result<(), EngineError> {
@@ -468,6 +497,7 @@ impl Engine {
             by: "rollout".to_owned(),
             origin: ConstraintOrigin::Rollout,
             created_at: now,
+            from: None,
             until: None,
             lifted_at: None,
         };

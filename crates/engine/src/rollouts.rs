@@ -1,7 +1,7 @@
 //! What people may do with a rollout that runs.
 
 use backstay_store::{Tx, rollouts};
-use backstay_types::{Event, Paused, Rollout, RolloutId, RolloutKind, RolloutState};
+use backstay_types::{Event, Overridden, Paused, Rollout, RolloutId, RolloutKind, RolloutState};
 
 use crate::{Engine, EngineError, reconcile::rollout_refs};
 
@@ -83,6 +83,31 @@ impl Engine {
         if let Some(release) = release {
             self.ban(&mut tx, &rollout.stack, release.tree, &reason, now).await?;
         }
+        tx.commit().await?;
+        self.changed_by_hand();
+        self.rollout(id).await
+    }
+
+    /// Lets a rollout that runs go on in spite of freezes and closed windows. Asked twice, it is done once.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn override_rollout(
+        &self,
+        id: RolloutId,
+        reason: &str,
+        by: &str,
+    ) -> Result<Rollout, EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let rollout = running(&mut tx, id).await?;
+        if rollout.overridden.is_some() {
+            return Ok(rollout);
+        }
+        let overridden =
+            Overridden { by: by.to_owned(), reason: reason.to_owned(), at: self.inner.world.now() };
+        rollouts::set_overridden(&mut tx, id, &overridden).await?;
+        let event = Event::RolloutOverridden { reason: reason.to_owned(), by: by.to_owned() };
+        tx.record(event, rollout_refs(&rollout))?;
         tx.commit().await?;
         self.changed_by_hand();
         self.rollout(id).await

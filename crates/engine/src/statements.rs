@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use backstay_api::statement::{DesiredAction, DesiredStack, STATEMENT_VERSION, Statement};
-use backstay_plan::FleetPlan;
+use backstay_plan::{FleetPlan, Reason};
 use backstay_store::{
     StoreError, Tx, changes, deployments, desired, hub_state, leases::Lease, ledger, releases, repositories,
     rollouts,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a node's statement says of its stacks.
-type Lines = BTreeMap<StackName, (DeploymentId, String)>;
+type Lines = BTreeMap<StackName, (DeploymentId, Reason)>;
 /// The same, as the database has it.
 type Said = HashMap<NodeId, BTreeMap<StackName, desired::DesiredStack>>;
 
@@ -103,7 +103,7 @@ impl Engine {
                     stack: stack.clone(),
                     release: line.release,
                     deployment: *deployment,
-                    reason: reason.clone(),
+                    reason: reason.to_string(),
                 });
             }
         }
@@ -237,8 +237,11 @@ pub(crate) async fn brought_by(
 /// What each node's statement should say: what stands, and over it the new attempts.
 fn wanted(plan: &FleetPlan, applied: &Applied) -> BTreeMap<NodeId, Lines> {
     let mut wanted: BTreeMap<NodeId, Lines> = BTreeMap::new();
-    for ((node, stack), line) in &plan.standing {
-        wanted.entry(*node).or_default().insert(stack.clone(), line.clone());
+    for of_stack in &plan.standing {
+        for line in &of_stack.lines {
+            let said = (line.deployment, line.reason.clone());
+            wanted.entry(line.node).or_default().insert(of_stack.stack.clone(), said);
+        }
     }
     for (deployment, reason) in &applied.made {
         let line = (deployment.id, reason.clone());
@@ -274,8 +277,8 @@ fn reworded(
     let lines = others.flat_map(|(node, lines)| lines.iter().map(move |(stack, line)| (node, stack, line)));
     lines
         .filter_map(|(node, stack, (_, reason))| {
-            let line = said.get(node)?.get(stack).filter(|line| line.reason != *reason)?;
-            Some(desired::DesiredStack { reason: reason.clone(), ..line.clone() })
+            let line = said.get(node)?.get(stack).filter(|line| *line.reason != **reason)?;
+            Some(desired::DesiredStack { reason: reason.to_string(), ..line.clone() })
         })
         .collect()
 }

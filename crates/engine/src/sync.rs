@@ -387,8 +387,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<(), EngineError> {
         let origin = ConstraintOrigin::Manifest { repository: repository.id };
-        let mut standing: Vec<_> = constraints::in_force(tx, now).await?;
-        standing.retain(|c| c.origin == origin);
+        let mut standing = constraints::of_repository(tx, repository.id).await?;
         for (pin, tree) in &tip.pinned {
             let Some(stack) = tip.fleet.stacks.get(&pin.stack) else { continue };
             let release =
@@ -408,6 +407,7 @@ impl Engine {
                 by: "fleet.toml".to_owned(),
                 origin: origin.clone(),
                 created_at: now,
+                from: None,
                 until: pin.until,
                 lifted_at: None,
             };

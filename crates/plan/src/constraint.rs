@@ -4,7 +4,7 @@ use backstay_types::{CommitId, Constraint, Effect, RepositoryId, StackName, Time
 
 /// Whether a constraint is in force at `now`.
 pub fn in_force(constraint: &Constraint, now: Timestamp) -> bool {
-    constraint.lifted_at.is_none() && constraint.until.is_none_or(|until| now < until)
+    constraint.is_in_force(now)
 }
 
 /// A release that a branch asks for.

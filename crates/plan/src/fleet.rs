@@ -6,23 +6,27 @@ mod places;
 mod progress;
 mod rollouts;
 
-use std::collections::{BTreeSet, HashMap};
+use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
-use backstay_types::{NodeId, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
-
-pub use decision::{Attempt, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, WaveOpened};
+pub use decision::{
+    Attempt, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing, WaveOpened,
+};
 pub use progress::{Progress, WaveFigures, progress};
 
-use crate::gate::Waves;
-use crate::snapshot::{FleetSnapshot, NodeFacts, Past, StackFacts, Try, TryState};
-use crate::wanted::Wanted;
+use crate::{
+    gate::Waves,
+    policy::Policy,
+    snapshot::{FleetSnapshot, Reason, StackFacts, Try, TryState},
+    wanted::Wanted,
+};
 use places::{Move, Place};
+use rollouts::Tally;
 
 /// Decides one step. Applying it and planning again, without anything having happened, decides nothing more.
 pub fn plan(world: &FleetSnapshot) -> FleetPlan {
     let mut plan = FleetPlan::default();
-    for stack in &world.stacks {
-        StackStep::new(world, stack).decide(&mut plan);
+    for index in 0..world.stacks.len() {
+        StackStep::new(world, index).decide(&mut plan);
     }
     plan
 }
@@ -30,46 +34,58 @@ pub fn plan(world: &FleetSnapshot) -> FleetPlan {
 /// Planning of one stack.
 struct StackStep<'a> {
     world: &'a FleetSnapshot,
+    index: usize,
     stack: &'a StackFacts,
-    running: Vec<&'a Rollout>,
+    policy: Policy,
+    /// Its rollouts that run, each with its waves.
+    running: Vec<(&'a Rollout, Waves)>,
     newest: Option<&'a Rollout>,
-    /// Rollouts that end in this step because a node failed; their releases move nobody.
-    halted: BTreeSet<RolloutId>,
-    banned: BTreeSet<ReleaseId>,
-    /// The waves of rollouts that run, and of those that this step begins.
-    lines: HashMap<RolloutId, Waves>,
-    new_lines: HashMap<usize, Waves>,
+    /// Rollouts that end in this step because nodes failed; their releases move nobody.
+    halted: Vec<RolloutId>,
+    banned: Vec<ReleaseId>,
+    /// Releases to which this step begins a rollout, with where it stands in the plan, and its waves.
+    new: Vec<((ReleaseId, bool), usize, Waves)>,
+    standing: Vec<Standing>,
+    /// Reasons with words put before them, by the reason as it was.
+    worded: Vec<(Reason, Reason)>,
 }
 
 impl<'a> StackStep<'a> {
-    fn new(world: &'a FleetSnapshot, stack: &'a StackFacts) -> Self {
+    fn new(world: &'a FleetSnapshot, index: usize) -> Self {
+        let stack = &world.stacks[index];
         let of_stack = || world.rollouts.iter().filter(|r| r.stack == stack.name);
-        let running: Vec<_> = of_stack().filter(|r| r.state == RolloutState::Running).collect();
-        let line =
-            |r: &&Rollout| (r.id, Waves::of(&r.strategy, &r.cuts, world.trees.get(&r.release).copied()));
+        let waves = |r: &Rollout| {
+            let tree = world.trees.get(&r.release).copied();
+            Waves::of(&r.strategy, &r.cuts, tree, world.members.get(&r.id).cloned())
+        };
+        let running = of_stack().filter(|r| r.state == RolloutState::Running).map(|r| (r, waves(r)));
         Self {
             world,
+            index,
             stack,
-            lines: running.iter().map(line).collect(),
-            new_lines: HashMap::new(),
-            running,
+            policy: Policy::new(stack, &world.constraints, world.now),
+            running: running.collect(),
             newest: of_stack().max_by_key(|r| (r.created_at, r.id)),
-            halted: BTreeSet::new(),
-            banned: BTreeSet::new(),
+            halted: Vec::new(),
+            banned: Vec::new(),
+            new: Vec::new(),
+            standing: Vec::new(),
+            worded: Vec::new(),
         }
     }
 
     fn decide(mut self, plan: &mut FleetPlan) {
-        self.gates(plan);
-        let places = self.places();
-        let mut under_way = self.under_way(&places);
+        let mut places = self.places();
+        self.gates(&places, plan);
+        self.keep_banned(&mut places);
         let assigned = places.iter().filter(|p| matches!(p.wanted, Wanted::Release { .. })).count();
         let limit = self.stack.max_updating.of(assigned);
-        let mut waiting: BTreeSet<RolloutId> = BTreeSet::new();
-        let mut new: HashMap<(ReleaseId, bool), usize> = HashMap::new();
+        let mut under_way = Self::under_way(&places);
+        let mut tallies: Vec<_> = self.running.iter().map(|(rollout, _)| Tally::new(rollout)).collect();
         for place in &places {
+            tallies.iter_mut().for_each(|tally| tally.see(place));
             let Some((to, reason)) = self.move_of(place) else {
-                self.stand(place, plan);
+                self.stand(place, &mut tallies, plan);
                 continue;
             };
             let (release, removal) = match to {
@@ -77,26 +93,34 @@ impl<'a> StackStep<'a> {
                 Move::Away(release) => (release, true),
             };
             let kind = self.kind_of(release, removal);
-            if kind == RolloutKind::Update && self.world.stopped.is_some() && self.is_new(release) {
-                self.stand(place, plan);
-                continue;
-            }
-            let rollout = self.rollout_for(release, removal, &mut new, plan);
-            let slot = under_way.entry(release).or_insert(0);
+            let slot = slot_of(&mut under_way, release);
             let full = place.node.online && *slot >= limit;
-            if kind != RolloutKind::Rollback && (full || !self.has_its_turn(place.node, rollout, plan)) {
-                if let RolloutRef::Existing(id) = rollout {
-                    waiting.insert(id);
+            let back = kind == RolloutKind::Rollback;
+            let may = |this: &mut Self, plan: &mut FleetPlan| {
+                let rollout = this.rollout_for(release, removal, plan)?;
+                (back || (!full && this.has_its_turn(place.node, rollout, plan))).then_some(rollout)
+            };
+            match may(&mut self, plan) {
+                Some(rollout) => {
+                    *slot += usize::from(place.node.online);
+                    self.attempt(place, release, rollout, reason, &mut tallies, plan);
                 }
-                self.stand(place, plan);
-                continue;
+                None => {
+                    tallies.iter_mut().for_each(|tally| tally.waits_for(release, removal));
+                    self.stand(place, &mut tallies, plan);
+                }
             }
-            if place.node.online {
-                *slot += 1;
-            }
-            self.attempt(place, release, rollout, reason, plan);
         }
-        self.finish(&places, &waiting, plan);
+        for tally in &tallies {
+            let id = tally.rollout.id;
+            // One whose wave has just begun is looked at again with that wave open.
+            if !self.halted.contains(&id) && !plan.waves.iter().any(|opened| opened.rollout == id) {
+                plan.end.extend(tally.end());
+            }
+        }
+        if !self.standing.is_empty() {
+            plan.standing.push(StackStanding { stack: self.stack.name.clone(), lines: self.standing });
+        }
     }
 
     fn attempt(
@@ -104,13 +128,16 @@ impl<'a> StackStep<'a> {
         place: &Place<'_>,
         release: ReleaseId,
         rollout: RolloutRef,
-        reason: String,
+        reason: Reason,
+        tallies: &mut [Tally<'_>],
         plan: &mut FleetPlan,
     ) {
-        if let Some(latest) = place.past.latest
-            && latest.state == TryState::Pending
-        {
+        let pending = place.past.latest.filter(|latest| latest.state == TryState::Pending);
+        if let Some(latest) = pending {
             plan.supersede.push(latest.deployment);
+        }
+        for tally in tallies.iter_mut() {
+            tally.moves(rollout, pending.as_ref());
         }
         plan.attempts.push(Attempt {
             node: place.node.id,
@@ -123,37 +150,54 @@ impl<'a> StackStep<'a> {
     }
 
     /// What a node's statement goes on saying: the attempt under way, or what it settled on.
-    fn stand(&self, place: &Place<'_>, plan: &mut FleetPlan) {
-        let key = (place.node.id, self.stack.name.clone());
-        let reason = match &place.wanted {
-            Wanted::Release { reason, .. } => reason.clone(),
-            Wanted::Gone { reason } => format!("to be taken away: {reason}"),
-            Wanted::Keep { reason } => format!("left as it is: {reason}"),
-        };
+    fn stand(&mut self, place: &Place<'_>, tallies: &mut [Tally<'_>], plan: &mut FleetPlan) {
         if let Some(latest) = place.past.latest.filter(Try::is_open) {
             let wanted = match &place.wanted {
                 Wanted::Release { release, .. } => *release == latest.release && !latest.removal,
                 Wanted::Gone { .. } => latest.removal,
                 Wanted::Keep { .. } => false,
             };
-            if wanted || latest.state == TryState::Running {
-                plan.standing.insert(key, (latest.deployment, reason));
+            let withdrawn = wanted && self.is_withdrawn(place, &latest);
+            if (wanted && !withdrawn) || latest.state == TryState::Running {
+                self.say(place, &latest);
                 return;
             }
             plan.supersede.push(latest.deployment);
+            tallies.iter_mut().for_each(|tally| tally.gives_up(&latest, withdrawn));
         }
         if let Some(settled) = place.past.settled {
-            plan.standing.insert(key, (settled.deployment, reason));
+            self.say(place, &settled);
         }
     }
 
-    fn latest_in(&self, rollout: RolloutId, state: TryState) -> impl Iterator<Item = &'a NodeFacts> {
-        self.world.nodes.iter().filter(move |node| {
-            self.past(node.id).latest.is_some_and(|l| l.rollout == rollout && l.state == state)
-        })
+    fn say(&mut self, place: &Place<'_>, stands: &Try) {
+        let reason = match &place.wanted {
+            Wanted::Release { reason, .. } => reason.clone(),
+            Wanted::Gone { reason } => self.worded("to be taken away", reason),
+            Wanted::Keep { reason } => self.worded("left as it is", reason),
+        };
+        self.standing.push(Standing { node: place.node.id, deployment: stands.deployment, reason });
     }
 
-    fn past(&self, node: NodeId) -> Past {
-        self.world.past.get(&(node, self.stack.name.clone())).cloned().unwrap_or_default()
+    /// A reason with words before it; whole fleets have few.
+    fn worded(&mut self, words: &str, reason: &Reason) -> Reason {
+        const MOST: usize = 32;
+        if let Some((_, worded)) = self.worded.iter().find(|(known, _)| Reason::ptr_eq(known, reason)) {
+            return worded.clone();
+        }
+        let worded = Reason::from(format!("{words}: {reason}"));
+        if self.worded.len() < MOST {
+            self.worded.push((reason.clone(), worded.clone()));
+        }
+        worded
     }
+}
+
+/// How many online nodes are moving to a release.
+fn slot_of(under_way: &mut Vec<(ReleaseId, usize)>, release: ReleaseId) -> &mut usize {
+    let at = under_way.iter().position(|(of, _)| *of == release).unwrap_or_else(|| {
+        under_way.push((release, 0));
+        under_way.len() - 1
+    });
+    &mut under_way[at].1
 }

@@ -1,19 +1,23 @@
 //! Waves and what stops them: who is in which wave, what a gate sees, and what follows.
 
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use backstay_manifest::{Figure, StopRule, Wave};
-use backstay_types::{Digest, NodeId, RolloutStrategy, Timestamp, TreeDigest};
+use backstay_types::{NodeId, RolloutStrategy, Timestamp, TreeDigest};
 
-use crate::snapshot::{NodeFacts, Try, TryState};
+use crate::snapshot::{Members, NodeFacts, Reason, Try, TryState};
 
 /// What a gate sees of a rollout.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GateFigures {
     /// Nodes that are in the waves that are open.
     pub members: u64,
     /// Of these, those that have not come to an end of their attempt.
     pub open: u64,
+    /// Of these, those that may not begin now, and why the first of them may not.
+    pub held_back: u64,
+    /// See there.
+    pub held_by: Option<Reason>,
     /// Attempts that ended, failed ones too. One that failed by its node's own fault is none.
     pub ended: u64,
     /// Attempts that failed.
@@ -27,14 +31,26 @@ pub struct GateFigures {
 }
 
 impl GateFigures {
-    /// Takes in a node of the open waves with its newest attempt under the rollout.
-    pub fn add(&mut self, node: &NodeFacts, latest: Option<&Try>) {
+    /// Takes in a node of the open waves that has made no attempt under the rollout. `there` says that it runs the
+    /// release all the same, `held_by` why it may not begin.
+    pub fn add_untried(&mut self, node: &NodeFacts, there: bool, held_by: Option<&Reason>) {
         self.members += 1;
-        let Some(latest) = latest else {
-            // A node that has fallen silent holds nobody up. One of which a hub that has just started knows nothing does.
-            self.open += u64::from(!node.silent);
+        if there {
+            self.run += 1;
+            self.silent += u64::from(node.silent);
             return;
-        };
+        }
+        // A node that has fallen silent holds nobody up. One of which a hub that has just started knows nothing does.
+        self.open += u64::from(!node.silent);
+        if let Some(reason) = held_by.filter(|_| !node.silent) {
+            self.held_back += 1;
+            self.held_by.get_or_insert_with(|| reason.clone());
+        }
+    }
+
+    /// Takes in a node with its newest attempt under the rollout.
+    pub fn add(&mut self, node: &NodeFacts, latest: &Try) {
+        self.members += 1;
         match latest.state {
             TryState::Pending | TryState::Running => self.open += u64::from(!node.silent),
             TryState::Succeeded => {
@@ -77,12 +93,16 @@ pub fn gate(strategy: &RolloutStrategy, figures: &GateFigures, last: bool, now: 
         return Gate::Stop(reason);
     }
     if figures.open > 0 {
-        return Gate::Wait(format!("{} of {} nodes are not there yet", figures.open, figures.members));
+        let mut text = format!("{} of {} nodes are not there yet", figures.open, figures.members);
+        if let Some(reason) = &figures.held_by {
+            text.push_str(&format!("; {} may not begin: {reason}", figures.held_back));
+        }
+        return Gate::Wait(text);
     }
     if last {
         return Gate::Wait("every wave is open".to_owned());
     }
-    if figures.members > 0 && figures.ended == 0 {
+    if figures.members > 0 && figures.ended == 0 && figures.run == 0 {
         return Gate::Wait(format!("none of {} nodes has tried it yet: they are away", figures.members));
     }
     let seen = format!("{} of {} nodes run it, {} failed", figures.run, figures.members, figures.failed);
@@ -118,9 +138,19 @@ fn stops(strategy: &RolloutStrategy, figures: &GateFigures) -> Option<String> {
 /// A node's place in the line of a release: fixed, spread evenly over all places, and another for each release.
 pub fn place_in_line(node: NodeId, tree: TreeDigest) -> u32 {
     use backstay_types::Id as _;
-    let digest = Digest::of(&[node.uuid().as_bytes().as_slice(), tree.as_bytes()].concat());
-    let bytes = digest.as_bytes();
-    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    let (high, low) = node.uuid().as_u64_pair();
+    let tree = tree.as_bytes();
+    let half = |at: usize| u64::from_be_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte: usize| tree[at + byte]));
+    let mixed = mix(mix(high ^ half(0)).wrapping_add(low ^ half(8)));
+    u32::try_from(mixed >> 32).unwrap_or(u32::MAX)
+}
+
+/// Spreads what is near each other over all numbers. Nothing rests on it being hard to foresee, and a fleet's places are
+/// asked for at every step: it takes a few multiplications (the finish of SplitMix64).
+fn mix(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// The highest place of each wave that goes by share, for a fleet of these nodes: at least one node goes in each.
@@ -142,30 +172,68 @@ pub fn cuts<'a>(
     strategy.waves.iter().map(cut).collect()
 }
 
+/// Who is in a wave that goes by labels: noted when the rollout begins, so that nobody changes waves while it runs,
+/// whatever becomes of its labels.
+pub fn members<'a>(
+    strategy: &RolloutStrategy,
+    cuts: &[Option<u32>],
+    tree: TreeDigest,
+    nodes: impl Iterator<Item = &'a NodeFacts>,
+) -> Vec<(NodeId, u32)> {
+    let waves: Vec<Option<Wave>> = strategy.waves.iter().map(|text| text.parse().ok()).collect();
+    if !waves.iter().any(|wave| matches!(wave, Some(Wave::Nodes(_)))) {
+        return Vec::new();
+    }
+    let in_line = Waves::of(strategy, cuts, Some(tree), None);
+    let by_label = |node: &&NodeFacts| {
+        let selected = |wave: &Option<Wave>| match wave {
+            Some(Wave::Nodes(selector)) => selector.matches(&node.name, &node.labels),
+            _ => false,
+        };
+        let first = u32::try_from(waves.iter().position(selected)?).ok()?;
+        (first <= in_line.wave_of(node)).then_some((node.id, first))
+    };
+    nodes.filter_map(|node| by_label(&node)).collect()
+}
+
 /// The waves of a rollout, read once.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Waves {
-    /// In order; one that cannot be read holds nobody, so that what cannot be understood moves nobody early.
-    waves: Vec<(Option<Wave>, Option<u32>)>,
+    /// The highest place of each, in order. One without is for those who are noted, so that what cannot be understood
+    /// moves nobody early.
+    cuts: Vec<Option<u32>>,
     tree: Option<TreeDigest>,
+    members: Option<Arc<Members>>,
 }
 
 impl Waves {
-    /// Of a strategy with its cuts, for a release.
-    pub fn of(strategy: &RolloutStrategy, cuts: &[Option<u32>], tree: Option<TreeDigest>) -> Self {
-        let wave = |(index, text): (usize, &String)| (text.parse().ok(), cuts.get(index).copied().flatten());
-        Self { waves: strategy.waves.iter().enumerate().map(wave).collect(), tree }
+    /// Of a strategy with its cuts, for a release, with those who are in waves that go by labels.
+    pub fn of(
+        strategy: &RolloutStrategy,
+        cuts: &[Option<u32>],
+        tree: Option<TreeDigest>,
+        members: Option<Arc<Members>>,
+    ) -> Self {
+        let cuts = (0..strategy.waves.len()).map(|index| cuts.get(index).copied().flatten()).collect();
+        Self { cuts, tree, members }
     }
 
-    /// The wave that a node goes in, from 0: the first that it is in. The last is everyone.
+    /// The same with members as [`members`] notes them.
+    #[must_use]
+    pub fn with_members(self, noted: &[(NodeId, u32)]) -> Self {
+        let members: HashMap<_, _> = noted.iter().copied().collect();
+        Self { members: (!members.is_empty()).then(|| Arc::new(members)), ..self }
+    }
+
+    /// The wave that a node goes in, from 0: the one that it was noted for by its labels when the rollout began, else the
+    /// first whose share it is in by its place in line. Who came later goes by place in line alone. The last is everyone.
     pub fn wave_of(&self, node: &NodeFacts) -> u32 {
-        let Some(last) = self.waves.len().checked_sub(1) else { return 0 };
+        let Some(last) = self.cuts.len().checked_sub(1) else { return 0 };
+        if let Some(wave) = self.members.as_ref().and_then(|members| members.get(&node.id)) {
+            return *wave;
+        }
         let place = self.tree.map(|tree| place_in_line(node.id, tree));
-        let is_in = |(wave, cut): &(Option<Wave>, Option<u32>)| match wave {
-            Some(Wave::Nodes(selector)) => selector.matches(&node.name, &node.labels),
-            Some(Wave::Percent(_)) => place.zip(*cut).is_some_and(|(place, cut)| place <= cut),
-            None => false,
-        };
-        u32::try_from(self.waves.iter().position(is_in).unwrap_or(last)).unwrap_or(u32::MAX)
+        let is_in = |cut: &Option<u32>| place.zip(*cut).is_some_and(|(place, cut)| place <= cut);
+        u32::try_from(self.cuts.iter().position(is_in).unwrap_or(last)).unwrap_or(u32::MAX)
     }
 }

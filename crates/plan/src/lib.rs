@@ -9,18 +9,21 @@ mod constraint;
 mod fleet;
 mod gate;
 mod history;
+mod policy;
 mod selection;
 mod snapshot;
 mod wanted;
 
 pub use constraint::{Candidate, in_force, standing};
 pub use fleet::{
-    Attempt, FleetPlan, Progress, RolloutEnd, RolloutRef, RolloutStart, WaveFigures, WaveOpened, plan,
-    progress,
+    Attempt, FleetPlan, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing, WaveFigures,
+    WaveOpened, plan, progress,
 };
-pub use gate::{Gate, GateFigures, Waves, cuts, gate, place_in_line};
+pub use gate::{Gate, GateFigures, Waves, cuts, gate, members, place_in_line};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
+pub use policy::{Policy, Rest};
 pub use snapshot::{
-    Assignment, FleetSnapshot, GoBack, MaxUpdating, NodeFacts, Origin, Past, StackFacts, Try, TryState,
+    Assignment, FleetSnapshot, GoBack, MaxUpdating, Members, NodeFacts, Origin, Past, Pasts, Reason,
+    StackFacts, Try, TryState,
 };
 pub use wanted::{Wanted, wanted};

@@ -1,12 +1,21 @@
 //! The world as the planner sees it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use backstay_manifest::Selector;
 use backstay_types::{
     Cause, Constraint, DeploymentId, Labels, NodeId, NodeName, ReleaseId, Rollout, RolloutId, RolloutKind,
     RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
+
+/// Why something was decided. The same words serve a whole fleet, so they are shared.
+pub type Reason = Arc<str>;
+
+/// Who is in the waves of a rollout that go by labels, as it was when it began: the wave by node, from 0.
+pub type Members = HashMap<NodeId, u32>;
 
 /// Everything that a step of planning looks at.
 #[derive(Debug, Clone)]
@@ -22,7 +31,9 @@ pub struct FleetSnapshot {
     /// Rollouts that run, and for each stack the newest one.
     pub rollouts: Vec<Rollout>,
     /// What each node has tried of each stack.
-    pub past: HashMap<(NodeId, StackName), Past>,
+    pub past: Pasts,
+    /// Who is in those waves of the rollouts that go by labels.
+    pub members: HashMap<RolloutId, Arc<Members>>,
     /// Constraints; those not in force at `now` are ignored.
     pub constraints: Vec<Constraint>,
     /// Why nothing forward may begin anywhere, when someone stopped everything.
@@ -69,6 +80,13 @@ pub struct StackFacts {
     pub prune: Option<MaxUpdating>,
     /// What set off that it is no longer assigned.
     pub removal_cause: Cause,
+}
+
+impl StackFacts {
+    /// Whether a node is meant to run the stack.
+    pub fn is_assigned(&self, node: &NodeFacts) -> bool {
+        self.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
+    }
 }
 
 /// A return that a stopped rollout asks for.
@@ -123,8 +141,32 @@ impl MaxUpdating {
     }
 }
 
-/// What a node has tried of a stack.
+/// What each node has tried of each stack: a row for each stack and a column for each node, in the snapshot's order.
 #[derive(Debug, Clone, Default)]
+pub struct Pasts(Vec<Vec<Past>>);
+
+impl Pasts {
+    /// What the node at a position has tried of the stack at a position; nothing where nothing is known.
+    pub fn of(&self, stack: usize, node: usize) -> &Past {
+        const NOTHING: &Past = &Past { latest: None, settled: None };
+        self.0.get(stack).and_then(|row| row.get(node)).unwrap_or(NOTHING)
+    }
+
+    /// The same, to be filled in.
+    pub fn at(&mut self, stack: usize, node: usize) -> &mut Past {
+        if self.0.len() <= stack {
+            self.0.resize_with(stack + 1, Vec::new);
+        }
+        let row = &mut self.0[stack];
+        if row.len() <= node {
+            row.resize_with(node + 1, Past::default);
+        }
+        &mut row[node]
+    }
+}
+
+/// What a node has tried of a stack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Past {
     /// Its newest attempt.
     pub latest: Option<Try>,

@@ -251,6 +251,7 @@ CREATE TABLE rollouts (
     cuts TEXT NOT NULL,
     wave BIGINT NOT NULL,
     paused TEXT,
+    overridden TEXT,
     reason TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     finished_at BIGINT
@@ -262,6 +263,14 @@ CREATE INDEX rollouts_release ON rollouts (release_id);
 CREATE INDEX rollouts_cause_commit ON rollouts (cause_commit_id) WHERE cause_commit_id IS NOT NULL;
 CREATE INDEX rollouts_cause_undo ON rollouts (cause_undo_id) WHERE cause_undo_id IS NOT NULL;
 CREATE INDEX rollouts_completed ON rollouts (stack, finished_at) WHERE state = 'succeeded';
+
+-- Who is in a wave that goes by labels, as it was when the rollout began.
+CREATE TABLE rollout_members (
+    rollout_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    wave BIGINT NOT NULL,
+    PRIMARY KEY (rollout_id, node_id)
+);
 
 CREATE TABLE deployments (
     id TEXT NOT NULL PRIMARY KEY,
@@ -377,6 +386,7 @@ CREATE TABLE constraints (
     origin_undo_id TEXT,
     origin_repository_id TEXT,
     created_at BIGINT NOT NULL,
+    from_at BIGINT,
     until_at BIGINT,
     lifted_at BIGINT
 );

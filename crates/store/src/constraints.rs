@@ -1,4 +1,4 @@
-//! Constraints: pins, holds and bans. Here they are only kept; `plan` evaluates them.
+//! Constraints: pins, holds, bans, freezes and nodes left alone. Here they are only kept; `plan` evaluates them.
 
 use backstay_types::{
     Constraint, ConstraintId, ConstraintOrigin, Effect, RepositoryId, Scope, Timestamp, UndoId,
@@ -22,7 +22,7 @@ pub async fn insert(tx: &mut Tx, constraint: &Constraint) -> Result<()> {
         Scope::Nodes { selector } => ("nodes", Some(selector)),
     };
     let mut insert = query(
-        "INSERT INTO constraints (scope, selector, id, reason, set_by, created_at, until_at, lifted_at, \
+        "INSERT INTO constraints (scope, selector, id, reason, set_by, created_at, from_at, until_at, lifted_at, \
          effect, stack, release_id, repository_id, commit_id, tree, origin, origin_undo_id, \
          origin_repository_id) VALUES ",
     );
@@ -33,6 +33,7 @@ pub async fn insert(tx: &mut Tx, constraint: &Constraint) -> Result<()> {
         constraint.reason.as_str().value(),
         constraint.by.as_str().value(),
         constraint.created_at.value(),
+        constraint.from.value(),
         constraint.until.value(),
         constraint.lifted_at.value(),
     ];
@@ -51,6 +52,11 @@ fn effect_columns(effect: &Effect) -> [Value; 6] {
             ["hold".value(), Null, Null, repository.value(), commit.value(), Null]
         }
         Effect::Ban { stack, tree } => ["ban".value(), stack.value(), Null, Null, Null, tree.value()],
+        Effect::Freeze { stack } => ["freeze".value(), stack.as_ref().value(), Null, Null, Null, Null],
+        Effect::UpdatesOff { stack } => {
+            ["updates_off".value(), stack.as_ref().value(), Null, Null, Null, Null]
+        }
+        Effect::Maintenance => ["maintenance".value(), Null, Null, Null, Null, Null],
     }
 }
 
@@ -82,14 +88,27 @@ pub async fn get(ex: &mut impl Executor, id: ConstraintId) -> Result<Option<Cons
     query("SELECT * FROM constraints WHERE id = $1").bind(id).optional(ex, read).await
 }
 
-/// Those in force at a time, oldest first: set at or before it, and neither run out nor lifted by then.
+/// Those in force at a time, oldest first: set and begun at or before it, and neither run out nor lifted by then.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn in_force(ex: &mut impl Executor, at: Timestamp) -> Result<Vec<Constraint>> {
     query(
-        "SELECT * FROM constraints WHERE created_at <= $1 AND (until_at IS NULL OR until_at > $1) \
-         AND (lifted_at IS NULL OR lifted_at > $1) ORDER BY id",
+        "SELECT * FROM constraints WHERE created_at <= $1 AND (from_at IS NULL OR from_at <= $1) \
+         AND (until_at IS NULL OR until_at > $1) AND (lifted_at IS NULL OR lifted_at > $1) ORDER BY id",
+    )
+    .bind(at)
+    .all(ex, read)
+    .await
+}
+
+/// Those that are in force at a time or are still to begin, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn set_at(ex: &mut impl Executor, at: Timestamp) -> Result<Vec<Constraint>> {
+    query(
+        "SELECT * FROM constraints WHERE lifted_at IS NULL AND (until_at IS NULL OR until_at > $1) ORDER BY id",
     )
     .bind(at)
     .all(ex, read)
@@ -149,6 +168,7 @@ fn read(row: &Row) -> Result<Constraint> {
         by: row.get("set_by")?,
         origin: read_origin(row)?,
         created_at: row.get("created_at")?,
+        from: row.opt("from_at")?,
         until: row.opt("until_at")?,
         lifted_at: row.opt("lifted_at")?,
     })
@@ -166,6 +186,9 @@ fn read_effect(row: &Row) -> Result<Effect> {
     match row.get::<String>("effect")?.as_str() {
         "pin" => Ok(Effect::Pin { stack: row.get("stack")?, release: row.get("release_id")? }),
         "hold" => Ok(Effect::Hold { repository: row.get("repository_id")?, commit: row.get("commit_id")? }),
+        "freeze" => Ok(Effect::Freeze { stack: row.opt("stack")? }),
+        "updates_off" => Ok(Effect::UpdatesOff { stack: row.opt("stack")? }),
+        "maintenance" => Ok(Effect::Maintenance),
         "ban" => Ok(Effect::Ban { stack: row.get("stack")?, tree: row.get("tree")? }),
         other => Err(StoreError::corrupt("effect", other)),
     }

@@ -1,13 +1,14 @@
 //! Rollouts.
 
 use backstay_types::{
-    Cause, CommitId, Paused, RepositoryId, Rollout, RolloutId, RolloutState, StackName, Timestamp, UndoId,
+    Cause, CommitId, NodeId, Overridden, Paused, RepositoryId, Rollout, RolloutId, RolloutState, StackName,
+    Timestamp, UndoId,
 };
 
 use crate::{
     Result, Tx,
     db::{Executor, Row, query},
-    value::{json, word},
+    value::{Bind as _, json, word},
 };
 
 const WHAT: &str = "rollout";
@@ -23,8 +24,8 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     };
     query(
         "INSERT INTO rollouts (id, stack, release_id, kind, cause_repository_id, cause_commit_id, \
-         cause_undo_id, state, max_updating, strategy, cuts, wave, paused, reason, created_at, finished_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+         cause_undo_id, state, max_updating, strategy, cuts, wave, paused, overridden, reason, created_at, \
+         finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(rollout.id)
     .bind(&rollout.stack)
@@ -39,6 +40,7 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     .bind(json(&rollout.cuts)?)
     .bind(rollout.wave)
     .bind(rollout.paused.as_ref().map(json).transpose()?)
+    .bind(rollout.overridden.as_ref().map(json).transpose()?)
     .bind(rollout.reason.as_str())
     .bind(rollout.created_at)
     .bind(rollout.finished_at)
@@ -94,6 +96,45 @@ pub async fn set_paused(tx: &mut Tx, id: RolloutId, paused: Option<&Paused>) -> 
         .bind(id)
         .run_one(tx, WHAT, id)
         .await
+}
+
+/// Lets a rollout that runs go on in spite of freezes and closed windows.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when it does not run.
+pub async fn set_overridden(tx: &mut Tx, id: RolloutId, overridden: &Overridden) -> Result<()> {
+    query("UPDATE rollouts SET overridden = $1 WHERE id = $2 AND state = 'running'")
+        .bind(json(overridden)?)
+        .bind(id)
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// Keeps who is in the waves of a rollout that go by labels.
+///
+/// # Errors
+/// [`Conflict`](crate::StoreError::Conflict) when a node is there already.
+pub async fn add_members(tx: &mut Tx, id: RolloutId, members: &[(NodeId, u32)]) -> Result<()> {
+    for chunk in members.chunks(500) {
+        let mut insert = query("INSERT INTO rollout_members (rollout_id, node_id, wave) VALUES ");
+        for (index, (node, wave)) in chunk.iter().enumerate() {
+            if index > 0 {
+                insert.push(", ");
+            }
+            insert.push_list([id.value(), node.value(), wave.value()]);
+        }
+        insert.run(tx).await.map_err(|e| e.or_conflict(WHAT, id))?;
+    }
+    Ok(())
+}
+
+/// Who is in the waves of a rollout that go by labels, as it was when it began.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn members(ex: &mut impl Executor, id: RolloutId) -> Result<Vec<(NodeId, u32)>> {
+    let read = |row: &Row| Ok((row.get("node_id")?, row.get("wave")?));
+    query("SELECT node_id, wave FROM rollout_members WHERE rollout_id = $1").bind(id).all(ex, read).await
 }
 
 /// One by id.
@@ -205,6 +246,7 @@ fn read(row: &Row) -> Result<Rollout> {
         cuts: row.json("cuts")?,
         wave: row.get("wave")?,
         paused: row.opt_json("paused")?,
+        overridden: row.opt_json("overridden")?,
         reason: row.get("reason")?,
         created_at: row.get("created_at")?,
         finished_at: row.opt("finished_at")?,

@@ -1,4 +1,4 @@
-//! Constraints: pins, holds and bans are effects of one thing.
+//! Constraints: pins, holds, bans, freezes and nodes left alone are effects of one thing.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -24,6 +24,9 @@ pub struct Constraint {
     pub origin: ConstraintOrigin,
     /// When it was set.
     pub created_at: Timestamp,
+    /// When it begins; at once when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
     /// When it ends by itself.
     pub until: Option<Timestamp>,
     /// When it was lifted.
@@ -68,6 +71,40 @@ pub enum Effect {
         /// The tree.
         tree: TreeDigest,
     },
+    /// Nothing forward begins on these nodes; a freeze of everyone opens no wave either. What is under way ends, and
+    /// undos go through.
+    Freeze {
+        /// Only this stack; all of them when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stack: Option<StackName>,
+    },
+    /// These nodes keep what they run, whatever is asked of the others: an undo does not reach them either.
+    UpdatesOff {
+        /// Only this stack; all of them when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stack: Option<StackName>,
+    },
+    /// These nodes keep what they run, and count nowhere: not in gates, nor in what is said of the fleet's health.
+    Maintenance,
+}
+
+impl Effect {
+    /// The stack that it is about; none where it is about all of them, or about a commit.
+    pub fn stack(&self) -> Option<&StackName> {
+        match self {
+            Self::Pin { stack, .. } | Self::Ban { stack, .. } => Some(stack),
+            Self::Freeze { stack } | Self::UpdatesOff { stack } => stack.as_ref(),
+            Self::Hold { .. } | Self::Maintenance => None,
+        }
+    }
+}
+
+impl Constraint {
+    /// Whether it holds at `now`: it has begun, has not run out, and nobody lifted it.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        let begun = self.from.is_none_or(|from| from <= now);
+        begun && self.lifted_at.is_none() && self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// Where a constraint came from.

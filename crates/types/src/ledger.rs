@@ -190,6 +190,13 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// A rollout was let go on in spite of freezes and closed windows.
+    RolloutOverridden {
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
     /// Everything was stopped, or let go on.
     EmergencyStopSet {
         /// Whether it was stopped.

@@ -47,7 +47,7 @@ pub use name::{NameError, NodeName, RepositoryName, StackName, UserName};
 pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth};
 pub use release::{Release, ReleaseStanding};
 pub use repository::{Repository, RepositoryHealth};
-pub use rollout::{Cause, OnStop, Paused, Rollout, RolloutKind, RolloutState, RolloutStrategy};
+pub use rollout::{Cause, OnStop, Overridden, Paused, Rollout, RolloutKind, RolloutState, RolloutStrategy};
 pub use secret::Secret;
 pub use undo::{
     ConflictedFile, Meaning, NodeMove, PushState, RepositoryUndo, SkippedChange, Undo, UndoPlan, UndoRoute,

@@ -27,7 +27,7 @@ pub struct Rollout {
     #[serde(default)]
     pub strategy: RolloutStrategy,
     /// The highest place in line (see [`RolloutStrategy::waves`]) of each wave, fixed when it began, so that nobody changes
-    /// waves while it runs; absent where a wave goes by labels.
+    /// waves while it runs; absent where a wave goes by labels, whose nodes are noted one by one.
     #[serde(default)]
     pub cuts: Vec<Option<u32>>,
     /// The wave that is open, from 0. Those before it are open too.
@@ -36,6 +36,9 @@ pub struct Rollout {
     /// Set while nobody new is to begin.
     #[serde(default)]
     pub paused: Option<Paused>,
+    /// Set when it goes on in spite of freezes and closed windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Overridden>,
     /// Why it is in this state.
     pub reason: String,
     /// When it began.
@@ -93,6 +96,17 @@ pub struct Paused {
     /// Why.
     pub reason: String,
     /// Since when.
+    pub at: Timestamp,
+}
+
+/// Who let a rollout go on in spite of freezes and closed windows, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Overridden {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
     pub at: Timestamp,
 }
 

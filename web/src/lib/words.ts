@@ -67,13 +67,14 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'rollout_state_changed': return `The rollout of ${refs.stack} ${state}${because}`;
     case 'rollout_wave_opened': return `Wave ${event.wave} of the rollout of ${refs.stack} began${because}`;
     case 'rollout_paused': return `The rollout of ${refs.stack} ${event.paused ? 'was paused' : 'goes on'} by ${event.by}${because}`;
+    case 'rollout_overridden': return `${event.by} let the rollout of ${refs.stack} go on in spite of freezes and windows${because}`;
     case 'emergency_stop_set': return `${event.by} ${event.stopped ? 'stopped everything' : 'let everything go on'}${because}`;
     case 'desired_changed': return `${node(refs.node)} was told what to run`;
     case 'deployment_started': return `Deploying ${where}`;
     case 'deployment_finished': return `${where} ${state.replaceAll('_', ' ')}${because}`;
     case 'drift_reported': return `${node(refs.node)}: ${event.detail}`;
-    case 'constraint_set': return `A ${(event.effect as { effect?: string } | null)?.effect ?? 'hold'} was set${where ? ` for ${where}` : ''}${because}`;
-    case 'constraint_lifted': return `A hold was lifted${because}`;
+    case 'constraint_set': return `${constraintName((event.effect as { effect?: string } | null)?.effect)} was set${where ? ` for ${where}` : ''}${because}`;
+    case 'constraint_lifted': return `A constraint was lifted${because}`;
     case 'undo_requested': return `${event.by} asked for an undo${because}`;
     case 'undo_state_changed': return `The undo is ${state.replaceAll('_', ' ')}${because}`;
     case 'undo_pushed': return (event.push as { push?: string } | undefined)?.push === 'awaiting_merge' ? 'The undo waits to be merged in Git' : 'The undo was pushed to Git';
@@ -81,6 +82,10 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     default: return entry.kind.replaceAll('_', ' ');
   }
 }
+
+const CONSTRAINTS: Record<string, string> = { pin: 'A pin', hold: 'A hold', ban: 'A ban', freeze: 'A freeze', updates_off: 'Updates off', maintenance: 'Maintenance' };
+/** What people call a constraint, by its effect. */
+export const constraintName = (effect?: string): string => CONSTRAINTS[effect ?? ''] ?? 'A constraint';
 
 const health = (value: unknown): string => {
   const found = typeof value === 'string' ? value : Object.keys((value ?? {}) as object)[0];

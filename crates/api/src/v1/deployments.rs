@@ -31,6 +31,9 @@ endpoints! {
     /// Ends a rollout and bans its release until something newer is there.
     AbortRollout = Post "/api/v1/rollouts/{rollout}/abort" Operator
         (path: RolloutPath, body: RolloutReason) -> RolloutView;
+    /// Lets a rollout go on in spite of freezes and closed windows, from now to its end. It is recorded who did and why.
+    OverrideRollout = Post "/api/v1/rollouts/{rollout}/override" Operator
+        (path: RolloutPath, body: RolloutReason) -> RolloutView;
     /// Whether everything is stopped.
     GetEmergencyStop = Get "/api/v1/emergency-stop" Viewer () -> EmergencyStopView;
     /// Stops everything: nothing forward begins anywhere until it is lifted. What runs keeps running, undos go through.

@@ -35,10 +35,12 @@ endpoints! {
     ListStacks = Get "/api/v1/stacks" Viewer () -> Page<StackView>;
     /// One stack's releases, newest first.
     ListReleases = Get "/api/v1/stacks/{stack}/releases" Viewer (path: StackPath, query: Paging) -> Page<ReleaseView>;
-    /// Pins, holds and bans in force.
+    /// Pins, holds, bans, freezes and nodes left alone: those in force, and those that are still to begin.
     ListConstraints = Get "/api/v1/constraints" Viewer (query: ConstraintsQuery) -> Page<Constraint>;
     /// Holds a change, or everything a conversation changed.
     CreateHold = Post "/api/v1/holds" Operator (body: CreateHoldRequest) -> Page<Constraint>;
+    /// Freezes, pins, or leaves nodes alone.
+    CreateConstraint = Post "/api/v1/constraints" Operator (body: CreateConstraintRequest) -> Constraint;
     /// Lifts a constraint.
     LiftConstraint = Post "/api/v1/constraints/{constraint}/lift" Operator
         (path: ConstraintPath, body: LiftRequest) -> Constraint;
@@ -244,6 +246,55 @@ pub struct CreateHoldRequest {
     pub reason: String,
     /// When it ends by itself.
     pub until: Option<Timestamp>,
+}
+
+/// A freeze, a pin, or nodes to leave alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CreateConstraintRequest {
+    /// What it does.
+    #[serde(flatten)]
+    pub effect: NewEffect,
+    /// For which nodes: a label selector, `name=…` for one. Everyone when absent, which maintenance and updates that
+    /// are off for all stacks cannot be for.
+    #[serde(default)]
+    pub nodes: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// When it begins; at once when absent.
+    #[serde(default)]
+    pub from: Option<Timestamp>,
+    /// When it ends by itself.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}
+
+/// What a constraint is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum NewEffect {
+    /// Nothing forward begins; what is under way ends, and undos go through.
+    Freeze {
+        /// Only this stack.
+        #[serde(default)]
+        stack: Option<StackName>,
+    },
+    /// The nodes run one release of a stack, whatever rollouts say.
+    Pin {
+        /// The stack.
+        stack: StackName,
+        /// A release's id, or a commit, whole or its first digits. What the last rollout that succeeded brought when
+        /// absent.
+        #[serde(default)]
+        to: Option<String>,
+    },
+    /// The nodes keep what they run, whatever is asked of the others.
+    UpdatesOff {
+        /// Only this stack.
+        #[serde(default)]
+        stack: Option<StackName>,
+    },
+    /// The nodes keep what they run, and count nowhere.
+    Maintenance,
 }
 
 /// Which constraint.

@@ -12,6 +12,7 @@ pub(crate) mod hub;
 pub(crate) mod init;
 pub(crate) mod internal;
 pub(crate) mod join;
+pub(crate) mod limit;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod open;
@@ -63,6 +64,10 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Rollback(command) => ask(command.run(cx)),
         Command::Undos(command) => ask(command.run(cx)),
         Command::Hold(command) => ask(command.run(cx)),
+        Command::Freeze(command) => ask(command.run(cx)),
+        Command::Pin(command) => ask(command.run(cx)),
+        Command::Maintenance(command) => ask(command.run(cx)),
+        Command::UpdatesOff(command) => ask(command.run(cx)),
         Command::Track(command) => ask(command.run(cx)),
         Command::Logs(command) => ask(command.run(cx)),
         Command::Open(command) => ask(command.run(cx)),

@@ -3,8 +3,8 @@
 use backstay_api::{
     Empty,
     v1::{
-        AbortRollout, GetRollout, PauseRollout, PromoteRequest, PromoteRollout, ResumeRollout, RolloutPath,
-        RolloutReason, RolloutView, TimelineQuery,
+        AbortRollout, GetRollout, OverrideRollout, PauseRollout, PromoteRequest, PromoteRollout,
+        ResumeRollout, RolloutPath, RolloutReason, RolloutView, TimelineQuery,
     },
 };
 use backstay_types::{LedgerEntry, RolloutState};
@@ -32,6 +32,8 @@ pub(crate) enum Rollout {
     Resume(Steer),
     /// Open the next wave now, whatever its gate waits for
     Promote(Steer),
+    /// Let it go on in spite of freezes and closed windows, from now to its end
+    Override(Steer),
     /// End it, and ban its release until something newer is there
     Abort(Steer),
     /// What it waits for, by what rules, and every decision so far with its reason
@@ -79,6 +81,10 @@ impl Rollout {
             Self::Abort(steer) => {
                 let (path, body) = asked(&api, steer).await?;
                 api.call::<AbortRollout>(path, Empty {}, body).await?
+            }
+            Self::Override(steer) => {
+                let (path, body) = asked(&api, steer).await?;
+                api.call::<OverrideRollout>(path, Empty {}, body).await?
             }
             Self::Promote(steer) => {
                 let (path, body) = asked(&api, steer).await?;

@@ -13,12 +13,12 @@ use backstay_types::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Outcome, done, hold, nodes, repos, stacks};
+use super::{Outcome, done, nodes, repos, stacks};
 use crate::{
     context::Context,
     ids,
     ui::{Frame, style, when, words},
-    views::{fields::section, undo},
+    views::{constraint, fields::section, undo},
 };
 
 /// The fleet at a glance: hub, nodes, stacks, repositories, holds, undos under way.
@@ -88,8 +88,8 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
         text.push_str(&repos::view_list(&overview.repositories, frame));
     }
     if !overview.constraints.is_empty() {
-        text.push_str(&section("Pins, holds and bans"));
-        text.push_str(&hold::view_list(&overview.constraints, frame));
+        text.push_str(&section("Held, pinned, frozen or left alone"));
+        text.push_str(&constraint::view_list(&overview.constraints, frame));
         if overview.constraints.iter().any(|one| matches!(one.effect, Effect::Ban { .. })) {
             text.push_str(
                 "A newer commit goes past a ban; to try the same release again: backstay hold lift ID\n",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backstay_types::{
     CommitId, Effect, Event, LedgerEntry, LinkSource, NodeId, PushState, Refs, RepositoryHealth,
-    RepositoryId, RolloutState, UndoState, UserChange,
+    RepositoryId, RolloutState, StackName, UndoState, UserChange,
 };
 
 use crate::{
@@ -96,6 +96,9 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
             let done = if *paused { "paused" } else { "let go on" };
             format!("{stack}: rollout {done} by {by}{}", because(reason))
         }
+        Event::RolloutOverridden { reason, by } => {
+            format!("{stack}: rollout let go on in spite of freezes and windows by {by}{}", because(reason))
+        }
         Event::EmergencyStopSet { stopped, reason, by } => {
             let done = if *stopped { "everything was stopped" } else { "the emergency stop was lifted" };
             format!("{done} by {by}{}", because(reason))
@@ -162,7 +165,16 @@ fn constraint(effect: &Effect) -> String {
         Effect::Pin { stack, .. } => format!("{stack} pinned"),
         Effect::Hold { commit, .. } => format!("commit {} held", commit.short()),
         Effect::Ban { stack, tree } => format!("{stack}: release {} banned", tree.short()),
+        Effect::Freeze { stack } => format!("{} frozen", of(stack.as_ref())),
+        Effect::UpdatesOff { stack } => {
+            format!("updates of {} turned off for some nodes", of(stack.as_ref()))
+        }
+        Effect::Maintenance => "maintenance of some nodes begun".to_owned(),
     }
+}
+
+fn of(stack: Option<&StackName>) -> &str {
+    stack.map_or("everything", |stack| stack.as_str())
 }
 
 fn undo(state: &UndoState) -> String {

@@ -102,6 +102,9 @@ rows! {
     abort_before: ABORT "engine/rollouts.before" => Absent;
     abort_after: ABORT "engine/rollouts.after" => There;
     abort_answered: ABORT "answered" => There;
+    override_before: OVERRIDE "engine/rollouts.before" => Absent;
+    override_after: OVERRIDE "engine/rollouts.after" => There;
+    override_answered: OVERRIDE "answered" => There;
     emergency_stop_before: EMERGENCY_STOP "engine/emergency.before" => Absent;
     emergency_stop_after: EMERGENCY_STOP "engine/emergency.after" => There;
     emergency_stop_answered: EMERGENCY_STOP "answered" => There;
@@ -112,6 +115,9 @@ rows! {
     hold_answered: HOLD "answered" => There;
     hold_conversation_before: HOLD_CONVERSATION "engine/holds.before" => Absent;
     hold_conversation_after: HOLD_CONVERSATION "engine/holds.after" => There;
+    limit_before: LIMIT "engine/limits.before" => Absent;
+    limit_after: LIMIT "engine/limits.after" => There;
+    limit_answered: LIMIT "answered" => There;
     lift_before: LIFT "engine/holds.before" => Absent;
     lift_after: LIFT "engine/holds.after" => There;
     lift_answered: LIFT "answered" => There;

@@ -76,6 +76,36 @@ pub(super) const PROMOTE: Way = Way {
     event: "rollout_wave_opened",
 };
 
+pub(super) const OVERRIDE: Way = Way {
+    endpoints: &["OverrideRollout"],
+    prepare: under_way,
+    act: |place| place.call::<v1::OverrideRollout>(&path(place), &Empty {}, &why()).map(drop),
+    count: |place| usize::from(rollout(place).unwrap().overridden.is_some()),
+    again: Again::Same,
+    event: "rollout_overridden",
+};
+
+pub(super) const LIMIT: Way = Way {
+    endpoints: &["CreateConstraint"],
+    prepare: Place::start,
+    act: |place| {
+        let body = v1::CreateConstraintRequest {
+            effect: v1::NewEffect::Freeze { stack: None },
+            nodes: None,
+            reason: "the end of the year".to_owned(),
+            from: None,
+            until: None,
+        };
+        place.call::<v1::CreateConstraint>(&Empty {}, &Empty {}, &body).map(drop)
+    },
+    count: |place| {
+        let query = v1::ConstraintsQuery { all: Some(true) };
+        place.call::<v1::ListConstraints>(&Empty {}, &query, &Empty {}).unwrap().items.len()
+    },
+    again: Again::Same,
+    event: "constraint_set",
+};
+
 pub(super) const ABORT: Way = Way {
     endpoints: &["AbortRollout"],
     prepare: under_way,

@@ -291,6 +291,7 @@ impl Engine {
             by: by.to_owned(),
             origin,
             created_at: now,
+            from: None,
             until: None,
             lifted_at: None,
         }

@@ -7,13 +7,13 @@ use std::{
 };
 
 use backstay_manifest::Selector;
-use backstay_plan::{Assignment, NodeFacts, StackFacts, Wanted};
+use backstay_plan::{Assignment, NodeFacts, Past, Policy, StackFacts, Wanted};
 use backstay_source::{Draft, Mirror, Resolution, SourceError, StackTree};
 use backstay_store::{deployments, releases};
 use backstay_types::{
-    CommitId, ConflictedFile, Constraint, Container, Deployment, NodeId, NodeMove, NodeName, PushState,
-    Release, ReleaseId, RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest,
-    UndoPlan, UndoRoute, UndoSelector,
+    CommitId, ConflictedFile, Container, Deployment, NodeId, NodeMove, NodeName, PushState, Release,
+    ReleaseId, RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest, UndoPlan,
+    UndoRoute, UndoSelector,
 };
 
 use super::{
@@ -137,6 +137,10 @@ impl Engine {
         let ids: Vec<_> = ran.iter().map(|d| d.release).collect();
         let then: BTreeMap<_, _> =
             releases::many(&mut read, &ids).await?.into_iter().map(|r| (r.id, r)).collect();
+        let places: BTreeMap<_, _> =
+            loaded.snapshot.nodes.iter().enumerate().map(|(at, node)| (node.id, (at, node))).collect();
+        let stacks: BTreeMap<_, _> =
+            loaded.snapshot.stacks.iter().enumerate().map(|(row, stack)| (&stack.name, row)).collect();
         let mut plan = UndoPlan::default();
         let mut groups: BTreeMap<ReleaseId, BTreeSet<NodeName>> = BTreeMap::new();
         for deployment in ran {
@@ -145,12 +149,21 @@ impl Engine {
             else {
                 continue;
             };
-            let Now { settled, from, rests } = now(&loaded, node.id, &deployment.stack);
+            let Some(row) = stacks.get(&deployment.stack) else { continue };
+            let (row, facts) = (*row, &loaded.snapshot.stacks[*row]);
+            let Some((at, facts_of_node)) = places.get(&node.id) else { continue };
+            let Now { settled, from, rests } = now(&loaded, loaded.snapshot.past.of(row, *at));
             let other_stack = want.scope.stack.as_ref().is_some_and(|only| *only != deployment.stack);
             if other_stack
                 || (rests && from == Some(release.tree))
                 || !scope.matches(&node.name, &node.labels)
             {
+                continue;
+            }
+            let policy = Policy::new(facts, &loaded.snapshot.constraints, loaded.snapshot.now);
+            if let Some(rest) = policy.rest(facts_of_node) {
+                plan.notes
+                    .push(format!("{} keeps what it runs of {}: {}", node.name, facts.name, rest.reason));
                 continue;
             }
             groups.entry(release.id).or_default().insert(node.name.clone());
@@ -229,9 +242,16 @@ impl Engine {
             None => Vec::new(),
         };
         let cached: BTreeSet<NodeId> = ran.iter().map(|deployment| deployment.node).collect();
-        for node in &loaded.snapshot.nodes {
-            let Now { settled, from, rests } = now(loaded, node.id, stack);
-            if !meant(want, loaded, facts, node)? || (rests && from == Some(tree)) {
+        let policy = Policy::new(facts, &loaded.snapshot.constraints, loaded.snapshot.now);
+        let row = loaded.snapshot.stacks.iter().position(|s| s.name == *stack).unwrap_or(usize::MAX);
+        for (at, node) in loaded.snapshot.nodes.iter().enumerate() {
+            let past = loaded.snapshot.past.of(row, at);
+            let Now { settled, from, rests } = now(loaded, past);
+            if !meant(want, &policy, facts, node, past)? || (rests && from == Some(tree)) {
+                continue;
+            }
+            if let Some(rest) = policy.rest(node) {
+                plan.notes.push(format!("{} keeps what it runs of {stack}: {}", node.name, rest.reason));
                 continue;
             }
             let containers = settled.map(|d| d.containers.as_slice()).unwrap_or_default();
@@ -283,23 +303,19 @@ impl Engine {
 /// Whether an undo is meant for a node: selected, and following the branch for this stack.
 fn meant(
     want: &WantedUndo,
-    loaded: &Loaded,
+    policy: &Policy,
     stack: &StackFacts,
     node: &NodeFacts,
+    past: &Past,
 ) -> Result<bool, EngineError> {
     let Some(scope) = selector(want)? else {
-        let constraints: &[Constraint] = &loaded.snapshot.constraints;
-        let past = loaded.snapshot.past.get(&(node.id, stack.name.clone())).cloned().unwrap_or_default();
-        return Ok(match backstay_plan::wanted(stack, node, &past, constraints, loaded.snapshot.now) {
+        return Ok(match backstay_plan::wanted(stack, node, past, policy) {
             Wanted::Release { pinned, .. } => !pinned,
             // A banned or held release keeps a node where it is; the undo brings another one.
-            Wanted::Keep { .. } | Wanted::Gone { .. } => {
-                stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
-            }
+            Wanted::Keep { .. } | Wanted::Gone { .. } => stack.is_assigned(node),
         });
     };
-    let assigned = stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels));
-    Ok(assigned && scope.matches(&node.name, &node.labels))
+    Ok(stack.is_assigned(node) && scope.matches(&node.name, &node.labels))
 }
 
 /// Where a node stands with a stack.
@@ -313,10 +329,9 @@ struct Now<'a> {
     rests: bool,
 }
 
-fn now<'a>(loaded: &'a Loaded, node: NodeId, stack: &StackName) -> Now<'a> {
-    let past = loaded.snapshot.past.get(&(node, stack.clone()));
-    let settled = past.and_then(|past| past.settled);
-    let open = past.and_then(|past| past.latest).filter(|latest| latest.is_open() && !latest.removal);
+fn now<'a>(loaded: &'a Loaded, past: &Past) -> Now<'a> {
+    let settled = past.settled;
+    let open = past.latest.filter(|latest| latest.is_open() && !latest.removal);
     let newest = open.or(settled).and_then(|attempt| loaded.releases.get(&attempt.release));
     Now {
         settled: settled.and_then(|settled| loaded.deployments.get(&settled.deployment)),

@@ -6,6 +6,7 @@
 mod conflicts;
 mod fleet;
 mod holds;
+mod limits;
 mod questions;
 mod removal;
 mod sync;

@@ -1,11 +1,11 @@
 //! What a step of planning decides.
 
-use std::collections::BTreeMap;
-
 use backstay_types::{
     Cause, DeploymentId, NodeId, ReleaseId, RolloutId, RolloutKind, RolloutState, RolloutStrategy, StackName,
     TreeDigest,
 };
+
+use crate::snapshot::Reason;
 
 /// What to do, with reasons. Applied whole or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,9 +22,41 @@ pub struct FleetPlan {
     pub attempts: Vec<Attempt>,
     /// Attempts that were never begun and no longer should be.
     pub supersede: Vec<DeploymentId>,
-    /// What each node's statement should say of each stack, where it should say something:
-    /// an attempt that stands, with the reason. New attempts are not repeated here.
-    pub standing: BTreeMap<(NodeId, StackName), (DeploymentId, String)>,
+    /// What nodes' statements should say of each stack, where they should say something. New attempts are not
+    /// repeated here.
+    pub standing: Vec<StackStanding>,
+}
+
+impl FleetPlan {
+    /// Whether it changes nothing: what stands goes on standing.
+    pub fn is_quiet(&self) -> bool {
+        self.start.is_empty()
+            && self.end.is_empty()
+            && self.waves.is_empty()
+            && self.ban.is_empty()
+            && self.attempts.is_empty()
+            && self.supersede.is_empty()
+    }
+}
+
+/// What nodes' statements should go on saying of a stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackStanding {
+    /// The stack.
+    pub stack: StackName,
+    /// A line for each node of which something is to be said.
+    pub lines: Vec<Standing>,
+}
+
+/// An attempt that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The node.
+    pub node: NodeId,
+    /// The attempt.
+    pub deployment: DeploymentId,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// A rollout to begin.
@@ -44,6 +76,8 @@ pub struct RolloutStart {
     pub strategy: RolloutStrategy,
     /// The highest place of each wave, see [`Rollout::cuts`].
     pub cuts: Vec<Option<u32>>,
+    /// Who is in a wave that goes by labels, from 0.
+    pub members: Vec<(NodeId, u32)>,
     /// Why.
     pub reason: String,
 }
@@ -93,5 +127,5 @@ pub struct Attempt {
     /// What it runs now, if anything.
     pub previous: Option<ReleaseId>,
     /// Why.
-    pub reason: String,
+    pub reason: Reason,
 }

@@ -2,25 +2,25 @@
 
 use backstay_types::{Rollout, RolloutKind, RolloutState};
 
-use super::{FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStep, WaveOpened};
+use super::{FleetPlan, RolloutEnd, RolloutRef, StackStep, WaveOpened, places::Place};
 use crate::{
-    gate::{Gate, GateFigures, Waves, gate},
-    snapshot::{NodeFacts, TryState},
+    gate::{Gate, GateFigures, gate},
+    snapshot::{NodeFacts, Reason, TryState},
 };
 
-impl StackStep<'_> {
+impl<'a> StackStep<'a> {
     /// What the gate of each rollout forward says: it goes on, its next wave begins, or it ends and its tree is banned
     /// until it is superseded. A rollback goes on: the other nodes are no better off where they are.
-    pub(super) fn gates(&mut self, plan: &mut FleetPlan) {
-        let forward: Vec<_> =
-            self.running.iter().filter(|r| r.kind == RolloutKind::Update).copied().collect();
-        for rollout in forward {
-            let last =
-                usize::try_from(rollout.wave).unwrap_or(usize::MAX) + 1 >= rollout.strategy.waves.len();
-            let still = rollout.paused.is_some() || self.world.stopped.is_some();
-            match gate(&rollout.strategy, &self.figures(rollout), last, self.world.now) {
-                Gate::Stop(reason) => self.halt(rollout, &reason, plan),
-                Gate::Open(reason) if !still => {
+    pub(super) fn gates(&mut self, places: &[Place<'_>], plan: &mut FleetPlan) {
+        if !self.running.iter().any(|(rollout, _)| rollout.kind == RolloutKind::Update) {
+            return;
+        }
+        let seen = self.figures(places);
+        let forward: Vec<_> = self.running.iter().map(|(rollout, _)| *rollout).zip(seen).collect();
+        for (rollout, figures) in forward.into_iter().filter(|(r, _)| r.kind == RolloutKind::Update) {
+            match gate(&rollout.strategy, &figures, is_last(rollout), self.world.now) {
+                Gate::Stop(reason) => self.halt(rollout, &reason, places, plan),
+                Gate::Open(reason) if self.stands_still(rollout).is_none() => {
                     plan.waves.push(WaveOpened { rollout: rollout.id, wave: rollout.wave + 1, reason });
                 }
                 Gate::Open(_) | Gate::Wait(_) => {}
@@ -28,59 +28,90 @@ impl StackStep<'_> {
         }
     }
 
-    pub(super) fn halt(&mut self, rollout: &Rollout, reason: &str, plan: &mut FleetPlan) {
-        let failed: Vec<_> = self.latest_in(rollout.id, TryState::Failed).collect();
-        let of_release = |node: &&&NodeFacts| self.past(node.id).latest.is_some_and(|l| l.again_at.is_none());
+    fn halt(&mut self, rollout: &Rollout, reason: &str, places: &[Place<'_>], plan: &mut FleetPlan) {
+        let failed = places.iter().filter(|place| {
+            place.past.latest.is_some_and(|l| l.rollout == rollout.id && l.state == TryState::Failed)
+        });
+        let failed: Vec<_> = failed.collect();
+        let of_release = |place: &&&Place<'_>| place.past.latest.is_some_and(|l| l.again_at.is_none());
         let reason = match (failed.iter().find(of_release), failed.len()) {
-            (Some(first), 1) => format!("failed on {}", first.name),
-            (Some(first), n) => format!("{reason}; failed on {n} nodes, {} among them", first.name),
+            (Some(first), 1) => format!("failed on {}", first.node.name),
+            (Some(first), n) => {
+                format!("{reason}; failed on {n} nodes, {} among them", first.node.name)
+            }
             (None, _) => reason.to_owned(),
         };
         if let Some(tree) = self.world.trees.get(&rollout.release) {
             plan.ban.push((self.stack.name.clone(), *tree, reason.clone()));
         }
         plan.end.push(RolloutEnd { rollout: rollout.id, state: RolloutState::Halted, reason });
-        self.halted.insert(rollout.id);
-        self.banned.insert(rollout.release);
+        self.halted.push(rollout.id);
+        self.banned.push(rollout.release);
     }
 
-    /// What a rollout's gate sees: the nodes of the open waves that should run its release.
-    pub(super) fn figures(&self, rollout: &Rollout) -> GateFigures {
-        let mut figures = GateFigures::default();
-        for node in &self.world.nodes {
-            let latest = self.past(node.id).latest.filter(|latest| latest.rollout == rollout.id);
-            if latest.is_some() || (self.is_assigned(node) && self.wave_in(rollout, node) <= rollout.wave) {
-                figures.add(node, latest.as_ref());
+    /// What the gates of the rollouts that run see, in their order: the nodes of the open waves that should run the
+    /// release. Those in maintenance count nowhere.
+    pub(super) fn figures(&self, places: &[Place<'_>]) -> Vec<GateFigures> {
+        let mut all = vec![GateFigures::default(); self.running.len()];
+        for place in places.iter().filter(|place| !place.maintenance) {
+            for ((rollout, waves), figures) in self.running.iter().zip(&mut all) {
+                match place.past.latest.as_ref().filter(|latest| latest.rollout == rollout.id) {
+                    Some(latest) => figures.add(place.node, latest),
+                    None if place.wants(rollout.release) && waves.wave_of(place.node) <= rollout.wave => {
+                        let held_by = self.held_back(place.node, rollout);
+                        figures.add_untried(place.node, place.is_there(rollout.release), held_by);
+                    }
+                    None => {}
+                }
             }
         }
-        figures
+        all
     }
 
-    pub(super) fn is_assigned(&self, node: &NodeFacts) -> bool {
-        self.stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
+    /// Why a rollout moves nobody new and opens no wave, if so.
+    pub(super) fn stands_still(&self, rollout: &Rollout) -> Option<String> {
+        if rollout.kind == RolloutKind::Rollback {
+            return None;
+        }
+        if let Some(reason) = &self.world.stopped {
+            return Some(format!("everything is stopped: {reason}"));
+        }
+        if let Some(paused) = &rollout.paused {
+            return Some(format!("paused by {}: {}", paused.by, paused.reason));
+        }
+        let frozen = self.policy.frozen().filter(|_| rollout.overridden.is_none());
+        frozen.map(|reason| reason.to_string())
     }
 
-    pub(super) fn wave_in(&self, rollout: &Rollout, node: &NodeFacts) -> u32 {
-        self.lines.get(&rollout.id).map_or(u32::MAX, |line| line.wave_of(node))
+    /// Why a node may not begin under a rollout that runs, if a freeze keeps it back.
+    pub(super) fn held_back(&self, node: &NodeFacts, rollout: &Rollout) -> Option<&Reason> {
+        let free = rollout.overridden.is_some() || rollout.kind == RolloutKind::Rollback;
+        if free { None } else { self.policy.held_back(node) }
     }
 
-    /// Whether a node may begin under a rollout: its wave is open, and nobody has paused it.
-    pub(super) fn has_its_turn(&mut self, node: &NodeFacts, rollout: RolloutRef, plan: &FleetPlan) -> bool {
+    /// Whether a node may begin forward under a rollout: nothing keeps it back, its wave is open, and nobody has
+    /// paused it.
+    pub(super) fn has_its_turn(&self, node: &NodeFacts, rollout: RolloutRef, plan: &FleetPlan) -> bool {
         match rollout {
             RolloutRef::Existing(id) => {
-                let Some(rollout) = self.world.rollouts.iter().find(|r| r.id == id) else { return true };
-                // Late joiners of one that has ended need wait for nobody.
-                if rollout.state != RolloutState::Running {
-                    return true;
-                }
-                let still = rollout.paused.is_some() || self.world.stopped.is_some();
-                !still && self.wave_in(rollout, node) <= rollout.wave
+                let Some((rollout, waves)) = self.running.iter().find(|(r, _)| r.id == id) else {
+                    // Late joiners of one that has ended wait for no wave.
+                    return self.policy.held_back(node).is_none();
+                };
+                self.stands_still(rollout).is_none()
+                    && self.held_back(node, rollout).is_none()
+                    && waves.wave_of(node) <= rollout.wave
             }
             RolloutRef::New(index) => {
-                let RolloutStart { release, strategy, cuts, .. } = &plan.start[index];
-                let waves = || Waves::of(strategy, cuts, self.world.trees.get(release).copied());
-                self.new_lines.entry(index).or_insert_with(waves).wave_of(node) == 0
+                debug_assert!(index < plan.start.len());
+                let waves = self.new.iter().find(|(_, at, _)| *at == index).map(|(_, _, waves)| waves);
+                self.policy.held_back(node).is_none() && waves.is_none_or(|waves| waves.wave_of(node) == 0)
             }
         }
     }
+}
+
+/// Whether every wave of a rollout is open.
+pub(super) fn is_last(rollout: &Rollout) -> bool {
+    usize::try_from(rollout.wave).unwrap_or(usize::MAX) + 1 >= rollout.strategy.waves.len()
 }

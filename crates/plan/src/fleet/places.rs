@@ -1,12 +1,10 @@
 //! Where nodes are, and where each should be sent.
 
-use std::collections::HashMap;
-
 use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind};
 
-use super::StackStep;
+use super::{StackStep, slot_of};
 use crate::{
-    snapshot::{NodeFacts, Past, Try, TryState},
+    snapshot::{NodeFacts, Past, Reason, Try, TryState},
     wanted::{Wanted, wanted},
 };
 
@@ -21,25 +19,51 @@ pub(super) enum Move {
 /// A node and what it wants.
 pub(super) struct Place<'a> {
     pub(super) node: &'a NodeFacts,
-    pub(super) past: Past,
+    pub(super) past: &'a Past,
     pub(super) wanted: Wanted,
+    /// Whether it counts nowhere.
+    pub(super) maintenance: bool,
+}
+
+impl Place<'_> {
+    /// Whether it should come to run a release.
+    pub(super) fn wants(&self, to: ReleaseId) -> bool {
+        matches!(&self.wanted, Wanted::Release { release, .. } if *release == to)
+    }
+
+    /// Whether it runs a release, and nothing is under way.
+    pub(super) fn is_there(&self, release: ReleaseId) -> bool {
+        let rests = !self.past.latest.is_some_and(|latest| latest.is_open());
+        rests && self.past.settled.is_some_and(|settled| settled.release == release)
+    }
 }
 
 impl<'a> StackStep<'a> {
     pub(super) fn places(&self) -> Vec<Place<'a>> {
-        let world = self.world;
-        let keep_banned = |wanted: Wanted| match wanted {
-            Wanted::Release { release, pinned: false, .. } if self.banned.contains(&release) => {
-                Wanted::Keep { reason: "its rollout has just stopped".to_owned() }
+        let place = |(index, node): (usize, &'a NodeFacts)| {
+            let past = self.world.past.of(self.index, index);
+            Place {
+                node,
+                past,
+                wanted: wanted(self.stack, node, past, &self.policy),
+                maintenance: self.policy.rest(node).is_some_and(|rest| rest.maintenance),
             }
-            other => other,
         };
-        let place = |node: &'a NodeFacts| Place {
-            node,
-            wanted: keep_banned(wanted(self.stack, node, &self.past(node.id), &world.constraints, world.now)),
-            past: self.past(node.id),
-        };
-        self.cap_removals(world.nodes.iter().map(place).collect())
+        self.cap_removals(self.world.nodes.iter().enumerate().map(place).collect())
+    }
+
+    /// What has just been stopped moves nobody.
+    pub(super) fn keep_banned(&self, places: &mut [Place<'_>]) {
+        if self.banned.is_empty() {
+            return;
+        }
+        let stopped = Reason::from("its rollout has just stopped");
+        for place in places {
+            if matches!(&place.wanted, Wanted::Release { release, pinned: false, .. } if self.banned.contains(release))
+            {
+                place.wanted = Wanted::Keep { reason: stopped.clone() };
+            }
+        }
     }
 
     /// A removal from more nodes than is allowed is taken for a mistake, and removes nothing.
@@ -53,7 +77,7 @@ impl<'a> StackStep<'a> {
                     let reason = format!(
                         "{reason}, but {leaving} nodes would lose it and fleet.toml allows {allowed} at once ([prune] max)"
                     );
-                    place.wanted = Wanted::Keep { reason };
+                    place.wanted = Wanted::Keep { reason: reason.into() };
                 }
             }
         }
@@ -61,18 +85,26 @@ impl<'a> StackStep<'a> {
     }
 
     /// How many online nodes are moving to each release.
-    pub(super) fn under_way(&self, places: &[Place<'_>]) -> HashMap<ReleaseId, usize> {
-        let mut counts = HashMap::new();
+    pub(super) fn under_way(places: &[Place<'_>]) -> Vec<(ReleaseId, usize)> {
+        let mut counts = Vec::new();
         for place in places.iter().filter(|p| p.node.online) {
             if let Some(latest) = place.past.latest.filter(Try::is_open) {
-                *counts.entry(latest.release).or_insert(0) += 1;
+                *slot_of(&mut counts, latest.release) += 1;
             }
         }
         counts
     }
 
+    /// Whether an attempt that a silent node may never have heard of is taken back: it must not begin later, when
+    /// nothing forward may begin.
+    pub(super) fn is_withdrawn(&self, place: &Place<'_>, latest: &Try) -> bool {
+        let unheard = place.node.silent && latest.state == TryState::Pending;
+        let rollout = || self.running.iter().find(|(rollout, _)| rollout.id == latest.rollout);
+        unheard && rollout().is_some_and(|(rollout, _)| self.held_back(place.node, rollout).is_some())
+    }
+
     /// Where a node should be sent now, if it is neither there, nor on its way, nor has failed to get there.
-    pub(super) fn move_of(&self, place: &Place<'_>) -> Option<(Move, String)> {
+    pub(super) fn move_of(&self, place: &Place<'_>) -> Option<(Move, Reason)> {
         let (release, pinned, reason) = match &place.wanted {
             Wanted::Release { release, pinned, reason } => (release, pinned, reason),
             Wanted::Gone { reason } => {
@@ -92,7 +124,9 @@ impl<'a> StackStep<'a> {
             {
                 match latest.again_at {
                     // Only once its rollout has ended: that one waits for nobody's disk.
-                    Some(at) => self.world.now < at || self.running.iter().any(|r| r.id == latest.rollout),
+                    Some(at) => {
+                        self.world.now < at || self.running.iter().any(|(r, _)| r.id == latest.rollout)
+                    }
                     None => !self.may_try_again(*release, *pinned, latest.rollout),
                 }
             }
@@ -117,8 +151,9 @@ impl<'a> StackStep<'a> {
     /// Tried and failed: again under a rollout begun since; or, forward, when the rollout that failed has ended and
     /// its ban was lifted (a banned release is not wanted at all). A pin and a rollback would go round for ever.
     pub(super) fn may_try_again(&self, release: ReleaseId, pinned: bool, failed_in: RolloutId) -> bool {
-        let of_release = |r: &&&Rollout| r.release == release && !self.halted.contains(&r.id);
-        let mut running = self.running.iter().filter(|r| of_release(r)).map(|r| r.id).peekable();
+        let of_release = |r: &&Rollout| r.release == release && !self.halted.contains(&r.id);
+        let running = self.running.iter().map(|(rollout, _)| *rollout).filter(of_release);
+        let mut running = running.map(|rollout| rollout.id).peekable();
         match running.peek() {
             Some(_) => running.any(|id| id != failed_in),
             None => !pinned && self.origin(release).kind == RolloutKind::Update,

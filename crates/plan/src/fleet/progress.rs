@@ -1,8 +1,8 @@
 //! How far a rollout that runs is.
 
-use backstay_types::{Rollout, RolloutKind};
+use backstay_types::Rollout;
 
-use super::StackStep;
+use super::{StackStep, gates::is_last, places::Place};
 use crate::{
     gate::{Gate, Waves, gate},
     snapshot::{FleetSnapshot, TryState},
@@ -13,6 +13,8 @@ use crate::{
 pub struct Progress {
     /// Its waves, in order.
     pub waves: Vec<WaveFigures>,
+    /// How many nodes are to run its release, do not, and have not tried it under this rollout.
+    pub waiting: u64,
     /// What its gate says.
     pub gate: String,
 }
@@ -30,38 +32,57 @@ pub struct WaveFigures {
 
 /// How far a rollout that runs is, and what it waits for.
 pub fn progress(world: &FleetSnapshot, rollout: &Rollout) -> Progress {
-    let Some(stack) = world.stacks.iter().find(|stack| stack.name == rollout.stack) else {
+    let Some(index) = world.stacks.iter().position(|stack| stack.name == rollout.stack) else {
         return Progress { gate: "its stack is in no repository any more".to_owned(), ..Progress::default() };
     };
-    let mut step = StackStep::new(world, stack);
-    let tree = world.trees.get(&rollout.release).copied();
-    step.lines.entry(rollout.id).or_insert_with(|| Waves::of(&rollout.strategy, &rollout.cuts, tree));
+    let mut step = StackStep::new(world, index);
+    if !step.running.iter().any(|(known, _)| known.id == rollout.id) {
+        let tree = world.trees.get(&rollout.release).copied();
+        let members = world.members.get(&rollout.id).cloned();
+        step.running.push((rollout, Waves::of(&rollout.strategy, &rollout.cuts, tree, members)));
+    }
     step.progress(rollout)
 }
 
 impl StackStep<'_> {
-    pub(super) fn progress(&self, rollout: &Rollout) -> Progress {
-        let mut waves = vec![WaveFigures::default(); rollout.strategy.waves.len()];
-        for node in self.world.nodes.iter().filter(|node| self.is_assigned(node)) {
-            let index = usize::try_from(self.wave_in(rollout, node)).unwrap_or(usize::MAX);
-            let Some(wave) = waves.get_mut(index) else { continue };
-            wave.nodes += 1;
-            match self.past(node.id).latest.filter(|latest| latest.rollout == rollout.id) {
-                Some(latest) if latest.state == TryState::Succeeded => wave.run += 1,
-                Some(latest) if latest.state == TryState::Failed => wave.failed += 1,
-                _ => {}
-            }
-        }
-        let last = usize::try_from(rollout.wave).unwrap_or(usize::MAX) + 1 >= rollout.strategy.waves.len();
-        let gate = match (&self.world.stopped, &rollout.paused) {
-            (Some(reason), _) if rollout.kind == RolloutKind::Update => {
-                format!("everything is stopped: {reason}")
-            }
-            (_, Some(paused)) => format!("paused by {}: {}", paused.by, paused.reason),
-            _ => match gate(&rollout.strategy, &self.figures(rollout), last, self.world.now) {
-                Gate::Wait(reason) | Gate::Open(reason) | Gate::Stop(reason) => reason,
-            },
+    fn progress(&self, rollout: &Rollout) -> Progress {
+        let places = self.places();
+        let mut found = Progress {
+            waves: vec![WaveFigures::default(); rollout.strategy.waves.len()],
+            ..Progress::default()
         };
-        Progress { waves, gate }
+        let Some(at) = self.running.iter().position(|(known, _)| known.id == rollout.id) else {
+            return found;
+        };
+        let waves = &self.running[at].1;
+        for place in &places {
+            count(&mut found, place, rollout, waves);
+        }
+        found.gate = self.stands_still(rollout).unwrap_or_else(|| {
+            let figures = self.figures(&places).swap_remove(at);
+            match gate(&rollout.strategy, &figures, is_last(rollout), self.world.now) {
+                Gate::Wait(reason) | Gate::Open(reason) | Gate::Stop(reason) => reason,
+            }
+        });
+        found
+    }
+}
+
+fn count(found: &mut Progress, place: &Place<'_>, rollout: &Rollout, waves: &Waves) {
+    let latest = place.past.latest.filter(|latest| latest.rollout == rollout.id);
+    let (wants, there) = (place.wants(rollout.release), place.is_there(rollout.release));
+    let runs_it = place.past.settled.is_some_and(|settled| settled.release == rollout.release);
+    found.waiting += u64::from(wants && latest.is_none() && !runs_it);
+    if !wants && latest.is_none() {
+        return;
+    }
+    let wave = usize::try_from(waves.wave_of(place.node)).unwrap_or(usize::MAX);
+    let Some(wave) = found.waves.get_mut(wave) else { return };
+    wave.nodes += 1;
+    match latest.map(|latest| latest.state) {
+        Some(TryState::Succeeded) => wave.run += 1,
+        Some(TryState::Failed) => wave.failed += 1,
+        None if there => wave.run += 1,
+        _ => {}
     }
 }

@@ -4,5 +4,6 @@
 
 mod fleet;
 mod history;
+mod limits;
 mod simulated;
 mod waves;

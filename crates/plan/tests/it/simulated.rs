@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use backstay_plan::{
-    Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, RolloutRef, StackFacts, Try,
-    TryState, plan,
+    Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, Pasts, RolloutRef,
+    StackFacts, Try, TryState, plan,
 };
 use backstay_types::{
     Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels,
@@ -56,7 +56,8 @@ impl Fleet {
             stacks: vec![facts],
             trees: HashMap::new(),
             rollouts: vec![],
-            past: HashMap::new(),
+            past: Pasts::default(),
+            members: HashMap::new(),
             constraints: vec![],
             stopped: None,
         };
@@ -72,17 +73,16 @@ impl Fleet {
 
     /// Plans once, applies what was planned, and says whether there was anything.
     pub(crate) fn step(&mut self) -> bool {
-        let FleetPlan { start, end, waves, ban, attempts, supersede, standing } = plan(&self.snapshot);
-        let quiet = start.is_empty()
-            && end.is_empty()
-            && waves.is_empty()
-            && ban.is_empty()
-            && attempts.is_empty()
-            && supersede.is_empty();
+        let planned = plan(&self.snapshot);
+        let quiet = planned.is_quiet();
+        let FleetPlan { start, end, waves, ban, attempts, supersede, standing } = planned;
         let mut ids = Vec::new();
         for new in start {
             let id: RolloutId = self.world.mint();
             ids.push(id);
+            if !new.members.is_empty() {
+                self.snapshot.members.insert(id, Arc::new(new.members.into_iter().collect()));
+            }
             self.snapshot.rollouts.push(Rollout {
                 id,
                 stack: new.stack,
@@ -95,6 +95,7 @@ impl Fleet {
                 cuts: new.cuts,
                 wave: 0,
                 paused: None,
+                overridden: None,
                 reason: new.reason,
                 created_at: self.snapshot.now,
                 finished_at: None,
@@ -118,8 +119,8 @@ impl Fleet {
         for id in supersede {
             self.end(id, TryState::Superseded);
         }
-        for ((node, _), (deployment, _)) in standing {
-            self.desired.insert(node, deployment);
+        for line in standing.into_iter().flat_map(|standing| standing.lines) {
+            self.desired.insert(line.node, line.deployment);
         }
         for attempt in attempts {
             let rollout = match attempt.rollout {
@@ -146,7 +147,8 @@ impl Fleet {
     }
 
     pub(crate) fn past(&mut self, node: NodeId) -> &mut Past {
-        self.snapshot.past.entry((node, self.stack.clone())).or_default()
+        let at = self.snapshot.nodes.iter().position(|known| known.id == node).unwrap();
+        self.snapshot.past.at(0, at)
     }
 
     pub(crate) fn constrain(&mut self, effect: Effect, scope: Scope, reason: String) {
@@ -158,6 +160,7 @@ impl Fleet {
             by: "test".to_owned(),
             origin: ConstraintOrigin::Person,
             created_at: self.snapshot.now,
+            from: None,
             until: None,
             lifted_at: None,
         });
@@ -204,7 +207,8 @@ impl Fleet {
     }
 
     pub(crate) fn runs(&self, node: NodeId) -> Option<ReleaseId> {
-        self.snapshot.past.get(&(node, self.stack.clone())).and_then(|p| p.settled).map(|s| s.release)
+        let at = self.snapshot.nodes.iter().position(|known| known.id == node)?;
+        self.snapshot.past.of(0, at).settled.map(|settled| settled.release)
     }
 }
 

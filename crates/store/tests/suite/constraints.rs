@@ -14,6 +14,7 @@ fn constraint(t: &Fixture, effect: Effect, origin: ConstraintOrigin) -> Constrai
         by: "operator".into(),
         origin,
         created_at: t.later(),
+        from: None,
         until: None,
         lifted_at: None,
     }

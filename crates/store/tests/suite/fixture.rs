@@ -230,6 +230,7 @@ impl Fixture {
             cuts: vec![None, Some(7)],
             wave: 1,
             paused: None,
+            overridden: None,
             reason: "a new release".into(),
             created_at: self.later(),
             finished_at: None,

@@ -1,8 +1,8 @@
 //! `POST /api/v1/rollouts/{rollout}/…` and `/api/v1/emergency-stop`: what people may do with rollouts that run.
 
 use backstay_api::v1::{
-    AbortRollout, EmergencyStopView, GetEmergencyStop, PauseRollout, PromoteRollout, ResumeRollout,
-    RolloutView, SetEmergencyStop,
+    AbortRollout, EmergencyStopView, GetEmergencyStop, OverrideRollout, PauseRollout, PromoteRollout,
+    ResumeRollout, RolloutView, SetEmergencyStop,
 };
 use backstay_engine::EmergencyStop;
 use backstay_types::Rollout;
@@ -35,6 +35,12 @@ pub(crate) async fn promote(call: Call<PromoteRollout>) -> Result<RolloutView, A
 pub(crate) async fn abort(call: Call<AbortRollout>) -> Result<RolloutView, ApiError> {
     let (why, by) = (reason(&call.body.reason)?, call.caller.by());
     view(&call.app, call.app.engine.abort_rollout(call.path.rollout, why, &by).await?).await
+}
+
+/// Lets a rollout go on in spite of freezes and closed windows.
+pub(crate) async fn override_rollout(call: Call<OverrideRollout>) -> Result<RolloutView, ApiError> {
+    let (why, by) = (reason(&call.body.reason)?, call.caller.by());
+    view(&call.app, call.app.engine.override_rollout(call.path.rollout, why, &by).await?).await
 }
 
 /// Whether everything is stopped.

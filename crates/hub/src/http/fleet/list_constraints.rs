@@ -9,13 +9,13 @@ use crate::http::{ApiError, Call, paging};
 /// The most that are listed; those in force are always all there.
 const MOST: u32 = 1000;
 
-/// Pins, holds and bans in force, oldest first; or all, newest first.
+/// Those in force or still to begin, oldest first; or all, newest first.
 pub(crate) async fn list_constraints(call: Call<ListConstraints>) -> Result<Page<Constraint>, ApiError> {
     let mut store = call.app.store.read();
     let found = if call.query.all.unwrap_or_default() {
         constraints::list(&mut store, None, MOST).await?
     } else {
-        constraints::in_force(&mut store, call.app.world.now()).await?
+        constraints::set_at(&mut store, call.app.world.now()).await?
     };
     Ok(paging::whole(found))
 }

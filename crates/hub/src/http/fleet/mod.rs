@@ -3,6 +3,7 @@
 pub(crate) mod accept_rewrite;
 pub(crate) mod add_repository;
 pub(crate) mod check_repository;
+pub(crate) mod create_constraint;
 pub(crate) mod create_hold;
 pub(crate) mod create_join_token;
 pub(crate) mod get_node;

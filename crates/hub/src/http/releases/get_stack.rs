@@ -128,6 +128,10 @@ async fn concerning(app: &App, store: &mut Reader, stack: &StackName) -> Result<
     let mut found = Vec::new();
     for constraint in constraints::in_force(store, app.world.now()).await? {
         let concerns = match &constraint.effect {
+            Effect::Maintenance => false,
+            effect @ (Effect::Freeze { .. } | Effect::UpdatesOff { .. }) => {
+                effect.stack().is_none_or(|of| of == stack)
+            }
             Effect::Pin { stack: of, .. } | Effect::Ban { stack: of, .. } => of == stack,
             Effect::Hold { repository, commit } => {
                 let known = changes::get(store, *repository, commit).await?;

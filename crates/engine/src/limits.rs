@@ -1,0 +1,198 @@
+//! Freezes, pins, and nodes that are left alone: set by people, and running out by themselves.
+
+use backstay_manifest::Selector;
+use backstay_source::StackTree;
+use backstay_store::{Tx, constraints, nodes, releases, rollouts, stacks};
+use backstay_types::{
+    CommitId, Constraint, ConstraintOrigin, Effect, ReleaseId, Repository, Scope, StackName, Timestamp,
+};
+
+use crate::{Engine, EngineError, mirrors::blocking};
+
+/// Who is said to have lifted what ran out.
+const BY_TIME: &str = "backstay";
+
+/// What a person asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LimitEffect {
+    /// Nothing forward begins.
+    Freeze {
+        /// Of this stack only.
+        stack: Option<StackName>,
+    },
+    /// Nodes run one release of a stack.
+    Pin {
+        /// The stack.
+        stack: StackName,
+        /// A release's id, or a commit, whole or its first digits; what the last rollout that succeeded brought when
+        /// absent.
+        to: Option<String>,
+    },
+    /// Nodes keep what they run.
+    UpdatesOff {
+        /// Of this stack only.
+        stack: Option<StackName>,
+    },
+    /// Nodes keep what they run and count nowhere.
+    Maintenance,
+}
+
+/// A limit that a person sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLimit {
+    /// What it does.
+    pub effect: LimitEffect,
+    /// A label selector; everyone when absent.
+    pub nodes: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// When it begins; at once when absent.
+    pub from: Option<Timestamp>,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+impl Engine {
+    /// Sets a limit, or gives the same one that is set already.
+    ///
+    /// # Errors
+    /// When the selector cannot be read or matches no node, there is no such stack, release or commit, or it would
+    /// never hold.
+    pub async fn limit(&self, new: NewLimit, by: &str) -> Result<Constraint, EngineError> {
+        let now = self.inner.world.now();
+        check_times(&new, now)?;
+        let scope = self.scope_of(new.nodes.as_deref()).await?;
+        if scope == Scope::Fleet
+            && matches!(new.effect, LimitEffect::Maintenance | LimitEffect::UpdatesOff { stack: None })
+        {
+            let message =
+                "nodes: expected which nodes; a freeze is what keeps all of them from being updated";
+            return Err(EngineError::Invalid(message.to_owned()));
+        }
+        if let LimitEffect::Freeze { stack: Some(stack) } | LimitEffect::UpdatesOff { stack: Some(stack) } =
+            &new.effect
+        {
+            self.present(stack).await?;
+        }
+        let found = match &new.effect {
+            LimitEffect::Pin { stack, to } => Some(self.release_to_pin(stack, to.as_deref()).await?),
+            _ => None,
+        };
+        let mut tx = self.inner.store.begin().await?;
+        let effect = match (new.effect, found) {
+            (LimitEffect::Pin { stack, .. }, Some(found)) => {
+                Effect::Pin { stack, release: self.made(&mut tx, found, now).await? }
+            }
+            (LimitEffect::Freeze { stack }, _) => Effect::Freeze { stack },
+            (LimitEffect::UpdatesOff { stack }, _) => Effect::UpdatesOff { stack },
+            (LimitEffect::Maintenance | LimitEffect::Pin { .. }, _) => Effect::Maintenance,
+        };
+        let wanted = Constraint {
+            id: self.inner.world.mint(),
+            scope,
+            effect,
+            reason: new.reason,
+            by: by.to_owned(),
+            origin: ConstraintOrigin::Person,
+            created_at: now,
+            from: new.from,
+            until: new.until,
+            lifted_at: None,
+        };
+        let constraint = self.hold_once(&mut tx, wanted).await?;
+        tx.commit().await?;
+        self.changed_by_hand();
+        Ok(constraint)
+    }
+
+    /// Takes constraints that ran out off the list, and says so once.
+    pub(crate) async fn lift_run_out(&self, tx: &mut Tx, now: Timestamp) -> Result<bool, EngineError> {
+        let over = constraints::run_out(tx, now).await?;
+        for constraint in &over {
+            self.lift_constraint(tx, constraint, "its time ran out", BY_TIME).await?;
+        }
+        Ok(!over.is_empty())
+    }
+
+    async fn scope_of(&self, nodes: Option<&str>) -> Result<Scope, EngineError> {
+        let Some(text) = nodes else { return Ok(Scope::Fleet) };
+        let invalid = |what: String| EngineError::Invalid(format!("nodes: {what}"));
+        let selector: Selector = text.parse().map_err(|e| invalid(format!("{e}")))?;
+        if selector.is_everything() {
+            return Ok(Scope::Fleet);
+        }
+        let there = nodes::active(&mut self.inner.store.read()).await?;
+        if !there.iter().any(|node| selector.matches(&node.name, &node.labels)) {
+            return Err(invalid(format!("`{selector}` matches none of {} nodes", there.len())));
+        }
+        Ok(Scope::Nodes { selector: selector.to_string() })
+    }
+
+    async fn present(&self, stack: &StackName) -> Result<stacks::Stack, EngineError> {
+        let found = stacks::get(&mut self.inner.store.read(), stack).await?;
+        found.ok_or_else(|| EngineError::not_found("stack", stack))
+    }
+
+    async fn release_to_pin(&self, stack: &StackName, to: Option<&str>) -> Result<Found, EngineError> {
+        let row = self.present(stack).await?;
+        let mut read = self.inner.store.read();
+        let Some(text) = to else {
+            let last = rollouts::completed_at(&mut read, stack, self.inner.world.now()).await?;
+            let none =
+                || EngineError::Conflict(format!("no rollout of `{stack}` has succeeded yet: say to what"));
+            return Ok(Found::Release(last.ok_or_else(none)?.release));
+        };
+        if let Ok(id) = text.parse::<ReleaseId>() {
+            let found = releases::get(&mut read, id).await?.filter(|release| release.stack == *stack);
+            return Ok(Found::Release(
+                found.ok_or_else(|| EngineError::not_found("release of this stack", id))?.id,
+            ));
+        }
+        let (repository, commit) = self.find_commit(text).await?;
+        if repository != row.repository {
+            let message = format!("`{stack}` is in another repository than commit {}", commit.short());
+            return Err(EngineError::Invalid(message));
+        }
+        let repository = self.repository(repository).await?;
+        let mirror = self.inner.mirrors.of(&repository)?;
+        let (at, path) = (commit.clone(), row.path.clone());
+        let tree = blocking(move || mirror.stack_tree(&at, &path)).await?;
+        Ok(Found::Tree {
+            repository: Box::new(repository),
+            stack: stack.clone(),
+            path: row.path,
+            commit,
+            tree,
+        })
+    }
+
+    /// The release, made if there is none of its tree.
+    async fn made(&self, tx: &mut Tx, found: Found, now: Timestamp) -> Result<ReleaseId, EngineError> {
+        match found {
+            Found::Release(id) => Ok(id),
+            Found::Tree { repository, stack, path, commit, tree } => {
+                Ok(self.release(tx, &repository, &stack, &path, &commit, &tree, now).await?.id)
+            }
+        }
+    }
+}
+
+/// What a pin is to.
+enum Found {
+    /// A release that is there.
+    Release(ReleaseId),
+    /// A commit's tree of the stack, of which a release may have to be made.
+    Tree { repository: Box<Repository>, stack: StackName, path: String, commit: CommitId, tree: StackTree },
+}
+
+/// A limit that would never hold is a mistake.
+fn check_times(new: &NewLimit, now: Timestamp) -> Result<(), EngineError> {
+    let Some(until) = new.until else { return Ok(()) };
+    if until <= now {
+        return Err(EngineError::Invalid("until: it has passed already".to_owned()));
+    }
+    if new.from.is_some_and(|from| until <= from) {
+        return Err(EngineError::Invalid("until: it ends before it begins".to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! The constraints that concern one stack, read once for a whole step.
+
+use backstay_manifest::Selector;
+use backstay_types::{Constraint, Effect, ReleaseId, Scope, StackName, Timestamp};
+
+use crate::{
+    constraint::in_force,
+    snapshot::{NodeFacts, Reason, StackFacts},
+};
+
+/// What constraints say of a stack's nodes.
+#[derive(Debug)]
+pub struct Policy {
+    /// Pins, the newest first.
+    pins: Vec<(Reach, ReleaseId, Reason)>,
+    resting: Vec<(Reach, Rest)>,
+    freezes: Vec<(Reach, Reason)>,
+    /// The words for a release that the branch asks for, or why it may not be planned.
+    pub(crate) branch: Reason,
+    /// The words for a node that no assignment selects.
+    pub(crate) unassigned: Reason,
+}
+
+/// A node that keeps what it runs, whatever is asked of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// Whether it counts nowhere meanwhile.
+    pub maintenance: bool,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Whom a constraint concerns, read.
+#[derive(Debug)]
+enum Reach {
+    Everyone,
+    Nodes(Selector),
+}
+
+impl Reach {
+    /// A selector that cannot be read selects nobody: what cannot be understood changes nothing.
+    fn of(scope: &Scope) -> Option<Self> {
+        match scope {
+            Scope::Fleet => Some(Self::Everyone),
+            Scope::Nodes { selector } => selector.parse().ok().map(Self::Nodes),
+        }
+    }
+
+    fn concerns(&self, node: &NodeFacts) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Nodes(selector) => selector.matches(&node.name, &node.labels),
+        }
+    }
+}
+
+impl Policy {
+    /// Reads what concerns `stack` at `now`.
+    pub fn new(stack: &StackFacts, constraints: &[Constraint], now: Timestamp) -> Self {
+        let (branch, unassigned) = match &stack.release {
+            Ok(_) => ("the deployed branch asks for it".into(), None),
+            Err(reason) => (
+                format!("the branch's release is {reason}").into(),
+                stack.assignments.is_empty().then(|| format!("the stack is {reason}").into()),
+            ),
+        };
+        let mut policy = Self {
+            pins: Vec::new(),
+            resting: Vec::new(),
+            freezes: Vec::new(),
+            branch,
+            unassigned: unassigned.unwrap_or_else(|| "no assignment selects this node".into()),
+        };
+        let mut newest_first: Vec<_> = constraints.iter().filter(|c| in_force(c, now)).collect();
+        newest_first.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.id)));
+        for constraint in newest_first {
+            policy.take(&stack.name, constraint);
+        }
+        policy
+    }
+
+    fn take(&mut self, stack: &StackName, constraint: &Constraint) {
+        let Some(reach) = Reach::of(&constraint.scope) else { return };
+        let because =
+            |what: &str| Reason::from(format!("{what} by {}: {}", constraint.by, constraint.reason));
+        let concerns = |of: &Option<StackName>| of.as_ref().is_none_or(|of| of == stack);
+        match &constraint.effect {
+            Effect::Pin { stack: of, release } if of == stack => {
+                self.pins.push((reach, *release, because("pinned")));
+            }
+            Effect::Freeze { stack: of } if concerns(of) => self.freezes.push((reach, because("frozen"))),
+            Effect::UpdatesOff { stack: of } if concerns(of) => {
+                let rest = Rest { maintenance: false, reason: because("updates are off, set") };
+                self.resting.push((reach, rest));
+            }
+            Effect::Maintenance => {
+                let rest = Rest { maintenance: true, reason: because("in maintenance, set") };
+                self.resting.push((reach, rest));
+            }
+            // Those are about releases: see `standing`.
+            Effect::Hold { .. } | Effect::Ban { .. } => {}
+            Effect::Pin { .. } | Effect::Freeze { .. } | Effect::UpdatesOff { .. } => {}
+        }
+    }
+
+    /// Why a node keeps what it runs, if it does. Maintenance goes before updates that are merely off.
+    pub fn rest(&self, node: &NodeFacts) -> Option<&Rest> {
+        let mine = || self.resting.iter().filter(|(reach, _)| reach.concerns(node)).map(|(_, rest)| rest);
+        mine().find(|rest| rest.maintenance).or_else(|| mine().next())
+    }
+
+    /// What a node is pinned to, and why; of several pins the newest. A pin of everyone is for those that run the stack.
+    pub fn pin(&self, node: &NodeFacts, assigned: bool) -> Option<(ReleaseId, &Reason)> {
+        let mine = |reach: &Reach| match reach {
+            Reach::Everyone => assigned,
+            Reach::Nodes(_) => reach.concerns(node),
+        };
+        self.pins.iter().find(|(reach, ..)| mine(reach)).map(|(_, release, reason)| (*release, reason))
+    }
+
+    /// Why nothing forward may begin on a node now, if it may not.
+    pub fn held_back(&self, node: &NodeFacts) -> Option<&Reason> {
+        self.freezes.iter().find(|(reach, _)| reach.concerns(node)).map(|(_, reason)| reason)
+    }
+
+    /// Why nothing forward may advance anywhere, if it may not.
+    pub fn frozen(&self) -> Option<&Reason> {
+        self.freezes.iter().find(|(reach, _)| matches!(reach, Reach::Everyone)).map(|(_, reason)| reason)
+    }
+}

@@ -1,0 +1,190 @@
+//! What freezes and nodes left alone do to planning, and what they never do.
+
+use std::collections::BTreeSet;
+
+use backstay_plan::{MaxUpdating, TryState, progress};
+use backstay_types::{
+    Effect, NodeId, Overridden, ReleaseId, RolloutKind, RolloutState, RolloutStrategy, Scope,
+};
+use proptest::prelude::*;
+
+use crate::simulated::{Fleet, well};
+
+fn nodes(selector: &str) -> Scope {
+    Scope::Nodes { selector: selector.to_owned() }
+}
+
+fn freeze(fleet: &mut Fleet, scope: Scope) {
+    fleet.constrain(Effect::Freeze { stack: None }, scope, "the fair".to_owned());
+}
+
+fn at(fleet: &Fleet, release: ReleaseId) -> BTreeSet<NodeId> {
+    fleet
+        .snapshot
+        .nodes
+        .iter()
+        .map(|node| node.id)
+        .filter(|node| fleet.runs(*node) == Some(release))
+        .collect()
+}
+
+fn let_go_on(fleet: &mut Fleet) {
+    let at = fleet.snapshot.now;
+    let overridden = Overridden { by: "ada".into(), reason: "the shop is down".into(), at };
+    fleet.snapshot.rollouts.last_mut().unwrap().overridden = Some(overridden);
+}
+
+proptest! {
+    /// Forward waits whole, whatever is open; what was under way ends; back goes at once, past waves and limits.
+    #[test]
+    fn frozen_nothing_forward_begins_and_everything_back_does(
+        count in 2..30_usize, begun in 0..30_usize, limit in 1..5_u32,
+    ) {
+        let mut fleet = Fleet::new(count, MaxUpdating::Nodes(limit));
+        let good = fleet.release();
+        fleet.settle(well);
+        let bad = fleet.release();
+        for _ in 0..begun {
+            fleet.step();
+            if let Some((_, next)) = fleet.open().first().copied() {
+                fleet.end(next.deployment, TryState::Succeeded);
+            }
+        }
+        let under_way = fleet.open().len() + at(&fleet, bad).len();
+        freeze(&mut fleet, Scope::Fleet);
+        fleet.settle(well);
+        prop_assert_eq!(at(&fleet, bad).len(), under_way, "what was under way ended, and nothing began");
+        let newer = fleet.release();
+        fleet.settle(well);
+        prop_assert!(at(&fleet, newer).is_empty());
+        prop_assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Running, "it waits");
+        fleet.snapshot.stacks[0].release = Ok(good);
+        fleet.snapshot.stacks[0].origin.kind = RolloutKind::Rollback;
+        fleet.snapshot.stacks[0].strategy.waves = vec!["5%".into(), "100%".into()];
+        fleet.step();
+        let back = fleet.open().len();
+        prop_assert_eq!(back, count - at(&fleet, good).len(), "all at once");
+        fleet.settle(well);
+        prop_assert_eq!(at(&fleet, good).len(), count);
+    }
+
+    /// A freeze of some keeps exactly these back.
+    #[test]
+    fn a_freeze_of_some_nodes_keeps_these_back(count in 2..20_usize, frozen in any::<prop::sample::Index>()) {
+        let mut fleet = Fleet::new(count, MaxUpdating::All);
+        let frozen = frozen.index(count);
+        freeze(&mut fleet, nodes(&format!("name=node-{frozen}")));
+        let release = fleet.release();
+        fleet.settle(well);
+        prop_assert_eq!(at(&fleet, release).len(), count - 1);
+        prop_assert_eq!(fleet.runs(fleet.snapshot.nodes[frozen].id), None);
+        let rollout = fleet.snapshot.rollouts[0].clone();
+        prop_assert_eq!(rollout.state, RolloutState::Running);
+        let seen = progress(&fleet.snapshot, &rollout);
+        prop_assert_eq!(seen.waiting, 1);
+        prop_assert!(seen.gate.contains("1 may not begin: frozen by test: the fair"), "{}", seen.gate);
+        let_go_on(&mut fleet);
+        fleet.settle(well);
+        prop_assert_eq!(at(&fleet, release).len(), count);
+        prop_assert_eq!(fleet.snapshot.rollouts[0].state, RolloutState::Succeeded);
+    }
+
+    /// Whatever is asked, back too: they keep what they run. Everyone else comes to run the release.
+    #[test]
+    fn nodes_left_alone_are_left_alone(count in 2..20_usize, maintenance: bool, back: bool) {
+        let mut fleet = Fleet::new(count, MaxUpdating::All);
+        let first = fleet.release();
+        fleet.settle(well);
+        let effect = if maintenance { Effect::Maintenance } else { Effect::UpdatesOff { stack: None } };
+        fleet.constrain(effect, nodes("name=node-0"), "its disk".to_owned());
+        let pin = Effect::Pin { stack: fleet.stack.clone(), release: first };
+        let second = fleet.release();
+        fleet.constrain(pin, nodes("name=node-1"), "a trial".to_owned());
+        if back {
+            fleet.snapshot.stacks[0].origin.kind = RolloutKind::Rollback;
+        }
+        fleet.settle(well);
+        prop_assert_eq!(fleet.runs(fleet.snapshot.nodes[0].id), Some(first));
+        prop_assert_eq!(at(&fleet, second).len(), count - 2);
+        prop_assert!(fleet.snapshot.rollouts.iter().all(|r| r.state != RolloutState::Running), "it waits for none");
+        fleet.snapshot.constraints.clear();
+        fleet.settle(well);
+        prop_assert_eq!(at(&fleet, second).len(), count);
+    }
+}
+
+#[test]
+fn neither_pinned_nodes_nor_those_left_alone_hold_a_wave_up() {
+    let mut fleet = Fleet::new(4, MaxUpdating::All);
+    let waves = vec!["name in (node-0,node-1,node-2)".to_owned(), "100%".to_owned()];
+    fleet.snapshot.stacks[0].strategy = RolloutStrategy { waves, ..RolloutStrategy::default() };
+    let first = fleet.release();
+    fleet.settle(well);
+    fleet.constrain(Effect::Maintenance, nodes("name=node-0"), "its disk".to_owned());
+    let pin = Effect::Pin { stack: fleet.stack.clone(), release: first };
+    fleet.constrain(pin, nodes("name=node-1"), "a trial".to_owned());
+    let second = fleet.release();
+    fleet.settle(well);
+    assert_eq!(at(&fleet, second).len(), 2);
+    let third = fleet.release();
+    fleet.settle(|_, release| if release == third { TryState::Failed } else { TryState::Succeeded });
+    assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Halted);
+}
+
+#[test]
+fn a_node_that_runs_the_release_already_holds_no_wave_up() {
+    let mut fleet = Fleet::new(4, MaxUpdating::All);
+    let first = fleet.release();
+    fleet.settle(well);
+    let waves = vec!["50%".to_owned(), "100%".to_owned()];
+    fleet.snapshot.stacks[0].strategy = RolloutStrategy { waves, ..RolloutStrategy::default() };
+    let second = fleet.release();
+    fleet.step();
+    let (_, one) = fleet.open()[0];
+    fleet.end(one.deployment, TryState::Succeeded);
+    // The branch goes back to what half of them still run.
+    fleet.snapshot.stacks[0].release = Ok(first);
+    fleet.settle(well);
+    assert_eq!(at(&fleet, first).len(), 4);
+    assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Succeeded);
+    let _ = second;
+}
+
+#[test]
+fn a_pin_of_everyone_is_for_those_that_run_the_stack() {
+    let mut fleet = Fleet::new(3, MaxUpdating::All);
+    fleet.assign("name in (node-0,node-1)");
+    let first = fleet.release();
+    fleet.settle(well);
+    let second = fleet.release();
+    let pin = Effect::Pin { stack: fleet.stack.clone(), release: first };
+    fleet.constrain(pin, Scope::Fleet, "until the fair is over".to_owned());
+    fleet.settle(well);
+    assert_eq!((at(&fleet, first).len(), at(&fleet, second).len()), (2, 0));
+}
+
+#[test]
+fn an_attempt_that_a_silent_node_never_heard_of_is_taken_back_by_a_freeze() {
+    let mut fleet = Fleet::new(2, MaxUpdating::All);
+    let first = fleet.release();
+    fleet.settle(well);
+    let second = fleet.release();
+    fleet.step();
+    let away = fleet.snapshot.nodes[0].id;
+    (fleet.snapshot.nodes[0].online, fleet.snapshot.nodes[0].silent) = (false, true);
+    let (_, other) = fleet.open().into_iter().find(|(node, _)| *node != away).unwrap();
+    fleet.end(other.deployment, TryState::Running);
+    freeze(&mut fleet, Scope::Fleet);
+    fleet.step();
+    let open = fleet.open();
+    assert_eq!(open.len(), 1, "what a node is at ends");
+    assert_eq!(open[0].1.deployment, other.deployment);
+    let said = fleet.tries[&fleet.desired[&away]].1;
+    assert_eq!(said.release, first, "it would have begun in the freeze, whenever it came back");
+    assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Running);
+    fleet.end(other.deployment, TryState::Succeeded);
+    fleet.snapshot.constraints.clear();
+    (fleet.snapshot.nodes[0].online, fleet.snapshot.nodes[0].silent) = (true, false);
+    fleet.settle(well);
+    assert_eq!(at(&fleet, second).len(), 2);
+}
