@@ -11,6 +11,7 @@
 )]
 
 mod figures;
+mod fleet_scale;
 mod footprint;
 mod hand;
 mod idle;
@@ -20,6 +21,7 @@ mod proxy;
 mod push;
 mod seed;
 mod stack;
+mod swarm;
 mod undo_fleet;
 mod undo_one;
 
@@ -65,11 +67,23 @@ fn measure(name: &str, rest: &[String]) -> Result<Figures, String> {
     match name {
         "undo-one" => undo_one::measure(),
         "undo-fleet" => undo_fleet::measure(),
+        "fleet-scale" => fleet_scale::measure(nodes(rest)?),
         "push-to-healthy" => push::measure(),
         "agent-footprint" => footprint::measure(minutes(rest, 10.0)?),
         "page" => page::measure(filled(rest)?),
         "hub-idle" => idle::measure(minutes(rest, 1.0)?),
         _ => Err("there is no such benchmark".to_owned()),
+    }
+}
+
+/// `--nodes N`, for a smaller or larger fleet.
+fn nodes(rest: &[String]) -> Result<usize, String> {
+    match rest {
+        [] => Ok(fleet_scale::NODES),
+        [flag, value] if flag == "--nodes" => {
+            value.parse().map_err(|error| format!("--nodes {value}: {error}"))
+        }
+        other => Err(format!("expected --nodes N, found {}", other.join(" "))),
     }
 }
 

@@ -1,19 +1,14 @@
 //! One conversation's change on many nodes, taken back: agents speak the real protocol to a real hub and run nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use backstay_agent::simulated::Simulated;
-use backstay_api::{
-    Empty,
-    v1::{CreateJoinToken, CreateJoinTokenRequest, ListStacks},
-};
+use backstay_api::{Empty, v1::ListStacks};
 use backstay_e2e::Fleet;
-use backstay_types::Labels;
-use tokio::{runtime::Runtime, sync::Semaphore, task::JoinSet};
 
 use crate::{
     figures::{Figures, median, timed},
     stack::{self, MISSING, Proof},
+    swarm::Swarm,
 };
 
 const SIZES: [usize; 3] = [10, 100, 1000];
@@ -25,11 +20,11 @@ pub(crate) fn measure() -> Result<Figures, String> {
     stack::write(&fleet.tree, "web", "web:v1", "8080", Proof::Health);
     fleet.commit("Add web", None);
     fleet.follow();
-    let runtime = Runtime::new().map_err(|error| error.to_string())?;
-    let mut agents = JoinSet::new();
+    let mut swarm = Swarm::new()?;
     let mut figures = Figures::default();
     for size in SIZES {
-        join(&runtime, &fleet, &mut agents, size)?;
+        swarm.grow(&fleet, size)?;
+        all_run(&fleet, size)?;
         let mut took = Vec::new();
         for round in 0..ROUNDS {
             took.push(undo(&fleet, size, round)? / 1e3);
@@ -43,36 +38,10 @@ pub(crate) fn measure() -> Result<Figures, String> {
     Ok(figures)
 }
 
-/// Joins agents until there are so many, and waits until all run the stack.
-fn join(runtime: &Runtime, fleet: &Fleet, agents: &mut JoinSet<()>, size: usize) -> Result<(), String> {
-    let few = Arc::new(Semaphore::new(32));
-    for number in agents.len()..size {
-        let body = CreateJoinTokenRequest::default();
-        let token = fleet.api.call::<CreateJoinToken>(&Empty {}, &Empty {}, &body).token;
-        let (few, hub) = (few.clone(), fleet.hub.url().to_owned());
-        let name = format!("node-{number:04}").parse().map_err(|_| "a name")?;
-        let live = async move {
-            let permit = few.acquire_owned().await;
-            let world = backstay_agent::system();
-            let agent = Simulated::join(&hub, token, name, Labels::default(), world).await;
-            drop(permit);
-            let ended = match agent {
-                Ok(agent) => agent.run(Duration::ZERO).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = ended {
-                eprintln!("a simulated agent ended: {error}");
-            }
-        };
-        agents.spawn_on(live, runtime.handle());
-    }
-    all_run(fleet, size)
-}
-
 /// Waits until all nodes have said that they run what the branch asks for.
-fn all_run(fleet: &Fleet, size: usize) -> Result<(), String> {
+pub(crate) fn all_run(fleet: &Fleet, size: usize) -> Result<(), String> {
     backstay_testkit::eventually_within(
-        Duration::from_secs(300),
+        Duration::from_secs(600),
         &format!("{size} nodes to be at rest"),
         || {
             let stacks = fleet.api.call::<ListStacks>(&Empty {}, &Empty {}, &Empty {}).items;

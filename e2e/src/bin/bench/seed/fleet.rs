@@ -131,5 +131,8 @@ pub(super) fn facts(node: &Node) -> HostFacts {
         runtimes: vec!["compose".to_owned(), "process".to_owned()],
         disk_free_bytes: free,
         disk_total_bytes: 64_000_000_000,
+        cpus: 4,
+        memory_bytes: 4_000_000_000,
+        ..HostFacts::default()
     }
 }
