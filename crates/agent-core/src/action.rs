@@ -14,6 +14,7 @@ use backstay_types::{
 use crate::{
     drift::Seen,
     journal::{Committed, Links, Operation, Prepared, StackRecord},
+    recurrence::Finding,
 };
 
 /// Something that happened.
@@ -66,6 +67,10 @@ pub enum Done {
     Checked(Vec<Seen>),
     /// What was put right, and what is seen now.
     Healed(Box<Seen>),
+    /// What a deep look found to differ.
+    Compared(Vec<Finding>),
+    /// What is still there of what was to be put right.
+    Mended(Vec<Finding>),
 }
 
 /// How a task ended badly.
@@ -218,6 +223,22 @@ pub enum Task {
         /// What should be there.
         stacks: BTreeMap<StackName, Box<StackRecord>>,
     },
+    /// Look at what runs, deeply: every file, every image, how containers are set up.
+    Compare {
+        /// The stack.
+        stack: StackName,
+        /// What should be there.
+        record: Box<StackRecord>,
+    },
+    /// Put right what a deep look found, then look again.
+    Mend {
+        /// The stack.
+        stack: StackName,
+        /// What should be there.
+        record: Box<StackRecord>,
+        /// What departed.
+        found: Vec<Finding>,
+    },
     /// Put right what departed, then look again.
     Heal {
         /// The stack.
@@ -247,6 +268,8 @@ impl Task {
             Self::Prune { .. } => "prune",
             Self::Check { .. } => "check",
             Self::Heal { .. } => "heal",
+            Self::Compare { .. } => "compare",
+            Self::Mend { .. } => "mend",
         }
     }
 

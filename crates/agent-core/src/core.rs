@@ -1,6 +1,7 @@
 //! The core: inputs in, actions out.
 
 mod batch;
+mod deep;
 mod drive;
 mod finish;
 mod look;
@@ -14,7 +15,9 @@ use backstay_api::{
     agent::{Have, ReportBody},
     statement::{DesiredAction, DesiredStack, Statement},
 };
-use backstay_types::{DeploymentState, NodeId, ObservedStack, StackHealth, StackName, Timestamp, World};
+use backstay_types::{
+    DeploymentState, MOST_DRIFTS, NodeId, ObservedStack, StackHealth, StackName, Timestamp, World,
+};
 
 use self::{batch::Batch, look::Concern};
 use crate::{
@@ -38,6 +41,10 @@ pub struct Settings {
     pub manifest_schema: u32,
     /// How often to look at what runs.
     pub check_every: Duration,
+    /// How often to look deeply, a random tenth more or less.
+    pub deep_check_every: Duration,
+    /// So often the same departure is put right before a person is asked.
+    pub drift_heals: u32,
     /// How many releases of a stack to keep besides the running and the previous one.
     pub keep: usize,
     /// How long to try to get a release that neither hub nor Git gives.
@@ -53,6 +60,8 @@ impl Settings {
             node,
             manifest_schema: backstay_manifest::MANIFEST_SCHEMA,
             check_every: Duration::from_secs(300),
+            deep_check_every: Duration::from_secs(3600),
+            drift_heals: 3,
             keep: 3,
             fetch_patience: Duration::from_secs(900),
             return_tries: 3,
@@ -87,6 +96,8 @@ pub struct Core {
     seen: BTreeMap<StackName, Seen>,
     /// What is being put right.
     healing: Option<(Concern, String)>,
+    /// What deep looks are for, and what they found.
+    deep: deep::Deep,
     /// The drift that was last reported, so that it is said once.
     told: BTreeMap<(StackName, Concern), String>,
     /// Why a statement was last refused; likewise.
@@ -122,10 +133,12 @@ impl Core {
             to_heal: VecDeque::new(),
             seen: BTreeMap::new(),
             healing: None,
+            deep: deep::Deep::default(),
             told: BTreeMap::new(),
             refused: None,
         };
         let mut out = Batch::default();
+        core.deep.at = core.first_deep_look(cx);
         core.recover(found, cx, &mut out);
         core.drive(cx, &mut out);
         (core, out.finish())
@@ -157,7 +170,7 @@ impl Core {
         }
         match &self.journal.operation {
             Some(_) => self.retry_at,
-            None => Some(self.check_at),
+            None => Some(self.check_at.min(self.deep.at)),
         }
     }
 
@@ -205,6 +218,7 @@ impl Core {
             detail,
             can_return: record.previous.is_some() && seen.is_none_or(|seen| seen.previous),
             containers: containers.cloned().unwrap_or_default(),
+            drift: record.departures.standing().take(MOST_DRIFTS).collect(),
         }
     }
 
@@ -236,6 +250,7 @@ impl Core {
         match judge(self.journal.held.as_ref(), &statement, self.settings.node) {
             Verdict::Newer => {
                 self.hold(statement, out);
+                self.put_off_deep_look(out);
                 self.retry_at = None;
                 self.fetch_failing = None;
                 self.preempt(cx, out);

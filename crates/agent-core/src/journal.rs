@@ -11,6 +11,8 @@ use backstay_types::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::recurrence::Departures;
+
 /// Everything that the agent knows durably.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
@@ -36,6 +38,9 @@ pub struct StackRecord {
     /// The runtime's name for the stack (Compose project), fixed at the first activation:
     /// another one would leave the volumes behind.
     pub project: Option<String>,
+    /// What departed from what should be.
+    #[serde(default, skip_serializing_if = "Departures::is_empty")]
+    pub departures: Departures,
 }
 
 /// A release that was found valid here.

@@ -23,6 +23,7 @@ mod operation;
 mod probe;
 mod queue;
 mod recovery;
+mod recurrence;
 mod retention;
 
 pub use self::{
@@ -36,5 +37,6 @@ pub use self::{
         Validated,
     },
     probe::{ProbeRun, ProbeStep},
+    recurrence::{Departures, Finding, Followed, Limits, Recurring, describe as describe_finding},
     retention::releases_to_keep,
 };

@@ -46,6 +46,8 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
     let hub = join::client(&identity.hub, Some(identity.credential.clone()), settings.ca_file.as_deref())?;
     let core_settings = Settings {
         check_every: settings.check_every,
+        deep_check_every: settings.deep_check_every,
+        drift_heals: settings.drift_heals,
         keep: settings.keep_releases as usize,
         ..Settings::new(identity.node)
     };

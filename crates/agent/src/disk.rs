@@ -1,5 +1,6 @@
 //! Files and folders, written so that a power cut leaves the old or the new.
 
+pub(crate) mod audit;
 mod files;
 mod identity;
 mod journal;

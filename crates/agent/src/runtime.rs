@@ -6,14 +6,14 @@ pub(crate) mod process;
 
 use std::{collections::BTreeMap, io};
 
-use backstay_agent_core::Prepared;
+use backstay_agent_core::{Finding, Prepared};
 use backstay_api::agent::LogLine;
 use backstay_types::{Container, Digest, FailureKind, ImageId, StackName, Step, TreeDigest};
 
 pub(crate) use self::follow::{Cursor, NewLines};
 use self::{compose::Compose, process::Process};
 use crate::{
-    disk::Layout,
+    disk::{Layout, audit::Gently},
     step::{Context, Fail, Failed, Loaded},
 };
 
@@ -67,6 +67,29 @@ pub(crate) trait Runtime {
         stack: &StackName,
         prepared: &Prepared,
     ) -> io::Result<Vec<Container>>;
+
+    /// How what runs of a stack is set up otherwise than it was prepared. Nothing, where a runtime cannot tell more
+    /// than a light look does.
+    async fn compare(
+        &self,
+        _cx: &mut Context,
+        _release: &Loaded,
+        _prepared: &Prepared,
+        _gently: &mut Gently,
+    ) -> Result<Vec<Finding>, Failed> {
+        Ok(Vec::new())
+    }
+
+    /// Makes services anew, whether they changed or not.
+    async fn recreate(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        prepared: &Prepared,
+        _services: &[String],
+    ) -> Result<(), Failed> {
+        self.up(cx, release, prepared, Step::Return).await.map(drop)
+    }
 
     /// Whether everything is here to run it again.
     async fn can_run(&self, prepared: &Prepared) -> io::Result<bool>;
@@ -172,6 +195,26 @@ impl Runtimes {
         each!(self, runtime => runtime.observe(layout, stack, prepared).await)
     }
 
+    pub(crate) async fn compare(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        prepared: &Prepared,
+        gently: &mut Gently,
+    ) -> Result<Vec<Finding>, Failed> {
+        each!(self, runtime => runtime.compare(cx, release, prepared, gently).await)
+    }
+
+    pub(crate) async fn recreate(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        prepared: &Prepared,
+        services: &[String],
+    ) -> Result<(), Failed> {
+        each!(self, runtime => runtime.recreate(cx, release, prepared, services).await)
+    }
+
     pub(crate) async fn can_run(&self, prepared: &Prepared) -> io::Result<bool> {
         each!(self, runtime => runtime.can_run(prepared).await)
     }
@@ -232,6 +275,7 @@ pub(crate) async fn prune(cx: &mut Context, stack: &StackName, keep: &[TreeDiges
         for file in [cx.layout.rendered(stack, tree), cx.layout.overlay(stack, tree)] {
             let _ = std::fs::remove_file(file);
         }
+        crate::disk::audit::forget(&cx.layout.lists(stack), tree);
         crate::disk::remove_dir(&cx.layout.release(stack, tree)).map_err(fail)?;
         crate::crash::crash_point("prune.removed");
     }

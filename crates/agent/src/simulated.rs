@@ -188,6 +188,8 @@ fn done(task: Task) -> Done {
         Task::Check { stacks } => {
             Done::Checked(stacks.into_iter().map(|(stack, record)| seen(stack, &record)).collect())
         }
+        Task::Compare { .. } => Done::Compared(Vec::new()),
+        Task::Mend { .. } => Done::Mended(Vec::new()),
         Task::Heal { stack, record, .. } => Done::Healed(Box::new(seen(stack, &record))),
     }
 }

@@ -5,6 +5,7 @@
 //! parser can take the agent down.
 
 mod context;
+mod deep;
 mod fail;
 mod git;
 mod prepare;
@@ -18,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use backstay_agent_core::{Prepared, Step};
+use backstay_agent_core::{Committed, Finding, Prepared, StackRecord, Step};
 use backstay_api::statement::DesiredStack;
 use backstay_types::{
     Container, ConversationId, DeploymentId, FailureKind, NodeName, StackName, StepRecord, TreeDigest,
@@ -67,6 +68,12 @@ pub(crate) enum Work {
     Up { stack: StackName, tree: TreeDigest, prepared: Box<Prepared>, again: bool },
     /// Stop it and remove its containers.
     Down { stack: StackName, tree: Option<TreeDigest>, runtime: String, project: String },
+    /// Compare everything of a stack with what it should be.
+    Compare { stack: StackName, record: Box<StackRecord>, bytes_per_second: u64 },
+    /// Put the files of a release right, from the pack of a deployment.
+    Repair { stack: StackName, deployment: DeploymentId, tree: TreeDigest },
+    /// Make services anew.
+    Recreate { stack: StackName, committed: Box<Committed>, services: Vec<String> },
     /// Delete all releases but these, and what was held for them.
     Prune { stack: StackName, keep: Vec<TreeDigest> },
 }
@@ -99,6 +106,7 @@ pub(crate) enum Reply {
     Done,
     Prepared(Box<Prepared>),
     Containers(Vec<Container>),
+    Found(Vec<Finding>),
 }
 
 /// Why it failed.
@@ -156,6 +164,17 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         Work::Down { stack, tree, runtime, project } => {
             Runtimes::new(&runtime)?.down(&mut cx, &stack, tree, &project).await?;
             Ok(Reply::Done)
+        }
+        Work::Compare { stack, record, bytes_per_second } => {
+            // What runs goes first.
+            let _ = rustix::process::nice(10);
+            deep::compare(&mut cx, &stack, &record, bytes_per_second).await.map(Reply::Found)
+        }
+        Work::Repair { stack, deployment, tree } => {
+            deep::repair(&cx, &stack, deployment, tree).map(|()| Reply::Done)
+        }
+        Work::Recreate { stack, committed, services } => {
+            deep::recreate(&mut cx, &stack, &committed, &services).await.map(|()| Reply::Done)
         }
         Work::Prune { stack, keep } => {
             crate::runtime::prune(&mut cx, &stack, &keep).await.map(|()| Reply::Done)

@@ -1,6 +1,7 @@
 //! Tasks of the core, done on this machine.
 
 mod check;
+mod deep;
 mod fetch;
 pub(crate) mod probe;
 mod watch;
@@ -88,6 +89,12 @@ impl Machine {
                 .await
                 .map(|_| Done::Pruned),
             Task::Check { stacks } => Ok(Done::Checked(self.check(stacks).await)),
+            Task::Compare { stack, record } => {
+                self.compare(&stack, &record, records).await.map(Done::Compared)
+            }
+            Task::Mend { stack, record, found } => {
+                self.mend(&stack, &record, &found, records).await.map(Done::Mended)
+            }
             Task::Heal { stack, record, runtime, release, previous } => {
                 let wanted = check::Wanted { runtime, release, previous };
                 self.heal(&stack, &record, wanted, records).await.map(|seen| Done::Healed(Box::new(seen)))

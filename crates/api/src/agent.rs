@@ -263,6 +263,9 @@ pub enum ReportBody {
         detail: String,
         /// Whether it was put right.
         healed: bool,
+        /// Whether it came back so often, or could not be put right, that it is left to a person.
+        #[serde(default)]
+        escalated: bool,
     },
     /// A stack was removed as asked.
     StackRemoved {

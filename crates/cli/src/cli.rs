@@ -73,6 +73,8 @@ pub(crate) enum Command {
     /// Steer a rollout that runs, or see why it is where it is
     #[command(subcommand)]
     Rollout(c::rollout::Rollout),
+    /// What departs from what should be on nodes, what needs a person first
+    Drift(c::drift::Drift),
     /// Stop everything at once, see whether it is, or lift it
     EmergencyStop(c::emergency_stop::EmergencyStop),
     /// Conversations and what they changed

@@ -29,6 +29,14 @@ pub struct AgentSettings {
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub check_every: Duration,
+    /// How often to compare everything with what was signed: files, permissions, images, how containers are set up.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub deep_check_every: Duration,
+    /// How many bytes a second that may read; 0 is as fast as the disk.
+    pub deep_check_bytes_per_second: u64,
+    /// So often the same departure is put right before a person is asked.
+    pub drift_heals: u32,
     /// How often the machine is measured for the hub.
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
@@ -57,6 +65,9 @@ impl Default for AgentSettings {
             run_dir: None,
             ca_file: None,
             check_every: Duration::from_secs(300),
+            deep_check_every: Duration::from_secs(3600),
+            deep_check_bytes_per_second: 8 << 20,
+            drift_heals: 3,
             figures_every: Duration::from_secs(60),
             keep_releases: 3,
             disk_margin_bytes: 500_000_000,
@@ -80,6 +91,7 @@ impl AgentSettings {
             }
         }
         check_range("agent", "check_every", self.check_every, 1_000..=86_400_000)?;
+        check_range("agent", "deep_check_every", self.deep_check_every, 1_000..=30 * 86_400_000)?;
         check_range("agent", "figures_every", self.figures_every, 1_000..=86_400_000)?;
         check_range("agent", "validate_timeout", self.validate_timeout, 1_000..=3_600_000)?;
         // Failing over to Git within two minutes is promised.

@@ -131,8 +131,13 @@ impl Engine {
                 let steps = deployments::steps_digest(tx, known.id).await?;
                 tx.record(Event::DeploymentFinished { state: state.clone(), steps }, refs(&known))?;
             }
-            ReportBody::Drift { stack, detail, healed } => {
-                let detail = format!("{detail}{}", if *healed { " (put right)" } else { "" });
+            ReportBody::Drift { stack, detail, healed, escalated } => {
+                let end = match (healed, escalated) {
+                    (true, _) => " (put right)",
+                    (false, true) => " (given up: it needs a person)",
+                    (false, false) => "",
+                };
+                let detail = format!("{detail}{end}");
                 let refs = Refs { node: Some(node), stack: Some(stack.clone()), ..Refs::default() };
                 tx.record(Event::DriftReported { detail }, refs)?;
             }

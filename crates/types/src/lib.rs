@@ -11,6 +11,7 @@ mod conversation;
 mod deployment;
 pub mod diff;
 mod digest;
+mod drift;
 mod host;
 mod id;
 mod labels;
@@ -34,6 +35,7 @@ pub use deployment::{
     Container, Deployment, DeploymentState, FailureKind, ImageId, Step, StepOutcome, StepRecord,
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
+pub use drift::{Drift, DriftPart, DriftState, MOST_DRIFTS};
 pub use host::{
     CLOCK_TOLERANCE_MS, ContainerFigures, HostCondition, HostFigures, MOST_CONTAINERS, Room, Throttling,
 };

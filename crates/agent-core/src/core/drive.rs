@@ -237,6 +237,9 @@ impl Core {
         if let Some((stack, found)) = self.to_heal.pop_front() {
             return self.heal(stack, &found, out);
         }
+        if let Some((stack, found)) = self.deep.to_mend.pop_front() {
+            return self.mend(stack, found, out);
+        }
         if self.check_at <= cx.mono {
             self.check_at = cx.mono.saturating_add(self.settings.check_every);
             let stacks = self.journal.stacks.iter();
@@ -246,7 +249,7 @@ impl Core {
                 .collect();
             return self.run(Task::Check { stacks }, "it is time to look", out);
         }
-        false
+        self.look_deeply(cx, out)
     }
 
     /// What runs now, as it was made ready.

@@ -25,6 +25,8 @@ impl Core {
         match running.task {
             Task::Prune { stack, keep, .. } => self.pruned(&stack, &keep, finished.result.is_ok(), out),
             Task::Check { .. } => self.checked(finished.result, cx, out),
+            Task::Compare { stack, .. } => self.compared(&stack, finished.result, cx, out),
+            Task::Mend { stack, found, .. } => self.mended(&stack, &found, finished.result, cx, out),
             Task::Heal { stack, .. } => self.healed(&stack, finished.result, cx, out),
             _ => self.step_finished(finished, cx, out),
         }
@@ -185,7 +187,9 @@ impl Core {
             containers: containers.clone(),
             at: now,
         };
-        let record = StackRecord { committed: Some(committed), previous, ended: None, ..record };
+        // What departed from the release before says nothing of this one.
+        let departures = crate::recurrence::Departures::default();
+        let record = StackRecord { committed: Some(committed), previous, ended: None, departures, ..record };
         self.set_record(&target.stack, record, out);
         self.journal.operation = None;
         out.change(Change::Operation(None));

@@ -50,10 +50,11 @@ impl Core {
                 let mine = about(&found, concern);
                 if mine.is_empty() {
                     self.told.remove(&(stack.clone(), concern));
+                    self.is_right_again(&stack, concern, cx, out);
                 } else if concern == Concern::Unknown {
                     self.look_again(cx);
                     self.tell(&stack, concern, &describe(&mine), false, cx, out);
-                } else {
+                } else if !self.is_given_up(&stack, concern, &describe(&mine), cx, out) {
                     self.to_heal.push_back((stack.clone(), mine));
                 }
             }
@@ -88,6 +89,7 @@ impl Core {
         out: &mut Batch,
     ) {
         let Some((concern, was)) = self.healing.take() else { return };
+        self.counts_as_healed(stack, concern, &was, result.is_ok(), cx, out);
         let why = match result {
             Ok(Done::Healed(seen)) => {
                 let found = deviations(&self.record(stack), self.journal.links(stack), &seen);
@@ -127,7 +129,7 @@ impl Core {
         }
         self.told.insert(key, detail.to_owned());
         let (stack, detail) = (stack.clone(), detail.to_owned());
-        self.report(ReportBody::Drift { stack, detail, healed }, cx, out);
+        self.report(ReportBody::Drift { stack, detail, healed, escalated: false }, cx, out);
         out.flush("drift", "what runs departed from what should");
     }
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use backstay_agent_core::{
-    Act, Action, BootId, Change, Core, Cx, Done, Failure, Finished, Input, Journal, Links, Prepared,
+    Act, Action, BootId, Change, Core, Cx, Done, Failure, Finding, Finished, Input, Journal, Links, Prepared,
     PreparedService, Seen, Settings, StackRecord, Task, TaskId,
 };
 use backstay_api::{
@@ -103,6 +103,9 @@ pub(crate) struct Node {
     clock: Arc<FixedClock>,
     world: World,
     mono: Duration,
+    settings: Settings,
+    /// What a deep look finds; putting it right works.
+    pub(crate) found: Vec<Finding>,
     boots: u32,
     generation: u64,
     names: BTreeMap<String, String>,
@@ -110,28 +113,32 @@ pub(crate) struct Node {
 
 pub(crate) const ME: u128 = 7;
 
+/// Deep looks are as good as never, so that they come between nothing.
+fn settings() -> Settings {
+    Settings { deep_check_every: 100_000 * HOUR, ..Settings::new(id(ME)) }
+}
+
 impl Node {
     pub(crate) fn new() -> Self {
-        Self::start(Journal::default(), 0)
+        Self::start(Journal::default(), 0, settings())
+    }
+
+    pub(crate) fn with(settings: Settings) -> Self {
+        Self::start(Journal::default(), 0, settings)
     }
 
     /// A node that finds this journal when it starts, in the boot in which it was written or in another.
     pub(crate) fn found(journal: Journal, reboot: bool) -> Self {
-        Self::start(journal, u32::from(reboot))
+        Self::start(journal, u32::from(reboot), settings())
     }
 
-    fn start(journal: Journal, boots: u32) -> Self {
+    fn start(journal: Journal, boots: u32, settings: Settings) -> Self {
         let clock = Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH + 100 * HOUR));
         let world = World::new(clock.clone(), Arc::new(SeededEntropy::new(1)));
         let cx = Cx { world: &world, mono: Duration::ZERO };
         let generation = journal.held.as_ref().map_or(0, |held| held.generation);
-        let (core, actions) = Core::start(
-            Settings::new(id(ME)),
-            journal.clone(),
-            BootId(boots.to_string()),
-            BTreeMap::new(),
-            &cx,
-        );
+        let (core, actions) =
+            Core::start(settings.clone(), journal.clone(), BootId(boots.to_string()), BTreeMap::new(), &cx);
         let mut node = Self {
             core,
             journal,
@@ -145,6 +152,8 @@ impl Node {
             clock,
             world,
             mono: Duration::ZERO,
+            settings,
+            found: Vec::new(),
             boots,
             generation,
             names: BTreeMap::new(),
@@ -164,7 +173,7 @@ impl Node {
         let _ = writeln!(self.log, "-- {}", if reboot { "reboot" } else { "restart" });
         let cx = Cx { world: &self.world, mono: self.mono };
         let (core, actions) =
-            Core::start(Settings::new(id(ME)), self.journal.clone(), boot, BTreeMap::new(), &cx);
+            Core::start(self.settings.clone(), self.journal.clone(), boot, BTreeMap::new(), &cx);
         self.core = core;
         self.perform(actions);
     }
@@ -267,6 +276,8 @@ impl Node {
             Task::Remove { .. } => Done::Removed,
             Task::Prune { .. } => Done::Pruned,
             Task::Check { stacks } => Done::Checked(stacks.iter().map(|(s, r)| self.seen(s, r)).collect()),
+            Task::Compare { .. } => Done::Compared(self.found.clone()),
+            Task::Mend { .. } => Done::Mended(Vec::new()),
             Task::Heal { stack, record, .. } => Done::Healed(Box::new(self.seen(stack, record))),
         }
     }
@@ -365,6 +376,8 @@ impl Node {
                 format!(" {stack}, keeping {}", keep.join(" "))
             }
             Task::Check { stacks } => format!(" {} stacks", stacks.len()),
+            Task::Compare { stack, .. } => format!(" {stack}"),
+            Task::Mend { stack, found, .. } => format!(" {stack}: {} departures", found.len()),
             Task::Heal { stack, runtime, release, previous, .. } => {
                 format!(" {stack}: runtime {runtime}, release {release}, previous {previous}")
             }
@@ -403,6 +416,7 @@ impl Node {
                 ReportBody::DeploymentFinished { deployment, state, .. } => {
                     format!("report {} {}", short(*deployment), state.word())
                 }
+                ReportBody::Drift { escalated: true, .. } => "report drift, given up".to_owned(),
                 ReportBody::Drift { healed, .. } => format!("report drift, healed {healed}"),
                 ReportBody::StackRemoved { stack, .. } => format!("report {stack} removed"),
                 ReportBody::StatementRefused { .. } => "report refusal".to_owned(),

@@ -73,6 +73,10 @@ impl Layout {
     pub(crate) fn mounts(&self, stack: &StackName) -> PathBuf {
         self.stack(stack).join("mounts")
     }
+    /// Lists of the files of releases.
+    pub(crate) fn lists(&self, stack: &StackName) -> PathBuf {
+        self.stack(stack).join("lists")
+    }
     pub(crate) fn logs(&self, stack: &StackName) -> PathBuf {
         self.stack(stack).join("logs")
     }

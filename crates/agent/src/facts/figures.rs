@@ -146,6 +146,7 @@ pub(super) mod tests {
             health: StackHealth::Healthy,
             detail: String::new(),
             can_return: false,
+            drift: Vec::new(),
             containers: vec![container],
         }
     }

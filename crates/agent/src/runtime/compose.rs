@@ -3,25 +3,26 @@
 
 mod adopt;
 mod cli;
+mod compare;
 mod engine;
 mod mounts;
 
 use std::{collections::BTreeMap, io};
 
-use backstay_agent_core::{Prepared, PreparedService};
+use backstay_agent_core::{Finding, Prepared, PreparedService};
 use backstay_api::agent::LogLine;
 use backstay_manifest::{
     Compose as ComposeFile, Runtime as Declared,
     compose::{MountPlan, OverrideInput, ServiceOverlay, classify, override_document},
 };
 use backstay_types::{
-    Container, Digest, ErrorCode, FailureKind, ImageId, NodeName, StackName, Step, TreeDigest,
+    Container, Digest, DriftPart, ErrorCode, FailureKind, ImageId, NodeName, StackName, Step, TreeDigest,
 };
 
 pub(crate) use self::{engine::Engine, mounts::prune as prune_mounts};
 use super::{Cursor, LogsWanted, Made, NewLines, Runtime};
 use crate::{
-    disk::{Layout, write_atomic},
+    disk::{Layout, audit::Gently, write_atomic},
     step::{Context, Fail, Failed, Loaded, invalid},
 };
 
@@ -117,13 +118,14 @@ impl Runtime for Compose {
         let inputs = Digest::of(&[&base.as_bytes()[..], listed.as_bytes()].concat());
         mounts::place(cx, release, &read.plan, Step::Validate)?;
         let notes = adopt::adopt(&self.engine, cx, release, &read.plan, &read.project).await?;
-        let configs = match known.filter(|known| known.inputs == inputs) {
+        let configs: BTreeMap<_, _> = match known.filter(|known| known.inputs == inputs) {
             Some(known) => known.services.iter().map(|(name, s)| (name.clone(), s.config)).collect(),
             None => {
                 let overlays =
                     images.iter().map(|(name, image)| (name.clone(), overlay(image, None))).collect();
                 write_overlay(cx, release, &read, overlays, Step::Validate)?;
-                cli::config_hashes(cx, release, &read.file, &read.project).await?
+                let hashes = cli::config_hashes(cx, release, &read.file, &read.project).await?;
+                hashes.into_iter().map(|(name, hash)| (name, Digest::of(hash.as_bytes()))).collect()
             }
         };
         self.engine
@@ -152,15 +154,7 @@ impl Runtime for Compose {
         mounts::place(cx, release, &read.plan, step)?;
         crate::disk::private_dir(&cx.layout.state(&release.stack))
             .map_err(Fail::io(step, "the state's folder"))?;
-        let overlays = prepared
-            .services
-            .iter()
-            .map(|(name, service)| {
-                let names = names(&cx.place.node, &release.stack, service);
-                (name.clone(), overlay(&service.image, Some(names)))
-            })
-            .collect();
-        write_overlay(cx, release, &read, overlays, step)?;
+        write_overlay(cx, release, &read, prepared_overlays(cx, release, prepared), step)?;
         cx.lock.inherit(true).map_err(Fail::io(step, "the work lock"))?;
         let overlay = cx.layout.overlay(&release.stack, release.tree);
         let project = &prepared.project;
@@ -181,6 +175,65 @@ impl Runtime for Compose {
 
     async fn observe(&self, _: &Layout, _: &StackName, prepared: &Prepared) -> io::Result<Vec<Container>> {
         self.engine.containers(&prepared.project).await
+    }
+
+    async fn compare(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        prepared: &Prepared,
+        gently: &mut Gently,
+    ) -> Result<Vec<Finding>, Failed> {
+        let step = Step::Probe;
+        let read = read(release, step)?;
+        let all: Vec<_> = prepared.services.keys().map(String::as_str).collect();
+        let mut found =
+            mounts::compare(cx, release, &read.plan, &all, gently).map_err(Fail::io(step, "the mounts"))?;
+        write_overlay(cx, release, &read, prepared_overlays(cx, release, prepared), step)?;
+        let hashes = cli::config_hashes(cx, release, &read.file, &prepared.project).await?;
+        let document = cli::rendered(cx, release, &read.file, &prepared.project).await?;
+        let containers = self.engine.inspect_all(&prepared.project).await.map_err(engine_failed(step))?;
+        for (name, service) in &prepared.services {
+            let finding = |part, detail, services| Finding { part, name: name.clone(), detail, services };
+            let Some(image) =
+                self.engine.inspect_image(&service.image.0).await.map_err(engine_failed(step))?
+            else {
+                let detail = format!("image {} is not here any more", short_id(&service.image));
+                found.push(finding(DriftPart::Image, detail, Vec::new()));
+                continue;
+            };
+            let (Some(hash), Some(wanted)) = (hashes.get(name), document["services"].get(name)) else {
+                continue;
+            };
+            let expected = compare::Expected { service: wanted, document: &document, hash, image: &image };
+            // A container that is gone, stopped or of another image is what the light look sees.
+            for (_, container) in containers.iter().filter(|(of, _)| of == name) {
+                let differences = compare::differences(&expected, container);
+                if !differences.is_empty() {
+                    let detail = differences.join("; ");
+                    found.push(finding(DriftPart::Container, detail, vec![name.clone()]));
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn recreate(
+        &self,
+        cx: &mut Context,
+        release: &Loaded,
+        prepared: &Prepared,
+        services: &[String],
+    ) -> Result<(), Failed> {
+        let step = Step::Return;
+        let read = read(release, step)?;
+        mounts::place(cx, release, &read.plan, step)?;
+        write_overlay(cx, release, &read, prepared_overlays(cx, release, prepared), step)?;
+        cx.lock.inherit(true).map_err(Fail::io(step, "the work lock"))?;
+        let overlay = cx.layout.overlay(&release.stack, release.tree);
+        let names: Vec<_> = services.iter().map(String::as_str).collect();
+        cli::run(cx, release, &read.file, &prepared.project, Some(&overlay), "recreate", &names, step).await
     }
 
     async fn can_run(&self, prepared: &Prepared) -> io::Result<bool> {
@@ -241,6 +294,24 @@ type Names = (BTreeMap<String, String>, BTreeMap<String, String>);
 fn overlay(image: &ImageId, names: Option<Names>) -> ServiceOverlay {
     let (labels, environment) = names.unwrap_or_default();
     ServiceOverlay { image: Some(image.0.clone()), labels, environment }
+}
+
+/// What is set for each service when it is started.
+fn prepared_overlays(
+    cx: &Context,
+    release: &Loaded,
+    prepared: &Prepared,
+) -> BTreeMap<String, ServiceOverlay> {
+    let of = |(name, service): (&String, &PreparedService)| {
+        let names = names(&cx.place.node, &release.stack, service);
+        (name.clone(), overlay(&service.image, Some(names)))
+    };
+    prepared.services.iter().map(of).collect()
+}
+
+fn short_id(image: &ImageId) -> &str {
+    let id = image.0.strip_prefix("sha256:").unwrap_or(&image.0);
+    id.get(..12).unwrap_or(id)
 }
 
 /// Services that run without a profile being asked for.

@@ -7,7 +7,10 @@ use backstay_manifest::env;
 use backstay_types::{Digest, FailureKind, Step, TreeDigest};
 
 use super::{Context, Fail, Failed, PrepareCall, Records, release, validate};
-use crate::runtime::{Made, Runtimes};
+use crate::{
+    disk::audit,
+    runtime::{Made, Runtimes},
+};
 
 /// Validates a release and makes it ready.
 pub(super) async fn prepare(
@@ -18,6 +21,10 @@ pub(super) async fn prepare(
     let started = records.start();
     let loaded = release::load(cx, &call.stack, call.tree, Step::Validate)?;
     check_tree(&loaded.entries, call.tree)?;
+    // For deep looks, which else could not tell what differs. They do without it.
+    if let Err(error) = audit::note(&cx.layout.lists(&call.stack), call.tree, &loaded.entries) {
+        tracing::warn!(stack = %call.stack, %error, "the list of a release's files cannot be kept");
+    }
     loaded.render(cx, Step::Validate)?;
     let runtime = Runtimes::new(loaded.manifest.runtime.name())?;
     // What it was made from besides the runtime's own part.

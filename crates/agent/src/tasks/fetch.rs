@@ -63,7 +63,7 @@ impl Machine {
         }
     }
 
-    async fn fetch_from_git(
+    pub(super) async fn fetch_from_git(
         &self,
         target: &DesiredStack,
         why: &Failed,
@@ -81,7 +81,7 @@ impl Machine {
     }
 
     /// Streams the pack from the hub to disk. Returns its length.
-    async fn download(&self, target: &DesiredStack) -> Result<u64, Failed> {
+    pub(super) async fn download(&self, target: &DesiredStack) -> Result<u64, Failed> {
         let path = self.layout.pack(&target.stack, target.deployment);
         let pack = PackPath { pack: format!("{}.pack", target.tree) };
         let limit = self.settings.fetch_timeout;

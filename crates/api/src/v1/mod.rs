@@ -10,6 +10,7 @@ mod page;
 mod releases;
 mod timeline;
 mod undo;
+mod upkeep;
 mod users;
 
 pub use conversations::*;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use timeline::*;
 pub use undo::*;
+pub use upkeep::*;
 pub use users::*;
 
 pub(crate) fn declarations() -> Vec<crate::Declaration> {
@@ -38,6 +40,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         releases::declarations(),
         timeline::declarations(),
         undo::declarations(),
+        upkeep::declarations(),
         users::declarations(),
     ]
     .concat()

@@ -151,6 +151,8 @@ pub enum AttentionKind {
     UndoConflicted,
     /// A node's way back failed.
     NodeBroken,
+    /// Something on a node departs from what should be, and was given up on.
+    DriftEscalated,
     /// A stack is down or not as it should be.
     StackUnwell,
     /// A rollout stopped by itself.

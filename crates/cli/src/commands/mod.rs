@@ -6,6 +6,7 @@ pub(crate) mod completion;
 pub(crate) mod conversations;
 pub(crate) mod demo;
 pub(crate) mod deployments;
+pub(crate) mod drift;
 pub(crate) mod emergency_stop;
 pub(crate) mod hold;
 pub(crate) mod hub;
@@ -56,6 +57,7 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Deployments(command) => ask(command.run(cx)),
         Command::Rollouts(command) => ask(command.run(cx)),
         Command::Rollout(command) => ask(command.run(cx)),
+        Command::Drift(command) => ask(command.run(cx)),
         Command::EmergencyStop(command) => ask(command.run(cx)),
         Command::Conversations(command) => ask(command.run(cx)),
         Command::Timeline(command) => ask(command.run(cx)),

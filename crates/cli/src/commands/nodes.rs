@@ -190,10 +190,25 @@ fn stacks(view: &NodeView, frame: &Frame) -> String {
             one.detail.clone().into(),
         ]);
     }
+    let mut drift = Table::new(["  STACK", "STATE", "WHAT", "~HOW"]);
+    for one in &view.observed {
+        for found in &one.drift {
+            drift.row([
+                format!("  {}", one.stack).into(),
+                words::drift(found.state),
+                words::drifted(found).into(),
+                found.detail.clone().into(),
+            ]);
+        }
+    }
     let mut text = String::new();
     for (title, table) in [("Should run", desired), ("Runs", observed)] {
         text.push_str(&section(title));
         text.push_str(&if table.is_empty() { "  nothing\n".to_owned() } else { frame.table(&table) });
+    }
+    if !drift.is_empty() {
+        text.push_str(&section("Drift"));
+        text.push_str(&frame.table(&drift));
     }
     text
 }

@@ -1,8 +1,8 @@
 //! States in words and colours, the same everywhere.
 
 use backstay_types::{
-    DeploymentState, FailureKind, NodeState, PushState, ReleaseStanding, RepositoryHealth, RolloutState,
-    StackHealth, Step, UndoState,
+    DeploymentState, Drift, DriftPart, DriftState, FailureKind, NodeState, PushState, ReleaseStanding,
+    RepositoryHealth, RolloutState, StackHealth, Step, UndoState,
 };
 
 use super::{Cell, style};
@@ -42,6 +42,30 @@ pub(crate) fn deployment_sentence(state: &DeploymentState) -> String {
         }
         DeploymentState::Superseded => "was overtaken by something newer".to_owned(),
     }
+}
+
+/// What becomes of a departure.
+pub(crate) fn drift(state: DriftState) -> Cell {
+    match state {
+        DriftState::Healing => Cell::styled("being put right", style::WARN),
+        DriftState::Left => Cell::styled("left as it is", style::DIM),
+        DriftState::Escalated => Cell::styled("NEEDS A PERSON", style::BAD),
+    }
+}
+
+/// What departed.
+pub(crate) fn drifted(drift: &Drift) -> String {
+    let part = match drift.part {
+        DriftPart::Running => "what runs",
+        DriftPart::WayBack => "the way back",
+        DriftPart::File => "file",
+        DriftPart::Stray => "stray file",
+        DriftPart::PreviousFile => "file of the previous release",
+        DriftPart::Mount => "mounted file",
+        DriftPart::Image => "image of",
+        DriftPart::Container => "container",
+    };
+    if drift.name.is_empty() { part.to_owned() } else { format!("{part} {}", drift.name) }
 }
 
 /// A step's name.

@@ -88,6 +88,7 @@ fn fleet_routes(routes: Routes) -> Routes {
     routes
         .on::<v1::ListNodes, _, _, _>(fleet::list_nodes::list_nodes)
         .on::<v1::GetNode, _, _, _>(fleet::get_node::get_node)
+        .on::<v1::ListDrift, _, _, _>(fleet::list_drift::list_drift)
         .on::<v1::RevokeNode, _, _, _>(fleet::revoke_node::revoke_node)
         .on::<v1::CreateJoinToken, _, _, _>(fleet::create_join_token::create_join_token)
         .on::<v1::ListRepositories, _, _, _>(fleet::list_repositories::list_repositories)

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use backstay_api::v1::VersionCount;
 use backstay_store::Reader;
-use backstay_types::{Node, NodeId, NodeName, NodeState, StackHealth, StackName, Timestamp, TreeDigest};
+use backstay_types::{
+    Drift, DriftState, Node, NodeId, NodeName, NodeState, StackHealth, StackName, Timestamp, TreeDigest,
+};
 
 use super::{Look, word};
 use crate::{app::App, http::ApiError};
@@ -16,6 +18,8 @@ pub(crate) struct Census {
     pub(crate) silent: Vec<Counted>,
     /// Stacks that are down or not as they should be, with what is known of why.
     pub(crate) unwell: Vec<(NodeId, NodeName, StackName, String)>,
+    /// What departed and was given up on: node, stack, and what it is.
+    pub(crate) escalated: Vec<(NodeId, NodeName, StackName, Drift)>,
     /// Agents by version.
     pub(crate) agents: BTreeMap<String, u64>,
     states: HashMap<NodeState, u64>,
@@ -60,6 +64,9 @@ impl Census {
                 *census.health.entry(stack.health).or_default() += 1;
                 if let Some(tree) = stack.current {
                     *running.entry(&stack.stack).or_default().entry(tree).or_default() += 1;
+                }
+                for drift in stack.drift.iter().filter(|one| one.state == DriftState::Escalated) {
+                    census.escalated.push((node.id, node.name.clone(), stack.stack.clone(), drift.clone()));
                 }
                 if matches!(stack.health, StackHealth::Degraded | StackHealth::Down) {
                     let detail = stack.detail.clone();

@@ -3,9 +3,12 @@
 use backstay_api::{
     Empty,
     agent::CheckInRequest,
-    v1::{GetNode, NodePath},
+    v1::{AttentionKind, DriftQuery, GetNode, GetOverview, ListDrift, NodePath},
 };
-use backstay_types::{ContainerFigures, HostCondition, HostFacts, HostFigures, Room, Throttling};
+use backstay_types::{
+    ContainerFigures, Drift, DriftPart, DriftState, HostCondition, HostFacts, HostFigures, ObservedStack,
+    Room, StackHealth, Throttling, Timestamp,
+};
 
 use crate::harness::{TestHub, hello, http};
 
@@ -42,4 +45,45 @@ async fn figures_are_shown_for_a_node_and_only_counted_in_the_metrics() {
     let text = http().get(format!("{}/metrics", hub.hub.url())).send().await.unwrap().text().await.unwrap();
     assert!(text.contains("backstay_hosts{condition=\"under_voltage\"} 1\n"), "{text}");
     assert!(!text.contains("pi-1"), "metrics name no node");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_listed_and_what_was_given_up_needs_a_person() {
+    let hub = TestHub::start().await;
+    let agent = hub.join("pi-1").await;
+    hub.join("pi-2").await.say_hello().await;
+    let drift = |name: &str, state| Drift {
+        part: DriftPart::File,
+        name: name.into(),
+        detail: "its mode is 0777 instead of 0644".into(),
+        since: Timestamp::UNIX_EPOCH,
+        heals: 3,
+        state,
+    };
+    let stack = ObservedStack {
+        stack: "web".parse().unwrap(),
+        current: None,
+        previous: None,
+        deployment: None,
+        health: StackHealth::Healthy,
+        detail: String::new(),
+        can_return: false,
+        containers: Vec::new(),
+        drift: vec![drift("a", DriftState::Left), drift("b", DriftState::Escalated)],
+    };
+    agent.check_in(CheckInRequest { observed: Some(vec![stack]), ..hello(0) }).await;
+
+    let list = async |node: Option<&str>| {
+        let query = DriftQuery { node: node.map(Into::into) };
+        let page = hub.admin().call::<ListDrift>(&Empty {}, &query, &Empty {}).await.unwrap();
+        page.items.into_iter().map(|one| (one.name.to_string(), one.drift.name)).collect::<Vec<_>>()
+    };
+    let both = [("pi-1".to_owned(), "b".to_owned()), ("pi-1".to_owned(), "a".to_owned())];
+    assert_eq!(list(None).await, both);
+    assert_eq!(list(Some("pi-2")).await, []);
+    let overview = hub.admin().call::<GetOverview>(&Empty {}, &Empty {}, &Empty {}).await.unwrap();
+    let found: Vec<_> =
+        overview.attention.iter().filter(|one| one.kind == AttentionKind::DriftEscalated).collect();
+    assert_eq!(found.len(), 1);
+    assert!(found[0].summary.contains("`b`: its mode is 0777"), "{}", found[0].summary);
 }

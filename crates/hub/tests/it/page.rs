@@ -47,6 +47,7 @@ fn observed(tree: TreeDigest, health: StackHealth) -> ObservedStack {
         health,
         detail: "as the test says".into(),
         can_return: false,
+        drift: Vec::new(),
         containers: Vec::new(),
     }
 }

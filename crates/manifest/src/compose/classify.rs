@@ -52,6 +52,16 @@ impl MountPlan {
     }
 }
 
+impl MountPlan {
+    /// The services that bind the tracked mount with this place in [`MountPlan::tracked`]. Configs and secrets are not
+    /// counted: the file does not say here which services use them.
+    pub fn services_that_bind(&self, tracked: usize) -> Vec<&str> {
+        let binds = |source: &Source| matches!(source, Source::Tracked(at) if *at == tracked);
+        let services = self.binds.iter().filter(|(_, all)| all.iter().any(|(_, source)| binds(source)));
+        services.map(|(service, _)| service.as_str()).collect()
+    }
+}
+
 /// A file or folder of the tree that is mounted read-only from a path named by its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackedMount {

@@ -69,6 +69,7 @@ async fn soft_state_keeps_what_a_flush_leaves_out(t: Fixture) {
         health: StackHealth::Healthy,
         detail: String::new(),
         can_return: true,
+        drift: Vec::new(),
         containers: vec![container("web", "c1")],
     }];
     let (a, b) = (t.mint(), t.mint());

@@ -6,7 +6,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-use backstay_types::{Digest, ErrorCode, FailureKind, Step};
+use backstay_types::{ErrorCode, FailureKind, Step};
 use tokio::process::Command;
 
 use crate::{
@@ -30,8 +30,12 @@ pub(super) async fn run(
     step: Step,
 ) -> Result<(), Failed> {
     let mut command = base(cx, release, file, project, overlay);
-    command.arg(what);
+    command.arg(if what == "recreate" { "up" } else { what });
     match what {
+        // Only these, and anew whatever Compose thinks of them.
+        "recreate" => {
+            command.args(["--detach", "--pull", "never", "--no-build", "--no-deps", "--force-recreate"])
+        }
         // What is needed was brought here before; nothing may change what was validated.
         "up" => command.args(["--detach", "--pull", "never", "--no-build", "--remove-orphans"]),
         "pull" => command.args(["--quiet", "--policy", "missing"]),
@@ -44,7 +48,7 @@ pub(super) async fn run(
     }
     let said = said(&output);
     let kind = match what {
-        "up" => FailureKind::Start,
+        "up" | "recreate" => FailureKind::Start,
         // What the network is to blame for may work later; an image that is not there will not.
         "pull" if is_passing(&said) => FailureKind::Unavailable,
         _ => FailureKind::Invalid,
@@ -83,7 +87,7 @@ pub(super) async fn config_hashes(
     release: &Loaded,
     file: &str,
     project: &str,
-) -> Result<BTreeMap<String, Digest>, Failed> {
+) -> Result<BTreeMap<String, String>, Failed> {
     let overlay = cx.layout.overlay(&release.stack, release.tree);
     let mut command = base(cx, release, file, project, Some(&overlay));
     command.args(["config", "--hash", "*"]);
@@ -94,7 +98,26 @@ pub(super) async fn config_hashes(
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let hashes = text.lines().filter_map(|line| line.trim().split_once(' '));
-    Ok(hashes.map(|(name, hash)| (name.to_owned(), Digest::of(hash.trim().as_bytes()))).collect())
+    Ok(hashes.map(|(name, hash)| (name.to_owned(), hash.trim().to_owned())).collect())
+}
+
+/// The release as Compose understands it, all references filled in.
+pub(super) async fn rendered(
+    cx: &Context,
+    release: &Loaded,
+    file: &str,
+    project: &str,
+) -> Result<serde_json::Value, Failed> {
+    let overlay = cx.layout.overlay(&release.stack, release.tree);
+    let mut command = base(cx, release, file, project, Some(&overlay));
+    command.args(["config", "--format", "json"]);
+    let output = output(command, Step::Probe).await?;
+    if !output.status.success() {
+        let reason = format!("docker compose config: {}", said(&output));
+        return Err(Fail::of(Step::Probe, FailureKind::Invalid, reason));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| Fail::other(Step::Probe, format!("docker compose config: {error}")))
 }
 
 /// Stops a project and removes its containers and networks; volumes stay.

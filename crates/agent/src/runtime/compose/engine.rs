@@ -83,6 +83,35 @@ impl Engine {
         Ok(items(&list).flat_map(bound_mounts).collect())
     }
 
+    /// All that is known of the containers of a Compose project, each with its service. Those that are gone by then are
+    /// left out.
+    pub(super) async fn inspect_all(&self, project: &str) -> io::Result<Vec<(String, Value)>> {
+        let mut all = Vec::new();
+        for container in self.containers(project).await? {
+            let (status, body) =
+                self.ask(Method::GET, &format!("/containers/{}/json", container.id), None).await?;
+            match status {
+                StatusCode::NOT_FOUND => {}
+                status if status.is_success() => {
+                    all.push((container.service, serde_json::from_slice(&body)?))
+                }
+                status => return Err(refused(status, &body)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// All that is known of a local image; none when it is not here.
+    pub(super) async fn inspect_image(&self, reference: &str) -> io::Result<Option<Value>> {
+        let (status, body) =
+            self.ask(Method::GET, &format!("/images/{}/json", encoded(reference)), None).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Some(serde_json::from_slice(&body)?)),
+            status => Err(refused(status, &body)),
+        }
+    }
+
     /// The id of a local image.
     pub(crate) async fn image(&self, reference: &str) -> io::Result<Option<ImageId>> {
         let (status, body) =

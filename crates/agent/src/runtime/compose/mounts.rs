@@ -9,11 +9,15 @@ use std::{
     path::Path,
 };
 
-use backstay_manifest::compose::{MountPlan, TrackedMount};
-use backstay_types::{StackName, Step, TreeDigest};
+use backstay_agent_core::Finding;
+use backstay_manifest::compose::{MountPlan, TrackedMount, TreeEntry};
+use backstay_types::{DriftPart, StackName, Step, TreeDigest};
 
 use crate::{
-    disk::{hash_folder, remove_dir, sync_dir},
+    disk::{
+        audit::{self, Differing, Gently},
+        hash_folder, remove_dir, sync_dir,
+    },
     step::{Context, Fail, Failed, Loaded},
 };
 
@@ -31,6 +35,42 @@ pub(super) fn place(cx: &Context, release: &Loaded, plan: &MountPlan, step: Step
     fs::create_dir_all(&base).map_err(fail)?;
     crate::disk::write_atomic(&base.join(format!("{}.used", release.tree)), used.as_bytes(), 0o600)
         .map_err(fail)
+}
+
+/// What of the mounts of a release is not as its name says. `services` are all that run.
+pub(super) fn compare(
+    cx: &Context,
+    release: &Loaded,
+    plan: &MountPlan,
+    services: &[&str],
+    gently: &mut Gently,
+) -> io::Result<Vec<Finding>> {
+    let base = cx.layout.mounts(&release.stack);
+    let mut found = Vec::new();
+    for (at, mount) in plan.tracked.iter().enumerate() {
+        let mut list: Vec<TreeEntry> = Vec::new();
+        for (from, to) in &mount.files {
+            if let Some(entry) = release.entries.iter().find(|entry| entry.path == *from) {
+                list.push(TreeEntry { path: to.clone(), ..entry.clone() });
+            }
+        }
+        list.sort_by(|a, b| a.path.cmp(&b.path));
+        let differing = audit::compare(&base.join(mount.digest.to_string()), &list, gently)?;
+        if differing.is_empty() {
+            continue;
+        }
+        let bind = plan.services_that_bind(at);
+        // What is seen as a config or secret is seen by one that nobody can name here.
+        let see = if bind.is_empty() { services.to_vec() } else { bind };
+        let of = |one: &Differing| format!("{} {}", one.path, one.how.words());
+        found.push(Finding {
+            part: DriftPart::Mount,
+            name: mount.files.first().map_or_else(String::new, |(from, _)| from.clone()),
+            detail: differing.iter().map(of).collect::<Vec<_>>().join("; "),
+            services: see.into_iter().map(str::to_owned).collect(),
+        });
+    }
+    Ok(found)
 }
 
 fn place_one(base: &Path, release: &Path, mount: &TrackedMount) -> io::Result<()> {

@@ -9,6 +9,7 @@ pub(crate) mod create_join_token;
 pub(crate) mod get_node;
 pub(crate) mod lift_constraint;
 pub(crate) mod list_constraints;
+pub(crate) mod list_drift;
 pub(crate) mod list_nodes;
 pub(crate) mod list_releases;
 pub(crate) mod list_repositories;

@@ -36,6 +36,7 @@ pub(super) async fn of(
             found.push(item(AttentionKind::RolloutHalted, summary, since, refs));
         }
     }
+    drifted(census, &mut found);
     unwell(census, &mut found);
     offline(census, &mut found);
     found.extend(repositories.iter().filter_map(repository));
@@ -96,6 +97,21 @@ async fn broken(store: &mut Reader, found: &mut Vec<Attention>) -> Result<(), Ap
         found.push(Attention { name: Some(node.name.to_string()), ..one });
     }
     Ok(())
+}
+
+fn drifted(census: &Census, found: &mut Vec<Attention>) {
+    for (node, name, stack, drift) in census.escalated.iter().take(NAMED) {
+        let refs = Refs { node: Some(*node), stack: Some(stack.clone()), ..Refs::default() };
+        let what = if drift.name.is_empty() { String::new() } else { format!("`{}`: ", drift.name) };
+        let summary = format!("{stack} on {name} drifts and was given up on: {what}{}", drift.detail);
+        let one = item(AttentionKind::DriftEscalated, summary, Some(drift.since), refs);
+        found.push(Attention { name: Some(name.to_string()), ..one });
+    }
+    if let Some(more) = census.escalated.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        let summary =
+            format!("{more} more things on nodes drift and were given up on; `backstay drift` lists them");
+        found.push(item(AttentionKind::DriftEscalated, summary, None, Refs::default()));
+    }
 }
 
 fn unwell(census: &Census, found: &mut Vec<Attention>) {

@@ -235,6 +235,7 @@ fn observed(writer: &Writer<'_>, node: usize) -> Vec<ObservedStack> {
             health,
             detail: if health == StackHealth::Healthy { String::new() } else { reason(node) },
             can_return: previous.is_some(),
+            drift: Vec::new(),
             containers: vec![container(&stack.name, node, writer.deployments[current])],
         })
     };

@@ -1,0 +1,186 @@
+//! Deep looks by the real agent: what somebody changed behind its back is named, put right, and in the end left to
+//! a person.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use backstay_api::agent::ReportBody;
+use backstay_testkit::{Docker, Image};
+use backstay_types::{DeploymentId, DeploymentState, Drift, DriftPart, DriftState};
+use support::{FakeHub, Node, PackMode, Stack, eventually, eventually_within, process_stack};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn deploy(hub: &FakeHub, stack: &Stack) -> DeploymentId {
+    let deployment = hub.deploy(stack);
+    let end = eventually_within(LIMIT, "the deployment's end", || hub.ends(deployment).pop());
+    assert_eq!(end, DeploymentState::Succeeded);
+    deployment
+}
+
+/// What was told of drift: text, healed, escalated.
+fn told(hub: &FakeHub) -> Vec<(String, bool, bool)> {
+    let drift = |body| match body {
+        ReportBody::Drift { detail, healed, escalated, .. } => Some((detail, healed, escalated)),
+        _ => None,
+    };
+    hub.reports().into_iter().filter_map(|report| drift(report.body)).collect()
+}
+
+fn observed(hub: &FakeHub) -> Vec<Drift> {
+    let last = hub.check_ins().into_iter().rev().find_map(|check_in| check_in.observed);
+    last.into_iter().flatten().flat_map(|stack| stack.drift).collect()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn files_that_were_changed_are_named_and_put_right_in_place() {
+    let hub = FakeHub::start();
+    let mut node = Node::join(&hub);
+    node.settings =
+        "check_every = \"1s\"\ndeep_check_every = \"1s\"\ndeep_check_bytes_per_second = 0".to_owned();
+    node.start("");
+    let stack = process_stack("a", "true").file("conf/app.toml", "good").program("tool", "true");
+    deploy(&hub, &stack);
+    let lists = node.stack().join("lists");
+    eventually("the first deep look", || fs::read_dir(&lists).ok()?.next().map(drop));
+    let pids = node.pids();
+    let release = node.stack().join("releases").join(stack.tree().to_string());
+    fs::write(release.join("conf/app.toml"), "evil").unwrap();
+    chmod(&release.join("tool"), 0o4777);
+    fs::remove_file(release.join("version")).unwrap();
+    fs::write(release.join("conf/left-by-someone"), "mine").unwrap();
+    eventually("all is put right", || {
+        let right = fs::read_to_string(release.join("conf/app.toml")).ok()? == "good"
+            && fs::read_to_string(release.join("version")).is_ok_and(|version| version == "a")
+            && fs::metadata(release.join("tool")).ok()?.permissions().mode() & 0o7777 == 0o755;
+        right.then_some(())
+    });
+    let said = eventually("it is told", || {
+        let said: Vec<_> =
+            told(&hub).into_iter().filter(|(_, healed, _)| *healed).map(|(text, ..)| text).collect();
+        let said = said.join("\n");
+        ["conf/app.toml", "tool", "version"].iter().all(|name| said.contains(name)).then_some(said)
+    });
+    assert!(said.contains("its mode is 4777 instead of 0755"), "{said}");
+    assert!(said.contains("its content has SHA-256"), "{said}");
+    assert!(!said.contains("evil"), "what is in files is not told");
+    // What is not of the release is told of and left alone.
+    eventually("the stray is shown", || {
+        let stray = observed(&hub).into_iter().find(|one| one.part == DriftPart::Stray)?;
+        (stray.name == "conf/left-by-someone" && stray.state == DriftState::Left).then_some(())
+    });
+    assert_eq!(fs::read_to_string(release.join("conf/left-by-someone")).unwrap(), "mine");
+    assert_eq!(node.pids(), pids, "what runs kept running");
+    assert_eq!(node.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn what_comes_back_each_time_is_given_up_and_said_so_once() {
+    let hub = FakeHub::start();
+    let mut node = Node::join(&hub);
+    node.settings = "deep_check_every = \"1s\"\ndrift_heals = 2".to_owned();
+    node.start("");
+    let stack = process_stack("a", "true");
+    deploy(&hub, &stack);
+    let file = node.stack().join("releases").join(stack.tree().to_string()).join("version");
+    let escalated = || told(&hub).into_iter().filter(|(_, _, escalated)| *escalated).count();
+    eventually_within(LIMIT, "it is given up", || {
+        if fs::read_to_string(&file).is_ok_and(|text| text == "a") && escalated() == 0 {
+            fs::write(&file, "b").unwrap();
+        }
+        (escalated() > 0).then_some(())
+    });
+    let shown = eventually("it is shown", || {
+        observed(&hub).into_iter().find(|one| one.state == DriftState::Escalated)
+    });
+    assert_eq!((shown.part, shown.name.as_str(), shown.heals), (DriftPart::File, "version", 2));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(
+        (fs::read_to_string(&file).unwrap().as_str(), escalated()),
+        ("b", 1),
+        "it is not touched again"
+    );
+    // It is still known after a restart. A person puts it right.
+    node.terminate();
+    node.start("");
+    eventually("it is still shown", || observed(&hub).pop().filter(|one| one.state == DriftState::Escalated));
+    fs::write(&file, "a").unwrap();
+    eventually("it is over", || {
+        let last = hub.check_ins().into_iter().rev().find_map(|check_in| check_in.observed)?;
+        last.iter().all(|stack| stack.drift.is_empty()).then_some(())
+    });
+}
+
+#[test]
+fn what_cannot_be_put_right_for_now_is_tried_again_when_the_hub_is_back() {
+    let hub = FakeHub::start();
+    let mut node = Node::join(&hub);
+    node.settings = "deep_check_every = \"1s\"\ndrift_heals = 50".to_owned();
+    node.start("");
+    let stack = process_stack("a", "true");
+    deploy(&hub, &stack);
+    hub.packs(PackMode::Gone);
+    let file = node.stack().join("releases").join(stack.tree().to_string()).join("version");
+    fs::write(&file, "b").unwrap();
+    eventually("it is told", || {
+        told(&hub).into_iter().find(|(text, healed, _)| !healed && text.contains("version"))
+    });
+    assert_eq!(fs::read_to_string(&file).unwrap(), "b");
+    hub.packs(PackMode::Good);
+    eventually("it is put right", || fs::read_to_string(&file).ok().filter(|text| text == "a"));
+    let failures = told(&hub).into_iter().filter(|(_, healed, _)| !healed).count();
+    assert_eq!(failures, 1, "that it failed is said once");
+}
+
+#[test]
+fn containers_that_were_changed_are_made_anew() {
+    let Some(docker) = Docker::require() else { return };
+    let hub = FakeHub::start();
+    let mut node = Node::join(&hub);
+    node.env = docker.env().map(|(name, value)| (name.to_owned(), value)).to_vec();
+    node.settings = "deep_check_every = \"2s\"\ndrift_heals = 20".to_owned();
+    docker.image("web:v1", &Image::web("v1"));
+    node.start("");
+    let compose = "services:\n  web:\n    image: web:v1\n    mem_limit: 64m\n    environment: {PASSWORD: hunter2}\n    \
+                   volumes: [\"./config:/config:ro\", \"./data:/data\"]\n  side:\n    image: web:v1\n";
+    let probe = "[[probe]]\ncontainer = true\nevery = \"100ms\"\nwithin = \"8s\"\n";
+    let stack = Stack::new("web")
+        .file("compose.yaml", compose)
+        .file("stack.toml", probe)
+        .file("config/app.conf", "1");
+    deploy(&hub, &stack);
+    let (web, side) = (docker.service("web").unwrap().id, docker.service("side").unwrap().id);
+    // Some deep looks that find nothing.
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(told(&hub), []);
+    assert_eq!(docker.service("web").unwrap().id, web);
+
+    docker.run(&["update", "--memory", "128m", "--memory-swap", "128m", &web]);
+    let said = eventually_within(LIMIT, "the limit is put right", || {
+        told(&hub).into_iter().find(|(text, healed, _)| *healed && text.contains("memory limit"))
+    });
+    assert!(said.0.contains("container `web`"), "{said:?}");
+    let anew = docker.service("web").unwrap().id;
+    assert_ne!(anew, web);
+    assert_eq!(docker.service("side").unwrap().id, side, "the other one was left alone");
+
+    // What a container sees of a tracked file.
+    let mounts = node.stack().join("mounts");
+    let mounted =
+        fs::read_dir(&mounts).unwrap().flatten().find(|entry| entry.path().join("app.conf").exists());
+    let mounted = mounted.unwrap().path().join("app.conf");
+    fs::write(&mounted, "2").unwrap();
+    eventually_within(LIMIT, "the mount is put right", || {
+        told(&hub).into_iter().find(|(text, healed, _)| *healed && text.contains("mount `config/app.conf`"))
+    });
+    assert_eq!(fs::read_to_string(&mounted).unwrap(), "1");
+    let seen = docker.run(&["exec", &docker.service("web").unwrap().id, "cat", "/config/app.conf"]);
+    assert_eq!(seen.trim(), "1");
+    assert!(told(&hub).iter().all(|(text, ..)| !text.contains("hunter2")));
+}
