@@ -16,6 +16,7 @@ mod mirrors;
 mod nodes;
 mod progress;
 mod provenance;
+mod publish;
 mod reconcile;
 mod reports;
 mod repositories;
@@ -42,6 +43,7 @@ pub use limits::{LimitEffect, NewLimit};
 use mirrors::Mirrors;
 pub use nodes::Presence;
 pub use progress::Progress;
+pub use publish::Publish;
 pub use repositories::NewRepository;
 pub use undo::WantedUndo;
 pub use why::{Why, WhyQuestion};
@@ -55,6 +57,8 @@ pub struct Settings {
     pub poll_every: Duration,
     /// How long a statement is valid. Renewed at half of it.
     pub statement_life: Duration,
+    /// Repositories, by name, to which statements are pushed; and how often what has changed is.
+    pub publish: Publish,
     /// Names this hub among those that share a database; the same after a restart, so that it goes on at once.
     pub holder: String,
 }
@@ -66,6 +70,7 @@ impl Settings {
             data_dir,
             poll_every: Duration::from_secs(60),
             statement_life: Duration::from_secs(24 * 60 * 60),
+            publish: Publish::default(),
             holder: "hub".to_owned(),
         }
     }

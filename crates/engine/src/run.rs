@@ -26,6 +26,7 @@ impl Engine {
             () = shutdown => {}
             () = self.plan_for_ever() => {}
             () = self.poll_for_ever() => {}
+            () = self.publish_for_ever() => {}
         }
     }
 

@@ -163,6 +163,10 @@ async fn compose(
         data_dir: data_dir.path().to_owned(),
         poll_every: settings.source.poll_every,
         statement_life: poll.statement_valid,
+        publish: backstay_engine::Publish {
+            to: settings.source.publish_to.clone(),
+            every: settings.source.publish_every,
+        },
         holder,
     };
     let engine =

@@ -123,6 +123,12 @@ impl Invocation {
         self
     }
 
+    /// Lets the command read a file as its standard input.
+    pub(crate) fn reading(mut self, file: File) -> Self {
+        self.stdin = Some(file);
+        self
+    }
+
     /// Lets the command hold a lock: it stays held until the last process of it ends, even if this one dies.
     pub(crate) fn holding(mut self, lock: &File) -> io::Result<Self> {
         self.stdin = Some(lock.try_clone()?);

@@ -146,6 +146,14 @@ pub async fn list(ex: &mut impl Executor, after: Option<NodeId>, limit: u32) -> 
     select.all(ex, read).await
 }
 
+/// What nodes should run that was written at `since` or later, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn since(ex: &mut impl Executor, since: Timestamp) -> Result<Vec<Desired>> {
+    query("SELECT * FROM desired WHERE updated_at >= $1 ORDER BY updated_at").bind(since).all(ex, read).await
+}
+
 /// Which generation a node is at, without the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
@@ -208,13 +216,19 @@ pub async fn trees(ex: &mut impl Executor) -> Result<HashMap<(NodeId, StackName)
     Ok(query(select).all(ex, read).await?.into_iter().collect())
 }
 
-/// Whether a node should run a release with this tree, so that it may have the pack.
+/// Whether a node should run a release with this tree, or ran one, so that it may have the pack.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn may_fetch(ex: &mut impl Executor, node: NodeId, tree: Digest) -> Result<bool> {
     let select = "SELECT s.stack FROM desired_stacks s JOIN releases r ON r.id = s.release_id \
                   WHERE s.node_id = $1 AND r.tree = $2 LIMIT 1";
+    if !query(select).bind(node).bind(tree).all(ex, |_| Ok(())).await?.is_empty() {
+        return Ok(true);
+    }
+    // What it ran before: the way back is to be whole, too.
+    let select = "SELECT d.stack FROM deployments d JOIN releases r ON r.id = d.release_id \
+                  WHERE d.node_id = $1 AND d.state = 'succeeded' AND r.tree = $2 LIMIT 1";
     Ok(!query(select).bind(node).bind(tree).all(ex, |_| Ok(())).await?.is_empty())
 }
 

@@ -41,6 +41,14 @@ pub async fn revoke(tx: &mut Tx, id: NodeId, at: Timestamp) -> Result<()> {
     query(update).bind(at).bind(id).run_one(tx, WHAT, id).await
 }
 
+/// The nodes whose credentials were taken away at `since` or later.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn revoked_since(ex: &mut impl Executor, since: Timestamp) -> Result<Vec<NodeId>> {
+    query("SELECT id FROM nodes WHERE revoked_at >= $1").bind(since).all(ex, |row| row.get("id")).await
+}
+
 /// Gives a node another credential, by its hash, and lifts a revocation: the same identity on new hardware.
 ///
 /// # Errors
