@@ -1,6 +1,6 @@
 //! What goes into the core and what comes out of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use backstay_api::{
     agent::Report,
@@ -8,13 +8,14 @@ use backstay_api::{
 };
 pub use backstay_types::Step;
 use backstay_types::{
-    Container, DeploymentId, FailureKind, ImageId, ReportId, StackName, StepRecord, TreeDigest,
+    Container, DeploymentId, FailureKind, ImageId, ReportId, StackName, StepRecord, Timestamp, TreeDigest,
 };
 
 use crate::{
     drift::Seen,
     journal::{Committed, Links, Operation, Prepared, StackRecord},
     recurrence::Finding,
+    safety::Safety,
 };
 
 /// Something that happened.
@@ -31,6 +32,16 @@ pub enum Input {
     Finished(Finished),
     /// The hub has these reports durably.
     Acked(Vec<ReportId>),
+    /// The hub answered.
+    Heard {
+        /// Its time, signed for this very answer, when it was asked for.
+        time: Option<Timestamp>,
+    },
+    /// The hub does not answer.
+    Silence {
+        /// For how long, by the monotonic clock.
+        silent: Duration,
+    },
     /// Time passed; see [`crate::Core::deadline`].
     Tick,
 }
@@ -61,6 +72,8 @@ pub enum Done {
     Returned(Vec<Container>),
     /// Its containers are gone.
     Removed,
+    /// It does not run any more; all that it needs to run again is there.
+    Stopped,
     /// Old releases are gone.
     Pruned,
     /// What was seen.
@@ -144,6 +157,8 @@ pub enum Change {
     Stack(StackName, Box<StackRecord>),
     /// The operation, whole; none when it ended.
     Operation(Option<Box<Operation>>),
+    /// Safe mode and outage, whole.
+    Safety(Box<Safety>),
     /// A report for the hub, after all earlier ones.
     Report(Report),
     /// Reports that the hub has.
@@ -209,6 +224,13 @@ pub enum Task {
         /// What runs.
         running: Option<Box<Committed>>,
     },
+    /// Stop the stack, since not even its last good release runs; nothing of it is forgotten.
+    Stop {
+        /// The stack.
+        stack: StackName,
+        /// What should run.
+        running: Option<Box<Committed>>,
+    },
     /// Delete releases of the stack that are not to be kept, with the images held for them.
     Prune {
         /// The stack.
@@ -265,6 +287,7 @@ impl Task {
             Self::Bake { .. } => "bake",
             Self::Return { .. } => "return",
             Self::Remove { .. } => "remove",
+            Self::Stop { .. } => "stop",
             Self::Prune { .. } => "prune",
             Self::Check { .. } => "check",
             Self::Heal { .. } => "heal",

@@ -5,6 +5,8 @@ mod deep;
 mod drive;
 mod finish;
 mod look;
+mod reach;
+mod safe_mode;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -30,6 +32,7 @@ use crate::{
     },
     operation::superseded,
     recovery,
+    safety::OUTAGE,
 };
 
 /// What the core is told once.
@@ -51,6 +54,12 @@ pub struct Settings {
     pub fetch_patience: Duration,
     /// How often to try the way back.
     pub return_tries: u32,
+    /// How long to wait after a failed update before the next of that stack; longer after each that fails in a row.
+    pub failure_pause: Duration,
+    /// Without a hub for so long it is an outage, of which the hub is told afterwards.
+    pub outage_after: Duration,
+    /// So many failed updates of a stack in a row lead to safe mode.
+    pub failures: u32,
 }
 
 impl Settings {
@@ -65,6 +74,9 @@ impl Settings {
             keep: 3,
             fetch_patience: Duration::from_secs(900),
             return_tries: 3,
+            failure_pause: Duration::from_secs(5),
+            outage_after: OUTAGE,
+            failures: 3,
         }
     }
 }
@@ -102,6 +114,12 @@ pub struct Core {
     told: BTreeMap<(StackName, Concern), String>,
     /// Why a statement was last refused; likewise.
     refused: Option<String>,
+    /// No update of these stacks before these times.
+    paused: BTreeMap<StackName, Duration>,
+    /// Stacks to be stopped, since not even their last good release runs.
+    to_stop: BTreeSet<StackName>,
+    /// The hub's time, and when it said so.
+    hub_time: Option<(Timestamp, Duration)>,
 }
 
 #[derive(Debug)]
@@ -136,6 +154,9 @@ impl Core {
             deep: deep::Deep::default(),
             told: BTreeMap::new(),
             refused: None,
+            paused: BTreeMap::new(),
+            to_stop: BTreeSet::new(),
+            hub_time: None,
         };
         let mut out = Batch::default();
         core.deep.at = core.first_deep_look(cx);
@@ -157,6 +178,8 @@ impl Core {
                     out.flush("acked", "the hub has these reports");
                 }
             }
+            Input::Heard { time } => self.on_heard(time, cx, &mut out),
+            Input::Silence { silent } => self.on_silence(silent, cx, &mut out),
             Input::Tick => {}
         }
         self.drive(cx, &mut out);
@@ -170,7 +193,7 @@ impl Core {
         }
         match &self.journal.operation {
             Some(_) => self.retry_at,
-            None => Some(self.check_at.min(self.deep.at)),
+            None => self.paused.values().copied().chain([self.check_at, self.deep.at]).min(),
         }
     }
 
@@ -204,6 +227,9 @@ impl Core {
         let operation = self.operation_on(stack);
         let (health, detail) = match operation {
             Some(operation) => (StackHealth::Deploying, operation.phase.word().to_owned()),
+            None if record.trouble.stopped => {
+                (StackHealth::Down, "stopped in safe mode: not even its last good release runs".to_owned())
+            }
             None => health(record, links, seen),
         };
         let containers = seen
@@ -237,6 +263,12 @@ impl Core {
         if recovery::resume(&mut self.journal, &self.boot) {
             out.change(Change::Operation(self.journal.operation.clone().map(Box::new)));
         }
+        self.started_in_outage(out);
+        // How much of a pause is over is not known after a start: it begins again.
+        let first = self.settings.failure_pause;
+        let pauses = self.journal.stacks.iter().map(|(stack, record)| (stack, record.trouble.pause(first)));
+        let pauses = pauses.filter(|(_, pause)| !pause.is_zero());
+        self.paused = pauses.map(|(stack, pause)| (stack.clone(), cx.mono.saturating_add(pause))).collect();
         out.flush("recovered", "the journal as it was left");
         for stack in self.journal.stacks.keys() {
             let back = self.operation_on(stack).is_some_and(|o| matches!(o.phase, Phase::Returning(_)));
@@ -249,22 +281,26 @@ impl Core {
     fn on_statement(&mut self, statement: Statement, cx: &Cx<'_>, out: &mut Batch) {
         match judge(self.journal.held.as_ref(), &statement, self.settings.node) {
             Verdict::Newer => {
-                self.hold(statement, out);
+                self.hold(statement, cx, out);
                 self.put_off_deep_look(out);
                 self.retry_at = None;
                 self.fetch_failing = None;
                 self.preempt(cx, out);
             }
-            Verdict::Renewed => self.hold(statement, out),
+            Verdict::Renewed => self.hold(statement, cx, out),
             Verdict::Known => {}
             Verdict::Refused { reason } => self.refuse(reason, cx, out),
         }
     }
 
-    fn hold(&mut self, statement: Statement, out: &mut Batch) {
+    fn hold(&mut self, statement: Statement, cx: &Cx<'_>, out: &mut Batch) {
         out.change(Change::Hold(Box::new(statement.clone())));
         out.name("statement");
+        let word = statement.leave_safe_mode.clone();
         self.journal.held = Some(statement);
+        if let Some(word) = word {
+            self.leave_by_word(&word, cx, out);
+        }
     }
 
     fn refuse(&mut self, reason: String, cx: &Cx<'_>, out: &mut Batch) {
@@ -342,7 +378,8 @@ impl Core {
     }
 
     fn report(&mut self, body: ReportBody, cx: &Cx<'_>, out: &mut Batch) {
-        out.report(cx.world.mint(), cx.world.now(), body);
+        self.count_in_outage(&body, out);
+        out.report(cx.world.mint(), self.now(cx), body);
     }
 
     /// Ends the operation without its release becoming the committed one.

@@ -12,6 +12,7 @@ use backstay_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::recurrence::Departures;
+use crate::safety::{Safety, Trouble};
 
 /// Everything that the agent knows durably.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Journal {
     pub stacks: BTreeMap<StackName, StackRecord>,
     /// What is being done; one thing at a time.
     pub operation: Option<Operation>,
+    /// Safe mode, and what is remembered of a time without a hub.
+    #[serde(default)]
+    pub safety: Safety,
 }
 
 /// What is known of a stack.
@@ -41,6 +45,9 @@ pub struct StackRecord {
     /// What departed from what should be.
     #[serde(default, skip_serializing_if = "Departures::is_empty")]
     pub departures: Departures,
+    /// Updates that failed, one after the other.
+    #[serde(default, skip_serializing_if = "Trouble::is_none")]
+    pub trouble: Trouble,
 }
 
 /// A release that was found valid here.

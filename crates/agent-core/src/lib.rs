@@ -22,9 +22,11 @@ mod journal;
 mod operation;
 mod probe;
 mod queue;
+mod reach;
 mod recovery;
 mod recurrence;
 mod retention;
+mod safety;
 
 pub use self::{
     action::{Act, Action, Change, Done, Failure, Finished, Input, Step, Task, TaskId, Transaction},
@@ -37,6 +39,8 @@ pub use self::{
         Validated,
     },
     probe::{ProbeRun, ProbeStep},
+    reach::Reach,
     recurrence::{Departures, Finding, Followed, Limits, Recurring, describe as describe_finding},
     retention::releases_to_keep,
+    safety::{InSafeMode, OUTAGE, Outage, Safety, Trouble},
 };

@@ -21,8 +21,12 @@ pub(crate) enum Call {
 }
 
 /// The next stack to do something about, and what. What needs no work comes first, then the way
-/// back, then the rest in the statement's order.
-pub(crate) fn next(journal: &Journal, schema: u32) -> Option<(&DesiredStack, Call)> {
+/// back, then the rest in the statement's order. What has to `wait` is left out.
+pub(crate) fn next(
+    journal: &Journal,
+    schema: u32,
+    waits: impl Fn(&DesiredStack) -> bool,
+) -> Option<(&DesiredStack, Call)> {
     let held = journal.held.as_ref()?;
     let mut open: Vec<_> = held
         .stacks
@@ -31,6 +35,7 @@ pub(crate) fn next(journal: &Journal, schema: u32) -> Option<(&DesiredStack, Cal
             journal.stacks.get(&desired.stack).is_none_or(|record| !record.is_settled(desired.deployment))
         })
         .map(|desired| (desired, call(journal, desired, schema)))
+        .filter(|(desired, call)| *call != Call::Deploy || !waits(desired))
         .collect();
     open.sort_by_key(|(desired, call)| rank(desired, *call));
     open.into_iter().next()

@@ -6,8 +6,11 @@ mod support;
 use std::{collections::BTreeMap, time::Duration};
 
 use backstay_agent_core::{Phase, Task};
-use backstay_api::{agent::ReportBody, statement::DesiredStack};
-use backstay_types::{DeploymentId, FailureKind, Step};
+use backstay_api::{
+    agent::ReportBody,
+    statement::{DesiredStack, Statement},
+};
+use backstay_types::{DeploymentId, FailureKind, LeaveSafeMode, RolloutKind, Step};
 use proptest::prelude::*;
 use support::{Node, remove, rollback, run};
 
@@ -101,6 +104,18 @@ impl Run {
             // What runs or ran can be run again.
             prop_assert!(record.committed.is_some() || record.previous.is_none());
         }
+        // In safe mode nothing forward is begun but another release of what failed.
+        if let (Some(mode), Some(operation)) = (&node.journal.safety.safe_mode, &node.journal.operation)
+            && matches!(operation.phase, Phase::Fetching(_))
+            && operation.target.kind == RolloutKind::Update
+            && node.begun_in_safe_mode(mode.id, operation.target.deployment)
+        {
+            let record = &node.journal.stacks[&operation.target.stack];
+            let same = record.committed.as_ref().is_some_and(|c| c.tree == operation.target.tree);
+            let newer = mode.stacks.contains_key(&operation.target.stack)
+                && !record.trouble.trees.contains(&operation.target.tree);
+            prop_assert!(same || newer, "{}", node.log);
+        }
         if let Some((_, Task::Prune { stack, keep, .. })) = &node.running {
             let record = &node.journal.stacks[stack];
             for kept in record.committed.iter().chain(&record.previous) {
@@ -154,6 +169,22 @@ proptest! {
             run.node.pass(Duration::from_secs(60));
             run.renew();
         }
+        // An operator leads it out of safe mode, where it came to that; then the rest is done too.
+        if let Some(mode) = run.node.journal.safety.safe_mode.clone() {
+            prop_assert!(!run.node.safety().safe_mode.unwrap().reason().is_empty());
+            let held = run.node.journal.held.clone().unwrap();
+            let word = LeaveSafeMode { safe_mode: mode.id, by: "op".into(), reason: "mended".into() };
+            let renewed = run.node.make(held.stacks, held.epoch, held.generation, support::HOUR);
+            run.node.pass(Duration::from_secs(1));
+            run.node.give(Statement { leave_safe_mode: Some(word), issued_at: run.node.now(), ..renewed });
+            for _ in 0..40 {
+                run.node.settle();
+                run.check()?;
+                run.node.pass(Duration::from_secs(60));
+                run.renew();
+            }
+        }
+        prop_assert!(run.node.journal.safety.safe_mode.is_none());
         run.node.settle();
         prop_assert!(run.node.journal.operation.is_none(), "{}", run.node.log);
         for desired in run.wanted.values() {

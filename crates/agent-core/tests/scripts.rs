@@ -51,7 +51,8 @@ fn a_bad_release_is_taken_back_and_not_tried_again() {
     // Another stack's change brings a new generation with the same deployment of this one.
     node.state(vec![run("web", "bad", 2), run("api", "c", 3)]);
     node.settle();
-    // A new attempt is a new deployment.
+    // A new attempt is a new deployment; it is not made at once.
+    node.pass(Duration::from_secs(5));
     node.state(vec![run("web", "bad", 4), run("api", "c", 3)]);
     node.settle();
     insta::assert_snapshot!(node.log);

@@ -1,12 +1,14 @@
 //! The agent's life: one loop around the core, one around the hub.
 
 mod check_in;
+mod contact;
 mod driver;
 mod hands;
 mod machine;
 
 pub(crate) use self::{
-    check_in::{CheckIn, Host},
+    check_in::{Asking, CheckIn, Host},
+    contact::Contact,
     driver::{Answering, Driver, Event, View},
     hands::Hands,
 };
@@ -24,7 +26,9 @@ use tokio::{
 use crate::{
     AgentError, Identity, crash,
     disk::{AgentLock, JournalDb, Layout, WorkLock, read_links},
-    join, proc, settings,
+    join,
+    minimal::{self, Local},
+    proc, settings,
     tasks::Machine,
 };
 
@@ -49,6 +53,8 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
         deep_check_every: settings.deep_check_every,
         drift_heals: settings.drift_heals,
         keep: settings.keep_releases as usize,
+        failure_pause: settings.failure_pause,
+        outage_after: settings.outage_after,
         ..Settings::new(identity.node)
     };
     let machine = Machine {
@@ -62,18 +68,31 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
     let cx = Cx { world: &world, mono: started.elapsed() };
     let (core, actions) = Core::start(core_settings, journal, BootId(proc::boot_id()), found, &cx);
     let (events, inbox) = mpsc::channel(16);
-    let (view, seen) = watch::channel(View::of(&core));
+    let (view, seen) = watch::channel(View::of(&core, &cx));
+    let contact = Contact::new(machine.settings.outage_after, machine.settings.airgapped);
+    let local = Local::default();
     let hands = machine::MachineHands::new(db, machine.clone(), events.clone());
-    let driver = Driver { core, hands, hub: hub.clone(), world: world.clone(), started, view };
+    let driver = Driver {
+        core,
+        hands,
+        hub: hub.clone(),
+        world: world.clone(),
+        started,
+        view,
+        contact: contact.clone(),
+    };
     tracing::info!(node = %identity.name, hub = %identity.hub, version = env!("CARGO_PKG_VERSION"), "the agent runs");
 
-    let check_in = CheckIn::new(hub, key, world, events, seen).run(machine::Measured::new(&machine));
+    let minimal = minimal::keep(machine.clone(), seen.clone(), local.clone());
+    let asking = Asking { hub, key, node: identity.node, world, contact, local };
+    let check_in = CheckIn::new(asking, events, seen).run(machine::Measured::new(&machine));
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::io("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::io("signals"))?;
     let answers = machine::Answers(machine);
     tokio::select! {
         result = driver.run(actions, inbox, answers) => result?,
         () = check_in => {}
+        () = minimal => {}
         _ = terminate.recv() => tracing::info!("told to end; what runs keeps running"),
         _ = interrupt.recv() => tracing::info!("told to end; what runs keeps running"),
     }

@@ -15,7 +15,7 @@ pub(crate) use self::{
     files::{remove_dir, sync_dir, write_atomic},
     identity::{parse_key, token_fingerprint},
     journal::JournalDb,
-    layout::{Layout, private_dir},
+    layout::{Layout, SAFE_MODE, private_dir},
     links::{read_links, set_links},
     lock::{AgentLock, WorkLock},
     sink::{FolderSink, hash_file, hash_folder, list_folder},

@@ -28,8 +28,9 @@ use tokio::{
 
 use crate::{
     AgentError, Identity,
-    daemon::{Answering, CheckIn, Driver, Event, Hands, Host, View},
+    daemon::{Answering, Asking, CheckIn, Contact, Driver, Event, Hands, Host, View},
     join,
+    minimal::Local,
 };
 
 /// A simulated agent: joined, not yet running.
@@ -76,11 +77,22 @@ impl Simulated {
         let boot = BootId("simulated".to_owned());
         let (core, actions) = Core::start(settings, Journal::default(), boot, BTreeMap::new(), &cx);
         let (events, inbox) = mpsc::channel(16);
-        let (view, seen) = watch::channel(View::of(&core));
+        let (view, seen) = watch::channel(View::of(&core, &cx));
+        let contact = Contact::default();
         let hands =
             Pretend { step, world: world.clone(), events: events.clone(), spool: Vec::new(), task: None };
-        let driver = Driver { core, hands, hub: client.clone(), world: world.clone(), started, view };
-        let check_in = CheckIn::new(client, key, world, events, seen).run(Pretended);
+        let driver = Driver {
+            core,
+            hands,
+            hub: client.clone(),
+            world: world.clone(),
+            started,
+            view,
+            contact: contact.clone(),
+        };
+        let asking =
+            Asking { hub: client, key, node: identity.node, world, contact, local: Local::default() };
+        let check_in = CheckIn::new(asking, events, seen).run(Pretended);
         tokio::select! {
             result = driver.run(actions, inbox, Silent) => result,
             () = check_in => Ok(()),
@@ -184,6 +196,7 @@ fn done(task: Task) -> Done {
         Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(&prepared)),
         Task::Return { to, .. } => Done::Returned(committed(to.as_deref())),
         Task::Remove { .. } => Done::Removed,
+        Task::Stop { .. } => Done::Stopped,
         Task::Prune { .. } => Done::Pruned,
         Task::Check { stacks } => {
             Done::Checked(stacks.into_iter().map(|(stack, record)| seen(stack, &record)).collect())

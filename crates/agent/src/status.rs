@@ -26,6 +26,8 @@ pub(crate) fn status(layout: &Layout) -> Result<Value, AgentError> {
                 "deployment": record.committed.as_ref().and_then(|c| c.deployment),
                 "previous": record.previous.as_ref().map(|c| c.tree),
                 "ended": record.ended,
+                "failures": record.trouble.failures,
+                "stopped": record.trouble.stopped,
                 "releases": record.validated.keys().collect::<Vec<_>>(),
                 "links": links(stack),
             });
@@ -43,6 +45,8 @@ pub(crate) fn status(layout: &Layout) -> Result<Value, AgentError> {
             "stack": o.target.stack, "deployment": o.target.deployment, "tree": o.target.tree,
             "phase": o.phase.word(), "since": o.started_at,
         })),
+        "safe_mode": journal.safety.safe_mode,
+        "outage": journal.safety.outage,
         "stacks": stacks,
         "unsent_reports": spooled,
     }))
@@ -73,6 +77,9 @@ pub(crate) fn text(status: &Value) -> String {
             word(&operation["stack"]),
             short(&operation["tree"])
         ));
+    }
+    for (stack, reason) in status["safe_mode"]["stacks"].as_object().into_iter().flatten() {
+        text.push_str(&format!("IN SAFE MODE for {stack}: {}\n", word(reason)));
     }
     for (stack, record) in status["stacks"].as_object().into_iter().flatten() {
         text.push_str(&format!(

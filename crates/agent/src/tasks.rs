@@ -11,12 +11,12 @@ use std::{sync::Arc, time::Duration};
 use backstay_agent_core::{Committed, Done, Failure, Finished, Prepared, Task, TaskId};
 use backstay_client::Client;
 use backstay_config::AgentSettings;
-use backstay_types::{Container, StackName, Step, TreeDigest, World};
+use backstay_types::{Container, FailureKind, StackName, Step, TreeDigest, World};
 
 use crate::{
     child,
-    disk::Layout,
-    step::{Failed, Outcome, Place, PrepareCall, Records, Reply, StepCall, Work},
+    disk::{Layout, SAFE_MODE},
+    step::{Fail, Failed, Outcome, Place, PrepareCall, Records, Reply, StepCall, Work},
 };
 
 /// How long work that has no limit of its own may take: pulling and building images, starting containers.
@@ -43,6 +43,10 @@ impl Machine {
 
     async fn work(&self, task: Task, records: &mut Records) -> Result<Done, Failed> {
         match task {
+            Task::Fetch { target } if target.stack.as_str() == SAFE_MODE => {
+                let reason = format!("`{SAFE_MODE}` is the agent's own stack: expected another name");
+                Err(Fail::of(Step::Validate, FailureKind::Invalid, reason))
+            }
             Task::Fetch { target } => self.fetch(&target, records).await.map(|()| Done::Fetched),
             Task::Prepare { target, known, running, project } => {
                 let call = PrepareCall {
@@ -84,6 +88,12 @@ impl Machine {
                 }
                 Ok(Done::Removed)
             }
+            Task::Stop { stack, running } => {
+                if let Some((tree, prepared)) = running.and_then(|r| Some((r.tree, r.prepared?))) {
+                    self.down(&stack, Some(tree), &prepared, records).await?;
+                }
+                Ok(Done::Stopped)
+            }
             Task::Prune { stack, keep, .. } => self
                 .child(Work::Prune { stack, keep }, Step::Commit, LONG, records)
                 .await
@@ -100,6 +110,42 @@ impl Machine {
                 self.heal(&stack, &record, wanted, records).await.map(|seen| Done::Healed(Box::new(seen)))
             }
         }
+    }
+
+    /// Runs the minimal stack, unless it runs.
+    pub(crate) async fn run_minimal(&self, stack: &StackName, tree: TreeDigest) -> Result<(), Failed> {
+        let mut records = Records::new(self.world.clone());
+        let call = PrepareCall {
+            stack: stack.clone(),
+            tree,
+            release: self.world.mint(),
+            deployment: self.world.mint(),
+            conversations: Vec::new(),
+            known: None,
+            running: None,
+            project: None,
+        };
+        let prepared = self.prepare(call, &mut records).await?;
+        let runs = crate::runtime::process::runs(&self.layout, stack, &prepared);
+        if !runs.map_err(Fail::io(Step::Activate, "what runs cannot be told"))? {
+            self.up(stack, tree, &prepared, true, &mut records).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees that the minimal stack does not run.
+    pub(crate) async fn stop_minimal(&self, stack: &StackName) -> Result<(), Failed> {
+        if !crate::runtime::process::is_known(&self.layout, stack) {
+            return Ok(());
+        }
+        let work = Work::Down {
+            stack: stack.clone(),
+            tree: None,
+            runtime: "process".to_owned(),
+            project: stack.to_string(),
+        };
+        let mut records = Records::new(self.world.clone());
+        self.child(work, Step::Return, LONG, &mut records).await.map(drop)
     }
 
     async fn prepare(&self, call: PrepareCall, records: &mut Records) -> Result<Prepared, Failed> {

@@ -2,7 +2,8 @@
 
 use backstay_types::{
     Container, DeploymentId, DeploymentState, Digest, HostFacts, HostFigures, Labels, NodeId, NodeName,
-    ObservedStack, ReportId, RequestId, Secret, StackName, StepRecord, Timestamp, TreeDigest,
+    NodeSafety, ObservedStack, ReportId, RequestId, SafeModeId, Secret, StackName, StepRecord, Timestamp,
+    TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use crate::{
     body::Binary,
     endpoint::{Empty, endpoints},
     statement::SignedStatement,
+    time::SignedTime,
 };
 
 endpoints! {
@@ -66,6 +68,12 @@ pub struct CheckInRequest {
     /// What the machine measures; sent now and then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<HostFigures>,
+    /// How safe the node is: safe mode, updates that wait. Absent when nothing has changed, as with `observed`.
+    #[serde(default)]
+    pub safety: Option<NodeSafety>,
+    /// Set when the agent wants to know the time for certain: random text, which the signed time must name.
+    #[serde(default)]
+    pub nonce: Option<String>,
 }
 
 /// Which statement an agent holds.
@@ -94,6 +102,9 @@ pub struct CheckInResponse {
     pub resend: bool,
     /// When and how to ask next.
     pub cadence: Cadence,
+    /// The time, signed, when the agent asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<SignedTime>,
 }
 
 /// Server-set rhythm of check-ins.
@@ -279,4 +290,32 @@ pub enum ReportBody {
         /// Why.
         reason: String,
     },
+    /// The node went into safe mode.
+    SafeModeEntered {
+        /// Names this time in safe mode.
+        safe_mode: SafeModeId,
+        /// The stack that failed.
+        stack: StackName,
+        /// Why.
+        reason: String,
+    },
+    /// The node left safe mode.
+    SafeModeLeft {
+        /// Which time in safe mode ended.
+        safe_mode: SafeModeId,
+        /// What led it out.
+        reason: String,
+    },
+    /// The node has a hub again, after five minutes or more without.
+    Outage {
+        /// Since when there was none.
+        from: Timestamp,
+        /// Until when.
+        to: Timestamp,
+        /// What happened meanwhile, in words.
+        detail: String,
+    },
+    /// Something that a newer agent reports and this hub does not know. It is acknowledged and changes nothing.
+    #[serde(other)]
+    Unknown,
 }

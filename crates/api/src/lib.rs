@@ -10,6 +10,7 @@ pub mod endpoint;
 mod openapi;
 mod problem;
 pub mod statement;
+pub mod time;
 pub mod v1;
 
 pub use body::{Binary, Events, Html, Media, Text};

@@ -1,8 +1,8 @@
 //! Desired-state statements: what a node should run, signed by the hub.
 
 use backstay_types::{
-    CommitId, ConversationId, DeploymentId, Digest, LedgerHead, NodeId, ReleaseId, RolloutId, RolloutKind,
-    StackName, Timestamp, TreeDigest,
+    CommitId, ConversationId, DeploymentId, Digest, LeaveSafeMode, LedgerHead, NodeId, ReleaseId, RolloutId,
+    RolloutKind, StackName, Timestamp, TreeDigest,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -35,6 +35,9 @@ pub struct Statement {
     pub ledger: LedgerHead,
     /// The stacks. One that is absent is left as it is.
     pub stacks: Vec<DesiredStack>,
+    /// An operator's word that the node may leave safe mode. Not part of the digest: it asks for no other stacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave_safe_mode: Option<LeaveSafeMode>,
 }
 
 /// What a node should do with a stack.
@@ -168,6 +171,7 @@ mod tests {
             expires_at: Timestamp::UNIX_EPOCH,
             ledger: LedgerHead { seq: 0, hash: Digest::from_bytes([0; 32]) },
             stacks: Vec::new(),
+            leave_safe_mode: None,
         }
     }
 

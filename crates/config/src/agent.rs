@@ -53,6 +53,17 @@ pub struct AgentSettings {
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub fetch_timeout: Duration,
+    /// How long to wait after a failed update before the next of that stack is tried; six times as long after each that
+    /// fails in a row, an hour at most.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub failure_pause: Duration,
+    /// How long the hub may be silent before it counts as an outage, of which it is told afterwards.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub outage_after: Duration,
+    /// Whether this node is meant to have no hub. One is asked for at most once an hour then.
+    pub airgapped: bool,
     /// How large the log of a process may grow before it is rotated; one old log is kept.
     pub log_bytes: u64,
 }
@@ -73,6 +84,9 @@ impl Default for AgentSettings {
             disk_margin_bytes: 500_000_000,
             validate_timeout: Duration::from_secs(60),
             fetch_timeout: Duration::from_secs(60),
+            failure_pause: Duration::from_secs(5),
+            outage_after: Duration::from_secs(300),
+            airgapped: false,
             log_bytes: 10 << 20,
         }
     }
@@ -96,6 +110,8 @@ impl AgentSettings {
         check_range("agent", "validate_timeout", self.validate_timeout, 1_000..=3_600_000)?;
         // Failing over to Git within two minutes is promised.
         check_range("agent", "fetch_timeout", self.fetch_timeout, 1_000..=90_000)?;
+        check_range("agent", "failure_pause", self.failure_pause, 100..=3_600_000)?;
+        check_range("agent", "outage_after", self.outage_after, 1_000..=3_600_000)?;
         if self.log_bytes < 4096 {
             return Err(Complaint::new("agent", "log_bytes", "expected at least 4096"));
         }

@@ -22,6 +22,7 @@ mod reports;
 mod repositories;
 mod rollouts;
 mod run;
+mod safe_mode;
 mod statements;
 mod sync;
 mod undo;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use backstay_api::agent::{Report, ReportBody};
-use backstay_store::{StoreError, Tx, deployments, reports};
+use backstay_store::{StoreError, Tx, deployments, reports, safe_mode};
 use backstay_types::{Deployment, DeploymentId, DeploymentState, Event, NodeId, Refs, ReportId};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
@@ -158,6 +158,21 @@ impl Engine {
                 let detail = format!("refused a statement: {reason}");
                 tx.record(Event::DriftReported { detail }, Refs { node: Some(node), ..Refs::default() })?;
             }
+            ReportBody::SafeModeEntered { stack, reason, .. } => {
+                tracing::warn!(%node, %stack, reason, "a node went into safe mode");
+                let refs = Refs { node: Some(node), stack: Some(stack.clone()), ..Refs::default() };
+                tx.record(Event::SafeModeEntered { reason: reason.clone() }, refs)?;
+            }
+            ReportBody::SafeModeLeft { safe_mode, reason } => {
+                safe_mode::forget_leave(tx, node, *safe_mode).await?;
+                let refs = Refs { node: Some(node), ..Refs::default() };
+                tx.record(Event::SafeModeLeft { reason: reason.clone() }, refs)?;
+            }
+            ReportBody::Outage { from, to, detail } => {
+                let event = Event::NodeWasCutOff { from: *from, to: *to, detail: detail.clone() };
+                tx.record(event, Refs { node: Some(node), ..Refs::default() })?;
+            }
+            ReportBody::Unknown => tracing::debug!(%node, "a report of a kind that this hub does not know"),
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use backstay_api::statement::{DesiredAction, DesiredStack, STATEMENT_VERSION, St
 use backstay_plan::{FleetPlan, Reason};
 use backstay_store::{
     StoreError, Tx, changes, deployments, desired, hub_state, leases::Lease, ledger, releases, repositories,
-    rollouts,
+    rollouts, safe_mode,
 };
 use backstay_types::{
     ConversationId, Deployment, DeploymentId, Event, NodeId, Refs, Release, ReleaseId, Repository,
@@ -42,6 +42,7 @@ impl Engine {
         }
         let versions: HashMap<_, _> = desired::versions(tx).await?.into_iter().map(|v| (v.node, v)).collect();
         let epoch = hub_state::epoch(tx).await?;
+        let leaves = safe_mode::leaves(tx).await?;
         let renew_before = half_life_ago(now, self.inner.settings.statement_life);
         let due: Vec<_> = wanted
             .iter()
@@ -49,7 +50,9 @@ impl Engine {
                 let version = versions.get(node);
                 let changed = said.get(node).is_none_or(|said| !same(said, lines));
                 let old = version.is_none_or(|v| v.updated_at < renew_before || v.epoch != epoch);
-                changed || old
+                // A word of an operator goes out with a statement that was signed after it.
+                let word = leaves.get(node).is_some_and(|w| version.is_none_or(|v| v.updated_at <= w.at));
+                changed || old || word
             })
             .collect();
         let reworded = reworded(&wanted, &said, &due);
@@ -82,6 +85,7 @@ impl Engine {
                 expires_at: now.checked_add(self.inner.settings.statement_life).unwrap_or(Timestamp::MAX),
                 ledger: head,
                 stacks,
+                leave_safe_mode: leaves.get(node).map(|word| word.word.clone()),
             };
             if before.is_none_or(|b| b.digest != digest) {
                 let refs = Refs { node: Some(*node), ..Refs::default() };

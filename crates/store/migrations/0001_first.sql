@@ -347,7 +347,15 @@ CREATE TABLE node_soft (
     node_id TEXT NOT NULL PRIMARY KEY,
     last_seen_at BIGINT NOT NULL,
     facts TEXT,
-    observed TEXT
+    observed TEXT,
+    safety TEXT
+);
+
+-- Operators' words that nodes may leave safe mode, until these say that they did.
+CREATE TABLE safe_mode_leaves (
+    node_id TEXT NOT NULL PRIMARY KEY,
+    word TEXT NOT NULL,
+    at BIGINT NOT NULL
 );
 
 CREATE TABLE desired (

@@ -12,6 +12,7 @@ mod db;
 mod dialect;
 mod error;
 mod run;
+pub mod safe_mode;
 mod store;
 mod undone;
 mod value;

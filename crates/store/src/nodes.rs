@@ -1,6 +1,8 @@
 //! Nodes, and the soft state of what they said last.
 
-use backstay_types::{Digest, HostFacts, Labels, Node, NodeId, NodeName, ObservedStack, Timestamp};
+use backstay_types::{
+    Digest, HostFacts, Labels, Node, NodeId, NodeName, NodeSafety, ObservedStack, Timestamp,
+};
 
 use crate::{
     Result, Tx,
@@ -160,6 +162,8 @@ pub struct SoftState {
     pub facts: Option<HostFacts>,
     /// What it runs. Absent in a flush: as before.
     pub observed: Option<Vec<ObservedStack>>,
+    /// How safe it is. Absent in a flush: as before.
+    pub safety: Option<NodeSafety>,
 }
 
 /// Keeps what nodes said last, any number at once, each node at most once. An older time never replaces a newer.
@@ -174,14 +178,16 @@ pub async fn flush_soft(tx: &mut Tx, states: &[SoftState]) -> Result<()> {
             state.last_seen_at.value(),
             state.facts.as_ref().map(json).transpose()?.value(),
             state.observed.as_ref().map(json).transpose()?.value(),
+            state.safety.as_ref().map(json).transpose()?.value(),
         ]);
     }
     dialect::bulk(
         tx,
-        "INSERT INTO node_soft (node_id, last_seen_at, facts, observed) VALUES ",
+        "INSERT INTO node_soft (node_id, last_seen_at, facts, observed, safety) VALUES ",
         " ON CONFLICT (node_id) DO UPDATE SET last_seen_at = excluded.last_seen_at, \
          facts = COALESCE(excluded.facts, node_soft.facts), \
-         observed = COALESCE(excluded.observed, node_soft.observed) \
+         observed = COALESCE(excluded.observed, node_soft.observed), \
+         safety = COALESCE(excluded.safety, node_soft.safety) \
          WHERE node_soft.last_seen_at <= excluded.last_seen_at",
         rows,
     )
@@ -219,5 +225,6 @@ fn read_soft(row: &Row) -> Result<SoftState> {
         last_seen_at: row.get("last_seen_at")?,
         facts: row.opt_json("facts")?,
         observed: row.opt_json("observed")?,
+        safety: row.opt_json("safety")?,
     })
 }

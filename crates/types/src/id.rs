@@ -81,6 +81,8 @@ ids! {
     ReportId = "report id";
     /// A question that the hub asks an agent through a check-in.
     RequestId = "request id";
+    /// A time that a node spends in safe mode; who leads it out names it.
+    SafeModeId = "safe mode id";
     /// A person with an account.
     UserId = "user id";
     /// Someone who is signed in, in one browser.

@@ -227,6 +227,32 @@ pub enum Event {
         /// What was found and done.
         detail: String,
     },
+    /// A node went into safe mode.
+    SafeModeEntered {
+        /// Why.
+        reason: String,
+    },
+    /// An operator said that a node may leave safe mode.
+    SafeModeLeaveAsked {
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// A node left safe mode.
+    SafeModeLeft {
+        /// What led it out.
+        reason: String,
+    },
+    /// A node is back after it had no hub.
+    NodeWasCutOff {
+        /// Since when.
+        from: Timestamp,
+        /// Until when.
+        to: Timestamp,
+        /// What happened there meanwhile.
+        detail: String,
+    },
     /// A constraint was set.
     ConstraintSet {
         /// What it does.

@@ -22,6 +22,7 @@ pub mod redact;
 mod release;
 mod repository;
 mod rollout;
+mod safety;
 mod secret;
 pub mod tree;
 mod undo;
@@ -41,7 +42,7 @@ pub use host::{
 };
 pub use id::{
     ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, LinkId, NodeId, ReleaseId,
-    ReportId, RepositoryId, RequestId, RolloutId, SessionId, TokenId, UndoId, UserId,
+    ReportId, RepositoryId, RequestId, RolloutId, SafeModeId, SessionId, TokenId, UndoId, UserId,
 };
 pub use labels::{Labels, LabelsError};
 pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, chain_hash};
@@ -50,6 +51,7 @@ pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth};
 pub use release::{Release, ReleaseStanding};
 pub use repository::{Repository, RepositoryHealth};
 pub use rollout::{Cause, OnStop, Overridden, Paused, Rollout, RolloutKind, RolloutState, RolloutStrategy};
+pub use safety::{FailingStack, LeaveSafeMode, NodeSafety, SafeMode, SshState, WaitingUpdate};
 pub use secret::Secret;
 pub use undo::{
     ConflictedFile, Meaning, NodeMove, PushState, RepositoryUndo, SkippedChange, Undo, UndoPlan, UndoRoute,

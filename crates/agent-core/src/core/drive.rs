@@ -17,6 +17,7 @@ use crate::{
 
 impl Core {
     pub(super) fn drive(&mut self, cx: &Cx<'_>, out: &mut Batch) {
+        self.paused.retain(|_, until| *until > cx.mono);
         while self.running.is_none() {
             let moved = if self.journal.operation.is_some() {
                 self.drive_operation(cx, out)
@@ -44,7 +45,7 @@ impl Core {
             return false;
         }
         self.retry_at = None;
-        if !operation.phase.is_activated() && self.is_expired(cx.world.now()) {
+        if !operation.phase.is_activated() && self.is_expired(self.now(cx)) {
             // Changes nothing until the hub has renewed it. What was activated goes on or goes back.
             return false;
         }
@@ -107,10 +108,11 @@ impl Core {
     /// Takes up the next thing that the held statement asks for. False when there is nothing, or when
     /// it may not be begun now.
     fn take_next(&mut self, cx: &Cx<'_>, out: &mut Batch) -> bool {
-        if self.is_expired(cx.world.now()) {
+        if self.is_expired(self.now(cx)) {
             return false;
         }
-        let Some((desired, call)) = queue::next(&self.journal, self.settings.manifest_schema) else {
+        let waits = |desired: &DesiredStack| self.waits(desired, cx).is_some();
+        let Some((desired, call)) = queue::next(&self.journal, self.settings.manifest_schema, waits) else {
             return false;
         };
         let desired = desired.clone();
@@ -132,7 +134,7 @@ impl Core {
             DesiredAction::Remove => Phase::Removing(Removing::default()),
         };
         self.report_started(&target, cx, out);
-        let operation = Operation { target, epoch, generation, started_at: cx.world.now(), phase };
+        let operation = Operation { target, epoch, generation, started_at: self.now(cx), phase };
         out.change(Change::Operation(Some(Box::new(operation.clone()))));
         self.journal.operation = Some(operation);
         self.fetch_failing = None;
@@ -159,7 +161,7 @@ impl Core {
         self.report_started(&desired, cx, out);
         let skipped = StepRecord {
             step: Step::Commit,
-            started_at: cx.world.now(),
+            started_at: self.now(cx),
             millis: 0,
             outcome: StepOutcome::Skipped,
             detail: "this tree already ran".to_owned(),
@@ -233,6 +235,11 @@ impl Core {
             let keep = releases_to_keep(&record, None, self.settings.keep);
             let task = Task::Prune { stack, keep, project: record.project };
             return self.run(task, "releases that nobody needs take space", out);
+        }
+        if let Some(stack) = self.to_stop.pop_first() {
+            self.to_heal.retain(|(other, _)| *other != stack);
+            let running = self.record(&stack).committed.map(Box::new);
+            return self.run(Task::Stop { stack, running }, "not even its last good release runs", out);
         }
         if let Some((stack, found)) = self.to_heal.pop_front() {
             return self.heal(stack, &found, out);

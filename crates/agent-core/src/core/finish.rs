@@ -4,7 +4,7 @@ use backstay_api::{agent::ReportBody, statement::DesiredStack};
 use backstay_types::{Container, DeploymentState, FailureKind, Step, StepOutcome, StepRecord};
 use std::time::Duration;
 
-use super::{Batch, Core, Cx};
+use super::{Batch, Core, Cx, safe_mode::Failed};
 use crate::{
     action::{Change, Done, Failure, Finished, Task},
     drift::{Seen, same_images},
@@ -12,6 +12,7 @@ use crate::{
         Committed, Ended, Phase, Prepared, Ready, Removing, ReturnCause, Returning, StackRecord, Staged,
         Validated,
     },
+    safety::Trouble,
 };
 
 /// The longest pause between tries to fetch.
@@ -28,6 +29,7 @@ impl Core {
             Task::Compare { stack, .. } => self.compared(&stack, finished.result, cx, out),
             Task::Mend { stack, found, .. } => self.mended(&stack, &found, finished.result, cx, out),
             Task::Heal { stack, .. } => self.healed(&stack, finished.result, cx, out),
+            Task::Stop { stack, .. } => self.stopped(&stack, finished.result.is_ok(), out),
             _ => self.step_finished(finished, cx, out),
         }
     }
@@ -48,7 +50,7 @@ impl Core {
             (Phase::Staged(_), Ok(Done::Prepared(prepared))) => {
                 self.report_steps(&target, finished.records, cx, out);
                 let mut record = self.record(&target.stack);
-                let validated = Validated { at: cx.world.now(), prepared: (*prepared).clone() };
+                let validated = Validated { at: self.now(cx), prepared: (*prepared).clone() };
                 record.validated.insert(target.tree, validated);
                 self.set_record(&target.stack, record, out);
                 self.set_phase(Phase::Ready(Ready { prepared: *prepared }), out);
@@ -157,6 +159,7 @@ impl Core {
         if committed == Some(target.tree) {
             // It is what ran before: there is nothing else to go back to.
             let state = cause.broken("it is the release that ran before");
+            self.update_failed(target, Failed::Returned, &why, cx, out);
             self.end_operation(&why, state, cx, out);
             out.flush("broken", &why);
             self.seen.remove(&target.stack);
@@ -175,7 +178,7 @@ impl Core {
         cx: &Cx<'_>,
         out: &mut Batch,
     ) {
-        let now = cx.world.now();
+        let now = self.now(cx);
         let record = self.record(&target.stack);
         let again = record.committed.as_ref().is_some_and(|c| c.tree == target.tree);
         let previous = if again { record.previous } else { record.committed };
@@ -187,10 +190,20 @@ impl Core {
             containers: containers.clone(),
             at: now,
         };
+        let trouble = if again {
+            // Nothing new has proved itself; what failed is still what it was.
+            Trouble { stopped: false, unhealed: 0, ..record.trouble.clone() }
+        } else {
+            Trouble::default()
+        };
         // What departed from the release before says nothing of this one.
         let departures = crate::recurrence::Departures::default();
-        let record = StackRecord { committed: Some(committed), previous, ended: None, departures, ..record };
+        let record =
+            StackRecord { committed: Some(committed), previous, ended: None, trouble, departures, ..record };
         self.set_record(&target.stack, record, out);
+        if !again {
+            self.trouble_over(&target.stack, "another release proved itself", cx, out);
+        }
         self.journal.operation = None;
         out.change(Change::Operation(None));
         let step = StepRecord {
@@ -237,6 +250,9 @@ impl Core {
         };
         self.set_record(&target.stack, record, out);
         let why = phase.cause.reason();
+        if matches!(phase.cause, ReturnCause::Failed { .. }) {
+            self.update_failed(target, Failed::Returned, &why, cx, out);
+        }
         self.end_operation(&why, phase.cause.returned(note), cx, out);
         out.flush("returned", &why);
         self.saw(target, containers);
@@ -262,6 +278,7 @@ impl Core {
         }
         self.report_steps(target, records, cx, out);
         let why = phase.cause.reason();
+        self.update_failed(target, Failed::Broken, &why, cx, out);
         self.end_operation(&why, phase.cause.broken(&failure.reason), cx, out);
         out.flush("broken", &failure.reason);
         // The next look finds what is wrong and tries to put it right.
@@ -279,6 +296,7 @@ impl Core {
         };
         let record = StackRecord { ended: Some(ended), ..StackRecord::default() };
         self.set_record(&target.stack, record, out);
+        self.trouble_over(&target.stack, "it was removed", cx, out);
         out.change(Change::Operation(None));
         let (stack, deployment) = (target.stack.clone(), target.deployment);
         let state = DeploymentState::Succeeded;

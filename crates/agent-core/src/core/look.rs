@@ -44,7 +44,11 @@ impl Core {
         self.to_heal.clear();
         for seen in all {
             let stack = seen.stack.clone();
-            let found = deviations(&self.record(&stack), self.journal.links(&stack), &seen);
+            let record = self.record(&stack);
+            let mut found = deviations(&record, self.journal.links(&stack), &seen);
+            if record.trouble.stopped {
+                found.retain(|deviation| !matches!(deviation, Deviation::Runtime(_)));
+            }
             self.seen.insert(stack.clone(), seen);
             for concern in [Concern::Unknown, Concern::Running, Concern::WayBack] {
                 let mine = about(&found, concern);
@@ -90,12 +94,14 @@ impl Core {
     ) {
         let Some((concern, was)) = self.healing.take() else { return };
         self.counts_as_healed(stack, concern, &was, result.is_ok(), cx, out);
+        let kind = result.as_ref().err().map(|failure| failure.kind);
         let why = match result {
             Ok(Done::Healed(seen)) => {
                 let found = deviations(&self.record(stack), self.journal.links(stack), &seen);
                 self.seen.insert(stack.clone(), *seen);
                 let left = about(&found, concern);
                 if left.is_empty() {
+                    self.healed_again(stack, concern, out);
                     self.tell(stack, concern, &was, true, cx, out);
                     self.told.remove(&(stack.clone(), concern));
                     return;
@@ -105,11 +111,23 @@ impl Core {
             Ok(_) => return,
             Err(failure) => failure.reason,
         };
+        if concern == Concern::Running {
+            self.unhealed(stack, kind, out);
+        }
         let told = self.told.get(&(stack.clone(), concern));
         // The same failure may be worded differently each time: it goes by what was found.
         if told != Some(&was) {
             self.tell(stack, concern, &format!("{was}; putting it right failed: {why}"), false, cx, out);
             self.told.insert((stack.clone(), concern), was);
+        }
+    }
+
+    /// It was put right: what failed before counts no longer.
+    fn healed_again(&mut self, stack: &StackName, concern: Concern, out: &mut Batch) {
+        let mut record = self.record(stack);
+        if concern == Concern::Running && record.trouble.unhealed > 0 {
+            record.trouble.unhealed = 0;
+            self.set_record(stack, record, out);
         }
     }
 

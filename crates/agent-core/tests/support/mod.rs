@@ -13,7 +13,7 @@ use backstay_api::{
 };
 use backstay_types::{
     Clock as _, Container, DeploymentId, Digest, FailureKind, FixedClock, Id, ImageId, LedgerHead,
-    RolloutKind, SeededEntropy, StackName, Step, Timestamp, TreeDigest, World,
+    RolloutKind, SafeModeId, SeededEntropy, StackName, Step, Timestamp, TreeDigest, World,
 };
 use uuid::Uuid;
 
@@ -101,6 +101,8 @@ pub(crate) struct Node {
     /// The journal after each transaction, with the transaction's name.
     pub(crate) history: Vec<(&'static str, Journal)>,
     clock: Arc<FixedClock>,
+    time: Timestamp,
+    off: (bool, Duration),
     world: World,
     mono: Duration,
     settings: Settings,
@@ -133,7 +135,7 @@ impl Node {
     }
 
     fn start(journal: Journal, boots: u32, settings: Settings) -> Self {
-        let clock = Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH + 100 * HOUR));
+        let clock = Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH + 56 * 8766 * HOUR));
         let world = World::new(clock.clone(), Arc::new(SeededEntropy::new(1)));
         let cx = Cx { world: &world, mono: Duration::ZERO };
         let generation = journal.held.as_ref().map_or(0, |held| held.generation);
@@ -149,6 +151,8 @@ impl Node {
             bake: Duration::ZERO,
             log: String::new(),
             history: Vec::new(),
+            time: clock.now(),
+            off: (true, Duration::ZERO),
             clock,
             world,
             mono: Duration::ZERO,
@@ -178,12 +182,55 @@ impl Node {
         self.perform(actions);
     }
 
+    /// The true time, which is the hub's.
     pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.time
+    }
+
+    /// Monotonic time.
+    pub(crate) fn mono(&self) -> Duration {
+        self.mono
+    }
+
+    /// The machine's own clock goes wrong by so much, from now on.
+    pub(crate) fn clock_off(&mut self, ahead: bool, by: Duration) {
+        self.off = (ahead, by);
+        self.set_clock();
+    }
+
+    fn set_clock(&self) {
+        let (ahead, by) = self.off;
+        self.clock.set(if ahead { self.time + by } else { self.time - by });
+    }
+
+    pub(crate) fn is_running(&self, word: &str) -> bool {
+        self.running.as_ref().is_some_and(|(_, task)| task.word() == word)
+    }
+
+    /// Whether a deployment was begun after the node had gone into this safe mode.
+    pub(crate) fn begun_in_safe_mode(&self, mode: SafeModeId, deployment: DeploymentId) -> bool {
+        let entered = self.told.iter().position(|report| {
+            matches!(report.body, ReportBody::SafeModeEntered { safe_mode, .. } if safe_mode == mode)
+        });
+        let begun = self.told.iter().position(|report| {
+            matches!(report.body, ReportBody::DeploymentStarted { deployment: d, .. } if d == deployment)
+        });
+        begun > entered
+    }
+
+    pub(crate) fn safety(&self) -> backstay_types::NodeSafety {
+        self.core.safety(&Cx { world: &self.world, mono: self.mono })
+    }
+
+    /// The hub answers, with its signed time or without.
+    pub(crate) fn heard(&mut self, signed: bool) {
+        let time = signed.then_some(self.time);
+        self.input(Input::Heard { time });
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
-        self.clock.set(self.clock.now() + time);
+        self.time += time;
+        self.set_clock();
         self.mono += time;
         let _ = writeln!(self.log, "-- {time:?} pass");
         self.input(Input::Tick);
@@ -211,6 +258,7 @@ impl Node {
             expires_at: self.now() + valid,
             ledger: LedgerHead { seq: 0, hash: Digest::from_bytes([0; 32]) },
             stacks,
+            leave_safe_mode: None,
         }
     }
 
@@ -274,6 +322,7 @@ impl Node {
                 to.as_ref().and_then(|to| to.prepared.as_ref()).map(containers).unwrap_or_default(),
             ),
             Task::Remove { .. } => Done::Removed,
+            Task::Stop { .. } => Done::Stopped,
             Task::Prune { .. } => Done::Pruned,
             Task::Check { stacks } => Done::Checked(stacks.iter().map(|(s, r)| self.seen(s, r)).collect()),
             Task::Compare { .. } => Done::Compared(self.found.clone()),
@@ -324,6 +373,7 @@ impl Node {
             Change::Hold(statement) => self.journal.held = Some(*statement),
             Change::Stack(stack, record) => drop(self.journal.stacks.insert(stack, *record)),
             Change::Operation(operation) => self.journal.operation = operation.map(|operation| *operation),
+            Change::Safety(safety) => self.journal.safety = *safety,
             Change::Report(report) => {
                 self.told.push(report.clone());
                 self.spool.push(report);
@@ -369,7 +419,7 @@ impl Node {
                 let to = to.as_ref().map_or_else(|| "nothing".to_owned(), |to| self.tree_name(to.tree));
                 format!(" {stack} from {} to {to}", self.tree_name(*failed_tree))
             }
-            Task::Remove { stack, .. } => format!(" {stack}"),
+            Task::Remove { stack, .. } | Task::Stop { stack, .. } => format!(" {stack}"),
             Task::Prune { stack, keep, .. } => {
                 let mut keep: Vec<_> = keep.iter().map(|tree| self.tree_name(*tree)).collect();
                 keep.sort();
@@ -395,7 +445,26 @@ impl Node {
                     .ended
                     .as_ref()
                     .map_or_else(String::new, |e| format!(" ended {}", short(e.deployment)));
-                format!("{stack} = {} before {}{ended}", name(&record.committed), name(&record.previous))
+                let trouble = &record.trouble;
+                let failures = if trouble.failures == 0 {
+                    String::new()
+                } else {
+                    format!(" failures {}", trouble.failures)
+                };
+                let stopped = if trouble.stopped { " stopped" } else { "" };
+                let (committed, previous) = (name(&record.committed), name(&record.previous));
+                format!("{stack} = {committed} before {previous}{ended}{failures}{stopped}")
+            }
+            Change::Safety(safety) => {
+                let mode = safety.safe_mode.as_ref().map_or_else(
+                    || "no safe mode".to_owned(),
+                    |mode| {
+                        let stacks: Vec<_> = mode.stacks.keys().map(|stack| stack.as_str()).collect();
+                        format!("safe mode for {}", stacks.join(" "))
+                    },
+                );
+                let outage = if safety.outage.is_some() { ", outage" } else { "" };
+                format!("{mode}{outage}")
             }
             Change::Operation(None) => "no operation".to_owned(),
             Change::Operation(Some(operation)) => {
@@ -420,6 +489,14 @@ impl Node {
                 ReportBody::Drift { healed, .. } => format!("report drift, healed {healed}"),
                 ReportBody::StackRemoved { stack, .. } => format!("report {stack} removed"),
                 ReportBody::StatementRefused { .. } => "report refusal".to_owned(),
+                ReportBody::SafeModeEntered { stack, reason, .. } => {
+                    format!("report safe mode for {stack}: {reason}")
+                }
+                ReportBody::SafeModeLeft { reason, .. } => format!("report safe mode left: {reason}"),
+                ReportBody::Outage { from, to, detail } => {
+                    format!("report outage of {} s: {detail}", to.duration_since(*from).as_secs())
+                }
+                ReportBody::Unknown => "report unknown".to_owned(),
             },
             Change::Forget(ids) => format!("forget {} reports", ids.len()),
         }

@@ -2,36 +2,48 @@
 
 use std::time::{Duration, Instant};
 
-use backstay_agent_core::Input;
+use backstay_agent_core::{Input, Reach};
 use backstay_api::{
     Empty,
     agent::{Cadence, CheckIn as Endpoint, CheckInRequest, CheckInResponse},
 };
 use backstay_client::{Client, ClientError};
-use backstay_types::{HostFacts, HostFigures, ObservedStack, Timestamp, World};
+use backstay_types::{HostFacts, HostFigures, NodeId, NodeSafety, ObservedStack, Timestamp, World};
 use ed25519_dalek::VerifyingKey;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 
-use super::{Event, View};
+use super::{Contact, Event, View};
+use crate::minimal::Local;
 
 /// Until the hub says otherwise.
 const CADENCE: Cadence = Cadence { hold_ms: 55_000, interval_ms: 5_000, jitter_ms: 5_000 };
-/// The longest pause after failures.
+/// How long the core may take to deal with a statement.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How often to have the hub's time, signed.
+const ASK_TIME: Duration = Duration::from_secs(15 * 60);
 /// What is seen may change several times in a row; it is told once.
 const SETTLE: Duration = Duration::from_millis(500);
 /// After a statement that was not taken; asking again at once would only bring it again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
+/// With whom, and as whom.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) hub: Client,
+    pub(crate) key: VerifyingKey,
+    pub(crate) node: NodeId,
+    pub(crate) world: World,
+    pub(crate) contact: Contact,
+    pub(crate) local: Local,
+}
+
 /// The loop's state.
 #[derive(Debug)]
 pub(crate) struct CheckIn {
-    hub: Client,
-    key: VerifyingKey,
-    world: World,
+    with: Asking,
     events: mpsc::Sender<Event>,
     view: watch::Receiver<View>,
     cadence: Cadence,
@@ -42,7 +54,14 @@ pub(crate) struct CheckIn {
     measured: Option<Instant>,
     told_facts: Option<HostFacts>,
     told: Option<Vec<ObservedStack>>,
+    told_safety: Option<NodeSafety>,
     failures: u32,
+    /// When the hub's signed time was last had.
+    timed: Option<Instant>,
+    /// Whether the core knows that the hub is silent, or might.
+    silence_told: bool,
+    /// How far away the hub was last found to be.
+    reach: Reach,
 }
 
 /// What is told of the machine.
@@ -72,17 +91,9 @@ enum Turn {
 }
 
 impl CheckIn {
-    pub(crate) fn new(
-        hub: Client,
-        key: VerifyingKey,
-        world: World,
-        events: mpsc::Sender<Event>,
-        view: watch::Receiver<View>,
-    ) -> Self {
+    pub(crate) fn new(with: Asking, events: mpsc::Sender<Event>, view: watch::Receiver<View>) -> Self {
         Self {
-            hub,
-            key,
-            world,
+            with,
             events,
             view,
             cadence: CADENCE,
@@ -91,7 +102,12 @@ impl CheckIn {
             measured: None,
             told_facts: None,
             told: None,
+            told_safety: None,
             failures: 0,
+            timed: None,
+            // It may have been silent when this agent was started.
+            silence_told: true,
+            reach: Reach::Near,
         }
     }
 
@@ -116,6 +132,9 @@ impl CheckIn {
         let view = self.view.borrow_and_update().clone();
         let facts = (self.told_facts.as_ref() != Some(&self.facts)).then(|| self.facts.clone());
         let observed = (self.told.as_ref() != Some(&view.observed)).then(|| view.observed.clone());
+        let safety = self.with.local.complete(&view.safety);
+        let untold = (self.told_safety.as_ref() != Some(&safety)).then(|| safety.clone());
+        let nonce = self.nonce();
         let hold = Duration::from_millis(self.cadence.hold_ms);
         let figures = self
             .measured
@@ -126,11 +145,13 @@ impl CheckIn {
             have: view.have,
             hold_ms: self.cadence.hold_ms,
             observed,
-            facts: facts.clone(),
+            facts,
             figures: figures.flatten(),
+            safety: untold,
+            nonce: nonce.clone(),
         };
         let asked = {
-            let hub = self.hub.clone();
+            let hub = self.with.hub.clone();
             async move { hub.call_held::<Endpoint>(&Empty {}, &Empty {}, &request, hold).await }
         };
         let response = tokio::select! {
@@ -145,11 +166,42 @@ impl CheckIn {
                 self.told = Some(view.observed.clone());
                 self.told_facts = Some(self.facts.clone());
                 self.measured = measured.or(self.measured);
-                self.clock_offset = offset(self.world.now(), response.now);
-                self.answered(response, &view).await
+                self.clock_offset = offset(self.with.world.now(), response.now);
+                self.told_safety = Some(safety);
+                self.with.contact.heard();
+                if !self.heard(&response, nonce.as_deref()).await {
+                    return Turn::Over;
+                }
+                // With the time it answered at once, and did not wait for news.
+                match self.answered(response, &view).await {
+                    Turn::Pause(_) if nonce.is_some() => Turn::Again,
+                    turn => turn,
+                }
             }
-            Err(error) => self.failed(&error),
+            Err(error) => self.failed(&error).await,
         }
+    }
+
+    /// Random text, when it is time to know the hub's time for certain again.
+    fn nonce(&self) -> Option<String> {
+        let due = self.timed.is_none_or(|at| at.elapsed() > ASK_TIME);
+        due.then(|| self.with.world.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Tells the core that the hub answered, where that is news. False when nobody listens.
+    async fn heard(&mut self, response: &CheckInResponse, nonce: Option<&str>) -> bool {
+        let time = response.time.as_ref().zip(nonce);
+        let time = time.and_then(|(time, nonce)| time.open(&self.with.key, self.with.node, nonce));
+        if nonce.is_some() {
+            // Also when it did not say: a hub that cannot is not asked each time.
+            self.timed = Some(Instant::now());
+        }
+        if time.is_none() && !self.silence_told {
+            return true;
+        }
+        self.silence_told = false;
+        self.reach = Reach::Near;
+        self.events.send(Event::Input(Input::Heard { time })).await.is_ok()
     }
 
     async fn answered(&mut self, response: CheckInResponse, view: &View) -> Turn {
@@ -157,6 +209,7 @@ impl CheckIn {
         if response.resend {
             self.told = None;
             self.told_facts = None;
+            self.told_safety = None;
         }
         let mut again = response.resend || !response.requests.is_empty();
         for request in response.requests {
@@ -165,7 +218,7 @@ impl CheckIn {
             }
         }
         if let Some(signed) = response.statement {
-            let input = match signed.open(&self.key) {
+            let input = match signed.open(&self.with.key) {
                 Ok(statement) => Input::Statement(Box::new(statement)),
                 Err(error) => Input::Unreadable { reason: error.to_string() },
             };
@@ -184,16 +237,27 @@ impl CheckIn {
     }
 
     fn interval(&self) -> Duration {
-        let jitter = random_below(&self.world, self.cadence.jitter_ms.saturating_add(1));
+        let jitter = random_below(&self.with.world, self.cadence.jitter_ms.saturating_add(1));
         Duration::from_millis(self.cadence.interval_ms.saturating_add(jitter))
     }
 
-    fn failed(&mut self, error: &ClientError) -> Turn {
+    async fn failed(&mut self, error: &ClientError) -> Turn {
         self.failures = self.failures.saturating_add(1);
         if self.failures.is_power_of_two() {
             tracing::warn!(%error, failures = self.failures, "the hub does not answer; what runs keeps running");
         }
-        Turn::Pause(backoff(&self.world, self.failures))
+        let (silent, reach) = (self.with.contact.silent(), self.with.contact.reach());
+        if reach > self.reach {
+            tracing::warn!(reach = reach.word(), "no hub; it is asked less often");
+        }
+        self.reach = reach;
+        self.timed = None;
+        // What counts as an outage the core decides; while it lasts it is told again and again.
+        self.silence_told |= reach > Reach::Near;
+        if self.events.send(Event::Input(Input::Silence { silent })).await.is_err() {
+            return Turn::Over;
+        }
+        Turn::Pause(backoff(&self.with.world, self.failures, reach))
     }
 }
 
@@ -205,23 +269,27 @@ fn offset(ours: Timestamp, theirs: Timestamp) -> Option<i64> {
 /// Ends when something is seen that the hub should know before the hold ends: true. False when nobody looks any more.
 async fn worth_telling(view: &mut watch::Receiver<View>, told: &View) -> bool {
     loop {
-        let changed = view.wait_for(|now| now.settled && now.observed != told.observed).await.is_ok();
+        let changed = view.wait_for(|now| now.settled && differs(now, told)).await.is_ok();
         if !changed {
             return false;
         }
         sleep(SETTLE).await;
-        if view.borrow().observed != told.observed {
+        if differs(&view.borrow(), told) {
             return true;
         }
     }
 }
 
+fn differs(now: &View, told: &View) -> bool {
+    now.observed != told.observed || now.safety != told.safety
+}
+
 /// A pause after failures: anything up to a bound that doubles, so that a fleet comes back spread out.
-pub(crate) fn backoff(world: &World, failures: u32) -> Duration {
+pub(crate) fn backoff(world: &World, failures: u32, reach: Reach) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
     }
-    let bound = Duration::from_millis(500).saturating_mul(1 << failures.min(10)).min(LONGEST);
+    let bound = Duration::from_millis(500).saturating_mul(1 << failures.min(16)).min(reach.longest_pause());
     let bound = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(random_below(world, bound))
 }
@@ -242,11 +310,11 @@ mod tests {
     fn pauses_are_spread_and_bounded() {
         let world =
             World::new(Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH)), Arc::new(SeededEntropy::new(1)));
-        assert_eq!(backoff(&world, 0), Duration::ZERO);
-        let pauses: Vec<_> = (0..200).map(|_| backoff(&world, 3)).collect();
+        assert_eq!(backoff(&world, 0, Reach::Near), Duration::ZERO);
+        let pauses: Vec<_> = (0..200).map(|_| backoff(&world, 3, Reach::Near)).collect();
         assert!(pauses.iter().all(|pause| *pause < Duration::from_secs(4)));
         assert!(pauses.iter().any(|pause| *pause < Duration::from_secs(1)));
         assert!(pauses.iter().any(|pause| *pause > Duration::from_secs(3)));
-        assert!((0..200).all(|n| backoff(&world, n) < LONGEST));
+        assert!((0..200).all(|n| backoff(&world, n, Reach::Near) < Reach::Near.longest_pause()));
     }
 }

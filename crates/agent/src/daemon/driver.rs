@@ -12,13 +12,13 @@ use backstay_api::{
     agent::{AgentRequest, Have, ReportsRequest, SendReports},
 };
 use backstay_client::{Client, ClientError};
-use backstay_types::{ObservedStack, ReportId, StackName, World};
+use backstay_types::{NodeSafety, ObservedStack, ReportId, StackName, World};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::sleep,
 };
 
-use super::{Hands, check_in::backoff};
+use super::{Contact, Hands, check_in::backoff};
 use crate::AgentError;
 
 /// How many reports go at once; the hub takes 500.
@@ -42,13 +42,16 @@ pub(crate) enum Event {
 pub(crate) struct View {
     pub(crate) have: Option<Have>,
     pub(crate) observed: Vec<ObservedStack>,
+    /// How safe the node is, as far as the core knows.
+    pub(crate) safety: NodeSafety,
     /// Nothing is being done that will change it soon.
     pub(crate) settled: bool,
 }
 
 impl View {
-    pub(crate) fn of(core: &Core) -> Self {
-        Self { have: core.have(), observed: core.observed(), settled: core.journal().operation.is_none() }
+    pub(crate) fn of(core: &Core, cx: &Cx<'_>) -> Self {
+        let settled = core.journal().operation.is_none();
+        Self { have: core.have(), observed: core.observed(), safety: core.safety(cx), settled }
     }
 }
 
@@ -71,6 +74,7 @@ pub(crate) struct Driver<H> {
     pub(crate) world: World,
     pub(crate) started: Instant,
     pub(crate) view: watch::Sender<View>,
+    pub(crate) contact: Contact,
 }
 
 type Sending = Pin<Box<dyn Future<Output = Result<Vec<ReportId>, ClientError>> + Send>>;
@@ -97,7 +101,7 @@ impl<H: Hands> Driver<H> {
                 sent = poll(&mut sending) => {
                     sending = None;
                     match sent {
-                        Ok(ids) => { failures = 0; Some(Event::Input(Input::Acked(ids))) }
+                        Ok(ids) => { failures = 0; self.contact.heard(); Some(Event::Input(Input::Acked(ids))) }
                         Err(error) => {
                             failures = failures.saturating_add(1);
                             tracing::debug!(%error, "reports wait");
@@ -125,7 +129,8 @@ impl<H: Hands> Driver<H> {
         let cx = Cx { world: &self.world, mono: self.started.elapsed() };
         let actions = self.core.handle(input, &cx);
         self.perform(actions).await;
-        let view = View::of(&self.core);
+        let cx = Cx { world: &self.world, mono: self.started.elapsed() };
+        let view = View::of(&self.core, &cx);
         self.view.send_if_modified(|old| {
             let changed = *old != view;
             *old = view;
@@ -183,7 +188,7 @@ impl<H: Hands> Driver<H> {
         if reports.is_empty() {
             return Ok(None);
         }
-        let (hub, pause) = (self.hub.clone(), backoff(&self.world, failures));
+        let (hub, pause) = (self.hub.clone(), backoff(&self.world, failures, self.contact.reach()));
         Ok(Some(Box::pin(async move {
             sleep(pause).await;
             let request = ReportsRequest { reports };

@@ -71,8 +71,12 @@ impl JournalDb {
     }
 
     fn journal(&self) -> Result<Journal, AgentError> {
-        let mut journal =
-            Journal { held: self.fact("held")?, operation: self.fact("operation")?, ..Journal::default() };
+        let mut journal = Journal {
+            held: self.fact("held")?,
+            operation: self.fact("operation")?,
+            safety: self.fact("safety")?.unwrap_or_default(),
+            ..Journal::default()
+        };
         let mut statement = self.db.prepare("select stack, record from stacks")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -121,6 +125,7 @@ fn apply(tx: &Connection, change: &Change) -> Result<(), AgentError> {
         Change::Operation(Some(operation)) => {
             tx.prepare_cached(set)?.execute(params!["operation", text(operation)?])?
         }
+        Change::Safety(safety) => tx.prepare_cached(set)?.execute(params!["safety", text(safety)?])?,
         Change::Operation(None) => tx.execute("delete from facts where key = 'operation'", [])?,
         Change::Stack(stack, record) => {
             let set = "insert into stacks (stack, record) values (?1, ?2) on conflict (stack) do update set record = excluded.record";

@@ -11,6 +11,9 @@ use backstay_types::{DeploymentId, Digest, StackName, TreeDigest};
 
 use super::files::{remove_dir, sync_dir};
 
+/// The name of the minimal stack. It has a folder of its own, beside those of all others.
+pub(crate) const SAFE_MODE: &str = "backstay-safe-mode";
+
 /// The agent's folders.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
@@ -49,6 +52,9 @@ impl Layout {
         self.data.join("stacks")
     }
     pub(crate) fn stack(&self, stack: &StackName) -> PathBuf {
+        if stack.as_str() == SAFE_MODE {
+            return self.data.join("safe-mode");
+        }
         self.stacks().join(stack.as_str())
     }
     pub(crate) fn releases(&self, stack: &StackName) -> PathBuf {

@@ -178,6 +178,23 @@ pub(crate) fn restarts(layout: &Layout, stack: &StackName) -> u32 {
     names.iter().filter_map(|name| Status::read(&dir, name).ok().flatten()).map(|s| s.restarts).sum()
 }
 
+/// Whether all processes of a stack run, as they were made ready.
+pub(crate) fn runs(layout: &Layout, stack: &StackName, prepared: &Prepared) -> io::Result<bool> {
+    let dir = records(layout, stack);
+    for (name, service) in &prepared.services {
+        let status = Status::read(&dir, name)?;
+        if !status.is_some_and(|status| status.config == service.config && status.is_supervised()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether there are records of processes of a stack.
+pub(crate) fn is_known(layout: &Layout, stack: &StackName) -> bool {
+    Status::names(&records(layout, stack)).is_ok_and(|names| !names.is_empty())
+}
+
 /// Where the records of a stack's processes are.
 fn records(layout: &Layout, stack: &StackName) -> PathBuf {
     layout.run_stack(stack).join("processes")

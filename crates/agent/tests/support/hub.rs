@@ -24,9 +24,11 @@ use backstay_api::{
     statement::{
         DesiredAction, DesiredStack, STATEMENT_VERSION, SignedStatement, Statement, key_fingerprint,
     },
+    time::HubTime,
 };
 use backstay_types::{
-    DeploymentId, DeploymentState, Digest, LedgerHead, NodeId, RequestId, Secret, StackName, Timestamp,
+    DeploymentId, DeploymentState, Digest, LeaveSafeMode, LedgerHead, NodeId, NodeSafety, RequestId, Secret,
+    StackName, Timestamp,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ed25519_dalek::SigningKey;
@@ -152,7 +154,20 @@ impl FakeHub {
             expires_at: now + Duration::from_secs(3600),
             ledger: LedgerHead { seq: 0, hash: Digest::from_bytes([0; 32]) },
             stacks,
+            leave_safe_mode: None,
         }
+    }
+
+    /// Renews what it stated, with an operator's word in it.
+    pub(crate) fn say(&self, word: LeaveSafeMode) {
+        let held = self.inner().statement.clone().unwrap().0;
+        let renewed = self.statement(held.stacks, held.epoch, held.generation);
+        self.give(Statement { leave_safe_mode: Some(word), ..renewed });
+    }
+
+    /// How safe the node is, as it said last.
+    pub(crate) fn safety(&self) -> NodeSafety {
+        self.inner().check_ins.iter().rev().find_map(|check_in| check_in.safety.clone()).unwrap_or_default()
     }
 
     /// Gives a statement, whatever it is, signed.
@@ -284,7 +299,15 @@ async fn check_in(
             });
             let statement = statement.map(|(_, signed)| signed.clone());
             let requests = std::mem::take(&mut inner.questions);
-            if statement.is_some() || !requests.is_empty() || tokio::time::Instant::now() >= deadline {
+            let time = request.nonce.clone().map(|nonce| {
+                let now = backstay_agent::system().now();
+                HubTime { node: shared.node, nonce, now }.sign(&shared.key)
+            });
+            if statement.is_some()
+                || !requests.is_empty()
+                || time.is_some()
+                || tokio::time::Instant::now() >= deadline
+            {
                 let cadence = Cadence { hold_ms: 20_000, interval_ms: 20, jitter_ms: 10 };
                 return Ok(Json(CheckInResponse {
                     now: Timestamp::UNIX_EPOCH,
@@ -292,6 +315,7 @@ async fn check_in(
                     requests,
                     resend: false,
                     cadence,
+                    time,
                 }));
             }
         }

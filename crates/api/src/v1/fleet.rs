@@ -1,7 +1,7 @@
 //! Nodes, repositories, stacks, releases, constraints.
 
 use backstay_types::{
-    CommitId, Constraint, ConstraintId, HostCondition, HostFacts, HostFigures, Node, NodeState,
+    CommitId, Constraint, ConstraintId, HostCondition, HostFacts, HostFigures, Node, NodeSafety, NodeState,
     ObservedStack, Release, ReleaseStanding, Repository, Rollout, Secret, StackName, Timestamp, TokenId,
     TreeDigest,
 };
@@ -18,6 +18,9 @@ endpoints! {
     GetNode = Get "/api/v1/nodes/{node}" Viewer (path: NodePath) -> NodeView;
     /// Takes a node's credential away. What it runs keeps running.
     RevokeNode = Post "/api/v1/nodes/{node}/revoke" Admin (path: NodePath) -> Empty;
+    /// Lets a node leave safe mode. It does so when it next checks in; what failed may then be tried again.
+    LeaveSafeMode = Post "/api/v1/nodes/{node}/leave-safe-mode" Operator
+        (path: NodePath, body: LeaveSafeModeRequest) -> NodeView;
     /// Makes a one-time join token.
     CreateJoinToken = Post "/api/v1/join-tokens" Admin (body: CreateJoinTokenRequest) -> JoinToken;
     /// All repositories.
@@ -86,6 +89,9 @@ pub struct NodeView {
     pub desired: Vec<DesiredView>,
     /// What it runs, as it said last.
     pub observed: Vec<ObservedStack>,
+    /// How safe it is, as it said last: safe mode and why, updates that wait, SSH.
+    #[serde(default)]
+    pub safety: NodeSafety,
 }
 
 /// What a node should run of a stack, and why.
@@ -106,6 +112,13 @@ pub struct DesiredView {
 pub struct NodePath {
     /// Name or id.
     pub node: String,
+}
+
+/// Why a node may leave safe mode.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LeaveSafeModeRequest {
+    /// Why: what was mended, or looked at.
+    pub reason: String,
 }
 
 /// What a join token is for.

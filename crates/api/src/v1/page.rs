@@ -153,6 +153,8 @@ pub enum AttentionKind {
     NodeBroken,
     /// Something on a node departs from what should be, and was given up on.
     DriftEscalated,
+    /// A node is in safe mode.
+    SafeMode,
     /// A stack is down or not as it should be.
     StackUnwell,
     /// A rollout stopped by itself.
@@ -263,6 +265,8 @@ pub struct NodeRow {
     pub agent_version: Option<String>,
     /// The worst health among its stacks; absent when it runs none.
     pub health: Option<StackHealth>,
+    /// Why it is in safe mode; absent when it is not.
+    pub safe_mode: Option<String>,
     /// Its stacks, by name.
     pub stacks: Vec<NodeRowStack>,
 }

@@ -1,10 +1,10 @@
-//! `backstay nodes`: list, show, make join tokens, revoke.
+//! `backstay nodes`: list, show, make join tokens, lead out of safe mode, revoke.
 
 use backstay_api::{
     Empty,
     v1::{
-        CreateJoinToken, CreateJoinTokenRequest, GetNode, ListNodes, NodePath, NodeView, NodesQuery,
-        RevokeNode,
+        CreateJoinToken, CreateJoinTokenRequest, GetNode, LeaveSafeMode, LeaveSafeModeRequest, ListNodes,
+        NodePath, NodeView, NodesQuery, RevokeNode,
     },
 };
 use clap::{Args, Subcommand};
@@ -30,6 +30,8 @@ pub(crate) enum Nodes {
     Show(Show),
     /// Make a one-time join token
     Token(Token),
+    /// Let a node leave safe mode; what failed there may then be tried again
+    LeaveSafeMode(Leave),
     /// Take a node's credential away; what it runs keeps running
     Revoke(Revoke),
 }
@@ -57,6 +59,16 @@ pub(crate) struct Token {
     expires: String,
 }
 
+/// Options of `nodes leave-safe-mode`.
+#[derive(Debug, Args)]
+pub(crate) struct Leave {
+    /// Name or id
+    node: String,
+    /// Why: what was mended, or looked at
+    #[arg(long, value_name = "WHY")]
+    reason: String,
+}
+
 /// Options of `nodes revoke`.
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
@@ -73,6 +85,7 @@ impl Nodes {
             Self::List(command) => list(command, cx).await,
             Self::Show(command) => show(command, cx).await,
             Self::Token(command) => token(command, cx).await,
+            Self::LeaveSafeMode(command) => leave_safe_mode(command, cx).await,
             Self::Revoke(command) => revoke(command, cx).await,
         }
     }
@@ -114,6 +127,19 @@ async fn token(command: Token, cx: &Context) -> Outcome {
     done()
 }
 
+async fn leave_safe_mode(command: Leave, cx: &Context) -> Outcome {
+    let path = NodePath { node: command.node };
+    let request = LeaveSafeModeRequest { reason: command.reason };
+    let node = cx.api()?.call::<LeaveSafeMode>(path, Empty {}, request).await?;
+    cx.ui.data(&node, || {
+        let name = &node.node.name;
+        format!(
+            "{name} may leave safe mode; it does when it next checks in (`backstay nodes show {name}`).\n"
+        )
+    })?;
+    done()
+}
+
 async fn revoke(command: Revoke, cx: &Context) -> Outcome {
     let question = format!("Revoke node {}? It will have to join again with a new token.", command.node);
     if !command.yes && !cx.ui.confirm(&question)? {
@@ -136,7 +162,11 @@ pub(crate) fn view_list(nodes: &[NodeView], frame: &Frame) -> String {
             view.observed.iter().map(|observed| observed.stack.to_string()).collect::<Vec<_>>().join(" ");
         table.row([
             Cell::styled(view.node.name.to_string(), style::NAME),
-            words::node(view.state),
+            if view.safety.safe_mode.is_some() {
+                Cell::styled(format!("{}, safe mode", words::node(view.state).text()), style::BAD)
+            } else {
+                words::node(view.state)
+            },
             view.last_seen_at.map_or_else(|| "never".to_owned(), |at| frame.when(at)).into(),
             labels(view).into(),
             stacks.into(),
@@ -164,9 +194,36 @@ fn view_one(view: &NodeView, frame: &Frame) -> String {
         fields.add("disk", format!("{} of {} free", gib(facts.disk_free_bytes), gib(facts.disk_total_bytes)));
         host::facts(facts, &mut fields);
     }
+    fields.add("ssh", words::ssh(view.safety.ssh));
     text.push_str(&fields.render());
     text.push_str(&host::figures(view, frame));
+    text.push_str(&safety(view, frame));
     text.push_str(&stacks(view, frame));
+    text
+}
+
+fn safety(view: &NodeView, frame: &Frame) -> String {
+    let mut text = String::new();
+    if let Some(mode) = &view.safety.safe_mode {
+        text.push_str(&section(&format!("In safe mode since {}", frame.exactly(mode.since))));
+        for one in &mode.stacks {
+            let stopped = if one.stopped { " (stopped: not even its last good release runs)" } else { "" };
+            text.push_str(&format!("  {}{stopped}: {}\n", one.stack, one.reason));
+        }
+        let notice =
+            if mode.minimal_stack { "" } else { " The minimal stack that shows this there does not run." };
+        text.push_str(&format!(
+            "  Nothing forward is tried until a newer release of what failed proves itself, or somebody says so:\n  \
+             backstay nodes leave-safe-mode {} --reason WHY{notice}\n",
+            view.node.name
+        ));
+    }
+    if !view.safety.waiting.is_empty() {
+        text.push_str(&section("Waits"));
+        for one in &view.safety.waiting {
+            text.push_str(&format!("  {}: {}\n", one.stack, one.reason));
+        }
+    }
     text
 }
 

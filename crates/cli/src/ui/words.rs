@@ -2,7 +2,7 @@
 
 use backstay_types::{
     DeploymentState, Drift, DriftPart, DriftState, FailureKind, NodeState, PushState, ReleaseStanding,
-    RepositoryHealth, RolloutState, StackHealth, Step, UndoState,
+    RepositoryHealth, RolloutState, SshState, StackHealth, Step, UndoState,
 };
 
 use super::{Cell, style};
@@ -107,6 +107,16 @@ pub(crate) fn node(state: NodeState) -> Cell {
         NodeState::Offline => Cell::styled("offline", style::BAD),
         NodeState::Unknown => Cell::styled("unknown", style::DIM),
         NodeState::Revoked => Cell::styled("revoked", style::DIM),
+    }
+}
+
+/// Whether one gets in by SSH.
+pub(crate) fn ssh(state: SshState) -> &'static str {
+    match state {
+        SshState::Unknown => "not known",
+        SshState::Absent => "no server on the machine",
+        SshState::Listening => "listens",
+        SshState::Silent => "the server does not listen: nobody gets in",
     }
 }
 

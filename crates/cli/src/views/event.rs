@@ -58,6 +58,8 @@ fn mark(event: &Event) -> anstyle::Style {
         | Event::UndoStateChanged { state: UndoState::Failed { .. } | UndoState::Conflicted } => style::BAD,
         Event::UndoStateChanged { state: UndoState::Verified }
         | Event::RolloutStateChanged { state: RolloutState::Succeeded, .. } => style::GOOD,
+        Event::SafeModeEntered { .. } => style::BAD,
+        Event::SafeModeLeft { .. } => style::GOOD,
         Event::RepositoryHealthChanged { health } if !matches!(health, RepositoryHealth::Ok) => style::WARN,
         Event::DriftReported { .. } | Event::ConstraintSet { .. } | Event::UndoRequested { .. } => {
             style::WARN
@@ -111,6 +113,19 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
             format!("{}: {stack} {}", node(), words::deployment_sentence(state))
         }
         Event::DriftReported { detail } => format!("{}: {stack} drifted: {detail}", node()),
+        Event::SafeModeEntered { reason } => format!("{}: in safe mode, for {stack}: {reason}", node()),
+        Event::SafeModeLeaveAsked { reason, by } => {
+            format!("{}: may leave safe mode, said {by}{}", node(), because(reason))
+        }
+        Event::SafeModeLeft { reason } => format!("{}: left safe mode: {reason}", node()),
+        Event::NodeWasCutOff { from, to, detail } => {
+            let seconds = u64::try_from(to.duration_since(*from).as_secs()).unwrap_or(0);
+            format!(
+                "{}: had no hub for {}; {detail}",
+                node(),
+                backstay_manifest::format_duration(std::time::Duration::from_secs(seconds))
+            )
+        }
         Event::ConstraintSet { effect, reason, by } => {
             format!("{} by {by}{}", constraint(effect), because(reason))
         }

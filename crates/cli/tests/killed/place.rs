@@ -177,6 +177,8 @@ impl Place {
             observed: Some(Vec::new()),
             facts: Some(HostFacts::default()),
             figures: None,
+            safety: None,
+            nonce: None,
         };
         self.call_as_node::<agent::CheckIn>(&Empty {}, &body).unwrap();
     }

@@ -90,6 +90,7 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::GetNode, _, _, _>(fleet::get_node::get_node)
         .on::<v1::ListDrift, _, _, _>(fleet::list_drift::list_drift)
         .on::<v1::RevokeNode, _, _, _>(fleet::revoke_node::revoke_node)
+        .on::<v1::LeaveSafeMode, _, _, _>(fleet::leave_safe_mode::leave_safe_mode)
         .on::<v1::CreateJoinToken, _, _, _>(fleet::create_join_token::create_join_token)
         .on::<v1::ListRepositories, _, _, _>(fleet::list_repositories::list_repositories)
         .on_with::<v1::AddRepository, _, _, _>(long, fleet::add_repository::add_repository)

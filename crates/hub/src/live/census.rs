@@ -8,7 +8,7 @@ use backstay_types::{
     Drift, DriftState, Node, NodeId, NodeName, NodeState, StackHealth, StackName, Timestamp, TreeDigest,
 };
 
-use super::{Look, word};
+use super::{Look, Seen, word};
 use crate::{app::App, http::ApiError};
 
 /// Nodes that are not revoked, and what runs on them.
@@ -20,6 +20,8 @@ pub(crate) struct Census {
     pub(crate) unwell: Vec<(NodeId, NodeName, StackName, String)>,
     /// What departed and was given up on: node, stack, and what it is.
     pub(crate) escalated: Vec<(NodeId, NodeName, StackName, Drift)>,
+    /// Nodes in safe mode, since when, and why.
+    pub(crate) safe_mode: Vec<(NodeId, NodeName, Timestamp, String)>,
     /// Agents by version.
     pub(crate) agents: BTreeMap<String, u64>,
     states: HashMap<NodeState, u64>,
@@ -72,6 +74,9 @@ impl Census {
                     let detail = stack.detail.clone();
                     census.unwell.push((node.id, node.name.clone(), stack.stack.clone(), detail));
                 }
+            }
+            if let Some(mode) = seen.and_then(Seen::safe_mode) {
+                census.safe_mode.push((node.id, node.name.clone(), mode.since, mode.reason()));
             }
             if let Some(facts) = seen.and_then(|seen| seen.facts.as_ref()) {
                 *agents.entry(facts.agent_version.as_str()).or_default() += 1;

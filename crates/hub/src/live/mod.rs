@@ -18,7 +18,8 @@ use std::{
 
 use backstay_store::nodes::SoftState;
 use backstay_types::{
-    HostFacts, HostFigures, MOST_CONTAINERS, NodeId, NodeState, ObservedStack, StackHealth, Timestamp,
+    HostFacts, HostFigures, MOST_CONTAINERS, NodeId, NodeSafety, NodeState, ObservedStack, SafeMode,
+    StackHealth, Timestamp,
 };
 
 pub(crate) use self::{
@@ -43,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) observed: Option<Vec<ObservedStack>>,
     /// What its machine measured, and when that came. Never in the database.
     pub(crate) figures: Option<(Timestamp, HostFigures)>,
+    /// How safe it is.
+    pub(crate) safety: Option<NodeSafety>,
     /// Check-ins that are held right now.
     held: u32,
     /// Whether it has said what it runs since this hub started.
@@ -57,9 +60,15 @@ struct Dirty {
     time: bool,
     facts: bool,
     observed: bool,
+    safety: bool,
 }
 
 impl Seen {
+    /// The safe mode that it is in.
+    pub(crate) fn safe_mode(&self) -> Option<&SafeMode> {
+        self.safety.as_ref()?.safe_mode.as_ref()
+    }
+
     /// What the database should get; parts that it has are left out.
     pub(crate) fn to_store(&self, node: NodeId) -> Option<SoftState> {
         Some(SoftState {
@@ -67,6 +76,7 @@ impl Seen {
             last_seen_at: self.last_seen_at?,
             facts: self.facts.clone().filter(|_| self.dirty.facts),
             observed: self.observed.clone().filter(|_| self.dirty.observed),
+            safety: self.safety.clone().filter(|_| self.dirty.safety),
         })
     }
 }
@@ -86,8 +96,8 @@ impl Live {
         interval: Duration,
         known: Vec<SoftState>,
     ) -> Self {
-        let from_before = |SoftState { node, last_seen_at, facts, observed }| {
-            (node, Seen { last_seen_at: Some(last_seen_at), facts, observed, ..Seen::default() })
+        let from_before = |SoftState { node, last_seen_at, facts, observed, safety }| {
+            (node, Seen { last_seen_at: Some(last_seen_at), facts, observed, safety, ..Seen::default() })
         };
         let nodes = Mutex::new(known.into_iter().map(from_before).collect());
         Self { nodes, rhythm: Rhythm { started_at, hold, interval } }
@@ -100,6 +110,7 @@ impl Live {
         now: Timestamp,
         facts: Option<HostFacts>,
         observed: Option<Vec<ObservedStack>>,
+        safety: Option<NodeSafety>,
     ) -> bool {
         let mut nodes = self.lock();
         let seen = nodes.entry(node).or_default();
@@ -107,6 +118,8 @@ impl Live {
         seen.dirty.time = true;
         seen.dirty.facts |= facts.is_some();
         seen.dirty.observed |= observed.is_some();
+        seen.dirty.safety |= safety.is_some();
+        seen.safety = safety.or_else(|| seen.safety.take());
         seen.facts = facts.or_else(|| seen.facts.take());
         seen.told |= observed.is_some();
         seen.observed = observed.or_else(|| seen.observed.take());
@@ -199,6 +212,7 @@ impl Live {
             dirty.time |= seen.dirty.time;
             dirty.facts |= seen.dirty.facts;
             dirty.observed |= seen.dirty.observed;
+            dirty.safety |= seen.dirty.safety;
         }
     }
 
@@ -211,6 +225,7 @@ impl Live {
                 seen.last_seen_at = Some(state.last_seen_at);
                 seen.facts = state.facts.or_else(|| seen.facts.take());
                 seen.observed = state.observed.or_else(|| seen.observed.take());
+                seen.safety = state.safety.or_else(|| seen.safety.take());
                 // What it says here next has to be whole again.
                 seen.told = false;
             }
@@ -293,17 +308,20 @@ mod tests {
         let node = NodeId::from_uuid(uuid::Uuid::from_u128(1));
         let at = |second| Timestamp::from_second(second).unwrap();
         let live = Live::new(at(0), Duration::ZERO, Duration::from_secs(1), Vec::new());
-        assert!(live.heard(node, at(1), Some(HostFacts::default()), None), "it has not said what it runs");
-        assert!(!live.heard(node, at(2), None, Some(Vec::new())));
+        assert!(
+            live.heard(node, at(1), Some(HostFacts::default()), None, None),
+            "it has not said what it runs"
+        );
+        assert!(!live.heard(node, at(2), None, Some(Vec::new()), None));
         let taken = live.take_dirty();
         assert!(live.take_dirty().is_empty());
-        assert!(!live.heard(node, at(3), None, None));
+        assert!(!live.heard(node, at(3), None, None, None));
         live.put_back(taken);
         let again = live.take_dirty();
         let state = again[0].1.to_store(node).unwrap();
         assert_eq!(state.last_seen_at, at(3));
         assert!(state.facts.is_some() && state.observed.is_some());
-        live.heard(node, at(4), None, None);
+        live.heard(node, at(4), None, None, None);
         let state = live.take_dirty()[0].1.to_store(node).unwrap();
         assert!(state.facts.is_none() && state.observed.is_none(), "the database has these");
         let held = live.hold(node);

@@ -301,6 +301,8 @@ pub(crate) fn hello(hold_ms: u64) -> CheckInRequest {
         observed: Some(Vec::new()),
         facts: Some(HostFacts::default()),
         figures: None,
+        safety: None,
+        nonce: None,
     }
 }
 

@@ -24,6 +24,7 @@ mod nodes;
 mod related;
 mod releases;
 mod rollouts;
+mod safe_mode;
 mod scale;
 mod store;
 mod tokens;

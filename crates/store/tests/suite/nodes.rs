@@ -78,6 +78,7 @@ async fn soft_state_keeps_what_a_flush_leaves_out(t: Fixture) {
         last_seen_at: at,
         facts: facts.cloned(),
         observed: observed.cloned(),
+        safety: facts.map(|_| NodeSafety { ssh: SshState::Listening, ..NodeSafety::default() }),
     };
     let (first, second) = (t.later(), t.later());
     let mut tx = t.begin().await;
@@ -99,7 +100,7 @@ async fn soft_state_keeps_what_a_flush_leaves_out(t: Fixture) {
 
 async fn only_nodes_heard_from_since_are_given(t: Fixture) {
     let mut tx = t.begin().await;
-    let said = |node| SoftState { node, last_seen_at: t.later(), facts: None, observed: None };
+    let said = |node| SoftState { node, last_seen_at: t.later(), facts: None, observed: None, safety: None };
     let (old, new) = (said(t.mint()), said(t.mint()));
     nodes::flush_soft(&mut tx, &[old.clone(), new.clone()]).await.unwrap();
     assert_eq!(nodes::soft_since(&mut tx, old.last_seen_at).await.unwrap(), [new]);

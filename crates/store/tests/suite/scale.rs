@@ -50,6 +50,7 @@ async fn ten_thousand_nodes_move_in_one_transaction(t: Fixture) {
             last_seen_at: at,
             facts: Some(HostFacts::default()),
             observed: None,
+            safety: None,
         })
         .collect();
     let mut tx = t.begin().await;

@@ -212,7 +212,15 @@ impl Probes {
                 let (mut observed, mut facts) = (Some(Vec::new()), Some(HostFacts::default()));
                 loop {
                     let (observed, facts) = (observed.take(), facts.take());
-                    let asked = CheckInRequest { have: None, hold_ms: 0, observed, facts, figures: None };
+                    let asked = CheckInRequest {
+                        have: None,
+                        hold_ms: 0,
+                        observed,
+                        facts,
+                        figures: None,
+                        safety: None,
+                        nonce: None,
+                    };
                     let start = Instant::now();
                     if client.call::<CheckIn>(&Empty {}, &Empty {}, &asked).await.is_ok() {
                         took.lock().unwrap_or_else(PoisonError::into_inner).push(millis(start.elapsed()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use backstay_api::{
     agent::{Cadence, CheckIn, CheckInResponse, Have},
     statement::{SignedStatement, Statement},
+    time::{HubTime, LONGEST_NONCE},
 };
 use backstay_config::PollSettings;
 use backstay_store::desired::{self, Desired};
@@ -21,13 +22,15 @@ use crate::{
 pub(crate) async fn check_in(call: Call<CheckIn>) -> Result<CheckInResponse, ApiError> {
     let Call { app, caller, body, .. } = call;
     let node = caller.node()?;
-    let resend = app.live.heard(node, app.world.now(), body.facts, body.observed);
+    let resend = app.live.heard(node, app.world.now(), body.facts, body.observed, body.safety);
     if let Some(figures) = body.figures {
         app.live.measured(node, app.world.now(), figures);
     }
     let hold = Duration::from_millis(body.hold_ms).min(app.hold());
     // Who must say again what it runs is not held: until it has, the hub knows less than it should.
-    let deadline = Instant::now() + if resend { Duration::ZERO } else { hold };
+    // Nor is who asks for the time: it is to know it now.
+    let at_once = resend || body.nonce.is_some();
+    let deadline = Instant::now() + if at_once { Duration::ZERO } else { hold };
     let waiter = app.waiters.join(node);
     let _held = app.live.hold(node);
     loop {
@@ -42,7 +45,10 @@ pub(crate) async fn check_in(call: Call<CheckIn>) -> Result<CheckInResponse, Api
         if outcome != "unchanged" || Instant::now() >= deadline || app.stopping.is_cancelled() {
             app.metrics.checked_in(outcome);
             let cadence = cadence(&app.settings.poll);
-            return Ok(CheckInResponse { now: app.world.now(), statement, requests, resend, cadence });
+            let (now, key) = (app.world.now(), &app.keys.signing);
+            let nonce = body.nonce.filter(|nonce| nonce.len() <= LONGEST_NONCE);
+            let time = nonce.map(|nonce| HubTime { node, nonce, now }.sign(key));
+            return Ok(CheckInResponse { now, statement, requests, resend, cadence, time });
         }
         tokio::select! {
             () = woken => {}

@@ -29,6 +29,11 @@ fn deployment(report: &Report) -> Option<DeploymentId> {
         | ReportBody::StepFinished { deployment, .. }
         | ReportBody::DeploymentFinished { deployment, .. }
         | ReportBody::StackRemoved { deployment, .. } => Some(*deployment),
-        ReportBody::Drift { .. } | ReportBody::StatementRefused { .. } => None,
+        ReportBody::Drift { .. }
+        | ReportBody::StatementRefused { .. }
+        | ReportBody::SafeModeEntered { .. }
+        | ReportBody::SafeModeLeft { .. }
+        | ReportBody::Outage { .. }
+        | ReportBody::Unknown => None,
     }
 }

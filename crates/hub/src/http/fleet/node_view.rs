@@ -40,6 +40,7 @@ pub(super) async fn views(
             conditions,
             desired: desired.remove(&node.id).into_iter().flatten().filter_map(wants).collect(),
             observed: seen.observed.unwrap_or_default(),
+            safety: seen.safety.unwrap_or_default(),
             node,
         }
     };

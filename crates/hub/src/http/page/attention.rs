@@ -37,6 +37,7 @@ pub(super) async fn of(
         }
     }
     drifted(census, &mut found);
+    safe_mode(census, &mut found);
     unwell(census, &mut found);
     offline(census, &mut found);
     found.extend(repositories.iter().filter_map(repository));
@@ -111,6 +112,19 @@ fn drifted(census: &Census, found: &mut Vec<Attention>) {
         let summary =
             format!("{more} more things on nodes drift and were given up on; `backstay drift` lists them");
         found.push(item(AttentionKind::DriftEscalated, summary, None, Refs::default()));
+    }
+}
+
+fn safe_mode(census: &Census, found: &mut Vec<Attention>) {
+    for (node, name, since, reason) in census.safe_mode.iter().take(NAMED) {
+        let summary = format!("{name} is in safe mode: {reason}");
+        let refs = Refs { node: Some(*node), ..Refs::default() };
+        let one = item(AttentionKind::SafeMode, summary, Some(*since), refs);
+        found.push(Attention { name: Some(name.to_string()), ..one });
+    }
+    if let Some(more) = census.safe_mode.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        let summary = format!("{more} more nodes are in safe mode");
+        found.push(item(AttentionKind::SafeMode, summary, None, Refs::default()));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use backstay_api::v1::{ListNodeRows, NodeRow, NodeRowStack, NodeRows, NodeRowsQuery, NodeSort};
 use backstay_manifest::Selector;
-use backstay_types::{Node, NodeState, ObservedStack, StackHealth, TreeDigest};
+use backstay_types::{Node, NodeState, ObservedStack, SafeMode, StackHealth, TreeDigest};
 
 use crate::{
     http::{ApiError, Call, paging},
@@ -91,6 +91,7 @@ impl<'a> Glance<'a> {
             labels: labels.clone(),
             agent_version: self.version().map(str::to_owned),
             health: self.health,
+            safe_mode: self.seen.and_then(Seen::safe_mode).map(SafeMode::reason),
             stacks: stacks.collect(),
         }
     }

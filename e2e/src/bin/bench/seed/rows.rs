@@ -210,6 +210,7 @@ pub(super) fn soft(writer: &Writer<'_>, now: Timestamp) -> Vec<SoftState> {
             last_seen_at: after(now, if away { -HEARD_FOR } else { HEARD_FOR }),
             facts: Some(facts(node)),
             observed: Some(observed(writer, place)),
+            safety: None,
         }
     };
     places.map(said).collect()
