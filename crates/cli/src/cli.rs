@@ -96,6 +96,8 @@ pub(crate) enum Command {
     /// Freezes: nothing forward begins until a time, everywhere or for some nodes; undos go through
     #[command(subcommand)]
     Freeze(c::limit::Limits<c::limit::Freeze>),
+    /// Maintenance windows: when nodes may begin something new
+    Windows(c::windows::Windows),
     /// Pins: nodes run one release of a stack, whatever rollouts say
     #[command(subcommand)]
     Pin(c::limit::Limits<c::limit::Pin>),

@@ -27,11 +27,12 @@ mod statements;
 mod sync;
 mod undo;
 mod why;
+mod windows;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use backstay_store::Store;
-use backstay_types::{RolloutId, World};
+use backstay_types::{RolloutId, Timestamp, World};
 use ed25519_dalek::SigningKey;
 use tokio::sync::Notify;
 
@@ -48,6 +49,7 @@ pub use publish::Publish;
 pub use repositories::NewRepository;
 pub use undo::WantedUndo;
 pub use why::{Why, WhyQuestion};
+pub use windows::WindowSeen;
 
 /// How the engine is set up.
 #[derive(Debug, Clone)]
@@ -99,6 +101,8 @@ struct Inner {
     progress: std::sync::Mutex<HashMap<RolloutId, Progress>>,
     /// Who is in those waves of rollouts under way that go by labels: noted once, and never changed.
     members: std::sync::Mutex<HashMap<RolloutId, Arc<backstay_plan::Members>>>,
+    /// When planning has to look again, whether anything was stored or not.
+    look_at: std::sync::Mutex<Option<Timestamp>>,
     /// One step of planning at a time in this process; the lease guards it between processes.
     planning: tokio::sync::Mutex<()>,
     /// One change of what is deployed at a time.
@@ -126,6 +130,7 @@ impl Engine {
             wake: Notify::new(),
             progress: std::sync::Mutex::default(),
             members: std::sync::Mutex::default(),
+            look_at: std::sync::Mutex::default(),
             planning: tokio::sync::Mutex::default(),
             advancing: tokio::sync::Mutex::default(),
         };

@@ -63,6 +63,7 @@ impl Engine {
         let loaded = self.load(&mut tx, now).await?;
         self.note_progress(Some(&loaded));
         let plan = backstay_plan::plan(&loaded.snapshot);
+        self.note_look(plan.look_at);
         let applied = apply(self, &mut tx, &loaded, &plan, now).await?;
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
         if applied.anything || written || ran_out {
@@ -181,6 +182,8 @@ impl Engine {
         };
         Ok(StackFacts {
             name: stack.name.clone(),
+            repository: stack.repository,
+            windows: record.windows.clone(),
             release,
             origin: Origin { kind, cause },
             pin_origins: pin_origins(&stack.name, constraints, releases),

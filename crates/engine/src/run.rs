@@ -1,9 +1,9 @@
 //! The engine's own life: planning whenever something was stored, fetching on a schedule.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{collections::HashMap, future::Future, sync::PoisonError, time::Duration};
 
 use backstay_store::repositories;
-use backstay_types::{Repository, RepositoryId, TreeDigest};
+use backstay_types::{Repository, RepositoryId, Timestamp, TreeDigest};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Engine, EngineError, Push, mirrors::blocking};
@@ -46,8 +46,20 @@ impl Engine {
             let took = began.elapsed();
             sleep((took * 2).min(LONGEST_PAUSE)).await;
             let quiet = (took * SPARING).clamp(LOOK_EVERY, LONGEST_LOOK);
-            let _ = timeout(quiet, self.inner.wake.notified()).await;
+            let _ = timeout(self.until_look().min(quiet), self.inner.wake.notified()).await;
         }
+    }
+
+    /// Notes when something begins or ends by itself: a window, a freeze, a pin.
+    pub(crate) fn note_look(&self, at: Option<Timestamp>) {
+        *self.inner.look_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// How long nothing begins or ends by itself.
+    fn until_look(&self) -> Duration {
+        let at = *self.inner.look_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = at.map(|at| at.duration_since(self.inner.world.now()));
+        left.map_or(Duration::MAX, |left| Duration::try_from(left).unwrap_or_default())
     }
 
     async fn poll_for_ever(&self) {

@@ -31,6 +31,9 @@ pub(crate) struct StackRecord {
     pub(crate) max_updating: Option<manifest::MaxUpdating>,
     /// The manifest schema that it needs.
     pub(crate) schema: u32,
+    /// When nodes may begin something new of it.
+    #[serde(default)]
+    pub(crate) windows: Vec<manifest::Window>,
     /// How its rollouts go out.
     #[serde(default)]
     pub(crate) strategy: RolloutStrategy,
@@ -232,7 +235,7 @@ impl Engine {
             self.apply_change(tx, repository, facts, of_stacks, position, first_import, now).await?;
         }
         self.apply_stacks(tx, repository, tip, &before, &touched, now).await?;
-        self.apply_pins(tx, repository, tip, now).await?;
+        self.apply_limits(tx, repository, tip, now).await?;
         repositories::set_tip(tx, repository.id, repository.tip.as_ref(), &tip.commit).await?;
         set_health(tx, repository, RepositoryHealth::Ok, Some(now)).await
     }
@@ -316,6 +319,7 @@ impl Engine {
                 undo,
                 max_updating: tip.fleet.manifest.rollout.max_updating,
                 schema: stack.schema,
+                windows: windows(&tip.fleet, &stack.name),
                 strategy: tip.fleet.manifest.rollout.strategy.clone(),
                 prune: prune(&tip.fleet),
                 assigned_by,
@@ -378,8 +382,8 @@ impl Engine {
         Ok(release)
     }
 
-    /// Makes the pins of `fleet.toml` constraints, and lifts those that it no longer holds.
-    async fn apply_pins(
+    /// Makes the pins and freezes of `fleet.toml` constraints, and lifts those that it no longer holds.
+    async fn apply_limits(
         &self,
         tx: &mut Tx,
         repository: &Repository,
@@ -387,14 +391,28 @@ impl Engine {
         now: Timestamp,
     ) -> Result<(), EngineError> {
         let origin = ConstraintOrigin::Manifest { repository: repository.id };
-        let mut standing = constraints::of_repository(tx, repository.id).await?;
+        let mut wanted = Vec::new();
         for (pin, tree) in &tip.pinned {
             let Some(stack) = tip.fleet.stacks.get(&pin.stack) else { continue };
             let release =
                 self.release(tx, repository, &pin.stack, &stack.path, &pin.commit, tree, now).await?;
             let effect = Effect::Pin { stack: pin.stack.clone(), release: release.id };
-            let scope = Scope::Nodes { selector: pin.nodes.to_string() };
-            let same = |c: &Constraint| c.effect == effect && c.scope == scope && c.until == pin.until;
+            wanted.push((effect, &pin.nodes, None, pin.until, &pin.reason));
+        }
+        for freeze in &tip.fleet.manifest.freezes {
+            let effect = Effect::Freeze { stack: freeze.stack.clone() };
+            wanted.push((effect, &freeze.nodes, freeze.from, freeze.until, &freeze.reason));
+        }
+        let mut standing = constraints::of_repository(tx, repository.id).await?;
+        // One that has run out stays in the file until somebody takes it out; it is not set again.
+        wanted.retain(|(_, _, _, until, _)| until.is_none_or(|until| now < until));
+        for (effect, nodes, from, until, reason) in wanted {
+            let scope = match nodes.is_everything() && matches!(effect, Effect::Freeze { .. }) {
+                true => Scope::Fleet,
+                false => Scope::Nodes { selector: nodes.to_string() },
+            };
+            let same =
+                |c: &Constraint| c.effect == effect && c.scope == scope && (c.from, c.until) == (from, until);
             if let Some(at) = standing.iter().position(same) {
                 standing.swap_remove(at);
                 continue;
@@ -403,12 +421,12 @@ impl Engine {
                 id: self.inner.world.mint(),
                 scope,
                 effect,
-                reason: pin.reason.clone(),
+                reason: reason.clone(),
                 by: "fleet.toml".to_owned(),
                 origin: origin.clone(),
                 created_at: now,
-                from: None,
-                until: pin.until,
+                from,
+                until,
                 lifted_at: None,
             };
             self.set_constraint(tx, &constraint).await?;
@@ -472,6 +490,11 @@ pub(crate) fn assignment(fleet: &Fleet, stack: &StackName) -> Vec<Selector> {
         return vec![Selector::everything()];
     }
     fleet.manifest.assignments.iter().filter(|a| a.stack == *stack).map(|a| a.nodes.clone()).collect()
+}
+
+/// The windows that are for a stack.
+fn windows(fleet: &Fleet, stack: &StackName) -> Vec<manifest::Window> {
+    fleet.manifest.windows.iter().filter(|window| window.is_for(stack)).cloned().collect()
 }
 
 /// From how many nodes stacks may be taken away. A repository that lists nothing takes nothing away, whatever it says.

@@ -11,6 +11,7 @@ use crate::{
     Problem, Selector, code,
     read::{Table, read},
     strategy::read_strategy,
+    window::{Freeze, Window, read_freeze, read_window},
 };
 
 /// What `fleet.toml` says. The default is what holds without one: every stack on every node.
@@ -24,6 +25,12 @@ pub struct FleetManifest {
     pub pins: Vec<Pin>,
     /// What happens to what is no longer listed.
     pub prune: PruneSettings,
+    /// When nodes may begin something new.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+    /// When nothing forward begins.
+    #[serde(default)]
+    pub freezes: Vec<Freeze>,
 }
 
 /// `[[assign]]`: these nodes run this stack.
@@ -72,6 +79,9 @@ pub struct Pin {
     pub reason: String,
     /// When it ends by itself.
     pub until: Option<Timestamp>,
+    /// The line in `fleet.toml`.
+    #[serde(default)]
+    pub line: u32,
 }
 
 /// `[prune]`.
@@ -100,6 +110,8 @@ impl FleetManifest {
             rollout: root.table("rollout").map(read_rollout).unwrap_or_default(),
             pins: root.tables("pin").into_iter().filter_map(read_pin).collect(),
             prune: root.table("prune").map(read_prune).unwrap_or_default(),
+            windows: root.tables("window").into_iter().filter_map(read_window).collect(),
+            freezes: root.tables("freeze").into_iter().filter_map(read_freeze).collect(),
         })
     }
 
@@ -216,8 +228,9 @@ fn read_pin(mut table: Table<'_, '_>) -> Option<Pin> {
     let commit = table.required_parsed("commit", code::WRONG_VALUE, "a commit's full id");
     let reason = table.required("reason", "why the nodes are pinned");
     let until = table.timestamp("until");
+    let line = table.line();
     table.finish();
-    Some(Pin { stack: stack?, nodes: nodes?, commit: commit?, reason: reason?, until })
+    Some(Pin { stack: stack?, nodes: nodes?, commit: commit?, reason: reason?, until, line })
 }
 
 fn read_prune(mut table: Table<'_, '_>) -> PruneSettings {

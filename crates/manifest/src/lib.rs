@@ -19,6 +19,7 @@ mod duration;
 pub mod env;
 mod fleet;
 pub mod interpolate;
+mod opening;
 mod pattern;
 mod pin_edit;
 mod probe;
@@ -28,6 +29,7 @@ mod read;
 mod selector;
 mod stack;
 mod strategy;
+mod window;
 
 pub use compose::Compose;
 pub use discover::{Entry, Fleet, Listing, ReadFile, Stack, discover, load_stack};
@@ -35,6 +37,7 @@ pub use duration::{format_duration, parse_duration};
 pub use env::EnvTemplate;
 pub use fleet::{Assignment, FleetManifest, MaxUpdating, Pin, PruneSettings, RolloutSettings};
 pub use interpolate::Variables;
+pub use opening::Opening;
 pub use pattern::LogPattern;
 pub use pin_edit::{add_pins, remove_pins};
 pub use probe::{Probe, ProbeKind};
@@ -43,6 +46,7 @@ pub use process::{ProcessSpec, Restart, StopSignal};
 pub use selector::{Selector, SelectorError};
 pub use stack::{ComposeSettings, Runtime, StackManifest};
 pub use strategy::{Figure, StopRule, Wave};
+pub use window::{Blackout, Freeze, Window, Zone};
 
 /// The newest manifest schema that this build knows. Agents report it.
 pub const MANIFEST_SCHEMA: u32 = 1;

@@ -75,6 +75,7 @@ impl<'a> StackStep<'a> {
     }
 
     fn decide(mut self, plan: &mut FleetPlan) {
+        plan.look_at = plan.look_at.into_iter().chain(self.policy.changes_at()).min();
         let mut places = self.places();
         self.gates(&places, plan);
         self.keep_banned(&mut places);

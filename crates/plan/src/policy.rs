@@ -1,7 +1,7 @@
 //! The constraints that concern one stack, read once for a whole step.
 
-use backstay_manifest::Selector;
-use backstay_types::{Constraint, Effect, ReleaseId, Scope, StackName, Timestamp};
+use backstay_manifest::{Selector, Window};
+use backstay_types::{Constraint, ConstraintOrigin, Effect, ReleaseId, Scope, StackName, Timestamp};
 
 use crate::{
     constraint::in_force,
@@ -15,6 +15,9 @@ pub struct Policy {
     pins: Vec<(Reach, ReleaseId, Reason)>,
     resting: Vec<(Reach, Rest)>,
     freezes: Vec<(Reach, Reason)>,
+    windows: Vec<Shutter>,
+    /// When the next of all this begins or ends, as far as that is known.
+    changes_at: Option<Timestamp>,
     /// The words for a release that the branch asks for, or why it may not be planned.
     pub(crate) branch: Reason,
     /// The words for a node that no assignment selects.
@@ -28,6 +31,26 @@ pub struct Rest {
     pub maintenance: bool,
     /// Why.
     pub reason: Reason,
+}
+
+/// A window as it is now.
+#[derive(Debug)]
+struct Shutter {
+    nodes: Selector,
+    open: bool,
+    changes_at: Option<Timestamp>,
+    /// The words for a node that may not begin.
+    reason: Reason,
+}
+
+impl Shutter {
+    fn of(window: &Window, now: Timestamp) -> Self {
+        let (open, changes_at) = (window.is_open(now), window.changes_at(now));
+        let next =
+            changes_at.map_or("it never opens".to_owned(), |at| format!("it opens {}", window.shown(at)));
+        let reason = format!("outside its maintenance window; {next}").into();
+        Self { nodes: window.nodes.clone(), open, changes_at, reason }
+    }
 }
 
 /// Whom a constraint concerns, read.
@@ -68,19 +91,32 @@ impl Policy {
             pins: Vec::new(),
             resting: Vec::new(),
             freezes: Vec::new(),
+            windows: stack.windows.iter().map(|window| Shutter::of(window, now)).collect(),
+            changes_at: None,
             branch,
             unassigned: unassigned.unwrap_or_else(|| "no assignment selects this node".into()),
         };
         let mut newest_first: Vec<_> = constraints.iter().filter(|c| in_force(c, now)).collect();
         newest_first.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.id)));
         for constraint in newest_first {
-            policy.take(&stack.name, constraint);
+            policy.take(stack, constraint);
         }
+        let ends = constraints
+            .iter()
+            .flat_map(|c| [c.from, c.until])
+            .chain(policy.windows.iter().map(|w| w.changes_at));
+        policy.changes_at = ends.flatten().filter(|at| *at > now).min();
         policy
     }
 
-    fn take(&mut self, stack: &StackName, constraint: &Constraint) {
+    fn take(&mut self, stack: &StackFacts, constraint: &Constraint) {
         let Some(reach) = Reach::of(&constraint.scope) else { return };
+        // What a repository says is about its own stacks.
+        if matches!(constraint.origin, ConstraintOrigin::Manifest { repository } if repository != stack.repository)
+        {
+            return;
+        }
+        let stack = &stack.name;
         let because =
             |what: &str| Reason::from(format!("{what} by {}: {}", constraint.by, constraint.reason));
         let concerns = |of: &Option<StackName>| of.as_ref().is_none_or(|of| of == stack);
@@ -118,9 +154,32 @@ impl Policy {
         self.pins.iter().find(|(reach, ..)| mine(reach)).map(|(_, release, reason)| (*release, reason))
     }
 
-    /// Why nothing forward may begin on a node now, if it may not.
+    /// Why nothing forward may begin on a node now, if it may not: a freeze, or all of its windows are closed. A node
+    /// that no window is for may always begin.
     pub fn held_back(&self, node: &NodeFacts) -> Option<&Reason> {
-        self.freezes.iter().find(|(reach, _)| reach.concerns(node)).map(|(_, reason)| reason)
+        let freeze = self.freezes.iter().find(|(reach, _)| reach.concerns(node)).map(|(_, reason)| reason);
+        freeze.or_else(|| self.outside(node))
+    }
+
+    fn outside(&self, node: &NodeFacts) -> Option<&Reason> {
+        let mut first: Option<&Shutter> = None;
+        for window in self.windows.iter().filter(|window| window.nodes.matches(&node.name, &node.labels)) {
+            if window.open {
+                return None;
+            }
+            let sooner = |known: &Shutter| {
+                window.changes_at.is_some_and(|at| known.changes_at.is_none_or(|known| at < known))
+            };
+            if first.is_none_or(sooner) {
+                first = Some(window);
+            }
+        }
+        first.map(|window| &window.reason)
+    }
+
+    /// When the next freeze, pin or window begins or ends, as far as that is known.
+    pub fn changes_at(&self) -> Option<Timestamp> {
+        self.changes_at
     }
 
     /// Why nothing forward may advance anywhere, if it may not.

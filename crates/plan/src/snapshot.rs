@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use backstay_manifest::Selector;
+use backstay_manifest::{Selector, Window};
 use backstay_types::{
-    Cause, Constraint, DeploymentId, Labels, NodeId, NodeName, ReleaseId, Rollout, RolloutId, RolloutKind,
-    RolloutStrategy, StackName, Timestamp, TreeDigest,
+    Cause, Constraint, DeploymentId, Labels, NodeId, NodeName, ReleaseId, RepositoryId, Rollout, RolloutId,
+    RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
 /// Why something was decided. The same words serve a whole fleet, so they are shared.
@@ -60,6 +60,8 @@ pub struct NodeFacts {
 pub struct StackFacts {
     /// Its name.
     pub name: StackName,
+    /// The repository that carries it.
+    pub repository: RepositoryId,
     /// The release that the branch asks for, when it may be planned; otherwise why not.
     pub release: Result<ReleaseId, String>,
     /// How that release came to be asked for.
@@ -70,6 +72,8 @@ pub struct StackFacts {
     pub assignments: Vec<Assignment>,
     /// How many nodes may be updating at once.
     pub max_updating: MaxUpdating,
+    /// When nodes may begin something new of it.
+    pub windows: Vec<Window>,
     /// How its rollouts go out.
     pub strategy: RolloutStrategy,
     /// Where nodes go back to from the release that the branch asks for, when its rollout stopped and was to be taken

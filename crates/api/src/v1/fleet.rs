@@ -42,6 +42,8 @@ endpoints! {
     ListConstraints = Get "/api/v1/constraints" Viewer (query: ConstraintsQuery) -> Page<Constraint>;
     /// Holds a change, or everything a conversation changed.
     CreateHold = Post "/api/v1/holds" Operator (body: CreateHoldRequest) -> Page<Constraint>;
+    /// Maintenance windows, those that open or close soonest first.
+    ListWindows = Get "/api/v1/windows" Viewer () -> Page<WindowView>;
     /// Freezes, pins, or leaves nodes alone.
     CreateConstraint = Post "/api/v1/constraints" Operator (body: CreateConstraintRequest) -> Constraint;
     /// Lifts a constraint.
@@ -259,6 +261,33 @@ pub struct CreateHoldRequest {
     pub reason: String,
     /// When it ends by itself.
     pub until: Option<Timestamp>,
+}
+
+/// A maintenance window: outside of it, its nodes begin nothing new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WindowView {
+    /// The repository's name whose `fleet.toml` has it.
+    pub repository: String,
+    /// The line there.
+    pub line: u32,
+    /// The stacks that it is for.
+    pub stacks: Vec<StackName>,
+    /// The nodes that it is for, as a label selector; empty for everyone.
+    pub selector: String,
+    /// How many nodes that is now.
+    pub nodes: u64,
+    /// When it opens: minute, hour, day, month, weekday.
+    pub opens: String,
+    /// How long it stays open, such as `4h`.
+    pub lasts: String,
+    /// The time zone of its clock.
+    pub time_zone: String,
+    /// Dates on which it is closed.
+    pub blackout: Vec<String>,
+    /// Whether it is open.
+    pub open: bool,
+    /// When it closes, or opens; absent when that is years away.
+    pub changes_at: Option<Timestamp>,
 }
 
 /// A freeze, a pin, or nodes to leave alone.

@@ -31,6 +31,7 @@ pub(crate) mod undos;
 pub(crate) mod up;
 pub(crate) mod users;
 pub(crate) mod why;
+pub(crate) mod windows;
 
 use std::{future::Future, process::ExitCode};
 
@@ -66,6 +67,7 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Rollback(command) => ask(command.run(cx)),
         Command::Undos(command) => ask(command.run(cx)),
         Command::Hold(command) => ask(command.run(cx)),
+        Command::Windows(command) => ask(command.run(cx)),
         Command::Freeze(command) => ask(command.run(cx)),
         Command::Pin(command) => ask(command.run(cx)),
         Command::Maintenance(command) => ask(command.run(cx)),

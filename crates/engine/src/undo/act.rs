@@ -323,6 +323,7 @@ fn pins(
             commit: commit.clone(),
             reason: if reason.is_empty() { "undo".to_owned() } else { reason.to_owned() },
             until: None,
+            line: 0,
         })
     };
     part.pins.iter().map(pin).collect()

@@ -156,3 +156,50 @@ async fn what_would_never_hold_is_refused_with_its_field() {
         assert!(error.to_string().contains(message), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_window_and_a_freeze_of_fleet_toml_hold_until_their_time() {
+    let mut fleet = Fleet::new().await;
+    // It is Sunday 2026-03-01, shortly after midnight UTC.
+    fleet.work.write(
+        "fleet.toml",
+        "[[window]]\nnodes = \"ring in (one,two)\"\nopens = \"0 2 * * Mon\"\nfor = \"2h\"\ntime_zone = \"Europe/Berlin\"\n\n\
+         [[freeze]]\nfrom = 2026-03-02T00:00:00Z\nuntil = 2026-03-02T01:30:00Z\nreason = \"the audit\"\n",
+    );
+    fleet.change("hello", "welcome", fleet.conversation());
+    fleet.deploy().await;
+    fleet.assert_runs("three", &["welcome"], &[]).await;
+    fleet.assert_runs("one", &["hello"], &[]).await;
+    let rollout = fleet.newest_rollout().await;
+    let seen = fleet.engine.progress(&[rollout.clone()]).await.unwrap().remove(&rollout.id).unwrap();
+    let reason = "2 may not begin: outside its maintenance window; it opens Mon 2026-03-02 02:00 CET";
+    assert!(seen.gate.contains(reason), "{}", seen.gate);
+    let windows = fleet.engine.windows().await.unwrap();
+    assert_eq!((windows.len(), windows[0].nodes, windows[0].open), (1, 2, false));
+    let opens = windows[0].changes_at.unwrap();
+    assert_eq!(opens, "2026-03-02T01:00:00Z".parse().unwrap());
+    fleet.clock.set(opens);
+    fleet.play(|_, _| true).await;
+    fleet.assert_runs("one", &["hello"], &[]).await;
+    fleet.clock.set("2026-03-02T01:30:00Z".parse().unwrap());
+    fleet.play(|_, _| true).await;
+    fleet.assert_all_run(&["welcome"], &["hello"]).await;
+    // The freeze ran out, and stands in the file all the same: it is not set again.
+    fleet.work.write("README.md", "Another word.\n");
+    fleet.commit("Words", None);
+    fleet.deploy().await;
+    assert_eq!(fleet.told("constraint_set").await.len(), 1);
+    assert_eq!(fleet.told("constraint_lifted").await.len(), 1);
+    // Taken back it is at once, whatever the hour.
+    fleet.clock.set("2026-03-03T12:00:00Z".parse().unwrap());
+    let talk = fleet.conversation();
+    fleet.change("blue", "green", talk);
+    fleet.deploy().await;
+    fleet.assert_runs("one", &["blue"], &[]).await;
+    fleet.engine.override_rollout(fleet.newest_rollout().await.id, "the shop is down", "ada").await.unwrap();
+    fleet.play(|_, _| true).await;
+    fleet.assert_all_run(&["green"], &[]).await;
+    let undo = fleet.undo(fleet.only_its(talk)).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["blue"], &["green"]).await;
+}

@@ -2,7 +2,7 @@
 
 use backstay_types::{
     Cause, DeploymentId, NodeId, ReleaseId, RolloutId, RolloutKind, RolloutState, RolloutStrategy, StackName,
-    TreeDigest,
+    Timestamp, TreeDigest,
 };
 
 use crate::snapshot::Reason;
@@ -22,6 +22,8 @@ pub struct FleetPlan {
     pub attempts: Vec<Attempt>,
     /// Attempts that were never begun and no longer should be.
     pub supersede: Vec<DeploymentId>,
+    /// When to look again at the latest: something begins or ends by itself then.
+    pub look_at: Option<Timestamp>,
     /// What nodes' statements should say of each stack, where they should say something. New attempts are not
     /// repeated here.
     pub standing: Vec<StackStanding>,

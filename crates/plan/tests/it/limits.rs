@@ -188,3 +188,66 @@ fn an_attempt_that_a_silent_node_never_heard_of_is_taken_back_by_a_freeze() {
     fleet.settle(well);
     assert_eq!(at(&fleet, second).len(), 2);
 }
+
+/// Windows of the one stack: `0 H * * *` for an hour, in UTC, for some nodes.
+fn window(fleet: &mut Fleet, nodes: &str, hour: u8) {
+    let text = format!("[[window]]\nnodes = \"{nodes}\"\nopens = \"0 {hour} * * *\"\nfor = \"1h\"\n");
+    let manifest = backstay_manifest::FleetManifest::parse("fleet.toml", text.as_bytes()).unwrap();
+    fleet.snapshot.stacks[0].windows.extend(manifest.windows);
+}
+
+fn clock(fleet: &mut Fleet, hour: i64, minute: i64) {
+    fleet.snapshot.now = backstay_types::Timestamp::from_second(hour * 3600 + minute * 60).unwrap();
+}
+
+proptest! {
+    /// Outside its windows a node begins nothing forward, inside one of them it does, and what is under way ends.
+    #[test]
+    fn windows_let_nodes_begin_while_they_are_open(count in 1..20_usize, split in 0..20_usize, back: bool) {
+        let mut fleet = Fleet::new(count, MaxUpdating::All);
+        let (early, late): (Vec<_>, Vec<_>) = (0..count).partition(|n| *n < split);
+        let named = |nodes: &[usize]| {
+            let names: Vec<_> = nodes.iter().map(|n| format!("node-{n}")).collect();
+            format!("name in ({})", if names.is_empty() { "nobody".to_owned() } else { names.join(",") })
+        };
+        window(&mut fleet, &named(&early), 2);
+        window(&mut fleet, &named(&early), 8);
+        window(&mut fleet, &named(&late), 4);
+        clock(&mut fleet, 0, 0);
+        let release = fleet.release();
+        if back {
+            fleet.snapshot.stacks[0].origin.kind = RolloutKind::Rollback;
+            fleet.settle(well);
+            prop_assert_eq!(at(&fleet, release).len(), count, "back at any time");
+            return Ok(());
+        }
+        fleet.settle(well);
+        prop_assert!(at(&fleet, release).is_empty());
+        clock(&mut fleet, 2, 0);
+        fleet.step();
+        prop_assert_eq!(fleet.open().len(), early.len());
+        // The window closes on what is under way.
+        clock(&mut fleet, 3, 0);
+        fleet.settle(well);
+        prop_assert_eq!(at(&fleet, release).len(), early.len());
+        clock(&mut fleet, 4, 30);
+        fleet.settle(well);
+        prop_assert_eq!(at(&fleet, release).len(), count);
+        prop_assert_eq!(fleet.snapshot.rollouts.len(), 1);
+        prop_assert_eq!(fleet.snapshot.rollouts[0].state, RolloutState::Succeeded);
+    }
+}
+
+#[test]
+fn planning_says_when_a_window_opens_or_a_freeze_ends() {
+    let mut fleet = Fleet::new(1, MaxUpdating::All);
+    window(&mut fleet, "", 5);
+    clock(&mut fleet, 1, 0);
+    let look_at = |fleet: &Fleet| backstay_plan::plan(&fleet.snapshot).look_at.unwrap().as_second() / 3600;
+    assert_eq!(look_at(&fleet), 5);
+    freeze(&mut fleet, Scope::Fleet);
+    fleet.snapshot.constraints[0].until = backstay_types::Timestamp::from_second(3 * 3600).ok();
+    assert_eq!(look_at(&fleet), 3);
+    clock(&mut fleet, 5, 0);
+    assert_eq!(look_at(&fleet), 6);
+}

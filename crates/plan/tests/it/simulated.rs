@@ -40,6 +40,8 @@ impl Fleet {
         let cause = Cause::Change { repository: world.mint::<RepositoryId>(), commit };
         let facts = StackFacts {
             name: stack.clone(),
+            repository: world.mint(),
+            windows: Vec::new(),
             release: Err("not there yet".to_owned()),
             origin: Origin { kind: RolloutKind::Update, cause: cause.clone() },
             pin_origins: Default::default(),
@@ -75,7 +77,7 @@ impl Fleet {
     pub(crate) fn step(&mut self) -> bool {
         let planned = plan(&self.snapshot);
         let quiet = planned.is_quiet();
-        let FleetPlan { start, end, waves, ban, attempts, supersede, standing } = planned;
+        let FleetPlan { start, end, waves, ban, attempts, supersede, standing, .. } = planned;
         let mut ids = Vec::new();
         for new in start {
             let id: RolloutId = self.world.mint();

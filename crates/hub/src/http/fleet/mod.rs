@@ -15,6 +15,7 @@ pub(crate) mod list_nodes;
 pub(crate) mod list_releases;
 pub(crate) mod list_repositories;
 pub(crate) mod list_stacks;
+pub(crate) mod list_windows;
 mod node_view;
 pub(crate) mod revoke_node;
 pub(crate) mod sync_repository;
