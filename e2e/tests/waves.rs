@@ -7,7 +7,7 @@ use backstay_e2e::{
     stacks::{conf, set_line},
 };
 use backstay_testkit::eventually;
-use backstay_types::{RolloutState, TreeDigest};
+use backstay_types::{RolloutState, Sureness, TreeDigest};
 
 fn newest(fleet: &Fleet) -> v1::RolloutView {
     let query = v1::RolloutsQuery { limit: Some(1), ..Default::default() };
@@ -72,6 +72,19 @@ fn a_bad_release_ends_in_its_first_wave_and_the_next_waits_for_a_person_or_its_t
     });
     let view = newest(&fleet);
     assert_eq!(view.conversations, [b]);
+    eventually("the failure to be looked at", || match newest(&fleet).pattern {
+        Some(found) if found.open == 0 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let found = newest(&fleet).pattern.unwrap();
+    assert_eq!((found.failed, found.succeeded), (1, 0), "{found:#?}");
+    let blamed: Vec<_> = found.blamed.iter().map(|blame| (blame.conversation, blame.sure)).collect();
+    assert_eq!(blamed, [(b, Sureness::Only)]);
+    // Every decision comes out the same when it is made again from what was kept.
+    for id in [id.as_str(), &view.rollout.id.to_string()] {
+        let text = fleet.cli.run(&["rollout", "explain", id, "--replay"]);
+        assert!(text.contains("[the same again]") && !text.contains("[now:"), "{text}");
+    }
     assert_eq!(view.deployments.values().sum::<u64>(), 1, "one node alone tried it: {:?}", view.deployments);
     fleet.settle();
     assert_eq!(run(&fleet, good).len(), 3);

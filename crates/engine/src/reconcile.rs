@@ -66,7 +66,9 @@ impl Engine {
         self.note_look(plan.look_at);
         let applied = apply(self, &mut tx, &loaded, &plan, now).await?;
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
-        if applied.anything || written || ran_out {
+        let noted = self.note_waits(&mut tx, &loaded, &plan, now).await?;
+        let looked = self.analyse_stopped(&mut tx, now).await?;
+        if applied.anything || written || noted || looked || ran_out {
             tx.commit().await?;
         } else {
             // The lease alone is not worth a write; it is taken again when there is something to do.
@@ -412,6 +414,7 @@ async fn apply(
         started.push(rollout.id);
         by_id.insert(rollout.id, rollout);
     }
+    engine.note_decisions(tx, loaded, plan, &started, now).await?;
     for id in &plan.supersede {
         deployments::finish(tx, *id, &DeploymentState::Superseded, now, &[]).await?;
     }

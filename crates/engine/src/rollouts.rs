@@ -1,7 +1,9 @@
 //! What people may do with a rollout that runs.
 
 use backstay_store::{Tx, rollouts};
-use backstay_types::{Event, Overridden, Paused, Rollout, RolloutId, RolloutKind, RolloutState};
+use backstay_types::{
+    DecisionKind, Event, Overridden, Paused, Rollout, RolloutId, RolloutKind, RolloutState,
+};
 
 use crate::{Engine, EngineError, reconcile::rollout_refs};
 
@@ -26,6 +28,8 @@ impl Engine {
         rollouts::set_paused(&mut tx, id, paused.then_some(&pause)).await?;
         let event = Event::RolloutPaused { paused, reason: reason.to_owned(), by: by.to_owned() };
         tx.record(event, rollout_refs(&rollout))?;
+        let kind = if paused { DecisionKind::Paused } else { DecisionKind::Resumed };
+        self.note_by_hand(&mut tx, id, kind, reason, by).await?;
         tx.commit().await?;
         self.changed_by_hand();
         self.rollout(id).await
@@ -55,6 +59,7 @@ impl Engine {
             return Ok(rollout);
         }
         rollouts::open_wave(&mut tx, id, next).await?;
+        self.note_by_hand(&mut tx, id, DecisionKind::Promoted, reason, by).await?;
         let reason = format!("opened by {by}: {reason}");
         tx.record(Event::RolloutWaveOpened { wave: next + 1, reason }, rollout_refs(&rollout))?;
         tx.commit().await?;
@@ -75,6 +80,7 @@ impl Engine {
             );
             return Err(EngineError::Conflict(message));
         }
+        self.note_by_hand(&mut tx, id, DecisionKind::Aborted, reason, by).await?;
         let (now, reason) = (self.inner.world.now(), format!("aborted by {by}: {reason}"));
         rollouts::transition(&mut tx, id, RolloutState::Running, RolloutState::Halted, &reason, now).await?;
         let event = Event::RolloutStateChanged { state: RolloutState::Halted, reason: reason.clone() };
@@ -108,6 +114,7 @@ impl Engine {
         rollouts::set_overridden(&mut tx, id, &overridden).await?;
         let event = Event::RolloutOverridden { reason: reason.to_owned(), by: by.to_owned() };
         tx.record(event, rollout_refs(&rollout))?;
+        self.note_by_hand(&mut tx, id, DecisionKind::Overridden, reason, by).await?;
         tx.commit().await?;
         self.changed_by_hand();
         self.rollout(id).await

@@ -9,7 +9,7 @@ mod rollouts;
 use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
 pub use decision::{
-    Attempt, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing, WaveOpened,
+    Attempt, Decided, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing, WaveOpened,
 };
 pub use progress::{Progress, WaveFigures, progress};
 
@@ -116,7 +116,7 @@ impl<'a> StackStep<'a> {
             let id = tally.rollout.id;
             // One whose wave has just begun is looked at again with that wave open.
             if !self.halted.contains(&id) && !plan.waves.iter().any(|opened| opened.rollout == id) {
-                plan.end.extend(tally.end());
+                self.end(tally, plan);
             }
         }
         if !self.standing.is_empty() {

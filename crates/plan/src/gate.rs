@@ -4,11 +4,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use backstay_manifest::{Figure, StopRule, Wave};
 use backstay_types::{NodeId, RolloutStrategy, Timestamp, TreeDigest};
+use serde::{Deserialize, Serialize};
 
 use crate::snapshot::{Members, NodeFacts, Reason, Try, TryState};
 
 /// What a gate sees of a rollout.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateFigures {
     /// Nodes that are in the waves that are open.
     pub members: u64,
@@ -17,6 +18,7 @@ pub struct GateFigures {
     /// Of these, those that may not begin now, and why the first of them may not.
     pub held_back: u64,
     /// See there.
+    #[serde(with = "crate::inputs::reason")]
     pub held_by: Option<Reason>,
     /// Attempts that ended, failed ones too. One that failed by its node's own fault is none.
     pub ended: u64,

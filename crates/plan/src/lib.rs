@@ -9,6 +9,8 @@ mod constraint;
 mod fleet;
 mod gate;
 mod history;
+pub mod inputs;
+pub mod pattern;
 mod policy;
 mod selection;
 mod snapshot;
@@ -16,8 +18,8 @@ mod wanted;
 
 pub use constraint::{Candidate, in_force, standing};
 pub use fleet::{
-    Attempt, FleetPlan, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing, WaveFigures,
-    WaveOpened, plan, progress,
+    Attempt, Decided, FleetPlan, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing,
+    WaveFigures, WaveOpened, plan, progress,
 };
 pub use gate::{Gate, GateFigures, Waves, cuts, gate, members, place_in_line};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};

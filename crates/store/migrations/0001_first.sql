@@ -272,6 +272,27 @@ CREATE TABLE rollout_members (
     PRIMARY KEY (rollout_id, node_id)
 );
 
+-- What each decision about a rollout was made from. `topic` says what one that waits waits for.
+CREATE TABLE rollout_decisions (
+    rollout_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    decided_by TEXT,
+    inputs TEXT NOT NULL,
+    snapshot TEXT,
+    topic TEXT,
+    PRIMARY KEY (rollout_id, number)
+);
+
+-- What the failures of stopped rollouts have in common; looked at again while attempts are open.
+CREATE TABLE rollout_patterns (
+    rollout_id TEXT NOT NULL PRIMARY KEY,
+    open BIGINT NOT NULL,
+    body TEXT NOT NULL
+);
+
 CREATE TABLE deployments (
     id TEXT NOT NULL PRIMARY KEY,
     node_id TEXT NOT NULL,

@@ -1,5 +1,7 @@
 //! Nodes, and the soft state of what they said last.
 
+use std::collections::HashMap;
+
 use backstay_types::{
     Digest, HostFacts, Labels, Node, NodeId, NodeName, NodeSafety, ObservedStack, Timestamp,
 };
@@ -201,6 +203,21 @@ pub async fn flush_soft(tx: &mut Tx, states: &[SoftState]) -> Result<()> {
 /// When the database cannot be read.
 pub async fn soft(ex: &mut impl Executor, id: NodeId) -> Result<Option<SoftState>> {
     query("SELECT * FROM node_soft WHERE node_id = $1").bind(id).optional(ex, read_soft).await
+}
+
+/// What these nodes said of their machines, of those that said anything.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn soft_of(ex: &mut impl Executor, ids: &[NodeId]) -> Result<HashMap<NodeId, HostFacts>> {
+    let mut found = HashMap::new();
+    for chunk in ids.chunks(500) {
+        let mut select =
+            query("SELECT node_id, facts FROM node_soft WHERE facts IS NOT NULL AND node_id IN ");
+        select.push_list(chunk);
+        found.extend(select.all(ex, |row| Ok((row.get("node_id")?, row.json("facts")?))).await?);
+    }
+    Ok(found)
 }
 
 /// What all nodes said last.

@@ -233,7 +233,7 @@ pub async fn completed_at(
     query(select).bind(stack).bind(at).optional(ex, read).await
 }
 
-fn read(row: &Row) -> Result<Rollout> {
+pub(crate) fn read(row: &Row) -> Result<Rollout> {
     Ok(Rollout {
         id: row.get("id")?,
         stack: row.get("stack")?,

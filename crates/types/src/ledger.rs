@@ -181,6 +181,13 @@ pub enum Event {
         /// Why: what the gate saw.
         reason: String,
     },
+    /// What the failures of a stopped rollout have in common was looked at.
+    RolloutAnalysed {
+        /// What was found, a line each.
+        findings: Vec<String>,
+        /// The conversations whose commits it brought.
+        blamed: Vec<ConversationId>,
+    },
     /// A rollout was paused, or went on.
     RolloutPaused {
         /// Whether it was paused.

@@ -17,6 +17,7 @@ export type Touched = Schemas['Touched'];
 export type Overview = Schemas['Overview'];
 export type Attention = Schemas['Attention'];
 export type Rollout = Schemas['RolloutView'];
+export type FailurePattern = Schemas['FailurePattern'];
 export type Stop = Schemas['EmergencyStopView'];
 export type Graph = Schemas['Graph'];
 export type GraphItem = Schemas['GraphItem'];

@@ -1,8 +1,8 @@
 //! Deployments, rollouts, and the logs of what runs.
 
 use backstay_types::{
-    CommitId, ConversationId, Deployment, DeploymentId, NodeName, Rollout, RolloutId, StackName, StepRecord,
-    Timestamp, TreeDigest,
+    CommitId, ConversationId, Decision, Deployment, DeploymentId, FailurePattern, NodeName, Rollout,
+    RolloutId, StackName, StepRecord, Timestamp, TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ endpoints! {
     ListRollouts = Get "/api/v1/rollouts" Viewer (query: RolloutsQuery) -> Page<RolloutView>;
     /// One rollout.
     GetRollout = Get "/api/v1/rollouts/{rollout}" Viewer (path: RolloutPath) -> RolloutView;
+    /// Every decision about a rollout with what it was made from, in order; made again from that, when asked.
+    GetRolloutDecisions = Get "/api/v1/rollouts/{rollout}/decisions" Viewer
+        (path: RolloutPath, query: DecisionsQuery) -> RolloutDecisions;
     /// Keeps a rollout from moving anyone new. What is under way comes to its end.
     PauseRollout = Post "/api/v1/rollouts/{rollout}/pause" Operator
         (path: RolloutPath, body: RolloutReason) -> RolloutView;
@@ -139,6 +142,39 @@ pub struct RolloutView {
     pub waves: Vec<WaveView>,
     /// What it waits for, or why it goes on; empty once it has ended.
     pub gate: String,
+    /// What its failures have in common, once it was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<FailurePattern>,
+}
+
+/// Whether decisions are to be made again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DecisionsQuery {
+    /// Make each again from what was kept of it, and say whether the same comes out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<bool>,
+}
+
+/// The decisions about a rollout.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutDecisions {
+    /// In order.
+    pub decisions: Vec<DecisionView>,
+}
+
+/// A decision, and what it came to when it was made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DecisionView {
+    /// The decision.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// Whether the same came out. Absent when it was not asked for, and where a person decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<bool>,
+    /// What came out: its reason, another decision, or why it could not be made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_out: Option<String>,
 }
 
 /// A wave of a rollout that runs.

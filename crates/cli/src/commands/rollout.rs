@@ -1,13 +1,16 @@
 //! `backstay rollout`: steer one that runs, and see why it is where it is.
 
+use std::process::ExitCode;
+
 use backstay_api::{
     Empty,
     v1::{
-        AbortRollout, GetRollout, OverrideRollout, PauseRollout, PromoteRequest, PromoteRollout,
-        ResumeRollout, RolloutPath, RolloutReason, RolloutView, TimelineQuery,
+        AbortRollout, DecisionView, DecisionsQuery, GetRollout, GetRolloutDecisions, OverrideRollout,
+        PauseRollout, PromoteRequest, PromoteRollout, ResumeRollout, RolloutPath, RolloutReason, RolloutView,
+        TimelineQuery,
     },
 };
-use backstay_types::{LedgerEntry, RolloutState};
+use backstay_types::{DecisionKind, LedgerEntry, RolloutState};
 use clap::{Args, Subcommand};
 
 use super::{Outcome, done, rollouts, timeline};
@@ -55,6 +58,12 @@ pub(crate) struct Steer {
 pub(crate) struct Explain {
     /// The rollout
     rollout: String,
+    /// Make every decision again from what was kept of it, and say whether the same comes out
+    #[arg(long)]
+    replay: bool,
+    /// Show what each decision was made from
+    #[arg(long)]
+    inputs: bool,
 }
 
 /// A rollout with its decisions, as `--json` prints it.
@@ -62,14 +71,15 @@ pub(crate) struct Explain {
 struct Explained {
     #[serde(flatten)]
     view: RolloutView,
-    decisions: Vec<LedgerEntry>,
+    decisions: Vec<DecisionView>,
+    ledger: Vec<LedgerEntry>,
 }
 
 impl Rollout {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
         let api = cx.api()?;
         let view = match self {
-            Self::Explain(command) => return explain(&api, &command.rollout, cx).await,
+            Self::Explain(command) => return explain(&api, &command, cx).await,
             Self::Pause(steer) => {
                 let (path, body) = asked(&api, steer).await?;
                 api.call::<PauseRollout>(path, Empty {}, body).await?
@@ -103,20 +113,25 @@ async fn asked(api: &Api, steer: Steer) -> Result<(RolloutPath, RolloutReason), 
     Ok((RolloutPath { rollout }, RolloutReason { reason: steer.reason }))
 }
 
-async fn explain(api: &Api, text: &str, cx: &Context) -> Outcome {
-    let rollout = lookup::rollout(api, text).await?;
+async fn explain(api: &Api, command: &Explain, cx: &Context) -> Outcome {
+    let rollout = lookup::rollout(api, &command.rollout).await?;
     let view = api.call::<GetRollout>(RolloutPath { rollout }, Empty {}, Empty {}).await?;
+    let query = DecisionsQuery { replay: command.replay.then_some(true) };
+    let decisions =
+        api.call::<GetRolloutDecisions>(RolloutPath { rollout }, query, Empty {}).await?.decisions;
     let filter = TimelineQuery { rollout: Some(rollout), ..TimelineQuery::default() };
-    let mut decisions = timeline::newest(api, &filter, 10_000).await?;
+    let mut ledger = timeline::newest(api, &filter, 10_000).await?;
     // What nodes did with it stands in `backstay rollouts ID`.
-    decisions.retain(|entry| entry.refs.deployment.is_none());
+    ledger.retain(|entry| entry.refs.deployment.is_none());
     let names = timeline::names(api).await?;
-    let explained = Explained { view, decisions };
-    cx.ui.data(&explained, || view_explained(&explained, &names, &cx.frame()))?;
-    done()
+    let other = decisions.iter().filter(|decision| decision.same == Some(false)).count();
+    let explained = Explained { view, decisions, ledger };
+    cx.ui.data(&explained, || view_explained(&explained, command, &names, &cx.frame()))?;
+    // What comes out otherwise was decided by another version, or was changed in the database.
+    Ok(if other > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn view_explained(explained: &Explained, names: &Names, frame: &Frame) -> String {
+fn view_explained(explained: &Explained, command: &Explain, names: &Names, frame: &Frame) -> String {
     let (view, rollout) = (&explained.view, &explained.view.rollout);
     let mut text = rollouts::view_fields(view, frame);
     if rollout.state == RolloutState::Running {
@@ -129,9 +144,42 @@ fn view_explained(explained: &Explained, names: &Names, frame: &Frame) -> String
         }
     }
     text.push_str(&section("Decisions"));
-    for entry in &explained.decisions {
+    for decision in &explained.decisions {
+        text.push_str(&view_decision(decision, command.inputs, frame));
+    }
+    text.push_str(&section("In the ledger"));
+    for entry in &explained.ledger {
         text.push_str(&event::line(entry, names, frame));
         text.push('\n');
+    }
+    text
+}
+
+fn view_decision(view: &DecisionView, inputs: bool, frame: &Frame) -> String {
+    let decision = &view.decision;
+    let what = match decision.kind {
+        DecisionKind::Began => "began",
+        DecisionKind::WaveOpened => "next wave",
+        DecisionKind::Waits => "waits",
+        DecisionKind::Stopped => "stopped",
+        DecisionKind::Ended => "ended",
+        DecisionKind::Paused => "paused",
+        DecisionKind::Resumed => "let go on",
+        DecisionKind::Promoted => "next wave by hand",
+        DecisionKind::Overridden => "in spite of freezes",
+        DecisionKind::Aborted => "aborted",
+    };
+    let by = decision.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let again = match (view.same, &view.came_out) {
+        (Some(true), _) => "  [the same again]".to_owned(),
+        (Some(false), came_out) => format!("  [now: {}]", came_out.as_deref().unwrap_or("another")),
+        (None, _) => String::new(),
+    };
+    let (number, at) = (decision.number, frame.exactly(decision.at));
+    let mut text = format!("  {number:>3}  {at}  {what}{by}: {}{again}\n", decision.reason);
+    if inputs && !decision.inputs.is_null() {
+        let seen = decision.snapshot.map(|digest| digest.short()).unwrap_or_default();
+        text.push_str(&format!("       from {} (all that was seen: {seen})\n", decision.inputs));
     }
     text
 }

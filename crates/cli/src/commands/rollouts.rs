@@ -15,7 +15,10 @@ use crate::{
     context::Context,
     ids, lookup,
     ui::{Cell, Frame, Table, style, words},
-    views::fields::{Fields, heading, section},
+    views::{
+        fields::{Fields, heading, section},
+        pattern::view_pattern,
+    },
 };
 
 /// Rollouts, newest first; with an id, that one with its deployments.
@@ -138,6 +141,10 @@ pub(super) fn view_fields(view: &RolloutView, frame: &Frame) -> String {
     if !view.waves.is_empty() {
         text.push_str(&section("Waves"));
         text.push_str(&super::rollout::view_waves(view, frame));
+    }
+    if let Some(pattern) = &view.pattern {
+        text.push_str(&section("What failed"));
+        text.push_str(&view_pattern(pattern));
     }
     text
 }

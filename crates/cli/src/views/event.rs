@@ -94,6 +94,9 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         Event::RolloutWaveOpened { wave, reason } => {
             format!("{stack}: wave {wave} of the rollout began{}", because(reason))
         }
+        Event::RolloutAnalysed { findings, .. } => {
+            format!("{stack}: looked at what failed: {}", findings.join("; "))
+        }
         Event::RolloutPaused { paused, reason, by } => {
             let done = if *paused { "paused" } else { "let go on" };
             format!("{stack}: rollout {done} by {by}{}", because(reason))

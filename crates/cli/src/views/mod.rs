@@ -4,4 +4,5 @@ pub(crate) mod constraint;
 pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod host;
+pub(crate) mod pattern;
 pub(crate) mod undo;

@@ -15,8 +15,8 @@ use backstay_store::{Store, desired, ledger, nodes, undos};
 use backstay_testkit::{BareRepository, CommitSpec, WorkTree};
 use backstay_types::{
     CommitId, ConversationId, Deployment, DeploymentId, DeploymentState, Digest, FailureKind, FixedClock,
-    Labels, Meaning, Node, NodeId, PushState, Repository, RepositoryId, Secret, SeededEntropy, Step,
-    Timestamp, Undo, UndoId, UndoScope, UndoSelector, UndoState, World,
+    HostFacts, Labels, Meaning, Node, NodeId, PushState, Repository, RepositoryId, Secret, SeededEntropy,
+    Step, Timestamp, Undo, UndoId, UndoScope, UndoSelector, UndoState, World,
 };
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
@@ -129,6 +129,20 @@ impl Fleet {
         nodes::insert(&mut tx, &node, Digest::of(name.as_bytes())).await.unwrap();
         tx.commit().await.unwrap();
         self.nodes.insert(name.to_owned(), node.id);
+    }
+
+    /// A node says what its machine is.
+    pub(crate) async fn say(&self, name: &str, facts: HostFacts) {
+        let state = nodes::SoftState {
+            node: self.nodes[name],
+            last_seen_at: self.world.now(),
+            facts: Some(facts),
+            observed: None,
+            safety: None,
+        };
+        let mut tx = self.store.begin().await.unwrap();
+        nodes::flush_soft(&mut tx, &[state]).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// Commits what is in the work tree and pushes it, as a conversation would.

@@ -111,6 +111,7 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::GetDeployment, _, _, _>(deployments::get::get)
         .on::<v1::ListRollouts, _, _, _>(deployments::list_rollouts::list_rollouts)
         .on::<v1::GetRollout, _, _, _>(deployments::get_rollout::get_rollout)
+        .on::<v1::GetRolloutDecisions, _, _, _>(deployments::get_decisions::get_decisions)
         .on::<v1::PauseRollout, _, _, _>(deployments::steer::pause)
         .on::<v1::ResumeRollout, _, _, _>(deployments::steer::resume)
         .on::<v1::PromoteRollout, _, _, _>(deployments::steer::promote)

@@ -1,14 +1,14 @@
 //! What a step of planning decides.
 
 use backstay_types::{
-    Cause, DeploymentId, NodeId, ReleaseId, RolloutId, RolloutKind, RolloutState, RolloutStrategy, StackName,
-    Timestamp, TreeDigest,
+    Cause, DecisionKind, DeploymentId, NodeId, ReleaseId, RolloutId, RolloutKind, RolloutState,
+    RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
-use crate::snapshot::Reason;
+use crate::{inputs::Inputs, snapshot::Reason};
 
 /// What to do, with reasons. Applied whole or not at all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct FleetPlan {
     /// Rollouts to begin, in the order that [`RolloutRef::New`] counts them.
     pub start: Vec<RolloutStart>,
@@ -20,6 +20,10 @@ pub struct FleetPlan {
     pub ban: Vec<(StackName, TreeDigest, String)>,
     /// Attempts to make.
     pub attempts: Vec<Attempt>,
+    /// The decisions about rollouts among these, each with what it was made from.
+    pub decided: Vec<Decided>,
+    /// What each rollout forward waits for, where it is not its own nodes; worth noting when it is something new.
+    pub waits: Vec<Decided>,
     /// Attempts that were never begun and no longer should be.
     pub supersede: Vec<DeploymentId>,
     /// When to look again at the latest: something begins or ends by itself then.
@@ -130,4 +134,21 @@ pub struct Attempt {
     pub previous: Option<ReleaseId>,
     /// Why.
     pub reason: Reason,
+}
+
+/// A decision about a rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// Which.
+    pub rollout: RolloutRef,
+    /// Where its stack stands in [`FleetSnapshot::stacks`](crate::FleetSnapshot::stacks).
+    pub stack: usize,
+    /// What was decided.
+    pub kind: DecisionKind,
+    /// Why.
+    pub reason: String,
+    /// What it was made from.
+    pub inputs: Inputs,
+    /// Of one that waits: for what, so that the same is noted once.
+    pub topic: Option<String>,
 }

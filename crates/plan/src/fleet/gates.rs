@@ -1,10 +1,11 @@
 //! What follows from what the gates of running rollouts see.
 
-use backstay_types::{Rollout, RolloutKind, RolloutState};
+use backstay_types::{DecisionKind, Rollout, RolloutKind, RolloutState};
 
-use super::{FleetPlan, RolloutEnd, RolloutRef, StackStep, WaveOpened, places::Place};
+use super::{Decided, FleetPlan, RolloutEnd, RolloutRef, StackStep, WaveOpened, places::Place};
 use crate::{
-    gate::{Gate, GateFigures, gate},
+    gate::GateFigures,
+    inputs::{GateInputs, Gated, Inputs, gated},
     snapshot::{NodeFacts, Reason, TryState},
 };
 
@@ -18,29 +19,63 @@ impl<'a> StackStep<'a> {
         let seen = self.figures(places);
         let forward: Vec<_> = self.running.iter().map(|(rollout, _)| *rollout).zip(seen).collect();
         for (rollout, figures) in forward.into_iter().filter(|(r, _)| r.kind == RolloutKind::Update) {
-            match gate(&rollout.strategy, &figures, is_last(rollout), self.world.now) {
-                Gate::Stop(reason) => self.halt(rollout, &reason, places, plan),
-                Gate::Open(reason) if self.stands_still(rollout).is_none() => {
+            let inputs = self.gate_inputs(rollout, figures, places);
+            let gated = gated(&inputs);
+            let (kind, reason, topic) = match &gated {
+                Gated::Stop(reason) => (DecisionKind::Stopped, reason, None),
+                Gated::Open(reason) => (DecisionKind::WaveOpened, reason, None),
+                Gated::Wait { topic: Some(topic), reason } => {
+                    (DecisionKind::Waits, reason, Some(format!("{topic}, in wave {}", rollout.wave + 1)))
+                }
+                Gated::Wait { topic: None, .. } => continue,
+            };
+            let decided = Decided {
+                rollout: RolloutRef::Existing(rollout.id),
+                stack: self.index,
+                kind,
+                reason: reason.clone(),
+                inputs: Inputs::Gate(inputs),
+                topic,
+            };
+            match gated {
+                Gated::Stop(reason) => {
+                    plan.decided.push(decided);
+                    self.halt(rollout, reason, plan);
+                }
+                Gated::Open(reason) => {
+                    plan.decided.push(decided);
                     plan.waves.push(WaveOpened { rollout: rollout.id, wave: rollout.wave + 1, reason });
                 }
-                Gate::Open(_) | Gate::Wait(_) => {}
+                Gated::Wait { .. } => plan.waits.push(decided),
             }
         }
     }
 
-    fn halt(&mut self, rollout: &Rollout, reason: &str, places: &[Place<'_>], plan: &mut FleetPlan) {
-        let failed = places.iter().filter(|place| {
-            place.past.latest.is_some_and(|l| l.rollout == rollout.id && l.state == TryState::Failed)
-        });
-        let failed: Vec<_> = failed.collect();
-        let of_release = |place: &&&Place<'_>| place.past.latest.is_some_and(|l| l.again_at.is_none());
-        let reason = match (failed.iter().find(of_release), failed.len()) {
-            (Some(first), 1) => format!("failed on {}", first.node.name),
-            (Some(first), n) => {
-                format!("{reason}; failed on {n} nodes, {} among them", first.node.name)
-            }
-            (None, _) => reason.to_owned(),
+    /// What the gate of a rollout goes by.
+    pub(super) fn gate_inputs(
+        &self,
+        rollout: &Rollout,
+        figures: GateFigures,
+        places: &[Place<'_>],
+    ) -> GateInputs {
+        let failed = || {
+            places.iter().filter(|place| {
+                place.past.latest.is_some_and(|l| l.rollout == rollout.id && l.state == TryState::Failed)
+            })
         };
+        let of_release = |place: &&Place<'_>| place.past.latest.is_some_and(|l| l.again_at.is_none());
+        GateInputs {
+            strategy: rollout.strategy.clone(),
+            wave: rollout.wave,
+            figures,
+            failed_first: failed().find(of_release).map(|place| place.node.name.clone()),
+            failed_nodes: failed().count() as u64,
+            still: self.stands_still(rollout),
+            now: self.world.now,
+        }
+    }
+
+    fn halt(&mut self, rollout: &Rollout, reason: String, plan: &mut FleetPlan) {
         if let Some(tree) = self.world.trees.get(&rollout.release) {
             plan.ban.push((self.stack.name.clone(), *tree, reason.clone()));
         }
@@ -109,9 +144,4 @@ impl<'a> StackStep<'a> {
             }
         }
     }
-}
-
-/// Whether every wave of a rollout is open.
-pub(super) fn is_last(rollout: &Rollout) -> bool {
-    usize::try_from(rollout.wave).unwrap_or(usize::MAX) + 1 >= rollout.strategy.waves.len()
 }

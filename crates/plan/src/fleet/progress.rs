@@ -2,9 +2,10 @@
 
 use backstay_types::Rollout;
 
-use super::{StackStep, gates::is_last, places::Place};
+use super::{StackStep, places::Place};
 use crate::{
-    gate::{Gate, Waves, gate},
+    gate::Waves,
+    inputs::{Gated, gated},
     snapshot::{FleetSnapshot, TryState},
 };
 
@@ -58,12 +59,10 @@ impl StackStep<'_> {
         for place in &places {
             count(&mut found, place, rollout, waves);
         }
-        found.gate = self.stands_still(rollout).unwrap_or_else(|| {
-            let figures = self.figures(&places).swap_remove(at);
-            match gate(&rollout.strategy, &figures, is_last(rollout), self.world.now) {
-                Gate::Wait(reason) | Gate::Open(reason) | Gate::Stop(reason) => reason,
-            }
-        });
+        let figures = self.figures(&places).swap_remove(at);
+        found.gate = match gated(&self.gate_inputs(rollout, figures, &places)) {
+            Gated::Wait { reason, .. } | Gated::Open(reason) | Gated::Stop(reason) => reason,
+        };
         found
     }
 }

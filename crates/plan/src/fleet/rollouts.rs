@@ -1,10 +1,11 @@
 //! Under which rollout a node moves, and when rollouts end.
 
-use backstay_types::{Cause, ReleaseId, Rollout, RolloutKind, RolloutState, RolloutStrategy, TreeDigest};
+use backstay_types::{DecisionKind, ReleaseId, Rollout, RolloutKind, RolloutState, TreeDigest};
 
-use super::{FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStep, places::Place};
+use super::{Decided, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStep, places::Place};
 use crate::{
-    gate::{Waves, cuts, members},
+    gate::{Waves, cuts, members, place_in_line},
+    inputs::{BeganInputs, EndInputs, Inputs, Opening, ending, opening},
     snapshot::{Origin, Try, TryState},
 };
 
@@ -44,34 +45,53 @@ impl StackStep<'_> {
         if let Some((_, index, _)) = self.new.iter().find(|(of, ..)| *of == (release, removal)) {
             return Some(RolloutRef::New(*index));
         }
-        let start = self.start(release, removal);
+        let (start, inputs) = self.start(release, removal);
         let tree = self.tree(release);
         let waves = Waves::of(&start.strategy, &start.cuts, tree, None).with_members(&start.members);
+        let index = plan.start.len();
+        plan.decided.push(Decided {
+            rollout: RolloutRef::New(index),
+            stack: self.index,
+            kind: DecisionKind::Began,
+            reason: start.reason.clone(),
+            inputs: Inputs::Began(inputs),
+            topic: None,
+        });
         plan.start.push(start);
-        self.new.push(((release, removal), plan.start.len() - 1, waves));
-        Some(RolloutRef::New(plan.start.len() - 1))
+        self.new.push(((release, removal), index, waves));
+        Some(RolloutRef::New(index))
     }
 
-    fn start(&self, release: ReleaseId, removal: bool) -> RolloutStart {
-        let kind = self.kind_of(release, removal);
-        let cause = if removal { &self.stack.removal_cause } else { &self.origin(release).cause };
-        let returns =
-            kind == RolloutKind::Rollback && self.stack.go_back.is_some_and(|back| back.to == release);
-        let waves = kind == RolloutKind::Update && !self.stack.pin_origins.contains_key(&release);
-        let strategy = if waves {
-            self.stack.strategy.clone()
-        } else {
-            RolloutStrategy { waves: Vec::new(), ..self.stack.strategy.clone() }
+    fn start(&self, release: ReleaseId, removal: bool) -> (RolloutStart, BeganInputs) {
+        let origin = self.origin(release);
+        let cause = if removal { &self.stack.removal_cause } else { &origin.cause };
+        let assigned: Vec<_> = self.world.nodes.iter().filter(|node| self.stack.is_assigned(node)).collect();
+        let back = self.stack.go_back.is_some_and(|back| back.to == release);
+        let mut inputs = BeganInputs {
+            cause: cause.clone(),
+            asked: origin.kind,
+            removal,
+            goes_back: back && self.stack.release != Ok(release),
+            pinned: self.stack.pin_origins.contains_key(&release),
+            waves: self.stack.strategy.waves.clone(),
+            assigned: assigned.len() as u64,
+            within: Vec::new(),
         };
-        let assigned = || self.world.nodes.iter().filter(|node| self.stack.is_assigned(node));
+        let Opening { kind, in_waves, reason } = opening(&inputs);
+        let mut strategy = self.stack.strategy.clone();
+        if !in_waves {
+            strategy.waves.clear();
+        }
         let tree = self.tree(release);
-        let cuts = tree.map(|tree| cuts(&strategy, tree, assigned())).unwrap_or_default();
-        let members = tree.map(|tree| members(&strategy, &cuts, tree, assigned())).unwrap_or_default();
-        let reason = match cause {
-            Cause::Change { commit, .. } => format!("commit {}", commit.short()),
-            Cause::Undo { undo } => format!("undo {undo}"),
+        let nodes = || assigned.iter().copied();
+        let cuts = tree.map(|tree| cuts(&strategy, tree, nodes())).unwrap_or_default();
+        let members = tree.map(|tree| members(&strategy, &cuts, tree, nodes())).unwrap_or_default();
+        let within = |cut: &Option<u32>| {
+            let (tree, cut) = (tree?, (*cut)?);
+            Some(nodes().filter(|node| place_in_line(node.id, tree) <= cut).count() as u64)
         };
-        RolloutStart {
+        inputs.within = cuts.iter().map(within).collect();
+        let start = RolloutStart {
             stack: self.stack.name.clone(),
             release,
             kind,
@@ -80,12 +100,25 @@ impl StackStep<'_> {
             strategy,
             cuts,
             members,
-            reason: match () {
-                () if removal => format!("no longer assigned since {reason}"),
-                () if returns => format!("back from what {reason} brought, whose rollout stopped"),
-                () => reason,
-            },
-        }
+            reason,
+        };
+        (start, inputs)
+    }
+
+    /// Ends a rollout that has nothing left to do.
+    pub(super) fn end(&self, tally: &Tally<'_>, plan: &mut FleetPlan) {
+        let Some(inputs) = tally.end() else { return };
+        let (state, reason) = ending(&inputs);
+        let rollout = tally.rollout.id;
+        plan.decided.push(Decided {
+            rollout: RolloutRef::Existing(rollout),
+            stack: self.index,
+            kind: DecisionKind::Ended,
+            reason: reason.clone(),
+            inputs: Inputs::End(inputs),
+            topic: None,
+        });
+        plan.end.push(RolloutEnd { rollout, state, reason });
     }
 
     pub(super) fn origin(&self, release: ReleaseId) -> &Origin {
@@ -152,37 +185,14 @@ impl<'a> Tally<'a> {
         attempt.filter(|attempt| attempt.rollout == self.rollout.id).map(|attempt| attempt.state)
     }
 
-    /// How it ends, when it has nothing left to do.
-    pub(super) fn end(&self) -> Option<RolloutEnd> {
-        if self.open > 0 || self.waiting {
-            return None;
-        }
-        let (rollout, kind) = (self.rollout.id, self.rollout.kind);
-        let (state, reason) = match (self.wanting, self.failed) {
-            _ if kind == RolloutKind::Removal => self.removed(),
-            (0, 0) if kind == RolloutKind::Rollback && self.succeeded > 0 => {
-                (RolloutState::Succeeded, format!("{} nodes are back", self.succeeded))
-            }
-            (0, _) => (RolloutState::Superseded, "no node is meant to run it any more".to_owned()),
-            (n, 0) => (RolloutState::Succeeded, format!("{n} of {n} nodes run it")),
-            // Within what its rules allow: the gates would have stopped it.
-            (n, failed) if kind == RolloutKind::Update => (
-                RolloutState::Succeeded,
-                format!("{} of {n} nodes run it, {failed} failed", n.saturating_sub(failed)),
-            ),
-            (n, failed) => (RolloutState::Halted, format!("failed on {failed} of {n} nodes")),
-        };
-        Some(RolloutEnd { rollout, state, reason })
-    }
-
-    /// How a removal that has nothing left to do ends.
-    fn removed(&self) -> (RolloutState, String) {
-        match (self.succeeded, self.failed) {
-            (0, 0) => (RolloutState::Superseded, "no node is meant to lose it any more".to_owned()),
-            (done, 0) => (RolloutState::Succeeded, format!("taken away from {done} of {done} nodes")),
-            (done, failed) => {
-                (RolloutState::Halted, format!("failed on {failed} of {} nodes", done + failed))
-            }
-        }
+    /// With what it ends, when it has nothing left to do.
+    pub(super) fn end(&self) -> Option<EndInputs> {
+        let ends = self.open == 0 && !self.waiting;
+        ends.then_some(EndInputs {
+            kind: self.rollout.kind,
+            wanting: self.wanting as u64,
+            succeeded: self.succeeded as u64,
+            failed: self.failed as u64,
+        })
     }
 }

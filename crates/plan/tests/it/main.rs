@@ -5,5 +5,6 @@
 mod fleet;
 mod history;
 mod limits;
+mod pattern;
 mod simulated;
 mod waves;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use backstay_plan::{
     Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, Pasts, RolloutRef,
-    StackFacts, Try, TryState, plan,
+    StackFacts, Try, TryState, inputs::replay, plan,
 };
 use backstay_types::{
     Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels,
@@ -76,6 +76,7 @@ impl Fleet {
     /// Plans once, applies what was planned, and says whether there was anything.
     pub(crate) fn step(&mut self) -> bool {
         let planned = plan(&self.snapshot);
+        assert_explained(&planned);
         let quiet = planned.is_quiet();
         let FleetPlan { start, end, waves, ban, attempts, supersede, standing, .. } = planned;
         let mut ids = Vec::new();
@@ -217,4 +218,16 @@ impl Fleet {
 /// Every attempt goes well.
 pub(crate) fn well(_: NodeId, _: ReleaseId) -> TryState {
     TryState::Succeeded
+}
+
+/// That every change to a rollout has its decision, and that each comes out the same when it is made again from what
+/// would be stored of it.
+fn assert_explained(plan: &FleetPlan) {
+    assert_eq!(plan.decided.len(), plan.start.len() + plan.end.len() + plan.waves.len(), "{plan:#?}");
+    for decided in plan.decided.iter().chain(&plan.waits) {
+        let stored = serde_json::to_string(&decided.inputs).unwrap();
+        let inputs = serde_json::from_str(&stored).unwrap();
+        let again = replay(decided.kind, &decided.reason, &inputs).unwrap();
+        assert!(again.same, "{decided:#?} came out as {again:#?}");
+    }
 }

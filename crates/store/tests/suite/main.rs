@@ -12,6 +12,7 @@ mod changes;
 mod constraints;
 mod conversations;
 mod crash;
+mod decisions;
 mod deliveries;
 mod deployments;
 mod desired;

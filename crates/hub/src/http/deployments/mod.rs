@@ -2,6 +2,7 @@
 
 pub(crate) mod follow_logs;
 pub(crate) mod get;
+pub(crate) mod get_decisions;
 pub(crate) mod get_rollout;
 pub(crate) mod list;
 pub(crate) mod list_rollouts;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use backstay_api::v1::{DeploymentView, RolloutView};
 use backstay_engine::Progress;
-use backstay_store::{Reader, deployments, figures, nodes, releases};
-use backstay_types::{ConversationId, Deployment, Node, Release, ReleaseId, Rollout};
+use backstay_store::{Reader, deployments, figures, nodes, patterns, releases};
+use backstay_types::{ConversationId, Deployment, Node, Release, ReleaseId, Rollout, RolloutState};
 
 use crate::{app::App, http::ApiError};
 
@@ -62,13 +62,27 @@ pub(in crate::http) async fn rollout_views(
 ) -> Result<Vec<RolloutView>, ApiError> {
     let releases = Releases::read(store, found.iter().map(|rollout| rollout.release)).await?;
     let mut progress = app.engine.progress(&found).await?;
+    let halted = found.iter().filter(|rollout| rollout.state == RolloutState::Halted);
+    let halted: Vec<_> = halted.map(|rollout| rollout.id).collect();
+    let mut found_in: HashMap<_, _> = patterns::many(store, &halted).await?.into_iter().collect();
     let mut views = Vec::with_capacity(found.len());
     for rollout in found {
         let (release, conversations) = releases.get(rollout.release)?;
         let (tree, commit) = (release.tree, release.commit.clone());
         let deployments = deployments::count_by_state(store, rollout.id).await?;
         let Progress { waiting, waves, gate } = progress.remove(&rollout.id).unwrap_or_default();
-        views.push(RolloutView { rollout, tree, commit, conversations, deployments, waiting, waves, gate });
+        let pattern = found_in.remove(&rollout.id);
+        views.push(RolloutView {
+            rollout,
+            tree,
+            commit,
+            conversations,
+            deployments,
+            waiting,
+            waves,
+            gate,
+            pattern,
+        });
     }
     Ok(views)
 }
