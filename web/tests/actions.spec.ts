@@ -1,15 +1,6 @@
 // What can be done in the page beside an undo, on a laptop and on a phone.
-import type { Page } from '@playwright/test';
-
 import { expect, open, test } from './test';
-
-/** Says yes to what is asked, with a reason. */
-async function agree(page: Page, yes: string, reason?: string): Promise<void> {
-  const dialog = page.getByRole('dialog');
-  if (reason) await dialog.getByLabel(/^why/i).fill(reason);
-  await dialog.getByRole('button', { name: yes }).click();
-  await expect(dialog).toHaveCount(0);
-}
+import { agree } from './views';
 
 for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } })) {
   test.describe(name, () => {

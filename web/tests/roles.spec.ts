@@ -6,7 +6,7 @@ test('a viewer is offered nothing that changes what runs', async ({ as, stage })
   const offered: string[] = [];
   for (const [name, address] of Object.entries(await addresses(stage))) {
     await open(page, address);
-    const buttons = page.getByRole('main').getByRole('button', { name: /\b(undo|return|hold|revoke|accept|sync|disable|add|make)\b/i, disabled: false });
+    const buttons = page.getByRole('main').getByRole('button', { name: /\b(undo|return|hold|revoke|accept|sync|disable|add|make|stop|pause|go on|abort|override|open the next|lift|set)\b/i, disabled: false });
     offered.push(...(await buttons.allInnerTexts()).map((text) => `${name}: ${text}`));
   }
   expect(offered).toEqual([]);

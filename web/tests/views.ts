@@ -1,4 +1,6 @@
 // Every view of the page, by the address at which it opens on a stage.
+import { expect, type Page } from '@playwright/test';
+
 import type { components } from '../src/lib/api.gen';
 import type { Stage } from './stage';
 
@@ -6,7 +8,7 @@ type Schemas = components['schemas'];
 interface List<T> { items: T[] }
 
 export const NAMES = [
-  'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'stacks', 'stack', 'release', 'rollout', 'deployment',
+  'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'stacks', 'stack', 'rollouts', 'rollout', 'release', 'deployment',
   'undos', 'undo', 'why', 'welcome', 'repositories', 'webhooks', 'tokens', 'users', 'account',
 ] as const;
 
@@ -30,6 +32,7 @@ export async function addresses(stage: Stage): Promise<Record<(typeof NAMES)[num
     stacks: '/stacks',
     stack: '/stacks/page',
     release: `/releases/${first(releases.items).id}`,
+    rollouts: '/rollouts',
     rollout: `/rollouts/${first(rollouts.items).id}`,
     deployment: `/deployments/${(back ?? first(deployments.items)).id}`,
     undos: '/undos',
@@ -48,4 +51,12 @@ function first<T>(items: T[]): T {
   const [item] = items;
   if (item === undefined) throw new Error('the demonstration left none');
   return item;
+}
+
+/** Says yes to what is asked, with a reason. */
+export async function agree(page: Page, yes: string, reason?: string): Promise<void> {
+  const dialog = page.getByRole('dialog');
+  if (reason) await dialog.getByLabel(/^why/i).fill(reason);
+  await dialog.getByRole('button', { name: yes }).click();
+  await expect(dialog).toHaveCount(0);
 }

@@ -72,7 +72,8 @@ pub(crate) async fn constraint(api: &Api, text: &str) -> Result<ConstraintId, Cl
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
-    let page = api.call::<ListConstraints>(Empty {}, ConstraintsQuery { all: Some(true) }, Empty {}).await?;
+    let query = ConstraintsQuery { all: Some(true), ..ConstraintsQuery::default() };
+    let page = api.call::<ListConstraints>(Empty {}, query, Empty {}).await?;
     ids::pick(text, &page.items.iter().map(|constraint| constraint.id).collect::<Vec<_>>())
 }
 

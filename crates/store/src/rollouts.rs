@@ -177,9 +177,26 @@ pub async fn list(
     before: Option<RolloutId>,
     limit: u32,
 ) -> Result<Vec<Rollout>> {
+    list_in(ex, stack, None, before, limit).await
+}
+
+/// The same, and only those in a state when one is given.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list_in(
+    ex: &mut impl Executor,
+    stack: Option<&StackName>,
+    state: Option<RolloutState>,
+    before: Option<RolloutId>,
+    limit: u32,
+) -> Result<Vec<Rollout>> {
     let mut select = query("SELECT * FROM rollouts WHERE 1 = 1");
     if let Some(stack) = stack {
         select.push(" AND stack = ").push_bind(stack);
+    }
+    if let Some(state) = state {
+        select.push(" AND state = ").push_bind(word(&state)?);
     }
     if let Some(before) = before {
         select.push(" AND id < ").push_bind(before);

@@ -13,6 +13,7 @@ export const LOOKS: Record<string, readonly [sign: string, kind: string]> = {
 };
 
 export const NODE_STATES = ['online', 'offline', 'joined', 'unknown', 'revoked'] as const;
+export const ROLLOUT_STATES = ['running', 'succeeded', 'halted', 'superseded'] as const;
 export const HEALTHS = ['healthy', 'deploying', 'degraded', 'down', 'unknown'] as const;
 
 /** What a state means, where the word alone does not say. */
@@ -26,7 +27,7 @@ export const MEANS: Record<string, string> = {
   broken: 'the release failed and so did the way back: the node needs a person',
   superseded: 'something newer was planned before it ended',
   pending: 'planned; the agent has not begun',
-  halted: 'it stopped by itself because a node failed',
+  halted: 'it ended before every node had it',
   held: 'it contains a change that is held back',
   banned: 'its tree is not planned for this stack any more',
 };

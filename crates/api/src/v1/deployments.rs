@@ -2,7 +2,7 @@
 
 use backstay_types::{
     CommitId, ConversationId, Decision, Deployment, DeploymentId, FailurePattern, NodeName, Rollout,
-    RolloutId, StackName, StepRecord, Timestamp, TreeDigest,
+    RolloutId, RolloutState, StackName, StepRecord, Timestamp, TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,9 @@ pub struct RolloutsQuery {
     /// Only of this stack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<StackName>,
+    /// Only those in this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<RolloutState>,
     /// At most this many items; 100 when absent, 1000 at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

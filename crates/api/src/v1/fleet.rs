@@ -248,6 +248,10 @@ pub struct ConstraintsQuery {
     /// Those no longer in force too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub all: Option<bool>,
+    /// Only what limits this node (name or id): pins, freezes, updates off and maintenance that reach it. Holds and bans
+    /// are about releases and are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// What to hold. Exactly one of `commit` and `conversation`.

@@ -191,7 +191,7 @@ impl List {
         api: &Api,
         is_one: impl Fn(&Effect) -> bool,
     ) -> Result<Vec<Constraint>, CliError> {
-        let query = ConstraintsQuery { all: self.all.then_some(true) };
+        let query = ConstraintsQuery { all: self.all.then_some(true), ..ConstraintsQuery::default() };
         let mut found = api.call::<ListConstraints>(Empty {}, query, Empty {}).await?.items;
         found.retain(|one| is_one(&one.effect));
         Ok(found)

@@ -58,7 +58,7 @@ impl Rollouts {
             cx.ui.data(&detail, || view_one(&detail, &cx.frame()))?;
             return done();
         }
-        let query = RolloutsQuery { stack: self.stack, limit: Some(self.limit), cursor: None };
+        let query = RolloutsQuery { stack: self.stack, limit: Some(self.limit), ..RolloutsQuery::default() };
         let page = api.call::<ListRollouts>(Empty {}, query, Empty {}).await?;
         cx.ui.data(&page.items, || view_list(&page.items, &cx.frame()))?;
         done()

@@ -99,7 +99,7 @@ pub(super) const LIMIT: Way = Way {
         place.call::<v1::CreateConstraint>(&Empty {}, &Empty {}, &body).map(drop)
     },
     count: |place| {
-        let query = v1::ConstraintsQuery { all: Some(true) };
+        let query = v1::ConstraintsQuery { all: Some(true), ..Default::default() };
         place.call::<v1::ListConstraints>(&Empty {}, &query, &Empty {}).unwrap().items.len()
     },
     again: Again::Same,

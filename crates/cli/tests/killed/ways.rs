@@ -343,7 +343,7 @@ pub(super) const PLAN: Way = Way {
 };
 
 fn constraints(place: &Place) -> Vec<backstay_types::Constraint> {
-    let query = v1::ConstraintsQuery { all: Some(true) };
+    let query = v1::ConstraintsQuery { all: Some(true), ..Default::default() };
     items(place.call::<v1::ListConstraints>(&Empty {}, &query, &Empty {}))
 }
 

@@ -61,6 +61,10 @@ async fn found_by_stack_cause_and_time(t: Fixture) {
     assert_eq!(ids(rollouts::list(&mut tx, None, None, 9).await.unwrap()), [id(3), id(2), id(1), id(0)]);
     let page = rollouts::list(&mut tx, Some(&stack("web")), Some(id(2)), 1).await.unwrap();
     assert_eq!(ids(page), [id(1)]);
+    let succeeded = Some(RolloutState::Succeeded);
+    assert_eq!(ids(rollouts::list_in(&mut tx, None, succeeded, None, 9).await.unwrap()), [id(2), id(0)]);
+    let running = rollouts::list_in(&mut tx, Some(&stack("web")), Some(RolloutState::Running), None, 9).await;
+    assert_eq!(ids(running.unwrap()), []);
     assert_eq!(ids(rollouts::newest_of_each_stack(&mut tx).await.unwrap()), [id(3), id(2)]);
     assert_eq!(ids(rollouts::of_undo(&mut tx, undo).await.unwrap()), [id(2)]);
     let of_commit = rollouts::of_commit(&mut tx, repository, &commit("a")).await.unwrap();
