@@ -31,6 +31,7 @@ export const ROUTES: Route[] = [
   { path: 'rollouts/:id', name: 'Rollout', view: 'Rollout' },
   { path: 'undos', name: 'Undos', view: 'Undos', icon: 'undos', key: 'u' },
   { path: 'undos/:id', name: 'Undo', view: 'Undo' },
+  { path: 'limits', name: 'Limits', view: 'Limits', icon: 'constraint', key: 'l' },
   { path: 'settings/:section?', name: 'Settings', view: 'Settings', icon: 'settings', key: ',', stays: true },
   { path: 'releases/:id', name: 'Release', view: 'Release' },
   { path: 'deployments/:id', name: 'Deployment', view: 'Deployment' },

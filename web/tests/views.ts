@@ -9,7 +9,7 @@ interface List<T> { items: T[] }
 
 export const NAMES = [
   'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'stacks', 'stack', 'rollouts', 'rollout', 'release', 'deployment',
-  'undos', 'undo', 'why', 'welcome', 'repositories', 'webhooks', 'tokens', 'users', 'account',
+  'limits', 'undos', 'undo', 'why', 'welcome', 'repositories', 'webhooks', 'tokens', 'users', 'account',
 ] as const;
 
 /** The views with things that are there after the demonstration. */
@@ -35,6 +35,7 @@ export async function addresses(stage: Stage): Promise<Record<(typeof NAMES)[num
     rollouts: '/rollouts',
     rollout: `/rollouts/${first(rollouts.items).id}`,
     deployment: `/deployments/${(back ?? first(deployments.items)).id}`,
+    limits: '/limits',
     undos: '/undos',
     undo: `/undos/${first(undos.items).id}`,
     why: '/why?node=web-1&stack=page&file=page.conf',

@@ -45,6 +45,7 @@ export type ReleaseDetail = Schemas['ReleaseDetail'];
 export type ReleaseFile = Schemas['ReleaseFile'];
 export type Release = Schemas['Release'];
 export type Constraint = Schemas['Constraint'];
+export type Window = Schemas['WindowView'];
 export type Change = Schemas['Change'];
 export type Talk = Schemas['Conversation'];
 export type Container = Schemas['Container'];

@@ -11,7 +11,8 @@ pub(crate) async fn list_rollouts(call: Call<ListRollouts>) -> Result<Page<Rollo
     let limit = paging::limit(call.query.limit)?;
     let before = paging::cursor(call.query.cursor.as_deref())?;
     let mut store = call.app.store.read();
-    let found = rollouts::list_in(&mut store, call.query.stack.as_ref(), call.query.state, before, limit + 1).await?;
+    let found =
+        rollouts::list_in(&mut store, call.query.stack.as_ref(), call.query.state, before, limit + 1).await?;
     let page = paging::page(found, limit, |rollout| rollout.id.to_string());
     let items = rollout_views(&call.app, &mut store, page.items).await?;
     Ok(Page { items, next: page.next })
