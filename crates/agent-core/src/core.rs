@@ -18,7 +18,7 @@ use backstay_api::{
     statement::{DesiredAction, DesiredStack, Statement},
 };
 use backstay_types::{
-    DeploymentState, MOST_DRIFTS, NodeId, ObservedStack, StackHealth, StackName, Timestamp, World,
+    DeploymentState, DriftPart, MOST_DRIFTS, NodeId, ObservedStack, StackHealth, StackName, Timestamp, World,
 };
 
 use self::{batch::Batch, look::Concern};
@@ -264,6 +264,16 @@ impl Core {
             out.change(Change::Operation(self.journal.operation.clone().map(Box::new)));
         }
         self.started_in_outage(out);
+        // What does not run after a boot has not departed: it is yet to be started. However often the power goes.
+        let mut woken = Vec::new();
+        for (stack, record) in &mut self.journal.stacks {
+            if record.departures.forget(DriftPart::Running) {
+                woken.push(stack.clone());
+            }
+        }
+        for stack in woken {
+            out.change(Change::Stack(stack.clone(), Box::new(self.record(&stack))));
+        }
         // How much of a pause is over is not known after a start: it begins again.
         let first = self.settings.failure_pause;
         let pauses = self.journal.stacks.iter().map(|(stack, record)| (stack, record.trouble.pause(first)));

@@ -125,6 +125,13 @@ impl Departures {
         followed
     }
 
+    /// Forgets all of a part. True when there was something.
+    pub fn forget(&mut self, part: DriftPart) -> bool {
+        let before = self.0.len();
+        self.0.retain(|key, _| part_of(key) != Some(part));
+        self.0.len() != before
+    }
+
     /// Forgets of a part what was tried longer ago than the memory, also what was given up.
     pub fn forget_after(&mut self, part: DriftPart, limits: Limits, now: Timestamp) {
         self.0.retain(|key, one| {

@@ -312,6 +312,26 @@ fn boots_count_inside_an_update_only() {
     assert_eq!((runs(&node, "web"), runs(&node, "api")), ("a", "a"));
 }
 
+/// What has to be started after each boot is started after each boot, however many there are.
+#[test]
+fn reboots_do_not_make_it_give_up() {
+    let mut node = running_a();
+    let web = "web".parse().unwrap();
+    for boot in 1..=12 {
+        node.restart(true);
+        node.until("check");
+        assert!(node.is_running("check"), "boot {boot}: {}", node.log);
+        let record = node.journal.stacks[&web].clone();
+        let mut seen = node.seen(&web, &record);
+        seen.containers = Ok(Vec::<Container>::new());
+        let (task, _) = node.running.take().unwrap();
+        let result = Ok(backstay_agent_core::Done::Checked(vec![seen]));
+        node.input(Input::Finished(backstay_agent_core::Finished { id: task, records: Vec::new(), result }));
+        assert!(node.is_running("heal"), "boot {boot}: {}", node.log);
+        node.settle();
+    }
+}
+
 /// An agent that dies again and again while it starts a release: the same, without a single reboot.
 #[test]
 fn deaths_count_inside_an_update_only() {

@@ -21,6 +21,21 @@ pub(crate) fn crash_point(name: &str) {
 #[inline]
 pub(crate) fn crash_point(_: &str) {}
 
+/// Hangs here for ever when `FAILPOINTS` says so, and with it the thread.
+#[cfg(feature = "failpoints")]
+pub(crate) fn wedge_point(name: &str) {
+    if fail::eval(name, |_| ()).is_some() {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Hangs here when `FAILPOINTS` says so; this build has no such points.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub(crate) fn wedge_point(_: &str) {}
+
 #[cfg(feature = "failpoints")]
 static IS_CHILD: std::sync::OnceLock<()> = std::sync::OnceLock::new();
 

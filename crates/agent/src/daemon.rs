@@ -5,12 +5,14 @@ mod contact;
 mod driver;
 mod hands;
 mod machine;
+mod watchdog;
 
 pub(crate) use self::{
     check_in::{Asking, CheckIn, Host},
     contact::Contact,
     driver::{Answering, Driver, Event, View},
     hands::Hands,
+    watchdog::Pulse,
 };
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
@@ -71,6 +73,7 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
     let (view, seen) = watch::channel(View::of(&core, &cx));
     let contact = Contact::new(machine.settings.outage_after, machine.settings.airgapped);
     let local = Local::default();
+    let pulse = Pulse::watched(machine.settings.watchdog);
     let hands = machine::MachineHands::new(db, machine.clone(), events.clone());
     let driver = Driver {
         core,
@@ -80,8 +83,10 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
         started,
         view,
         contact: contact.clone(),
+        pulse: pulse.clone(),
     };
     tracing::info!(node = %identity.name, hub = %identity.hub, version = env!("CARGO_PKG_VERSION"), "the agent runs");
+    pulse.say("READY=1");
 
     let minimal = minimal::keep(machine.clone(), seen.clone(), local.clone());
     let asking = Asking { hub, key, node: identity.node, world, contact, local };
@@ -96,6 +101,7 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
         _ = terminate.recv() => tracing::info!("told to end; what runs keeps running"),
         _ = interrupt.recv() => tracing::info!("told to end; what runs keeps running"),
     }
+    pulse.say("STOPPING=1");
     WorkLock::clear(&layout).map_err(AgentError::io(layout.data()))
 }
 

@@ -1,8 +1,9 @@
-//! What runs stacks: Docker Compose, and processes that are supervised here.
+//! What runs stacks: Docker Compose, systemd, and processes that are supervised here.
 
 pub(crate) mod compose;
 mod follow;
 pub(crate) mod process;
+pub(crate) mod systemd;
 
 use std::{collections::BTreeMap, io};
 
@@ -11,7 +12,7 @@ use backstay_api::agent::LogLine;
 use backstay_types::{Container, Digest, FailureKind, ImageId, StackName, Step, TreeDigest};
 
 pub(crate) use self::follow::{Cursor, NewLines};
-use self::{compose::Compose, process::Process};
+use self::{compose::Compose, process::Process, systemd::Systemd};
 use crate::{
     disk::{Layout, audit::Gently},
     step::{Context, Fail, Failed, Loaded},
@@ -131,6 +132,7 @@ pub(crate) struct LogsWanted<'a> {
 pub(crate) enum Runtimes {
     Compose(Compose),
     Process(Process),
+    Systemd(Systemd),
 }
 
 /// Calls a method of whichever it is.
@@ -139,6 +141,7 @@ macro_rules! each {
         match $self {
             Self::Compose($runtime) => $call,
             Self::Process($runtime) => $call,
+            Self::Systemd($runtime) => $call,
         }
     };
 }
@@ -149,6 +152,7 @@ impl Runtimes {
         match name {
             "compose" => Ok(Self::Compose(Compose::new())),
             "process" => Ok(Self::Process(Process)),
+            "systemd" => Ok(Self::Systemd(Systemd)),
             other => {
                 let reason = format!("this agent has no runtime called `{other}`");
                 Err(Fail::of(Step::Validate, FailureKind::Invalid, reason))
@@ -247,6 +251,9 @@ pub(crate) async fn working() -> Vec<String> {
     if compose::Engine::new().ping().await {
         working.push("compose".to_owned());
     }
+    if systemd::works() {
+        working.push("systemd".to_owned());
+    }
     working.sort();
     working
 }
@@ -279,5 +286,6 @@ pub(crate) async fn prune(cx: &mut Context, stack: &StackName, keep: &[TreeDiges
         crate::disk::remove_dir(&cx.layout.release(stack, tree)).map_err(fail)?;
         crate::crash::crash_point("prune.removed");
     }
-    compose::prune_mounts(cx, stack, keep).map_err(fail)
+    compose::prune_mounts(cx, stack, keep).map_err(fail)?;
+    systemd::prune_files(cx, stack, keep).map_err(fail)
 }

@@ -23,7 +23,8 @@ pub(crate) fn load(
 }
 
 pub(crate) fn layout(settings: &AgentSettings) -> Layout {
-    Layout::new(&settings.data_dir, settings.run_dir.as_deref(), &settings.env_dir)
+    let layout = Layout::new(&settings.data_dir, settings.run_dir.as_deref(), &settings.env_dir);
+    layout.with_units(&settings.unit_dir)
 }
 
 pub(crate) fn place(settings: &AgentSettings, identity: &Identity) -> Place {
@@ -31,6 +32,7 @@ pub(crate) fn place(settings: &AgentSettings, identity: &Identity) -> Place {
         data_dir: settings.data_dir.clone(),
         run_dir: settings.run_dir.clone(),
         env_dir: settings.env_dir.clone(),
+        unit_dir: settings.unit_dir.clone(),
         node: identity.name.clone(),
         validate_timeout: settings.validate_timeout,
         log_bytes: settings.log_bytes,

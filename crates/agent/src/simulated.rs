@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     AgentError, Identity,
-    daemon::{Answering, Asking, CheckIn, Contact, Driver, Event, Hands, Host, View},
+    daemon::{Answering, Asking, CheckIn, Contact, Driver, Event, Hands, Host, Pulse, View},
     join,
     minimal::Local,
 };
@@ -89,6 +89,7 @@ impl Simulated {
             started,
             view,
             contact: contact.clone(),
+            pulse: Pulse::unwatched(),
         };
         let asking =
             Asking { hub: client, key, node: identity.node, world, contact, local: Local::default() };

@@ -47,6 +47,7 @@ pub(crate) struct Place {
     pub(crate) data_dir: PathBuf,
     pub(crate) run_dir: Option<PathBuf>,
     pub(crate) env_dir: PathBuf,
+    pub(crate) unit_dir: PathBuf,
     pub(crate) node: NodeName,
     pub(crate) validate_timeout: Duration,
     pub(crate) log_bytes: u64,
@@ -143,6 +144,7 @@ async fn run(call: StepCall) -> Outcome {
 async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
     let place = call.place;
     let layout = crate::disk::Layout::new(&place.data_dir, place.run_dir.as_deref(), &place.env_dir);
+    let layout = layout.with_units(&place.unit_dir);
     let lock =
         WorkLock::take(&layout).map_err(|e| Fail::other(Step::Fetch, format!("the work lock: {e}")))?;
     let mut cx = Context { layout, place, lock };

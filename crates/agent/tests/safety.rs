@@ -143,6 +143,25 @@ fn an_outage_is_told_when_it_is_over() {
     assert_eq!(end(&hub, hub.deploy(&process_stack("b", "true"))), DeploymentState::Succeeded);
 }
 
+/// An agent that hangs ends itself, and what runs keeps running; the next one goes on.
+#[test]
+fn a_wedged_agent_is_ended() {
+    let (hub, mut node) = running();
+    node.terminate();
+    node.settings = "watchdog = \"1s\"".to_owned();
+    // Without a wedge it lives on, whether or not anything happens.
+    node.start("");
+    std::thread::sleep(Duration::from_secs(4));
+    node.terminate();
+    node.start("driver.wedge=5*off->return");
+    let status = node.wait();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(6), "{status}");
+    assert!(node.log().contains("the agent is wedged"));
+    assert_eq!(node.running(), ["a"]);
+    node.start("");
+    assert_eq!(end(&hub, hub.deploy(&process_stack("b", "true"))), DeploymentState::Succeeded);
+}
+
 /// A row for each: what is asked for, and the points of the runs that die.
 macro_rules! rows {
     ($($name:ident: $way:ident [$($points:literal),+];)*) => {$(

@@ -17,6 +17,9 @@ pub struct AgentSettings {
     /// The folder with the node's own values, `<stack>.env` each, readable by the agent's user alone.
     #[schemars(with = "String")]
     pub env_dir: PathBuf,
+    /// The folder in which units of systemd are installed.
+    #[schemars(with = "String")]
+    pub unit_dir: PathBuf,
     /// A folder in memory for rendered values. `/run/backstay` for root, `run` in the data folder otherwise, when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", example = "/run/backstay")]
@@ -62,6 +65,10 @@ pub struct AgentSettings {
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub outage_after: Duration,
+    /// How long the agent may be stuck before it ends itself, to be started again.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub watchdog: Duration,
     /// Whether this node is meant to have no hub. One is asked for at most once an hour then.
     pub airgapped: bool,
     /// How large the log of a process may grow before it is rotated; one old log is kept.
@@ -73,6 +80,7 @@ impl Default for AgentSettings {
         Self {
             data_dir: PathBuf::from("/var/lib/backstay"),
             env_dir: PathBuf::from("/etc/backstay/env"),
+            unit_dir: PathBuf::from("/etc/systemd/system"),
             run_dir: None,
             ca_file: None,
             check_every: Duration::from_secs(300),
@@ -86,6 +94,7 @@ impl Default for AgentSettings {
             fetch_timeout: Duration::from_secs(60),
             failure_pause: Duration::from_secs(5),
             outage_after: Duration::from_secs(300),
+            watchdog: Duration::from_secs(180),
             airgapped: false,
             log_bytes: 10 << 20,
         }
@@ -97,6 +106,7 @@ impl AgentSettings {
         let folders = [
             ("data_dir", Some(&self.data_dir)),
             ("env_dir", Some(&self.env_dir)),
+            ("unit_dir", Some(&self.unit_dir)),
             ("run_dir", self.run_dir.as_ref()),
         ];
         for (key, folder) in folders {
@@ -111,6 +121,7 @@ impl AgentSettings {
         // Failing over to Git within two minutes is promised.
         check_range("agent", "fetch_timeout", self.fetch_timeout, 1_000..=90_000)?;
         check_range("agent", "failure_pause", self.failure_pause, 100..=3_600_000)?;
+        check_range("agent", "watchdog", self.watchdog, 1_000..=86_400_000)?;
         check_range("agent", "outage_after", self.outage_after, 1_000..=3_600_000)?;
         if self.log_bytes < 4096 {
             return Err(Complaint::new("agent", "log_bytes", "expected at least 4096"));

@@ -108,6 +108,10 @@ fn health(stack: &Stack) -> Option<Problem> {
             let message = "no [[probe]]: processes count as healthy as long as they run";
             (join(&stack.path, "stack.toml"), message, "add a [[probe]] with http, tcp, command or log")
         }
+        (Runtime::Systemd { .. }, _) if stack.manifest.probes.is_empty() => {
+            let message = "no [[probe]]: units count as healthy as long as they are active";
+            (join(&stack.path, "stack.toml"), message, "add a [[probe]] with http, tcp, command or log")
+        }
         _ => return None,
     };
     Some(Problem::warning(code::NO_PROBE, &file, message).hint(hint))

@@ -8,8 +8,8 @@ use backstay_types::{
 };
 
 use crate::{
-    Compose, EnvTemplate, FleetManifest, ProbeKind, Problem, ProcessSpec, Runtime, StackManifest, Variables,
-    code,
+    Compose, EnvTemplate, FleetManifest, ProbeKind, Problem, ProcessSpec, Runtime, StackManifest, UnitSpec,
+    Variables, code,
     compose::{self, TreeEntry, classify},
     problem::nearest,
 };
@@ -284,19 +284,33 @@ impl Loader<'_> {
                 self.programs(processes);
                 None
             }
+            Runtime::Systemd { units } => {
+                self.units(name, units);
+                None
+            }
         };
         self.probes(&manifest, compose.as_ref());
         let validate = self.validate();
         let path = self.folder.to_owned();
-        Some(Stack {
-            name: name.clone(),
-            path,
-            manifest,
-            compose,
-            env,
-            validate,
-            schema: crate::MANIFEST_SCHEMA,
-        })
+        let schema = manifest.runtime.schema();
+        Some(Stack { name: name.clone(), path, manifest, compose, env, validate, schema })
+    }
+
+    /// Units that are not there, or that could not be told from another stack's.
+    fn units(&mut self, stack: &StackName, units: &[UnitSpec]) {
+        let file = self.path(STACK);
+        for unit in units {
+            if !self.files.contains_key(unit.file.as_str()) {
+                let message = format!("`{}` is not in the stack's folder", unit.file);
+                self.problems.push(Problem::error(code::MISSING_FILE, &file, message).field("unit.file"));
+            } else if !unit.belongs_to(stack) {
+                let message = format!(
+                    "unit `{}` does not belong to stack `{stack}`: expected a name that is `{stack}` or begins with `{stack}-`",
+                    unit.name()
+                );
+                self.problems.push(Problem::error(code::WRONG_VALUE, &file, message).field("unit.file"));
+            }
+        }
     }
 
     fn manifest(&mut self, compose: Option<&str>) -> Option<StackManifest> {

@@ -29,6 +29,7 @@ mod read;
 mod selector;
 mod stack;
 mod strategy;
+mod unit;
 mod window;
 
 pub use compose::Compose;
@@ -46,7 +47,8 @@ pub use process::{ProcessSpec, Restart, StopSignal};
 pub use selector::{Selector, SelectorError};
 pub use stack::{ComposeSettings, Runtime, StackManifest};
 pub use strategy::{Figure, StopRule, Wave};
+pub use unit::{RELEASE as RELEASE_IN_UNITS, UnitSpec, is_started};
 pub use window::{Blackout, Freeze, Window, Zone};
 
 /// The newest manifest schema that this build knows. Agents report it.
-pub const MANIFEST_SCHEMA: u32 = 1;
+pub const MANIFEST_SCHEMA: u32 = 2;

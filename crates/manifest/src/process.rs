@@ -88,7 +88,7 @@ impl StackManifest {
     pub fn processes(&self) -> &[ProcessSpec] {
         match &self.runtime {
             crate::Runtime::Process { processes } => processes,
-            crate::Runtime::Compose(_) => &[],
+            crate::Runtime::Compose(_) | crate::Runtime::Systemd { .. } => &[],
         }
     }
 }

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Probe, ProbeKind, Problem, ProcessSpec, code, probe, process,
+    Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, code, probe, process,
     read::{Table, read},
+    unit,
 };
 
 /// What `stack.toml` says, with defaults filled in.
@@ -35,6 +36,11 @@ pub enum Runtime {
         /// The processes, in the order in which they are started.
         processes: Vec<ProcessSpec>,
     },
+    /// Units of systemd.
+    Systemd {
+        /// The units.
+        units: Vec<UnitSpec>,
+    },
 }
 
 /// What `stack.toml` says about Compose.
@@ -47,11 +53,20 @@ pub struct ComposeSettings {
 }
 
 impl Runtime {
+    /// The oldest manifest schema that has it: agents that know only older ones are not given such a release.
+    pub fn schema(&self) -> u32 {
+        match self {
+            Self::Compose(_) | Self::Process { .. } => 1,
+            Self::Systemd { .. } => 2,
+        }
+    }
+
     /// The runtime's name, as in `HostFacts::runtimes`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Compose(_) => "compose",
             Self::Process { .. } => "process",
+            Self::Systemd { .. } => "systemd",
         }
     }
 }
@@ -97,16 +112,18 @@ fn read_runtime(root: &mut Table<'_, '_>, compose: Option<&str>) -> Option<Runti
     enum Kind {
         Compose,
         Process,
+        Systemd,
     }
     let said = root.has("runtime");
-    let kind = match root.choice("runtime", &[("compose", Kind::Compose), ("process", Kind::Process)]) {
+    let kinds = [("compose", Kind::Compose), ("process", Kind::Process), ("systemd", Kind::Systemd)];
+    let kind = match root.choice("runtime", &kinds) {
         Some(kind) => kind,
         None if said => return None,
         None if compose.is_some() || root.has("compose_file") => Kind::Compose,
         None => {
             root.missing(
                 "runtime",
-                "`compose` or `process`, since there is no Compose file beside this manifest",
+                "`compose`, `process` or `systemd`, since there is no Compose file beside this manifest",
             );
             return None;
         }
@@ -118,6 +135,14 @@ fn read_runtime(root: &mut Table<'_, '_>, compose: Option<&str>) -> Option<Runti
         }
         unique_names(root, &processes);
         return Some(Runtime::Process { processes });
+    }
+    if kind == Kind::Systemd {
+        let units: Vec<_> = root.tables("unit").into_iter().filter_map(unit::read).collect();
+        if units.is_empty() && !root.has("unit") {
+            root.missing("unit", "at least one `[[unit]]` with the file of a unit");
+        }
+        unit::unique_names(root, &units);
+        return Some(Runtime::Systemd { units });
     }
     let project = root.string("project");
     if project.as_deref().is_some_and(|project| !is_project_name(project)) {
@@ -157,17 +182,22 @@ fn unique_names(root: &Table<'_, '_>, processes: &[ProcessSpec]) {
 
 /// Probes that this runtime cannot answer.
 fn check_probes(root: &Table<'_, '_>, runtime: &Runtime, probes: &[Probe]) {
-    let Runtime::Process { processes } = runtime else { return };
+    let (names, what): (Vec<&str>, _) = match runtime {
+        Runtime::Compose(_) => return,
+        Runtime::Process { processes } => (processes.iter().map(|p| p.name.as_str()).collect(), "process"),
+        Runtime::Systemd { units } => (units.iter().map(UnitSpec::name).collect(), "unit"),
+    };
     for probe in probes {
         match &probe.kind {
             ProbeKind::Container => {
-                let message = "`container` asks Docker for health; the process runtime has none: expected http, tcp, command, systemd or log";
+                let message = format!(
+                    "`container` asks Docker for health; the {} runtime has none: expected http, tcp, command, systemd or log",
+                    runtime.name()
+                );
                 root.wrong::<()>("probe", code::WRONG_VALUE, message);
             }
-            ProbeKind::Log { service: Some(service), .. }
-                if !processes.iter().any(|p| &p.name == service) =>
-            {
-                let message = format!("no process is called `{service}`");
+            ProbeKind::Log { service: Some(service), .. } if !names.contains(&service.as_str()) => {
+                let message = format!("no {what} is called `{service}`");
                 root.wrong::<()>("probe", code::WRONG_VALUE, message);
             }
             _ => {}

@@ -25,6 +25,8 @@ pub enum Part {
     Postgres,
     /// strace, for faults in system calls.
     Strace,
+    /// The image of a machine that systemd runs.
+    SystemdNode,
     /// The right to mount a small file system, which root has.
     Mount,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Part {
             Self::Registry => "an image registry",
             Self::Postgres => "PostgreSQL 16",
             Self::Strace => "strace",
+            Self::SystemdNode => "the image of a machine with systemd",
             Self::Mount => "the right to mount file systems",
         })
     }

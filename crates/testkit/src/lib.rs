@@ -6,6 +6,7 @@
 //! - [`GitServer`], [`BareRepository`], [`WorkTree`]: Git over HTTP and local.
 //! - [`SshServer`]: Git over ssh.
 //! - [`Database`], [`PostgresServer`]: PostgreSQL 16 or later.
+//! - [`SystemdNode`]: a machine that systemd runs, in a container.
 //! - [`Program`]: the project's own programs, to start, kill and read.
 //! - [`TestWorld`]: a clock that stands until it is moved, and seeded randomness.
 //!
@@ -31,6 +32,7 @@ mod program;
 mod registry;
 pub mod shared;
 mod ssh_server;
+mod systemd;
 mod wait;
 mod world;
 
@@ -47,5 +49,6 @@ pub use process::{is_alive, kill_under, processes_under};
 pub use program::{Program, Ready};
 pub use registry::Registry;
 pub use ssh_server::SshServer;
+pub use systemd::SystemdNode;
 pub use wait::{eventually, eventually_within};
 pub use world::TestWorld;

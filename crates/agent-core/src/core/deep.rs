@@ -99,7 +99,7 @@ impl Core {
         let mut record = self.record(stack);
         let limits = Limits { heals: self.settings.drift_heals, memory: MEMORY };
         let looked = |part| !matches!(part, DriftPart::Running | DriftPart::WayBack);
-        let followed = record.departures.look(&found, looked, limits, cx.world.now());
+        let followed = record.departures.look(&found, looked, limits, self.now(cx));
         if record.departures != self.record(stack).departures {
             self.set_record(stack, record, out);
         }
@@ -144,7 +144,7 @@ impl Core {
         let (stay, healed): (Vec<_>, Vec<_>) = tried.iter().cloned().partition(is_left);
         // That it cannot be put right is said once, and again when it is given up.
         let news: Vec<_> = stay.iter().filter(|finding| first(finding)).cloned().collect();
-        record.departures.tried(tried, &left, cx.world.now());
+        record.departures.tried(tried, &left, self.now(cx));
         self.set_record(stack, record, out);
         if !healed.is_empty() {
             self.report_drift(stack, words(&healed), (true, false), cx, out);
@@ -183,8 +183,8 @@ impl Core {
         let looked = |part| part == finding.part;
         // Its memory is short: what is given up is tried again after it.
         let limits = Limits { heals: self.settings.drift_heals, memory: RUNNING_MEMORY };
-        record.departures.forget_after(finding.part, limits, cx.world.now());
-        let followed = record.departures.look(std::slice::from_ref(&finding), looked, limits, cx.world.now());
+        record.departures.forget_after(finding.part, limits, self.now(cx));
+        let followed = record.departures.look(std::slice::from_ref(&finding), looked, limits, self.now(cx));
         if record.departures != self.record(stack).departures {
             self.set_record(stack, record, out);
         }
@@ -210,7 +210,7 @@ impl Core {
             return;
         }
         let limits = Limits { heals: self.settings.drift_heals, memory: RUNNING_MEMORY };
-        record.departures.look(&[], |part| part == finding.part, limits, cx.world.now());
+        record.departures.look(&[], |part| part == finding.part, limits, self.now(cx));
         if record.departures != self.record(stack).departures {
             self.set_record(stack, record, out);
             out.flush("right", "a look ended");
@@ -233,7 +233,7 @@ impl Core {
             return;
         }
         let mut record = self.record(stack);
-        record.departures.tried(&[finding], &[], cx.world.now());
+        record.departures.tried(&[finding], &[], self.now(cx));
         self.set_record(stack, record, out);
         out.flush("healed", "it was put right");
     }

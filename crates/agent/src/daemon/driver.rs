@@ -18,8 +18,8 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Contact, Hands, check_in::backoff};
-use crate::AgentError;
+use super::{Contact, Hands, Pulse, check_in::backoff};
+use crate::{AgentError, crash};
 
 /// How many reports go at once; the hub takes 500.
 const BATCH: usize = 100;
@@ -75,6 +75,7 @@ pub(crate) struct Driver<H> {
     pub(crate) started: Instant,
     pub(crate) view: watch::Sender<View>,
     pub(crate) contact: Contact,
+    pub(crate) pulse: Pulse,
 }
 
 type Sending = Pin<Box<dyn Future<Output = Result<Vec<ReportId>, ClientError>> + Send>>;
@@ -91,6 +92,8 @@ impl<H: Hands> Driver<H> {
         let mut failures = 0u32;
         self.perform(actions).await;
         loop {
+            self.pulse.turn();
+            crash::wedge_point("driver.wedge");
             if sending.is_none() {
                 sending = self.next_reports(failures)?;
             }
@@ -98,6 +101,8 @@ impl<H: Hands> Driver<H> {
             let event = tokio::select! {
                 event = inbox.recv() => event,
                 () = until(deadline) => Some(Event::Input(Input::Tick)),
+                // Merely to show that it turns.
+                () = sleep(self.pulse.every()) => continue,
                 sent = poll(&mut sending) => {
                     sending = None;
                     match sent {
@@ -152,6 +157,7 @@ impl<H: Hands> Driver<H> {
                             tracing::error!(%error, code = %error.code(), "cannot write; nothing is changed until it works");
                             told = true;
                         }
+                        self.pulse.turn();
                         sleep(RETRY).await;
                     }
                 }

@@ -11,6 +11,9 @@ use backstay_types::{DeploymentId, Digest, StackName, TreeDigest};
 
 use super::files::{remove_dir, sync_dir};
 
+/// Where systemd reads units that the administrator installed.
+const UNITS: &str = "/etc/systemd/system";
+
 /// The name of the minimal stack. It has a folder of its own, beside those of all others.
 pub(crate) const SAFE_MODE: &str = "backstay-safe-mode";
 
@@ -20,6 +23,7 @@ pub(crate) struct Layout {
     data: PathBuf,
     run: PathBuf,
     env: PathBuf,
+    units: PathBuf,
 }
 
 impl Layout {
@@ -31,7 +35,28 @@ impl Layout {
             None if rustix::process::geteuid().is_root() => Path::new("/run/backstay").join(own),
             None => data.join("run"),
         };
-        Self { data: data.to_owned(), run, env: env.to_owned() }
+        Self { data: data.to_owned(), run, env: env.to_owned(), units: PathBuf::from(UNITS) }
+    }
+
+    /// Installs units elsewhere.
+    pub(crate) fn with_units(self, units: &Path) -> Self {
+        Self { units: units.to_owned(), ..self }
+    }
+
+    /// Tells this agent from others on the machine.
+    pub(crate) fn id(&self) -> String {
+        Digest::of(self.data.as_os_str().as_encoded_bytes()).short()
+    }
+
+    /// Where systemd reads units that the administrator installed.
+    pub(crate) fn units(&self) -> &Path {
+        &self.units
+    }
+
+    /// What a stack's units refer to in releases. Beside the agent's own folder, which nobody else may enter.
+    pub(crate) fn files(&self, stack: &StackName) -> PathBuf {
+        let name = self.data.file_name().unwrap_or_default().to_string_lossy();
+        self.data.with_file_name(format!("{name}-files")).join(stack.as_str())
     }
 
     /// Makes the folders that must be there. Nobody else may enter them.

@@ -19,7 +19,10 @@ use backstay_types::{
     Container, Digest, DriftPart, ErrorCode, FailureKind, ImageId, NodeName, StackName, Step, TreeDigest,
 };
 
-pub(crate) use self::{engine::Engine, mounts::prune as prune_mounts};
+pub(crate) use self::{
+    engine::Engine,
+    mounts::{place_tracked, prune as prune_mounts, prune_tracked},
+};
 use super::{Cursor, LogsWanted, Made, NewLines, Runtime};
 use crate::{
     disk::{Layout, audit::Gently, write_atomic},

@@ -30,6 +30,8 @@ pub(super) enum Place {
     File { offset: u64, mark: String },
     /// In a container's log: behind so many lines of that very time.
     Time { at: Timestamp, lines: usize },
+    /// In the journal, behind the entry that this names.
+    Journal { cursor: String },
 }
 
 impl Cursor {

@@ -141,7 +141,7 @@ async fn systemd(unit: &str) -> Result<(), String> {
         return Err(format!("`{unit}` is not the name of a unit"));
     }
     let mut command = Command::new("systemctl");
-    command.args(["is-active", unit]).env_clear().env("PATH", child::PATH).env("LC_ALL", "C");
+    command.args(["is-active", unit]).env_clear().envs(child::environment()).env("LC_ALL", "C");
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = output.map_err(|error| format!("systemctl: {error}"))?;
     if output.status.success() {

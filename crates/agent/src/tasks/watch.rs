@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{Machine, probe};
 use crate::{
-    runtime::{Runtimes, process},
+    runtime::{Runtimes, process, systemd},
     step::{Fail, Failed},
 };
 
@@ -36,7 +36,7 @@ impl Machine {
             prepared.probes.iter().map(|probe| (probe, ProbeRun::new(probe))).collect();
         let stay = (prepared.probes.is_empty()).then_some(STAY_UP);
         loop {
-            self.check_loop(stack, prepared).map_err(fail)?;
+            self.check_loop(stack, prepared).await.map_err(fail)?;
             let mut next = stay
                 .filter(|stay| since.elapsed() < *stay)
                 .map(|_| since.elapsed() + Duration::from_millis(100));
@@ -88,7 +88,7 @@ impl Machine {
         let mut bad = 0;
         while since.elapsed() < prepared.bake {
             sleep(pace.min(prepared.bake.saturating_sub(since.elapsed()))).await;
-            self.check_loop(stack, prepared).map_err(fail)?;
+            self.check_loop(stack, prepared).await.map_err(fail)?;
             let mut answer = Ok(());
             for probe in &probes {
                 answer =
@@ -108,11 +108,13 @@ impl Machine {
         self.running(stack, prepared, Step::Bake).await
     }
 
-    fn check_loop(&self, stack: &StackName, prepared: &Prepared) -> Result<(), String> {
-        if prepared.runtime != "process" {
-            return Ok(());
-        }
-        match process::restarts(&self.layout, stack) {
+    async fn check_loop(&self, stack: &StackName, prepared: &Prepared) -> Result<(), String> {
+        let restarts = match prepared.runtime.as_str() {
+            "process" => process::restarts(&self.layout, stack),
+            "systemd" => systemd::restarts(prepared).await,
+            _ => return Ok(()),
+        };
+        match restarts {
             0..RESTARTS => Ok(()),
             n => Err(format!("its processes ended and were started again {n} times")),
         }

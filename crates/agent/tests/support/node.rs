@@ -69,10 +69,11 @@ impl Node {
     fn command(&self, arguments: &[&str]) -> Command {
         let config = self.dir.path().join("settings.toml");
         let text = format!(
-            "[agent]\ndata_dir = \"{}\"\nenv_dir = \"{}\"\nrun_dir = \"{}\"\ndisk_margin_bytes = 1000\n{}\n",
+            "[agent]\ndata_dir = \"{}\"\nenv_dir = \"{}\"\nrun_dir = \"{}\"\nunit_dir = \"{}\"\ndisk_margin_bytes = 1000\n{}\n",
             self.data.display(),
             self.env_dir().display(),
             self.dir.path().join("run").display(),
+            self.dir.path().join("units").display(),
             self.settings
         );
         // An agent that has just been started may be reading it.
@@ -85,6 +86,11 @@ impl Node {
         command.env("BACKSTAY_LOG", "debug,hyper=info,hyper_util=info,reqwest=info,rustls=info");
         command.envs(self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         command
+    }
+
+    /// The folder of all that belongs to it.
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) fn env_dir(&self) -> PathBuf {
@@ -109,7 +115,7 @@ impl Node {
     /// Waits until the agent ends by itself; the exit status.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut agent = self.agent.take().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(45);
         while Instant::now() < deadline {
             if let Some(status) = agent.try_wait().unwrap() {
                 return status;

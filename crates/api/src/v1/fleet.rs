@@ -94,6 +94,9 @@ pub struct NodeView {
     /// How safe it is, as it said last: safe mode and why, updates that wait, SSH.
     #[serde(default)]
     pub safety: NodeSafety,
+    /// Whether an operator said that it may leave safe mode, and it has not said yet that it did.
+    #[serde(default)]
+    pub leaving_safe_mode: bool,
 }
 
 /// What a node should run of a stack, and why.

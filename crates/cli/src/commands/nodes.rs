@@ -212,6 +212,9 @@ fn safety(view: &NodeView, frame: &Frame) -> String {
         }
         let notice =
             if mode.minimal_stack { "" } else { " The minimal stack that shows this there does not run." };
+        if view.leaving_safe_mode {
+            text.push_str("  It may leave, as somebody said; it does when it next checks in.\n");
+        }
         text.push_str(&format!(
             "  Nothing forward is tried until a newer release of what failed proves itself, or somebody says so:\n  \
              backstay nodes leave-safe-mode {} --reason WHY{notice}\n",

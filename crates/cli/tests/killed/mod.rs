@@ -52,6 +52,9 @@ rows! {
     reports_answered: REPORTS "answered" => There;
     pack_before: PACK "hub/packs.before" => Absent;
     pack_after: PACK "hub/packs.after" => There;
+    leave_safe_mode_before: LEAVE_SAFE_MODE "engine/safe_mode.before" => Absent;
+    leave_safe_mode_after: LEAVE_SAFE_MODE "engine/safe_mode.after" => There;
+    leave_safe_mode_answered: LEAVE_SAFE_MODE "answered" => There;
     revoke_node_before: REVOKE_NODE "hub/http/fleet/revoke_node.before" => Absent;
     revoke_node_after: REVOKE_NODE "hub/http/fleet/revoke_node.after" => There;
     revoke_node_answered: REVOKE_NODE "answered" => There;

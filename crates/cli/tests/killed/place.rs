@@ -12,7 +12,7 @@ use std::{
 use backstay_api::{Empty, Endpoint, agent, agent::CheckInRequest, v1};
 use backstay_client::{Client, ClientError, Options};
 use backstay_testkit::{BareRepository, CommitSpec, Port, Program, Ready, WorkTree, eventually_within, run};
-use backstay_types::{HostFacts, Labels, Secret};
+use backstay_types::{FailingStack, HostFacts, Labels, NodeSafety, SafeMode, Secret, Timestamp};
 use tempfile::TempDir;
 
 use crate::support::program;
@@ -177,7 +177,7 @@ impl Place {
             observed: Some(Vec::new()),
             facts: Some(HostFacts::default()),
             figures: None,
-            safety: None,
+            safety: self.notes.borrow().get("safe mode").map(|_| in_safe_mode()),
             nonce: None,
         };
         self.call_as_node::<agent::CheckIn>(&Empty {}, &body).unwrap();
@@ -280,4 +280,17 @@ pub(super) fn sources(folder: &Path, look: &mut dyn FnMut(&Path, &str)) {
             look(&path, &fs::read_to_string(&path).unwrap());
         }
     }
+}
+
+/// What a node in safe mode says.
+fn in_safe_mode() -> NodeSafety {
+    let failing =
+        FailingStack { stack: "one".parse().unwrap(), reason: "it failed".to_owned(), stopped: false };
+    let mode = SafeMode {
+        id: "01a1fdbf-f5f4-7476-9a3a-9e5b4972cf32".parse().unwrap(),
+        since: Timestamp::UNIX_EPOCH,
+        stacks: vec![failing],
+        minimal_stack: true,
+    };
+    NodeSafety { safe_mode: Some(mode), ..NodeSafety::default() }
 }

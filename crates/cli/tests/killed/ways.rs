@@ -78,6 +78,23 @@ pub(super) const REVOKE_NODE: Way = Way {
     event: "node_revoked",
 };
 
+pub(super) const LEAVE_SAFE_MODE: Way = Way {
+    endpoints: &["LeaveSafeMode"],
+    prepare: |place| {
+        place.start();
+        place.keep("safe mode", "yes");
+        place.join();
+    },
+    act: |place| {
+        let path = v1::NodePath { node: "n1".to_owned() };
+        let body = v1::LeaveSafeModeRequest { reason: "mended".to_owned() };
+        place.call::<v1::LeaveSafeMode>(&path, &Empty {}, &body).map(drop)
+    },
+    count: |place| nodes(place).iter().filter(|node| node.leaving_safe_mode).count(),
+    again: Again::Same,
+    event: "safe_mode_leave_asked",
+};
+
 pub(super) const SOFT_STATE: Way = Way {
     endpoints: &[],
     prepare: |place| {

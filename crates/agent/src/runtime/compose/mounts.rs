@@ -24,17 +24,26 @@ use crate::{
 /// Puts every tracked mount of a release in its place, and notes that the release uses it.
 pub(super) fn place(cx: &Context, release: &Loaded, plan: &MountPlan, step: Step) -> Result<(), Failed> {
     let base = cx.layout.mounts(&release.stack);
-    let fail = |error| Fail::io(step, "the mounts")(error);
-    for mount in &plan.tracked {
-        place_one(&base, &release.dir, mount).map_err(fail)?;
+    let mounts: Vec<_> = plan.tracked.iter().collect();
+    place_tracked(&base, &release.dir, release.tree, &mounts).map_err(Fail::io(step, "the mounts"))
+}
+
+/// Puts files of a release under paths named by their content, below `base`, and notes that its tree uses them.
+pub(crate) fn place_tracked(
+    base: &Path,
+    release: &Path,
+    tree: TreeDigest,
+    mounts: &[&TrackedMount],
+) -> io::Result<()> {
+    for mount in mounts {
+        place_one(base, release, mount)?;
     }
-    let used: String = plan.tracked.iter().map(|mount| format!("{}\n", mount.digest)).collect();
+    let used: String = mounts.iter().map(|mount| format!("{}\n", mount.digest)).collect();
     if used.is_empty() && !base.exists() {
         return Ok(());
     }
-    fs::create_dir_all(&base).map_err(fail)?;
-    crate::disk::write_atomic(&base.join(format!("{}.used", release.tree)), used.as_bytes(), 0o600)
-        .map_err(fail)
+    fs::create_dir_all(base)?;
+    crate::disk::write_atomic(&base.join(format!("{tree}.used")), used.as_bytes(), 0o600)
 }
 
 /// What of the mounts of a release is not as its name says. `services` are all that run.
@@ -98,8 +107,12 @@ fn place_one(base: &Path, release: &Path, mount: &TrackedMount) -> io::Result<()
 
 /// Removes mounts that no kept release uses.
 pub(crate) fn prune(cx: &Context, stack: &StackName, keep: &[TreeDigest]) -> io::Result<()> {
-    let base = cx.layout.mounts(stack);
-    let entries = match fs::read_dir(&base) {
+    prune_tracked(&cx.layout.mounts(stack), keep)
+}
+
+/// The same, below any folder.
+pub(crate) fn prune_tracked(base: &Path, keep: &[TreeDigest]) -> io::Result<()> {
+    let entries = match fs::read_dir(base) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };

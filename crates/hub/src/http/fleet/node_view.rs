@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use backstay_api::v1::{DesiredView, NodeView};
-use backstay_store::{Reader, desired::DesiredStack, figures, releases};
+use backstay_store::{Reader, desired::DesiredStack, figures, releases, safe_mode};
 use backstay_types::{Node, Release, ReleaseId};
 
 use crate::{app::App, http::ApiError};
@@ -21,6 +21,7 @@ pub(super) async fn views(
     wanted.dedup();
     let known = releases::many(store, &wanted).await?.into_iter();
     let known: HashMap<ReleaseId, Release> = known.map(|release| (release.id, release)).collect();
+    let leaves = safe_mode::leaves(store).await?;
     let wants = |stack: DesiredStack| {
         let release = known.get(&stack.release)?;
         let (tree, commit) = (release.tree, release.commit.clone());
@@ -41,6 +42,7 @@ pub(super) async fn views(
             desired: desired.remove(&node.id).into_iter().flatten().filter_map(wants).collect(),
             observed: seen.observed.unwrap_or_default(),
             safety: seen.safety.unwrap_or_default(),
+            leaving_safe_mode: leaves.contains_key(&node.id),
             node,
         }
     };
