@@ -68,6 +68,10 @@ pub(crate) enum Command {
     Status(c::status::Status),
     /// Deployments, newest first; or one with its steps
     Deployments(c::deployments::Deployments),
+    /// Environments: which release is where, and why the next is not
+    Environments(c::environments::Environments),
+    /// Let the release that comes next into an environment
+    Promote(c::environments::Promote),
     /// Rollouts, newest first; or one with its deployments
     Rollouts(c::rollouts::Rollouts),
     /// Steer a rollout that runs, or see why it is where it is

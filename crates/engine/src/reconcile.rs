@@ -7,16 +7,18 @@ use std::time::Duration;
 use backstay_manifest::Selector;
 use backstay_plan::{
     Assignment, Candidate, FleetPlan, FleetSnapshot, GoBack, MaxUpdating, Members, NodeFacts, Origin, Pasts,
-    Reason, RolloutRef, StackFacts, Try, TryState, WaveOpened,
+    Reason, RolloutRef, StackFacts, Try, TryState, WaveOpened, Within,
 };
-use backstay_store::{Executor, Tx, constraints, deployments, leases, nodes, releases, rollouts, stacks};
+use backstay_store::{
+    Executor, Tx, constraints, deployments, environments, leases, nodes, releases, rollouts, stacks,
+};
 use backstay_types::{
-    Cause, Constraint, ConstraintOrigin, Deployment, DeploymentId, DeploymentState, Effect, Event, Node,
-    NodeId, OnStop, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, Scope,
-    StackName, Timestamp, TreeDigest,
+    Cause, Constraint, ConstraintOrigin, Deployment, DeploymentId, DeploymentState, Effect, EnvironmentName,
+    Event, Node, NodeId, OnStop, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState,
+    Scope, StackName, Timestamp, TreeDigest,
 };
 
-use crate::{Engine, EngineError, emergency, sync::StackRecord};
+use crate::{Engine, EngineError, emergency, environments::Asked, sync::StackRecord};
 
 const LEASE: &str = "reconciler";
 const LEASE_LIFE: Duration = Duration::from_secs(15);
@@ -31,6 +33,8 @@ pub(crate) struct Loaded {
     /// The newest deployment of each node and stack, and the newest good one.
     pub(crate) deployments: HashMap<DeploymentId, Deployment>,
     pub(crate) records: HashMap<StackName, StackRecord>,
+    /// What environments are meant to run.
+    pub(crate) asked: Asked,
 }
 
 impl Engine {
@@ -62,6 +66,10 @@ impl Engine {
         let ran_out = self.lift_run_out(&mut tx, now).await?;
         let loaded = self.load(&mut tx, now).await?;
         self.note_progress(Some(&loaded));
+        if self.let_in(&mut tx, &loaded, now).await? {
+            tx.commit().await?;
+            return Ok(true);
+        }
         let plan = backstay_plan::plan(&loaded.snapshot);
         self.note_look(plan.look_at);
         let applied = apply(self, &mut tx, &loaded, &plan, now).await?;
@@ -90,7 +98,13 @@ impl Engine {
         let known: HashSet<_> = rollouts.iter().map(|r| r.id).collect();
         rollouts
             .extend(rollouts::newest_of_each_stack(ex).await?.into_iter().filter(|r| !known.contains(&r.id)));
-        let releases = named_releases(ex, &stored, &constraints, &latest, &settled, &rollouts).await?;
+        let rows = environments::list(ex).await?;
+        let asked: Asked =
+            rows.into_iter().map(|row| ((row.stack.clone(), row.environment.clone()), row)).collect();
+        let releases = {
+            let asked_for: Vec<_> = asked.values().map(|row| row.release).collect();
+            named_releases(ex, &stored, &constraints, &latest, &settled, &rollouts, &asked_for).await?
+        };
         let mut facts = Vec::new();
         for stack in &stored {
             let Some(record) = records.get(&stack.name) else { continue };
@@ -98,7 +112,11 @@ impl Engine {
             if !stack.present && record.prune.is_none() {
                 continue;
             }
-            facts.push(self.stack_facts(ex, stack, record, &releases, &constraints, now).await?);
+            let base = self.stack_facts(ex, stack, record, &releases, &constraints, now).await?;
+            let asked_for = (&asked, &releases);
+            let lines =
+                self.within_environments(ex, base, (stack, record), asked_for, &constraints, now).await?;
+            facts.extend(lines);
         }
         let nodes = nodes::active(ex).await?;
         let removals = removals(ex, &rollouts, &latest).await?;
@@ -120,6 +138,7 @@ impl Engine {
             nodes: nodes.into_iter().map(|n| (n.id, n)).collect(),
             deployments: latest.into_iter().chain(settled).map(|d| (d.id, d)).collect(),
             records,
+            asked,
         })
     }
 
@@ -192,9 +211,13 @@ impl Engine {
             assignments: selectors.into_iter().map(|nodes| Assignment { nodes }).collect(),
             max_updating: record.max_updating.map_or(MaxUpdating::All, limit),
             strategy: record.strategy.clone(),
-            go_back: go_back(ex, stack, record, releases, constraints, now).await?,
+            go_back: {
+                let from = stack.release.and_then(|id| releases.get(&id));
+                go_back(ex, record, from, None, constraints, now).await?
+            },
             prune: record.prune.map(limit),
             removal_cause,
+            within: Within::Everyone,
         })
     }
 
@@ -229,6 +252,7 @@ async fn named_releases(
     latest: &[Deployment],
     settled: &[Deployment],
     rollouts: &[Rollout],
+    asked: &[ReleaseId],
 ) -> Result<HashMap<ReleaseId, Release>, EngineError> {
     let pinned = constraints.iter().filter_map(|c| match c.effect {
         Effect::Pin { release, .. } => Some(release),
@@ -237,6 +261,7 @@ async fn named_releases(
     let mut ids: Vec<_> = stacks.iter().filter_map(|s| s.release).chain(pinned).collect();
     ids.extend(latest.iter().chain(settled).map(|d| d.release));
     ids.extend(rollouts.iter().map(|r| r.release));
+    ids.extend(asked);
     ids.sort();
     ids.dedup();
     Ok(releases::many(ex, &ids).await?.into_iter().map(|r| (r.id, r)).collect())
@@ -283,17 +308,23 @@ fn past(
     removals: &HashSet<RolloutId>,
 ) -> Pasts {
     let nodes: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect();
-    let stacks: HashMap<_, _> = stacks.iter().enumerate().map(|(at, stack)| (stack, at)).collect();
-    let place = |d: &Deployment| Some((*stacks.get(&d.stack)?, *nodes.get(&d.node)?));
-    let mut past = Pasts::default();
-    for deployment in latest {
-        if let Some((stack, node)) = place(deployment) {
-            past.at(stack, node).latest = Some(attempt(deployment, removals));
-        }
+    // A stack stands there once for each environment.
+    let mut rows: HashMap<&StackName, Vec<usize>> = HashMap::new();
+    for (at, stack) in stacks.iter().enumerate() {
+        rows.entry(stack).or_default().push(at);
     }
-    for deployment in settled {
-        if let Some((stack, node)) = place(deployment) {
-            past.at(stack, node).settled = Some(attempt(deployment, removals));
+    let mut past = Pasts::default();
+    for (deployments, is_latest) in [(latest, true), (settled, false)] {
+        for deployment in deployments {
+            let (Some(stacks), Some(node)) = (rows.get(&deployment.stack), nodes.get(&deployment.node))
+            else {
+                continue;
+            };
+            let tried = Some(attempt(deployment, removals));
+            for stack in stacks {
+                let past = past.at(*stack, *node);
+                if is_latest { past.latest = tried } else { past.settled = tried }
+            }
         }
     }
     past
@@ -319,23 +350,23 @@ fn attempt(deployment: &Deployment, removals: &HashSet<RolloutId>) -> Try {
 }
 
 /// Where nodes go back to, when the branch's release was stopped by its rollout and is to be taken back everywhere.
-async fn go_back(
+pub(crate) async fn go_back(
     ex: &mut impl Executor,
-    stack: &stacks::Stack,
     record: &StackRecord,
-    releases: &HashMap<ReleaseId, Release>,
+    from: Option<&Release>,
+    environment: Option<&EnvironmentName>,
     constraints: &[Constraint],
     now: Timestamp,
 ) -> Result<Option<GoBack>, EngineError> {
-    let Some(from) = stack.release.and_then(|id| releases.get(&id)) else { return Ok(None) };
+    let Some(from) = from else { return Ok(None) };
     let banned = constraints.iter().any(|constraint| {
         constraint.origin == ConstraintOrigin::Rollout
-            && constraint.effect == Effect::Ban { stack: stack.name.clone(), tree: from.tree }
+            && constraint.effect == Effect::Ban { stack: from.stack.clone(), tree: from.tree }
     });
     if record.strategy.on_stop != OnStop::Return || !banned {
         return Ok(None);
     }
-    let good = rollouts::completed_at(ex, &stack.name, now).await?;
+    let good = rollouts::completed_in(ex, &from.stack, environment, now).await?;
     let to = good.map(|rollout| rollout.release).filter(|to| *to != from.id);
     Ok(to.map(|to| GoBack { from: from.id, to }))
 }
@@ -394,6 +425,7 @@ async fn apply(
         let rollout = Rollout {
             id: engine.inner.world.mint(),
             stack: start.stack.clone(),
+            environment: start.environment.clone(),
             release: start.release,
             kind: start.kind,
             cause: start.cause.clone(),

@@ -18,6 +18,8 @@ use crate::{
     reconcile::{Applied, Loaded},
 };
 
+/// So many releases of a stack are looked at for what an environment had left out.
+const MOST_BETWEEN: u32 = 500;
 /// What a node's statement says of its stacks.
 type Lines = BTreeMap<StackName, (DeploymentId, Reason)>;
 /// The same, as the database has it.
@@ -220,8 +222,11 @@ pub(crate) async fn brought_by(
     ex: &mut impl backstay_store::Executor,
     rollout: &Rollout,
 ) -> Result<Vec<changes::KnownChange>, EngineError> {
-    let before = rollouts::list(ex, Some(&rollout.stack), Some(rollout.id), 1).await?;
-    let since = before.first().map(|r| r.created_at);
+    let before = rollouts::before(ex, rollout).await?;
+    if rollout.environment.is_some() {
+        return brought_to_environment(ex, rollout, before.as_ref()).await;
+    }
+    let since = before.map(|r| r.created_at);
     let commits = releases::commits(ex, rollout.release).await?;
     let mut by_repository: HashMap<RepositoryId, Vec<_>> = HashMap::new();
     for (repository, commit) in commits {
@@ -235,6 +240,38 @@ pub(crate) async fn brought_by(
         k.change.seen_at <= rollout.created_at && since.is_none_or(|since| k.change.seen_at >= since)
     });
     found.sort_by_key(|k| (k.position, k.change.seen_at));
+    Ok(found)
+}
+
+/// The same in an environment, which may have left out releases: the commits of all releases made after that which it
+/// had before.
+async fn brought_to_environment(
+    ex: &mut impl backstay_store::Executor,
+    rollout: &Rollout,
+    before: Option<&Rollout>,
+) -> Result<Vec<changes::KnownChange>, EngineError> {
+    let old = match before.filter(|before| before.release != rollout.release) {
+        Some(before) => releases::get(ex, before.release).await?,
+        None => None,
+    };
+    let mut ids = vec![rollout.release];
+    if let (Some(old), Some(new)) = (old, releases::get(ex, rollout.release).await?) {
+        let between = |release: &&Release| old.created_at < release.created_at && release.id < new.id;
+        let all = releases::of_stack(ex, &rollout.stack, None, MOST_BETWEEN).await?;
+        ids.extend(all.iter().filter(between).map(|release| release.id));
+    }
+    let mut by_repository: HashMap<RepositoryId, HashSet<_>> = HashMap::new();
+    for id in ids {
+        for (repository, commit) in releases::commits(ex, id).await? {
+            by_repository.entry(repository).or_default().insert(commit);
+        }
+    }
+    let mut found = Vec::new();
+    for (repository, commits) in by_repository {
+        found.extend(changes::many(ex, repository, &Vec::from_iter(commits)).await?);
+    }
+    found.retain(|known| known.change.seen_at <= rollout.created_at);
+    found.sort_by_key(|known| (known.position, known.change.seen_at));
     Ok(found)
 }
 

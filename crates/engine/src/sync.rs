@@ -43,6 +43,9 @@ pub(crate) struct StackRecord {
     /// The newest commit that changed who runs it, and the undo that made that commit.
     #[serde(default)]
     pub(crate) assigned_by: Option<(CommitId, Option<UndoId>)>,
+    /// Where its releases go first.
+    #[serde(default)]
+    pub(crate) environments: Vec<manifest::Environment>,
 }
 
 /// A tip, read whole: everything that [`apply`] needs.
@@ -323,6 +326,7 @@ impl Engine {
                 strategy: tip.fleet.manifest.rollout.strategy.clone(),
                 prune: prune(&tip.fleet),
                 assigned_by,
+                environments: tip.fleet.manifest.environments.clone(),
             };
             let row = stacks::Stack {
                 name: stack.name.clone(),

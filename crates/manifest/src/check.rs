@@ -140,11 +140,43 @@ fn selectors(fleet: &Fleet, nodes: &[(NodeName, Labels)]) -> Vec<Problem> {
                 .push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).field("rollout.waves"));
         }
     }
+    problems.extend(environments(fleet, nodes));
     for stack in fleet.stacks.keys() {
         if !nodes.iter().any(|(name, labels)| fleet.manifest.is_assigned(stack, name, labels)) {
             let message = format!("no node runs `{stack}`");
             problems.push(Problem::warning(code::UNASSIGNED_STACK, FILE, message).field("assign"));
         }
+    }
+    problems
+}
+
+/// Environments that have no node, which nothing could ever pass, and nodes that are in none or in two.
+fn environments(fleet: &Fleet, nodes: &[(NodeName, Labels)]) -> Vec<Problem> {
+    const FILE: &str = "fleet.toml";
+    let mut problems = Vec::new();
+    let all = &fleet.manifest.environments;
+    for environment in all {
+        if !nodes.iter().any(|(name, labels)| environment.nodes.matches(name, labels)) {
+            let message = format!(
+                "`{}` matches none of {} nodes: nothing passes the environment `{}`",
+                environment.nodes,
+                nodes.len(),
+                environment.name
+            );
+            let problem = Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message);
+            problems.push(problem.at(environment.line, 0).field("environment.nodes"));
+        }
+    }
+    for (name, labels) in nodes.iter().filter(|_| !all.is_empty()) {
+        let of: Vec<_> = all.iter().filter(|one| one.nodes.matches(name, labels)).collect();
+        let message = match &of[..] {
+            [] => format!("{name} is in no environment, and gets nothing new"),
+            [_] => continue,
+            [first, second, ..] => {
+                format!("{name} is in `{}` and in `{}`: the first counts", first.name, second.name)
+            }
+        };
+        problems.push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).field("environment"));
     }
     problems
 }

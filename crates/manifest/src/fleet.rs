@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
 use crate::{
-    Problem, Selector, code,
+    Environment, Problem, Selector, code,
+    environment::read_environments,
     read::{Table, read},
     strategy::read_strategy,
     window::{Freeze, Window, read_freeze, read_window},
@@ -31,6 +32,9 @@ pub struct FleetManifest {
     /// When nothing forward begins.
     #[serde(default)]
     pub freezes: Vec<Freeze>,
+    /// Where releases go first. None at all: everywhere at once.
+    #[serde(default)]
+    pub environments: Vec<Environment>,
 }
 
 /// `[[assign]]`: these nodes run this stack.
@@ -112,6 +116,7 @@ impl FleetManifest {
             prune: root.table("prune").map(read_prune).unwrap_or_default(),
             windows: root.tables("window").into_iter().filter_map(read_window).collect(),
             freezes: root.tables("freeze").into_iter().filter_map(read_freeze).collect(),
+            environments: read_environments(root),
         })
     }
 

@@ -31,6 +31,11 @@ pub fn plan(world: &FleetSnapshot) -> FleetPlan {
     plan
 }
 
+/// Whether a rollout is of a stack, in the part of the fleet that it is planned for.
+fn is_of(rollout: &Rollout, stack: &StackFacts) -> bool {
+    rollout.stack == stack.name && rollout.environment.as_ref() == stack.within.environment()
+}
+
 /// Planning of one stack.
 struct StackStep<'a> {
     world: &'a FleetSnapshot,
@@ -53,7 +58,7 @@ struct StackStep<'a> {
 impl<'a> StackStep<'a> {
     fn new(world: &'a FleetSnapshot, index: usize) -> Self {
         let stack = &world.stacks[index];
-        let of_stack = || world.rollouts.iter().filter(|r| r.stack == stack.name);
+        let of_stack = || world.rollouts.iter().filter(|r| is_of(r, stack));
         let waves = |r: &Rollout| {
             let tree = world.trees.get(&r.release).copied();
             Waves::of(&r.strategy, &r.cuts, tree, world.members.get(&r.id).cloned())

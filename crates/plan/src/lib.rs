@@ -12,6 +12,7 @@ mod history;
 pub mod inputs;
 pub mod pattern;
 mod policy;
+mod promotion;
 mod selection;
 mod snapshot;
 mod wanted;
@@ -24,6 +25,7 @@ pub use fleet::{
 pub use gate::{Gate, GateFigures, Waves, cuts, gate, members, place_in_line};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
 pub use policy::{Policy, Rest};
+pub use promotion::{Entry, EnvironmentFacts, Passing, Verdict, Within, passing, verdicts};
 pub use snapshot::{
     Assignment, FleetSnapshot, GoBack, MaxUpdating, Members, NodeFacts, Origin, Past, Pasts, Reason,
     StackFacts, Try, TryState,

@@ -11,6 +11,8 @@ use backstay_types::{
     RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
+use crate::promotion::Within;
+
 /// Why something was decided. The same words serve a whole fleet, so they are shared.
 pub type Reason = Arc<str>;
 
@@ -84,12 +86,14 @@ pub struct StackFacts {
     pub prune: Option<MaxUpdating>,
     /// What set off that it is no longer assigned.
     pub removal_cause: Cause,
+    /// For which part of the fleet this is: where there are environments, a stack is planned once for each.
+    pub within: Within,
 }
 
 impl StackFacts {
     /// Whether a node is meant to run the stack.
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
-        self.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
+        self.within.holds(node) && self.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
     }
 }
 

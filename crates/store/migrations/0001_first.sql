@@ -237,9 +237,11 @@ CREATE TABLE stacks (
 );
 CREATE INDEX stacks_repository ON stacks (repository_id);
 
+-- `environment` is empty where there are none.
 CREATE TABLE rollouts (
     id TEXT NOT NULL PRIMARY KEY,
     stack TEXT NOT NULL,
+    environment TEXT NOT NULL,
     release_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     cause_repository_id TEXT,
@@ -270,6 +272,18 @@ CREATE TABLE rollout_members (
     node_id TEXT NOT NULL,
     wave BIGINT NOT NULL,
     PRIMARY KEY (rollout_id, node_id)
+);
+
+-- What each environment is meant to run.
+CREATE TABLE environment_releases (
+    stack TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    release_id TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    let_in_by TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    undo_id TEXT,
+    PRIMARY KEY (stack, environment)
 );
 
 -- What each decision about a rollout was made from. `topic` says what one that waits waits for.

@@ -24,6 +24,7 @@ pub mod decisions;
 pub mod deliveries;
 pub mod deployments;
 pub mod desired;
+pub mod environments;
 pub mod figures;
 pub mod graph;
 pub mod hub_state;

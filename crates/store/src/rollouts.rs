@@ -1,8 +1,8 @@
 //! Rollouts.
 
 use backstay_types::{
-    Cause, CommitId, NodeId, Overridden, Paused, RepositoryId, Rollout, RolloutId, RolloutState, StackName,
-    Timestamp, UndoId,
+    Cause, CommitId, EnvironmentName, NodeId, Overridden, Paused, RepositoryId, Rollout, RolloutId,
+    RolloutState, StackName, Timestamp, UndoId,
 };
 
 use crate::{
@@ -23,12 +23,14 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
         Cause::Undo { undo } => (None, None, Some(*undo)),
     };
     query(
-        "INSERT INTO rollouts (id, stack, release_id, kind, cause_repository_id, cause_commit_id, \
+        "INSERT INTO rollouts (id, stack, environment, release_id, kind, cause_repository_id, cause_commit_id, \
          cause_undo_id, state, max_updating, strategy, cuts, wave, paused, overridden, reason, created_at, \
-         finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+         finished_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(rollout.id)
     .bind(&rollout.stack)
+    .bind(within(rollout.environment.as_ref()))
     .bind(rollout.release)
     .bind(word(&rollout.kind)?)
     .bind(repository)
@@ -205,13 +207,12 @@ pub async fn list_in(
     select.all(ex, read).await
 }
 
-/// The newest of each stack.
+/// The newest of each stack in each environment.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn newest_of_each_stack(ex: &mut impl Executor) -> Result<Vec<Rollout>> {
-    let select =
-        "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts GROUP BY stack) ORDER BY stack";
+    let select = "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts GROUP BY stack, environment) ORDER BY stack, id";
     query(select).all(ex, read).await
 }
 
@@ -254,6 +255,7 @@ pub(crate) fn read(row: &Row) -> Result<Rollout> {
     Ok(Rollout {
         id: row.get("id")?,
         stack: row.get("stack")?,
+        environment: environment(row)?,
         release: row.get("release_id")?,
         kind: row.word("kind")?,
         cause: read_cause(row)?,
@@ -268,6 +270,41 @@ pub(crate) fn read(row: &Row) -> Result<Rollout> {
         created_at: row.get("created_at")?,
         finished_at: row.opt("finished_at")?,
     })
+}
+
+/// The rollout of a stack in an environment that was the last to complete at or before `at`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn completed_in(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    environment: Option<&EnvironmentName>,
+    at: Timestamp,
+) -> Result<Option<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND state = 'succeeded' \
+                  AND finished_at <= $3 ORDER BY finished_at DESC, id DESC LIMIT 1";
+    query(select).bind(stack).bind(within(environment)).bind(at).optional(ex, read).await
+}
+
+/// The rollout of a stack in an environment before another.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn before(ex: &mut impl Executor, rollout: &Rollout) -> Result<Option<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND id < $3 \
+                  ORDER BY id DESC LIMIT 1";
+    let environment = within(rollout.environment.as_ref());
+    query(select).bind(&rollout.stack).bind(environment).bind(rollout.id).optional(ex, read).await
+}
+
+fn environment(row: &Row) -> Result<Option<EnvironmentName>> {
+    let name: String = row.get("environment")?;
+    if name.is_empty() { Ok(None) } else { row.get("environment").map(Some) }
+}
+
+fn within(environment: Option<&EnvironmentName>) -> &str {
+    environment.map_or("", EnvironmentName::as_str)
 }
 
 fn read_cause(row: &Row) -> Result<Cause> {

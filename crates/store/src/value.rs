@@ -3,9 +3,9 @@
 use std::fmt::Display;
 
 use backstay_types::{
-    CommitId, ConstraintId, ConversationId, DeliveryId, DeploymentId, Digest, EventId, LinkId, NodeId,
-    NodeName, ReleaseId, ReportId, RepositoryId, RepositoryName, RolloutId, SessionId, StackName, Timestamp,
-    TokenId, UndoId, UserId, UserName,
+    CommitId, ConstraintId, ConversationId, DeliveryId, DeploymentId, Digest, EnvironmentName, EventId,
+    LinkId, NodeId, NodeName, ReleaseId, ReportId, RepositoryId, RepositoryName, RolloutId, SessionId,
+    StackName, Timestamp, TokenId, UndoId, UserId, UserName,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -183,6 +183,7 @@ texts!(
     DeliveryId,
     DeploymentId,
     Digest,
+    EnvironmentName,
     EventId,
     LinkId,
     NodeId,

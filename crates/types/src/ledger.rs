@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    CommitId, ConstraintId, ConversationId, DeploymentId, DeploymentState, Digest, Effect, EventId, NodeId,
-    NodeName, ReleaseId, RepositoryHealth, RepositoryId, RolloutId, RolloutState, StackName, TreeDigest,
-    UndoId, UndoState, UserName, id::Id as _,
+    CommitId, ConstraintId, ConversationId, DeploymentId, DeploymentState, Digest, Effect, EnvironmentName,
+    EventId, NodeId, NodeName, ReleaseId, RepositoryHealth, RepositoryId, RolloutId, RolloutState, StackName,
+    TreeDigest, UndoId, UndoState, UserName, id::Id as _,
 };
 
 /// The ids that an entry can be found by. Indexed; correlation reads these, never bodies.
@@ -180,6 +180,17 @@ pub enum Event {
         wave: u32,
         /// Why: what the gate saw.
         reason: String,
+    },
+    /// A release was let into an environment.
+    ReleasePromoted {
+        /// Which.
+        environment: EnvironmentName,
+        /// Why.
+        reason: String,
+        /// Who: a user, or `promotion` when it came in by itself.
+        by: String,
+        /// Whether the environments before had not run it as they should.
+        forced: bool,
     },
     /// What the failures of a stopped rollout have in common was looked at.
     RolloutAnalysed {

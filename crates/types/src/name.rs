@@ -71,6 +71,8 @@ names! {
     NodeName = "node";
     /// A repository, unique in a hub.
     RepositoryName = "repository";
+    /// An environment of a fleet repository, such as `staging`.
+    EnvironmentName = "fleet environment";
     /// A person with an account, unique in a hub.
     UserName = "user";
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, ReleaseId, RepositoryId, RolloutId, StackName, UndoId};
+use crate::{CommitId, EnvironmentName, ReleaseId, RepositoryId, RolloutId, StackName, UndoId};
 
 /// A set of nodes moving to a release. A rollback is a rollout too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +13,9 @@ pub struct Rollout {
     pub id: RolloutId,
     /// The stack.
     pub stack: StackName,
+    /// The environment whose nodes move; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
     /// The release that nodes move to.
     pub release: ReleaseId,
     /// Forward or back.

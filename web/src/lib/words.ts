@@ -66,6 +66,7 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'rollout_started': return `${refs.stack} rolls out${because}`;
     case 'rollout_state_changed': return `The rollout of ${refs.stack} ${state}${because}`;
     case 'rollout_wave_opened': return `Wave ${event.wave} of the rollout of ${refs.stack} began${because}`;
+    case 'release_promoted': return `${refs.stack} ${short(refs.commit)} was ${event.forced ? 'forced' : 'let'} into ${event.environment} by ${event.by}${because}`;
     case 'rollout_analysed': return `What failed of ${refs.stack} was looked at: ${((event.findings ?? []) as string[]).join('; ')}`;
     case 'rollout_paused': return `The rollout of ${refs.stack} ${event.paused ? 'was paused' : 'goes on'} by ${event.by}${because}`;
     case 'rollout_overridden': return `${event.by} let the rollout of ${refs.stack} go on in spite of freezes and windows${because}`;

@@ -3,6 +3,7 @@
 mod conversations;
 mod deployments;
 mod diff;
+mod environments;
 mod fleet;
 mod graph;
 mod hub;
@@ -16,6 +17,7 @@ mod users;
 pub use conversations::*;
 pub use deployments::*;
 pub use diff::*;
+pub use environments::*;
 pub use fleet::*;
 pub use graph::*;
 pub use hub::*;
@@ -33,6 +35,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         conversations::declarations(),
         deployments::declarations(),
         diff::declarations(),
+        environments::declarations(),
         fleet::declarations(),
         graph::declarations(),
         hub::declarations(),

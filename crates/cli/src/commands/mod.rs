@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod deployments;
 pub(crate) mod drift;
 pub(crate) mod emergency_stop;
+pub(crate) mod environments;
 pub(crate) mod hold;
 pub(crate) mod hub;
 pub(crate) mod init;
@@ -56,6 +57,8 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Check(command) => ask(command.run(cx)),
         Command::Status(command) => ask(command.run(cx)),
         Command::Deployments(command) => ask(command.run(cx)),
+        Command::Environments(command) => ask(command.run(cx)),
+        Command::Promote(command) => ask(command.run(cx)),
         Command::Rollouts(command) => ask(command.run(cx)),
         Command::Rollout(command) => ask(command.run(cx)),
         Command::Drift(command) => ask(command.run(cx)),

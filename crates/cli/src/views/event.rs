@@ -94,6 +94,10 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         Event::RolloutWaveOpened { wave, reason } => {
             format!("{stack}: wave {wave} of the rollout began{}", because(reason))
         }
+        Event::ReleasePromoted { environment, reason, by, forced } => {
+            let how = if *forced { "was forced into" } else { "was let into" };
+            format!("{stack}: release {commit} {how} {environment} by {by}{}", because(reason))
+        }
         Event::RolloutAnalysed { findings, .. } => {
             format!("{stack}: looked at what failed: {}", findings.join("; "))
         }

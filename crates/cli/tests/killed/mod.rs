@@ -108,6 +108,9 @@ rows! {
     override_before: OVERRIDE "engine/rollouts.before" => Absent;
     override_after: OVERRIDE "engine/rollouts.after" => There;
     override_answered: OVERRIDE "answered" => There;
+    let_in_before: LET_IN "engine/environments.before" => Absent;
+    let_in_after: LET_IN "engine/environments.after" => There;
+    let_in_answered: LET_IN "answered" => There;
     emergency_stop_before: EMERGENCY_STOP "engine/emergency.before" => Absent;
     emergency_stop_after: EMERGENCY_STOP "engine/emergency.after" => There;
     emergency_stop_answered: EMERGENCY_STOP "answered" => There;

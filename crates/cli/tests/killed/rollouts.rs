@@ -129,3 +129,38 @@ pub(super) const EMERGENCY_STOP: Way = Way {
     again: Again::Same,
     event: "emergency_stop_set",
 };
+
+const ENVIRONMENTS: &str = "[[environment]]\nname = \"dev\"\nnodes = \"name=somebody\"\n[[environment]]\nname = \"prod\"\nnodes = \"name=somebody-else\"\nafter = [\"dev\"]\n";
+
+/// An environment that waits for another, which nobody has tried anything in.
+fn waiting(place: &mut Place) {
+    place.tree.write("fleet.toml", ENVIRONMENTS);
+    place.change("two", "2", None);
+    place.start();
+    place.try_follow().unwrap();
+    place.eventually("a release that comes next", || prod(place).is_some_and(|stack| stack.next.is_some()));
+    place.keep("release", prod(place).unwrap().next.unwrap().release);
+}
+
+fn prod(place: &Place) -> Option<v1::EnvironmentStackView> {
+    let found = place.call::<v1::ListEnvironments>(&Empty {}, &Empty {}, &Empty {}).unwrap().environments;
+    found.into_iter().find(|one| one.name.as_str() == "prod")?.stacks.into_iter().next()
+}
+
+pub(super) const LET_IN: Way = Way {
+    endpoints: &["PromoteStack"],
+    prepare: waiting,
+    act: |place| {
+        let path = v1::StackPath { stack: "web".parse().unwrap() };
+        let body = v1::PromoteStackRequest {
+            environment: "prod".parse().unwrap(),
+            release: place.note("release").parse().unwrap(),
+            reason: "nobody is in dev".to_owned(),
+            force: true,
+        };
+        place.call::<v1::PromoteStack>(&path, &Empty {}, &body).map(drop)
+    },
+    count: |place| usize::from(prod(place).unwrap().release.is_some()),
+    again: Again::Same,
+    event: "release_promoted",
+};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use backstay_manifest::Selector;
-use backstay_plan::{Assignment, NodeFacts, Past, Policy, StackFacts, Wanted};
+use backstay_plan::{Assignment, NodeFacts, Past, Policy, StackFacts, Wanted, Within};
 use backstay_source::{Draft, Mirror, Resolution, SourceError, StackTree};
 use backstay_store::{deployments, releases};
 use backstay_types::{
@@ -108,7 +108,8 @@ impl Engine {
             let changed = outcome.changed.iter().map(|(stack, _, tree)| (stack, tree));
             for (stack, tree) in changed.chain(outcome.assigned.iter().map(|(stack, tree)| (stack, tree))) {
                 let assignments = outcome.assignments.get(stack).cloned().unwrap_or_default();
-                self.moves(want, &loaded, (stack, assignments), tree.digest, &mut plan).await?;
+                let undone = (part.repository.id, outcome.commits.as_slice());
+                self.moves(want, &loaded, (stack, assignments), tree.digest, undone, &mut plan).await?;
             }
             plan.repositories.push(RepositoryUndo {
                 repository: part.repository.id,
@@ -230,11 +231,10 @@ impl Engine {
         loaded: &Loaded,
         (stack, assignments): (&StackName, Vec<Selector>),
         tree: TreeDigest,
+        undone: (RepositoryId, &[CommitId]),
         plan: &mut UndoPlan,
     ) -> Result<(), EngineError> {
-        let Some(facts) = loaded.snapshot.stacks.iter().find(|s| s.name == *stack) else { return Ok(()) };
-        let assignments = assignments.into_iter().map(|nodes| Assignment { nodes }).collect();
-        let facts = &StackFacts { assignments, ..facts.clone() };
+        let assignments: Vec<_> = assignments.into_iter().map(|nodes| Assignment { nodes }).collect();
         let release = releases::by_tree(&mut self.inner.store.read(), stack, tree).await?;
         let filter = deployments::Filter { release: release.map(|r| r.id), ..deployments::Filter::default() };
         let ran = match filter.release {
@@ -242,29 +242,37 @@ impl Engine {
             None => Vec::new(),
         };
         let cached: BTreeSet<NodeId> = ran.iter().map(|deployment| deployment.node).collect();
-        let policy = Policy::new(facts, &loaded.snapshot.constraints, loaded.snapshot.now);
-        let row = loaded.snapshot.stacks.iter().position(|s| s.name == *stack).unwrap_or(usize::MAX);
-        for (at, node) in loaded.snapshot.nodes.iter().enumerate() {
-            let past = loaded.snapshot.past.of(row, at);
-            let Now { settled, from, rests } = now(loaded, past);
-            if !meant(want, &policy, facts, node, past)? || (rests && from == Some(tree)) {
+        for (row, facts) in loaded.snapshot.stacks.iter().enumerate().filter(|(_, s)| s.name == *stack) {
+            if !self.goes_to(loaded, facts, undone).await? {
                 continue;
             }
-            if let Some(rest) = policy.rest(node) {
-                plan.notes.push(format!("{} keeps what it runs of {stack}: {}", node.name, rest.reason));
-                continue;
-            }
-            let containers = settled.map(|d| d.containers.as_slice()).unwrap_or_default();
-            plan.nodes.push(NodeMove {
-                node: node.name.clone(),
-                stack: stack.clone(),
-                from,
-                to: tree,
-                containers: containers.iter().map(container_name).collect(),
-                cached: cached.contains(&node.id),
-            });
+            let facts = StackFacts { assignments: assignments.clone(), ..facts.clone() };
+            move_nodes(want, loaded, (row, &facts), tree, &cached, plan)?;
         }
         Ok(())
+    }
+
+    /// Whether an undo of these commits goes to a part of the fleet: an environment that does not follow the branch has
+    /// nothing to take back of what never came there.
+    async fn goes_to(
+        &self,
+        loaded: &Loaded,
+        facts: &StackFacts,
+        (repository, undone): (RepositoryId, &[CommitId]),
+    ) -> Result<bool, EngineError> {
+        let environment = match &facts.within {
+            Within::Everyone => return Ok(true),
+            Within::Outside(_) => return Ok(false),
+            Within::Environment(environment) if environment.after.is_empty() => return Ok(true),
+            Within::Environment(environment) => environment,
+        };
+        let Some(runs) = environment.asked.and_then(|id| loaded.releases.get(&id)) else { return Ok(false) };
+        for commit in undone {
+            if self.is_contained(&mut self.inner.store.read(), repository, commit, runs).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// For `--to TIME`: nodes that ran something else than the branch at that time are named.
@@ -298,6 +306,40 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Adds those nodes of a part of the fleet that would move to `tree`.
+fn move_nodes(
+    want: &WantedUndo,
+    loaded: &Loaded,
+    (row, facts): (usize, &StackFacts),
+    tree: TreeDigest,
+    cached: &BTreeSet<NodeId>,
+    plan: &mut UndoPlan,
+) -> Result<(), EngineError> {
+    let stack = &facts.name;
+    let policy = Policy::new(facts, &loaded.snapshot.constraints, loaded.snapshot.now);
+    for (at, node) in loaded.snapshot.nodes.iter().enumerate().filter(|(_, n)| facts.within.holds(n)) {
+        let past = loaded.snapshot.past.of(row, at);
+        let Now { settled, from, rests } = now(loaded, past);
+        if !meant(want, &policy, facts, node, past)? || (rests && from == Some(tree)) {
+            continue;
+        }
+        if let Some(rest) = policy.rest(node) {
+            plan.notes.push(format!("{} keeps what it runs of {stack}: {}", node.name, rest.reason));
+            continue;
+        }
+        let containers = settled.map(|d| d.containers.as_slice()).unwrap_or_default();
+        plan.nodes.push(NodeMove {
+            node: node.name.clone(),
+            stack: stack.clone(),
+            from,
+            to: tree,
+            containers: containers.iter().map(container_name).collect(),
+            cached: cached.contains(&node.id),
+        });
+    }
+    Ok(())
 }
 
 /// Whether an undo is meant for a node: selected, and following the branch for this stack.

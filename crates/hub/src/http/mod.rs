@@ -11,6 +11,7 @@ mod conversations;
 mod deployments;
 mod diff;
 mod docs_page;
+mod environments;
 mod error;
 pub(crate) mod events;
 mod find;
@@ -110,6 +111,8 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::ListDeployments, _, _, _>(deployments::list::list)
         .on::<v1::GetDeployment, _, _, _>(deployments::get::get)
         .on::<v1::ListRollouts, _, _, _>(deployments::list_rollouts::list_rollouts)
+        .on::<v1::ListEnvironments, _, _, _>(environments::list)
+        .on::<v1::PromoteStack, _, _, _>(environments::promote)
         .on::<v1::GetRollout, _, _, _>(deployments::get_rollout::get_rollout)
         .on::<v1::GetRolloutDecisions, _, _, _>(deployments::get_decisions::get_decisions)
         .on::<v1::PauseRollout, _, _, _>(deployments::steer::pause)

@@ -1,8 +1,8 @@
 //! What a step of planning decides.
 
 use backstay_types::{
-    Cause, DecisionKind, DeploymentId, NodeId, ReleaseId, RolloutId, RolloutKind, RolloutState,
-    RolloutStrategy, StackName, Timestamp, TreeDigest,
+    Cause, DecisionKind, DeploymentId, EnvironmentName, NodeId, ReleaseId, RolloutId, RolloutKind,
+    RolloutState, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
 use crate::{inputs::Inputs, snapshot::Reason};
@@ -70,6 +70,8 @@ pub struct Standing {
 pub struct RolloutStart {
     /// The stack.
     pub stack: StackName,
+    /// The environment, where there are any.
+    pub environment: Option<EnvironmentName>,
     /// The release.
     pub release: ReleaseId,
     /// Forward or back.

@@ -49,7 +49,8 @@ impl<'a> StackStep<'a> {
                 maintenance: self.policy.rest(node).is_some_and(|rest| rest.maintenance),
             }
         };
-        self.cap_removals(self.world.nodes.iter().enumerate().map(place).collect())
+        let nodes = self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node));
+        self.cap_removals(nodes.map(place).collect())
     }
 
     /// What has just been stopped moves nobody.

@@ -2,7 +2,7 @@
 
 use backstay_types::Rollout;
 
-use super::{StackStep, places::Place};
+use super::{StackStep, is_of, places::Place};
 use crate::{
     gate::Waves,
     inputs::{Gated, gated},
@@ -33,7 +33,7 @@ pub struct WaveFigures {
 
 /// How far a rollout that runs is, and what it waits for.
 pub fn progress(world: &FleetSnapshot, rollout: &Rollout) -> Progress {
-    let Some(index) = world.stacks.iter().position(|stack| stack.name == rollout.stack) else {
+    let Some(index) = world.stacks.iter().position(|stack| is_of(rollout, stack)) else {
         return Progress { gate: "its stack is in no repository any more".to_owned(), ..Progress::default() };
     };
     let mut step = StackStep::new(world, index);

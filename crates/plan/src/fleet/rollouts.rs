@@ -93,6 +93,7 @@ impl StackStep<'_> {
         inputs.within = cuts.iter().map(within).collect();
         let start = RolloutStart {
             stack: self.stack.name.clone(),
+            environment: self.stack.within.environment().cloned(),
             release,
             kind,
             cause: cause.clone(),

@@ -6,5 +6,6 @@ mod fleet;
 mod history;
 mod limits;
 mod pattern;
+mod promotion;
 mod simulated;
 mod waves;

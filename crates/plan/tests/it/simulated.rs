@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use backstay_plan::{
     Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, Pasts, RolloutRef,
-    StackFacts, Try, TryState, inputs::replay, plan,
+    StackFacts, Try, TryState, Within, inputs::replay, plan,
 };
 use backstay_types::{
     Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels,
@@ -51,6 +51,7 @@ impl Fleet {
             go_back: None,
             prune: None,
             removal_cause: cause,
+            within: Within::Everyone,
         };
         let snapshot = FleetSnapshot {
             now,
@@ -89,6 +90,7 @@ impl Fleet {
             self.snapshot.rollouts.push(Rollout {
                 id,
                 stack: new.stack,
+                environment: new.environment,
                 release: new.release,
                 kind: new.kind,
                 cause: new.cause,

@@ -231,6 +231,7 @@ impl Fixture {
             wave: 1,
             paused: None,
             overridden: None,
+            environment: None,
             reason: "a new release".into(),
             created_at: self.later(),
             finished_at: None,

@@ -92,6 +92,7 @@ pub(super) fn rollout(writer: &Writer<'_>, place: usize, id: RolloutId, at: Time
         wave: 0,
         paused: None,
         overridden: None,
+        environment: None,
         reason: reason.to_owned(),
         created_at: at,
         finished_at: finished.filter(|_| state != RolloutState::Running).map(|at| after(writer.since, at)),

@@ -1,0 +1,387 @@
+//! Environments: which release each is meant to run, and letting releases in.
+
+use std::collections::HashMap;
+
+use backstay_manifest::{Environment, Promotion};
+use backstay_plan::{
+    Entry, EnvironmentFacts, Origin, Passing, StackFacts, Verdict, Within, passing, verdicts,
+};
+use backstay_store::{
+    Executor, Tx,
+    environments::{self, EnvironmentRelease},
+    releases, repositories, stacks,
+};
+use backstay_types::{
+    Cause, Constraint, ConstraintOrigin, Effect, EnvironmentName, Event, Refs, Release, ReleaseId,
+    RepositoryName, RolloutKind, StackName, Timestamp, UndoId,
+};
+
+use crate::{Engine, EngineError, reconcile::Loaded, sync::StackRecord};
+
+/// Who lets releases in where no person has to.
+const BY_ITSELF: &str = "promotion";
+
+/// What environments are meant to run, by stack and environment.
+pub(crate) type Asked = HashMap<(StackName, EnvironmentName), EnvironmentRelease>;
+
+/// An environment and how far its stacks are.
+#[derive(Debug, Clone)]
+pub struct EnvironmentState {
+    /// As the manifest has it.
+    pub environment: Environment,
+    /// The repository whose manifest has it.
+    pub repository: RepositoryName,
+    /// How many nodes are in it.
+    pub nodes: u64,
+    /// Its stacks, by name.
+    pub stacks: Vec<EnvironmentStack>,
+}
+
+/// A stack in an environment.
+#[derive(Debug, Clone)]
+pub struct EnvironmentStack {
+    /// The stack.
+    pub stack: StackName,
+    /// The release that the environment is meant to run.
+    pub release: Option<Release>,
+    /// Since when, who let it in, and why.
+    pub asked: Option<EnvironmentRelease>,
+    /// How far its nodes have come with it.
+    pub passing: Passing,
+    /// The release that comes next.
+    pub next: Option<Release>,
+    /// Whether that may enter as soon as a person says so.
+    pub ready: bool,
+    /// Why the next has not entered, or why there is none.
+    pub why: String,
+}
+
+/// A release to be let in by a person.
+#[derive(Debug, Clone)]
+pub struct WantedPromotion {
+    /// The stack.
+    pub stack: StackName,
+    /// Where to.
+    pub environment: EnvironmentName,
+    /// The release: that which comes next there.
+    pub release: ReleaseId,
+    /// Why.
+    pub reason: String,
+    /// Whatever the environments before say.
+    pub force: bool,
+}
+
+impl Engine {
+    /// A stack once for each environment, and for the nodes that are in none; as it is where there are no environments.
+    pub(crate) async fn within_environments(
+        &self,
+        ex: &mut impl Executor,
+        base: StackFacts,
+        (stack, record): (&stacks::Stack, &StackRecord),
+        (asked, releases): (&Asked, &HashMap<ReleaseId, Release>),
+        constraints: &[Constraint],
+        now: Timestamp,
+    ) -> Result<Vec<StackFacts>, EngineError> {
+        if record.environments.is_empty() {
+            return Ok(vec![base]);
+        }
+        let mut all = Vec::new();
+        let mut earlier = Vec::new();
+        for environment in &record.environments {
+            let row = asked.get(&(stack.name.clone(), environment.name.clone()));
+            let mut facts = EnvironmentFacts {
+                name: environment.name.clone(),
+                nodes: environment.nodes.clone(),
+                earlier: earlier.clone(),
+                after: environment.after.clone(),
+                by_hand: environment.promotion == Promotion::ByHand,
+                soak: environment.soak,
+                asked: row.map(|row| row.release),
+                since: row.map(|row| row.since),
+                undone: None,
+            };
+            earlier.push(environment.nodes.clone());
+            let mut line = base.clone();
+            if environment.after.is_empty() {
+                facts.asked = stack.release;
+                facts.since =
+                    facts.since.filter(|_| row.is_some_and(|row| Some(row.release) == stack.release));
+            } else {
+                let known = row.and_then(|row| releases.get(&row.release));
+                facts.undone = undone(self, ex, &base, record, known, constraints, now).await?;
+                line.release = match known {
+                    _ if !stack.present => base.release.clone(),
+                    None => Err(format!("not let into `{}` yet", environment.name)),
+                    Some(known) => self.standing_in(ex, known, constraints, now).await?.map(|()| known.id),
+                };
+                if let Some((row, known)) = row.zip(known) {
+                    line.origin = origin(row, known);
+                }
+            }
+            let from = facts.asked.and_then(|id| releases.get(&id));
+            let name = Some(&environment.name);
+            line.go_back = crate::reconcile::go_back(ex, record, from, name, constraints, now).await?;
+            line.within = Within::Environment(facts);
+            all.push(line);
+        }
+        let release = base.release.clone().and(Err("for no environment that this node is in".to_owned()));
+        all.push(StackFacts { release, go_back: None, within: Within::Outside(earlier), ..base });
+        Ok(all)
+    }
+
+    /// Lets in what may enter. Whether there was anything.
+    pub(crate) async fn let_in(
+        &self,
+        tx: &mut Tx,
+        loaded: &Loaded,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let mut any = self.follow_branch(tx, loaded, now).await?;
+        for verdict in verdicts(&loaded.snapshot) {
+            let (reason, undo) = match verdict.entry {
+                Entry::Enters(reason) => (reason, None),
+                Entry::Undo(undo) => (format!("undo {undo} goes everywhere at once"), Some(undo)),
+                Entry::Has | Entry::ByHand(_) | Entry::Not(_) => continue,
+            };
+            let (Some(release), Some((stack, environment))) = (verdict.next, place(loaded, verdict.stack))
+            else {
+                continue;
+            };
+            let row = EnvironmentRelease {
+                stack,
+                environment,
+                release,
+                since: now,
+                by: BY_ITSELF.to_owned(),
+                reason,
+                undo,
+            };
+            self.enter(tx, loaded.releases.get(&release), &row, false).await?;
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Notes since when the environments that follow the branch are meant to run what it asks for.
+    async fn follow_branch(&self, tx: &mut Tx, loaded: &Loaded, now: Timestamp) -> Result<bool, EngineError> {
+        let mut any = false;
+        for facts in &loaded.snapshot.stacks {
+            let Within::Environment(environment) = &facts.within else { continue };
+            let (Some(release), None, true) =
+                (environment.asked, environment.since, environment.after.is_empty())
+            else {
+                continue;
+            };
+            let row = EnvironmentRelease {
+                stack: facts.name.clone(),
+                environment: environment.name.clone(),
+                release,
+                since: now,
+                by: "branch".to_owned(),
+                reason: "the deployed branch asks for it".to_owned(),
+                undo: None,
+            };
+            environments::put(tx, &row).await?;
+            any = true;
+        }
+        Ok(any)
+    }
+
+    async fn enter(
+        &self,
+        tx: &mut Tx,
+        release: Option<&Release>,
+        row: &EnvironmentRelease,
+        forced: bool,
+    ) -> Result<(), EngineError> {
+        environments::put(tx, row).await?;
+        let refs = Refs {
+            stack: Some(row.stack.clone()),
+            release: Some(row.release),
+            repository: release.map(|release| release.repository),
+            commit: release.map(|release| release.commit.clone()),
+            undo: row.undo,
+            ..Refs::default()
+        };
+        let event = Event::ReleasePromoted {
+            environment: row.environment.clone(),
+            reason: row.reason.clone(),
+            by: row.by.clone(),
+            forced,
+        };
+        tx.record(event, refs)?;
+        Ok(())
+    }
+
+    /// Every environment with its stacks, in the order of the manifests.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn environments(&self) -> Result<Vec<EnvironmentState>, EngineError> {
+        let mut read = self.inner.store.read();
+        let loaded = self.load(&mut read, self.inner.world.now()).await?;
+        let stored = stacks::list(&mut read).await?;
+        let mut all = Vec::new();
+        for repository in repositories::list(&mut read).await? {
+            let own = || stored.iter().filter(|stack| stack.repository == repository.id && stack.present);
+            let record = own().find_map(|stack| loaded.records.get(&stack.name));
+            for environment in record.map(|record| record.environments.clone()).unwrap_or_default() {
+                let mut state = EnvironmentState {
+                    repository: repository.name.clone(),
+                    nodes: 0,
+                    stacks: Vec::new(),
+                    environment,
+                };
+                for stack in own() {
+                    self.add_stack(&mut read, &loaded, stack, &mut state).await?;
+                }
+                all.push(state);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn add_stack(
+        &self,
+        ex: &mut impl Executor,
+        loaded: &Loaded,
+        stack: &stacks::Stack,
+        state: &mut EnvironmentState,
+    ) -> Result<(), EngineError> {
+        let world = &loaded.snapshot;
+        let of = |facts: &StackFacts| {
+            facts.name == stack.name && facts.within.environment() == Some(&state.environment.name)
+        };
+        let Some(at) = world.stacks.iter().position(of) else { return Ok(()) };
+        let facts = &world.stacks[at];
+        let Within::Environment(environment) = &facts.within else { return Ok(()) };
+        state.nodes = world.nodes.iter().filter(|node| facts.within.holds(node)).count() as u64;
+        let asked = environment.asked;
+        let verdict = verdicts(world).into_iter().find(|verdict| verdict.stack == at);
+        let next = verdict.as_ref().and_then(|verdict| verdict.next);
+        let mut found = HashMap::new();
+        for release in releases::many(ex, &Vec::from_iter(asked.into_iter().chain(next))).await? {
+            found.insert(release.id, release);
+        }
+        let key = (stack.name.clone(), environment.name.clone());
+        state.stacks.push(EnvironmentStack {
+            stack: stack.name.clone(),
+            release: asked.and_then(|id| found.get(&id).cloned()),
+            asked: loaded.asked.get(&key).cloned(),
+            passing: asked.map(|id| passing(world, at, id)).unwrap_or_default(),
+            next: next.and_then(|id| found.get(&id).cloned()),
+            ready: verdict.as_ref().is_some_and(|verdict| matches!(verdict.entry, Entry::ByHand(_))),
+            why: why(facts, verdict.as_ref()),
+        });
+        Ok(())
+    }
+
+    /// Lets a release in because a person says so: where it may, or by force. Asked twice, it is done once.
+    ///
+    /// # Errors
+    /// When there is no such environment or it follows the branch, when another release comes next, or when it may not
+    /// enter yet; a release that is held or banned enters nowhere, by no force.
+    pub async fn promote(&self, want: &WantedPromotion, by: &str) -> Result<(), EngineError> {
+        let _one = self.inner.planning.lock().await;
+        let now = self.inner.world.now();
+        let mut tx = self.inner.store.begin().await?;
+        let loaded = self.load(&mut tx, now).await?;
+        let name = &want.environment;
+        let of = |facts: &StackFacts| facts.name == want.stack && facts.within.environment() == Some(name);
+        let at = loaded.snapshot.stacks.iter().position(of);
+        let at = at.ok_or_else(|| EngineError::not_found("environment of this stack", name))?;
+        let Within::Environment(environment) = &loaded.snapshot.stacks[at].within else {
+            return Err(EngineError::not_found("environment", name));
+        };
+        if environment.asked == Some(want.release) {
+            return Ok(());
+        }
+        let verdict = verdicts(&loaded.snapshot).into_iter().find(|verdict| verdict.stack == at);
+        let Some(Verdict { next, entry, .. }) = verdict else {
+            return Err(EngineError::Conflict(format!(
+                "`{name}` follows the branch: nothing is let into it"
+            )));
+        };
+        let release = loaded.releases.get(&want.release).cloned();
+        let release = release.filter(|release| release.stack == want.stack);
+        let release =
+            release.ok_or_else(|| EngineError::not_found("release before this environment", want.release))?;
+        if next != Some(release.id) {
+            return Err(EngineError::Conflict(format!("another release comes next to `{name}`: look again")));
+        }
+        let (reason, forced) = match entry {
+            Entry::Not(why) if !want.force => {
+                return Err(EngineError::Conflict(format!("it may not enter `{name}` yet: {why}")));
+            }
+            Entry::Not(why) => {
+                let constraints = &loaded.snapshot.constraints;
+                if let Err(reason) = self.standing_in(&mut tx, &release, constraints, now).await? {
+                    return Err(EngineError::Conflict(format!("it may not enter `{name}`: {reason}")));
+                }
+                (format!("{}; although {why}", want.reason), true)
+            }
+            _ => (want.reason.clone(), false),
+        };
+        let row = EnvironmentRelease {
+            stack: want.stack.clone(),
+            environment: name.clone(),
+            release: release.id,
+            since: now,
+            by: by.to_owned(),
+            reason,
+            undo: None,
+        };
+        self.enter(&mut tx, Some(&release), &row, forced).await?;
+        tx.commit().await?;
+        self.changed_by_hand();
+        Ok(())
+    }
+}
+
+/// How what an environment is meant to run came to be asked for.
+fn origin(row: &EnvironmentRelease, release: &Release) -> Origin {
+    match row.undo {
+        Some(undo) => Origin { kind: RolloutKind::Rollback, cause: Cause::Undo { undo } },
+        None => {
+            let cause = Cause::Change { repository: release.repository, commit: release.commit.clone() };
+            Origin { kind: RolloutKind::Update, cause }
+        }
+    }
+}
+
+/// What an environment is to run at once, because the branch's newest change is an undo of something that is in what
+/// it runs.
+async fn undone(
+    engine: &Engine,
+    ex: &mut impl Executor,
+    base: &StackFacts,
+    record: &StackRecord,
+    known: Option<&Release>,
+    constraints: &[Constraint],
+    now: Timestamp,
+) -> Result<Option<(ReleaseId, UndoId)>, EngineError> {
+    let (Some(undo), Ok(release), Some(known)) = (record.undo, &base.release, known) else { return Ok(None) };
+    let its = |constraint: &&Constraint| {
+        constraint.origin == ConstraintOrigin::Undo { undo }
+            && matches!(constraint.effect, Effect::Hold { .. })
+    };
+    let holds: Vec<_> = constraints.iter().filter(its).cloned().collect();
+    let held = *release != known.id && engine.standing_in(ex, known, &holds, now).await?.is_err();
+    Ok(held.then_some((*release, undo)))
+}
+
+fn place(loaded: &Loaded, stack: usize) -> Option<(StackName, EnvironmentName)> {
+    let facts = loaded.snapshot.stacks.get(stack)?;
+    Some((facts.name.clone(), facts.within.environment()?.clone()))
+}
+
+fn why(facts: &StackFacts, verdict: Option<&Verdict>) -> String {
+    match (verdict.map(|verdict| &verdict.entry), &facts.release) {
+        (_, Err(reason)) if verdict.is_none() => reason.clone(),
+        (None, _) => "it follows the branch".to_owned(),
+        (Some(Entry::Has), _) => "nothing newer comes from the environments before it".to_owned(),
+        (Some(Entry::Enters(reason) | Entry::Not(reason)), _) => reason.clone(),
+        (Some(Entry::Undo(undo)), _) => format!("undo {undo} goes everywhere at once"),
+        (Some(Entry::ByHand(reason)), _) => format!("waits for `backstay promote`: {reason}"),
+    }
+}

@@ -1,0 +1,239 @@
+//! From environment to environment: which release may enter which, and why others may not yet.
+
+use std::time::Duration;
+
+use backstay_manifest::Selector;
+use backstay_types::{EnvironmentName, NodeName, ReleaseId, Timestamp, UndoId};
+
+use crate::snapshot::{FleetSnapshot, NodeFacts, TryState};
+
+/// For which part of the fleet a stack is planned.
+#[derive(Debug, Clone)]
+pub enum Within {
+    /// All of it: there are no environments.
+    Everyone,
+    /// An environment.
+    Environment(EnvironmentFacts),
+    /// Nodes that are in none of these.
+    Outside(Vec<Selector>),
+}
+
+impl Within {
+    /// Whether a node is in it.
+    pub fn holds(&self, node: &NodeFacts) -> bool {
+        let matches = |selector: &Selector| selector.matches(&node.name, &node.labels);
+        match self {
+            Self::Everyone => true,
+            Self::Environment(environment) => {
+                matches(&environment.nodes) && !environment.earlier.iter().any(matches)
+            }
+            Self::Outside(others) => !others.iter().any(matches),
+        }
+    }
+
+    /// The environment's name, when it is one.
+    pub fn environment(&self) -> Option<&EnvironmentName> {
+        match self {
+            Self::Environment(environment) => Some(&environment.name),
+            Self::Everyone | Self::Outside(_) => None,
+        }
+    }
+}
+
+/// An environment, as a stack sees it.
+#[derive(Debug, Clone)]
+pub struct EnvironmentFacts {
+    /// Its name.
+    pub name: EnvironmentName,
+    /// Its nodes, unless one of `earlier` has them.
+    pub nodes: Selector,
+    /// The nodes of environments before it in the manifest.
+    pub earlier: Vec<Selector>,
+    /// The environments that a release comes from. With none it follows the branch.
+    pub after: Vec<EnvironmentName>,
+    /// Whether a person lets releases in.
+    pub by_hand: bool,
+    /// How long a release is watched here before it goes on.
+    pub soak: Duration,
+    /// The release that it is meant to run, whether or not it may be planned.
+    pub asked: Option<ReleaseId>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// What it is meant to run at once instead, because an undo took back something that is in `asked`.
+    pub undone: Option<(ReleaseId, UndoId)>,
+}
+
+/// Whether a release may enter an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The position in [`FleetSnapshot::stacks`] of the stack within the environment.
+    pub stack: usize,
+    /// The release that comes next, when there is one.
+    pub next: Option<ReleaseId>,
+    /// Whether it may.
+    pub entry: Entry,
+}
+
+/// Whether a release may enter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// There is nothing newer for it.
+    Has,
+    /// It enters, for this reason.
+    Enters(String),
+    /// It enters at once, whatever the environments before say: an undo goes everywhere.
+    Undo(UndoId),
+    /// It may, and a person has to say so.
+    ByHand(String),
+    /// Not yet, and why.
+    Not(String),
+}
+
+/// How far an environment has come with what it is meant to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passing {
+    /// Nodes of it that the stack is assigned to.
+    pub nodes: u64,
+    /// Of these, those that run the release.
+    pub run: u64,
+    /// Of these, those on which it failed.
+    pub failed: u64,
+    /// The first by name that does not run it.
+    pub missing: Option<NodeName>,
+    /// When the last of them came to run it.
+    pub last_end: Option<Timestamp>,
+}
+
+/// How far the stack at a position has come with a release.
+pub fn passing(world: &FleetSnapshot, stack: usize, release: ReleaseId) -> Passing {
+    let mut passing = Passing::default();
+    let Some(facts) = world.stacks.get(stack) else { return passing };
+    for (index, node) in world.nodes.iter().enumerate().filter(|(_, node)| facts.is_assigned(node)) {
+        let past = world.past.of(stack, index);
+        let rests = !past.latest.is_some_and(|latest| latest.is_open());
+        let settled = past.settled.filter(|settled| rests && settled.release == release);
+        let failed = past.latest.is_some_and(|latest| {
+            latest.release == release && latest.state == TryState::Failed && !latest.removal
+        });
+        passing.nodes += 1;
+        passing.failed += u64::from(failed);
+        match settled {
+            Some(settled) => {
+                passing.run += 1;
+                passing.last_end = passing.last_end.max(settled.ended_at);
+            }
+            None if passing.missing.as_ref().is_none_or(|missing| node.name < *missing) => {
+                passing.missing = Some(node.name.clone());
+            }
+            None => {}
+        }
+    }
+    passing
+}
+
+/// What may enter each environment that comes after others; those that follow the branch are left out.
+pub fn verdicts(world: &FleetSnapshot) -> Vec<Verdict> {
+    let of = |(stack, facts): (usize, &crate::StackFacts)| match &facts.within {
+        Within::Environment(environment) if !environment.after.is_empty() => {
+            let (next, entry) = verdict(world, stack, environment);
+            Some(Verdict { stack, next, entry })
+        }
+        _ => None,
+    };
+    world.stacks.iter().enumerate().filter_map(of).collect()
+}
+
+fn verdict(
+    world: &FleetSnapshot,
+    stack: usize,
+    environment: &EnvironmentFacts,
+) -> (Option<ReleaseId>, Entry) {
+    if let Some((release, undo)) = environment.undone {
+        return (Some(release), Entry::Undo(undo));
+    }
+    let before = match sources(world, stack, environment) {
+        Ok(before) => before,
+        Err(reason) => return (None, Entry::Not(reason)),
+    };
+    let mut next = None;
+    for (_, source) in &before {
+        let Some(asked) = source.asked else {
+            return (None, Entry::Not(format!("nothing has come to `{}` yet", source.name)));
+        };
+        if next.is_some_and(|next| next != asked) {
+            return (None, Entry::Not("the environments before it do not run the same release".to_owned()));
+        }
+        next = Some(asked);
+    }
+    let Some(release) = next else { return (None, Entry::Has) };
+    // What came here after it had come there was let in past it.
+    let stale = environment
+        .since
+        .is_some_and(|since| before.iter().all(|(_, b)| b.since.is_none_or(|at| at <= since)));
+    if environment.asked == Some(release) || stale {
+        return (None, Entry::Has);
+    }
+    for (at, source) in &before {
+        if let Err(reason) = passes(world, *at, source, release) {
+            return (Some(release), Entry::Not(reason));
+        }
+    }
+    if let Some(reason) = &world.stopped {
+        return (Some(release), Entry::Not(format!("everything is stopped: {reason}")));
+    }
+    let names: Vec<_> = before.iter().map(|(_, source)| format!("`{}`", source.name)).collect();
+    let reason = format!("all of {} runs it and nothing failed", names.join(" and "));
+    (Some(release), if environment.by_hand { Entry::ByHand(reason) } else { Entry::Enters(reason) })
+}
+
+/// The environments before one, for the same stack.
+fn sources<'w>(
+    world: &'w FleetSnapshot,
+    stack: usize,
+    environment: &EnvironmentFacts,
+) -> Result<Vec<(usize, &'w EnvironmentFacts)>, String> {
+    let name = world.stacks.get(stack).map(|facts| &facts.name);
+    let find = |after: &EnvironmentName| {
+        let found = world.stacks.iter().enumerate().find_map(|(at, facts)| match &facts.within {
+            Within::Environment(known) if known.name == *after && Some(&facts.name) == name => {
+                Some((at, known))
+            }
+            _ => None,
+        });
+        found.ok_or_else(|| format!("there is no environment `{after}`"))
+    };
+    environment.after.iter().map(find).collect()
+}
+
+/// Whether an environment runs a release, all of it and without a failure, and has for long enough.
+fn passes(
+    world: &FleetSnapshot,
+    stack: usize,
+    environment: &EnvironmentFacts,
+    release: ReleaseId,
+) -> Result<(), String> {
+    let name = &environment.name;
+    if let Some(Err(reason)) = world.stacks.get(stack).map(|facts| facts.release.as_ref()) {
+        return Err(reason.clone());
+    }
+    let Passing { nodes, run, failed, missing, last_end } = passing(world, stack, release);
+    match missing {
+        _ if nodes == 0 => {
+            return Err(format!("no node of `{name}` is assigned the stack, so nobody has tried it"));
+        }
+        _ if failed > 0 => return Err(format!("it failed on {failed} of {nodes} nodes of `{name}`")),
+        Some(missing) => {
+            return Err(format!("{run} of {nodes} nodes of `{name}` run it, {missing} does not"));
+        }
+        None => {}
+    }
+    let since = last_end.max(environment.since);
+    let watched = since.map(|since| Duration::try_from(world.now.duration_since(since)).unwrap_or_default());
+    match watched {
+        Some(watched) if watched < environment.soak => {
+            let left = (environment.soak - watched).as_secs() + 1;
+            Err(format!("`{name}` is watched for {left} s more"))
+        }
+        _ => Ok(()),
+    }
+}
