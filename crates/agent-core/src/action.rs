@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use backstay_api::{
-    agent::Report,
+    agent::{Report, ReportBody},
     statement::{DesiredStack, Statement},
 };
 pub use backstay_types::Step;
@@ -30,6 +30,8 @@ pub enum Input {
     },
     /// A task ended.
     Finished(Finished),
+    /// Something for the hub to know that is no business of the core's.
+    Tell(ReportBody),
     /// The hub has these reports durably.
     Acked(Vec<ReportId>),
     /// The hub answered.

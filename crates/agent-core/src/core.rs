@@ -172,6 +172,10 @@ impl Core {
             Input::Statement(statement) => self.on_statement(*statement, cx, &mut out),
             Input::Unreadable { reason } => self.refuse(reason, cx, &mut out),
             Input::Finished(finished) => self.on_finished(finished, cx, &mut out),
+            Input::Tell(body) => {
+                self.report(body, cx, &mut out);
+                out.flush("told", "the hub should know");
+            }
             Input::Acked(reports) => {
                 if !reports.is_empty() {
                     out.change(Change::Forget(reports));

@@ -9,7 +9,13 @@ use tracing_subscriber::{
     Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::{AgentError, crash, daemon, disk::Layout, join, runtime, settings, status, step};
+use crate::{
+    AgentError, apply, crash,
+    daemon::{self, Ended},
+    disk::Layout,
+    join, runtime, settings, status, step,
+    update::Slots,
+};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -45,6 +51,13 @@ enum Command {
         /// A label of the node, KEY=VALUE. May be given several times.
         #[arg(long = "label", value_name = "KEY=VALUE")]
         labels: Vec<String>,
+    },
+    /// Take up a bundle that `backstay bundle export` made for this node, without any network.
+    Apply {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// The bundle.
+        bundle: PathBuf,
     },
     /// Say what the agent runs and is doing.
     Status {
@@ -104,7 +117,11 @@ fn run(cli: Cli) -> Result<(), AgentError> {
         Command::Run { place } => {
             log_to_stderr();
             let settings = settings::load(place.config.as_deref(), place.data_dir)?;
-            block_on(daemon::run(settings))
+            let slots = Slots::from_loader();
+            match (block_on(daemon::run(settings, slots.clone()))?, slots) {
+                (Ended::Update, Some(slots)) => Err(slots.load()),
+                _ => Ok(()),
+            }
         }
         Command::Join { place, hub, token, name, labels } => {
             let settings = settings::load(place.config.as_deref(), place.data_dir)?;
@@ -115,6 +132,10 @@ fn run(cli: Cli) -> Result<(), AgentError> {
             let join = join::Join { hub, token: read_token(token)?, name, labels };
             let identity = block_on(join::join(join, &layout, settings.ca_file.as_deref()))?;
             say(&format!("joined {} as {} ({})\n", identity.hub, identity.name, identity.node))
+        }
+        Command::Apply { place, bundle } => {
+            let settings = settings::load(place.config.as_deref(), place.data_dir)?;
+            say(&block_on(apply::apply(settings, &bundle))?)
         }
         Command::Status { place, json } => {
             let settings = settings::load(place.config.as_deref(), place.data_dir)?;

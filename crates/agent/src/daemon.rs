@@ -3,7 +3,9 @@
 mod check_in;
 mod contact;
 mod driver;
+mod elsewhere;
 mod hands;
+mod inbox;
 mod machine;
 mod watchdog;
 
@@ -32,10 +34,20 @@ use crate::{
     minimal::{self, Local},
     proc, settings,
     tasks::Machine,
+    update::{Slots, Updater},
 };
 
+/// Why the agent ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to.
+    Told,
+    /// Another agent is to be started in its place.
+    Update,
+}
+
 /// Runs the agent until it is told to end. What it started keeps running.
-pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
+pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result<Ended, AgentError> {
     let layout = settings::layout(&settings);
     let identity = Identity::load(&layout)?;
     let (key, place) = (identity.verifying_key()?, settings::place(&settings, &identity));
@@ -49,6 +61,7 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
     crash::crash_point("start.opened");
 
     let world = crate::system();
+    let by_hand = inbox::Inbox::new(&layout, key);
     let hub = join::client(&identity.hub, Some(identity.credential.clone()), settings.ca_file.as_deref())?;
     let core_settings = Settings {
         check_every: settings.check_every,
@@ -89,20 +102,32 @@ pub(crate) async fn run(settings: AgentSettings) -> Result<(), AgentError> {
     pulse.say("READY=1");
 
     let minimal = minimal::keep(machine.clone(), seen.clone(), local.clone());
+    let updater = Updater::new(slots, machine.clone(), seen.clone(), events.clone(), contact.clone()).run();
     let asking = Asking { hub, key, node: identity.node, world, contact, local };
-    let check_in = CheckIn::new(asking, events, seen).run(machine::Measured::new(&machine));
+    let by_hand = by_hand.run(events.clone());
+    let check_in = CheckIn::new(asking, events, seen).run(machine::Measured::new(&machine, identity.node));
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::io("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::io("signals"))?;
     let answers = machine::Answers(machine);
+    let mut ended = Ended::Told;
     tokio::select! {
+        result = updater => {
+            result?;
+            ended = Ended::Update;
+        }
         result = driver.run(actions, inbox, answers) => result?,
         () = check_in => {}
         () = minimal => {}
+        result = by_hand => result?,
         _ = terminate.recv() => tracing::info!("told to end; what runs keeps running"),
         _ = interrupt.recv() => tracing::info!("told to end; what runs keeps running"),
     }
-    pulse.say("STOPPING=1");
-    WorkLock::clear(&layout).map_err(AgentError::io(layout.data()))
+    if ended == Ended::Told {
+        // An update is no end: this process goes on as another agent.
+        pulse.say("STOPPING=1");
+    }
+    WorkLock::clear(&layout).map_err(AgentError::io(layout.data()))?;
+    Ok(ended)
 }
 
 /// What the links say, for when there is no journal.

@@ -17,7 +17,7 @@ pub(crate) use self::{
     journal::JournalDb,
     layout::{Layout, SAFE_MODE, private_dir},
     links::{read_links, set_links},
-    lock::{AgentLock, WorkLock},
+    lock::{AgentLock, WorkLock, running_agent},
     sink::{FolderSink, hash_file, hash_folder, list_folder},
     space::{check_space, fill_facts},
 };

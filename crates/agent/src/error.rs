@@ -58,6 +58,14 @@ pub enum AgentError {
     /// The settings.
     #[error(transparent)]
     Settings(#[from] backstay_config::ConfigError),
+    /// A bundle that is refused.
+    #[error("{reason}")]
+    Bundle {
+        /// Which kind of refusal.
+        code: ErrorCode,
+        /// Why.
+        reason: String,
+    },
     /// Something else from outside.
     #[error("{0}")]
     Other(String),
@@ -80,6 +88,7 @@ impl AgentError {
             Self::Token | Self::Fingerprint { .. } => ErrorCode::BS3014,
             Self::Hub(error) => error.problem().map_or(ErrorCode::BS8001, |problem| problem.code),
             Self::Settings(_) => ErrorCode::BS7003,
+            Self::Bundle { code, .. } => *code,
             Self::Other(_) => ErrorCode::BS3015,
         }
     }
@@ -97,6 +106,10 @@ impl AgentError {
                 "check --hub: something between this machine and the hub may be answering in its place"
                     .into(),
             ),
+            Self::Bundle { code: ErrorCode::BS3016, .. } => {
+                Some("copy it again, and compare its SHA-256 with the original's".into())
+            }
+            Self::Bundle { .. } => Some("make one with `backstay bundle export --node NODE -o FILE`".into()),
             Self::Journal(_) => Some("check free space and permissions of the data folder".into()),
             _ => None,
         }

@@ -9,6 +9,7 @@
 //!
 //! Absent on purpose: decisions, and any way for the hub to call in.
 
+mod apply;
 mod child;
 mod cli;
 mod crash;
@@ -26,6 +27,7 @@ mod ssh;
 mod status;
 mod step;
 mod tasks;
+mod update;
 mod world;
 
 pub use self::{cli::main, disk::Identity, error::AgentError, world::system};

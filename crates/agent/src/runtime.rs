@@ -258,11 +258,23 @@ pub(crate) async fn working() -> Vec<String> {
     working
 }
 
+/// Deletes packs that came by hand once their releases are here.
+fn prune_bundled(cx: &Context, stack: &StackName) {
+    for entry in std::fs::read_dir(cx.layout.bundled()).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let tree = path.file_stem().and_then(|stem| stem.to_str()?.parse::<TreeDigest>().ok());
+        if tree.is_some_and(|tree| cx.layout.release(stack, tree).is_dir()) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// Deletes all releases of a stack but some, with what was kept for them.
 pub(crate) async fn prune(cx: &mut Context, stack: &StackName, keep: &[TreeDigest]) -> Result<(), Failed> {
     let dir = cx.layout.releases(stack);
     let fail = |error| Fail::io(Step::Commit, "old releases cannot be removed")(error);
     cx.layout.sweep_stack(stack).map_err(fail)?;
+    prune_bundled(cx, stack);
     let mut doomed = Vec::new();
     match std::fs::read_dir(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

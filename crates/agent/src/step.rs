@@ -20,9 +20,9 @@ use std::{
 };
 
 use backstay_agent_core::{Committed, Finding, Prepared, StackRecord, Step};
-use backstay_api::statement::DesiredStack;
+use backstay_api::statement::{DesiredStack, SignedStatement};
 use backstay_types::{
-    Container, ConversationId, DeploymentId, FailureKind, NodeName, StackName, StepRecord, TreeDigest,
+    Container, ConversationId, DeploymentId, FailureKind, NodeId, NodeName, StackName, StepRecord, TreeDigest,
 };
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,8 @@ pub(crate) enum Work {
     Verify { stack: StackName, tree: TreeDigest },
     /// Unpack a pack into its release.
     Unpack { stack: StackName, deployment: DeploymentId, tree: TreeDigest },
+    /// Read the node's statement from Git.
+    Statements { node: NodeId, endpoints: Vec<String>, timeout: Duration },
     /// Get a release from Git.
     Git { target: Box<DesiredStack>, timeout: Duration },
     /// Validate and make ready.
@@ -108,6 +110,7 @@ pub(crate) enum Reply {
     Prepared(Box<Prepared>),
     Containers(Vec<Container>),
     Found(Vec<Finding>),
+    Statements(Vec<(String, Result<SignedStatement, String>)>),
 }
 
 /// Why it failed.
@@ -145,6 +148,11 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
     let place = call.place;
     let layout = crate::disk::Layout::new(&place.data_dir, place.run_dir.as_deref(), &place.env_dir);
     let layout = layout.with_units(&place.unit_dir);
+    if let Work::Statements { node, endpoints, timeout } = &call.work {
+        // It touches no release, so it need not wait for work that does.
+        let dir = layout.data().join(".tmp-statements.git");
+        return Ok(Reply::Statements(git::statements(&dir, *node, endpoints, *timeout).await));
+    }
     let lock =
         WorkLock::take(&layout).map_err(|e| Fail::other(Step::Fetch, format!("the work lock: {e}")))?;
     let mut cx = Context { layout, place, lock };
@@ -153,6 +161,7 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         Work::Unpack { stack, deployment, tree } => {
             stage::unpack(&cx, &stack, deployment, tree, records).map(|()| Reply::Done)
         }
+        Work::Statements { .. } => Ok(Reply::Done),
         Work::Git { target, timeout } => {
             git::fetch(&mut cx, &target, timeout, records).await.map(|()| Reply::Done)
         }

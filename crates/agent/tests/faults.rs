@@ -298,6 +298,34 @@ fn a_full_disk_is_said_and_survived() {
     assert_eq!(end(&hub, hub.deploy(&process_stack("c", "true"))), DeploymentState::Succeeded);
 }
 
+#[test]
+fn what_drifted_on_a_full_disk_is_put_right_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let hub = FakeHub::start();
+    let mut node = Node::new().with_data(&disk.0.path().join("data"));
+    node.settings = "deep_check_every = \"1s\"\ndrift_heals = 100".to_owned();
+    assert!(node.try_join(&hub, &hub.token()).status.success());
+    node.start("");
+    let a = process_stack("a", "true");
+    assert_eq!(end(&hub, hub.deploy(&a)), DeploymentState::Succeeded);
+    let filler = disk.fill(0);
+    let file = node.stack().join("releases").join(a.tree().to_string()).join("check");
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let drifts = |healed: bool| {
+        hub.reports().into_iter().any(|report| match report.body {
+            ReportBody::Drift { detail, healed: is, .. } => {
+                is == healed && detail.contains("its mode is 0600")
+            }
+            _ => false,
+        })
+    };
+    thread::sleep(Duration::from_secs(4));
+    assert!(!drifts(true));
+    assert_eq!(node.running(), ["a"]);
+    fs::remove_file(&filler).unwrap();
+    eventually("it is put right", || drifts(true).then_some(()));
+}
+
 /// Text that does not pack.
 fn noise(len: usize) -> String {
     let world = backstay_agent::system();

@@ -1,9 +1,9 @@
 //! What agents and hub say to each other. Agents ask; the hub never calls a node.
 
 use backstay_types::{
-    Container, DeploymentId, DeploymentState, Digest, HostFacts, HostFigures, Labels, NodeId, NodeName,
-    NodeSafety, ObservedStack, ReportId, RequestId, SafeModeId, Secret, StackName, StepRecord, Timestamp,
-    TreeDigest,
+    AgentOutcome, AgentUpdateId, Container, DeploymentId, DeploymentState, Digest, HostFacts, HostFigures,
+    Labels, NodeId, NodeName, NodeSafety, ObservedStack, ReportId, RequestId, SafeModeId, Secret, StackName,
+    StepRecord, Timestamp, TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ endpoints! {
     SendAnswer = Post "/agent/v1/answers/{request}" Agent (path: AnswerPath, body: Answer) -> Empty;
     /// A release's files as one pack, for any node that should run it. Immutable.
     GetPack = Get "/agent/v1/trees/{pack}" Agent (path: PackPath) -> Binary;
+    /// An agent's program, named by its SHA-256. Immutable.
+    GetAgentBuild = Get "/agent/v1/agents/{sha256}" Agent (path: AgentBuildPath) -> Binary;
 }
 
 /// A node wants to join.
@@ -206,6 +208,13 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// Which program.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AgentBuildPath {
+    /// Its SHA-256.
+    pub sha256: Digest,
+}
+
 /// Which pack.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PackPath {
@@ -284,6 +293,16 @@ pub enum ReportBody {
         stack: StackName,
         /// The deployment that asked for it.
         deployment: DeploymentId,
+    },
+    /// What became of an update of the agent itself.
+    AgentUpdate {
+        /// The update.
+        update: AgentUpdateId,
+        /// The version that was asked for.
+        version: String,
+        /// What became of it.
+        #[serde(flatten)]
+        outcome: AgentOutcome,
     },
     /// A statement was refused; the reason says whether someone should worry.
     StatementRefused {

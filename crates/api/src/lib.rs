@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod body;
+pub mod bundle;
 pub mod endpoint;
 mod openapi;
 mod problem;

@@ -1,8 +1,8 @@
 //! Desired-state statements: what a node should run, signed by the hub.
 
 use backstay_types::{
-    CommitId, ConversationId, DeploymentId, Digest, LeaveSafeMode, LedgerHead, NodeId, ReleaseId, RolloutId,
-    RolloutKind, StackName, Timestamp, TreeDigest,
+    AgentBuild, AgentUpdateId, CommitId, ConversationId, DeploymentId, Digest, LeaveSafeMode, LedgerHead,
+    NodeId, ReleaseId, RolloutId, RolloutKind, StackName, Timestamp, TreeDigest,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -38,6 +38,21 @@ pub struct Statement {
     /// An operator's word that the node may leave safe mode. Not part of the digest: it asks for no other stacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leave_safe_mode: Option<LeaveSafeMode>,
+    /// The agent that the node should run; none leaves it as it is. Not part of `digest`, so that agents that do not
+    /// know of it take the statement: it comes with a renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<DesiredAgent>,
+}
+
+/// The agent that a node should run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DesiredAgent {
+    /// The update that it is part of.
+    pub update: AgentUpdateId,
+    /// The version.
+    pub version: String,
+    /// Its programs, one for each kind of processor.
+    pub builds: Vec<AgentBuild>,
 }
 
 /// What a node should do with a stack.
@@ -149,6 +164,14 @@ impl SignedStatement {
     }
 }
 
+/// The Git ref that a node's statement is published on, and its path in the ref's tree: one of 256 refs, by the last
+/// byte of its id.
+pub fn statement_place(node: NodeId) -> (String, String) {
+    let id = node.to_string();
+    let shard = id.get(id.len().saturating_sub(2)..).unwrap_or_default();
+    (format!("refs/backstay/desired/{shard}"), format!("{id}.json"))
+}
+
 /// The name of a hub's public key: SHA-256 of its 32 bytes. Join tokens pin it.
 pub fn key_fingerprint(key: &VerifyingKey) -> Digest {
     Digest::of(key.as_bytes())
@@ -172,7 +195,15 @@ mod tests {
             ledger: LedgerHead { seq: 0, hash: Digest::from_bytes([0; 32]) },
             stacks: Vec::new(),
             leave_safe_mode: None,
+            agent: None,
         }
+    }
+
+    #[test]
+    fn a_statement_has_its_place_in_git_by_the_end_of_the_nodes_id() {
+        let (name, path) = statement_place(statement().node);
+        assert_eq!(name, "refs/backstay/desired/01");
+        assert_eq!(path, "00000000-0000-0000-0000-000000000001.json");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backstay_api::{
-    Empty, Endpoint, Events,
+    Binary, Empty, Endpoint, Events,
     v1::{Page, Paging},
 };
 use backstay_client::{Client, ClientError, EventStream, Options};
@@ -13,6 +13,9 @@ use crate::error::CliError;
 
 /// How long a stream may be silent: some of the signs of life that the hub gives.
 const QUIET: Duration = Duration::from_secs(40);
+
+/// How long a download may take.
+const DOWNLOAD: Duration = Duration::from_secs(3600);
 
 /// A hub, as one token sees it.
 #[derive(Debug, Clone)]
@@ -58,6 +61,26 @@ impl Api {
     ) -> Result<E::Response, CliError> {
         let result = self.client.call_held::<E>(&path, &query, &request, hold).await;
         result.map_err(|e| explain(e, self.url()))
+    }
+
+    /// Writes what an endpoint gives to a file, however much it is.
+    pub(crate) async fn download<E: Endpoint<Response = Binary, Query = Empty>>(
+        &self,
+        path: &E::Path,
+        request: &E::Request,
+        to: &mut impl std::io::Write,
+    ) -> Result<u64, CliError> {
+        let failed = |e| explain(e, self.url());
+        let started = self.client.download::<E>(path, &Empty {}, request, DOWNLOAD, u64::MAX).await;
+        let (mut download, mut bytes) = (started.map_err(failed)?, 0);
+        while let Some(chunk) = download.chunk().await.map_err(failed)? {
+            let written = to.write_all(chunk.as_ref());
+            written.map_err(|e| {
+                CliError::new(ErrorCode::BS8004, "what came cannot be written").with_source(e)
+            })?;
+            bytes += chunk.as_ref().len() as u64;
+        }
+        Ok(bytes)
     }
 
     /// Follows an endpoint that answers with server-sent events.

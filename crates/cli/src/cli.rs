@@ -77,6 +77,12 @@ pub(crate) enum Command {
     /// Steer a rollout that runs, or see why it is where it is
     #[command(subcommand)]
     Rollout(c::rollout::Rollout),
+    /// Agents: which versions run; bring another to all nodes
+    #[command(subcommand)]
+    Agents(c::agents::Agents),
+    /// Take what a node should run to a node that reaches no network
+    #[command(subcommand)]
+    Bundle(c::bundle::Bundle),
     /// What departs from what should be on nodes, what needs a person first
     Drift(c::drift::Drift),
     /// Stop everything at once, see whether it is, or lift it

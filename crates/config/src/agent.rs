@@ -40,6 +40,17 @@ pub struct AgentSettings {
     pub deep_check_bytes_per_second: u64,
     /// So often the same departure is put right before a person is asked.
     pub drift_heals: u32,
+    /// How long the hub may be away before the newest signed statement is read from Git, and how often it is read then.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub statement_from_git_after: Duration,
+    /// Git addresses to read statements from besides those that the stacks here come from.
+    pub statement_endpoints: Vec<String>,
+    /// How long a new agent has to show that it works: to be answered by the hub. After three tries the one before is
+    /// started again.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub update_confirm_within: Duration,
     /// How often the machine is measured for the hub.
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
@@ -87,6 +98,9 @@ impl Default for AgentSettings {
             deep_check_every: Duration::from_secs(3600),
             deep_check_bytes_per_second: 8 << 20,
             drift_heals: 3,
+            statement_from_git_after: Duration::from_secs(600),
+            statement_endpoints: Vec::new(),
+            update_confirm_within: Duration::from_secs(600),
             figures_every: Duration::from_secs(60),
             keep_releases: 3,
             disk_margin_bytes: 500_000_000,
@@ -116,6 +130,8 @@ impl AgentSettings {
         }
         check_range("agent", "check_every", self.check_every, 1_000..=86_400_000)?;
         check_range("agent", "deep_check_every", self.deep_check_every, 1_000..=30 * 86_400_000)?;
+        check_range("agent", "statement_from_git_after", self.statement_from_git_after, 1_000..=86_400_000)?;
+        check_range("agent", "update_confirm_within", self.update_confirm_within, 1_000..=86_400_000)?;
         check_range("agent", "figures_every", self.figures_every, 1_000..=86_400_000)?;
         check_range("agent", "validate_timeout", self.validate_timeout, 1_000..=3_600_000)?;
         // Failing over to Git within two minutes is promised.

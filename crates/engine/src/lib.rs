@@ -5,6 +5,7 @@
 //! make. The engine never answers a request of its own accord; the hub calls
 //! the few commands below, and everything else follows from what is stored.
 
+mod agents;
 mod check;
 mod contents;
 mod conversations;
@@ -39,6 +40,7 @@ use backstay_types::{RolloutId, Timestamp, World};
 use ed25519_dalek::SigningKey;
 use tokio::sync::Notify;
 
+pub use agents::WantedAgent;
 pub use check::{Checked, CheckedStack};
 pub use contents::{ExplainedFile, Listed};
 pub use conversations::{Observation, Observed, Push};

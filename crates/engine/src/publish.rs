@@ -14,8 +14,6 @@ use tokio::time::sleep;
 
 use crate::{Engine, EngineError, mirrors::blocking};
 
-const LEASE: &str = "publisher";
-const LEASE_LIFE: Duration = Duration::from_secs(120);
 /// All is written anew so often, so that what nobody asks for any more is gone.
 const WHOLE_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// A row may come to be seen a little later than its time says.
@@ -121,12 +119,12 @@ impl Engine {
         self.inner.settings.publish.to.iter().map(|name| (name.clone(), String::new())).collect()
     }
 
+    /// Whether this hub is the one that plans, or nobody is known to: two that publish at once write the same.
     async fn is_publisher(&self, now: Timestamp) -> Result<bool, EngineError> {
-        let mut tx = self.inner.store.begin().await?;
-        let life = LEASE_LIFE.max(self.inner.settings.publish.every * 3);
-        let lease = leases::acquire(&mut tx, LEASE, &self.inner.settings.holder, now, life).await?;
-        tx.commit().await?;
-        Ok(lease.is_some())
+        let lease = leases::get(&mut self.inner.store.read(), crate::reconcile::LEASE).await?;
+        let other =
+            lease.filter(|lease| lease.holder != self.inner.settings.holder && lease.expires_at > now);
+        Ok(other.is_none())
     }
 
     /// The statements that were written since a time; none for a node that was revoked.

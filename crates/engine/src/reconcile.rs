@@ -20,7 +20,7 @@ use backstay_types::{
 
 use crate::{Engine, EngineError, emergency, environments::Asked, sync::StackRecord};
 
-const LEASE: &str = "reconciler";
+pub(crate) const LEASE: &str = "reconciler";
 const LEASE_LIFE: Duration = Duration::from_secs(15);
 /// How long a node that failed by its own fault is left alone before it is tried again.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
@@ -72,11 +72,13 @@ impl Engine {
         }
         let plan = backstay_plan::plan(&loaded.snapshot);
         self.note_look(plan.look_at);
-        let applied = apply(self, &mut tx, &loaded, &plan, now).await?;
+        let mut applied = apply(self, &mut tx, &loaded, &plan, now).await?;
+        let (asked, moved) = self.step_agents(&mut tx, now).await?;
+        applied.agents = asked;
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
         let noted = self.note_waits(&mut tx, &loaded, &plan, now).await?;
         let looked = self.analyse_stopped(&mut tx, now).await?;
-        if applied.anything || written || noted || looked || ran_out {
+        if applied.anything || written || noted || looked || ran_out || moved {
             tx.commit().await?;
         } else {
             // The lease alone is not worth a write; it is taken again when there is something to do.
@@ -397,6 +399,8 @@ fn pin_origins(
 
 /// What was made of a plan.
 pub(crate) struct Applied {
+    /// Which nodes are asked to run another agent.
+    pub(crate) agents: crate::agents::Asked,
     pub(crate) anything: bool,
     /// New deployments with the reason for each.
     pub(crate) made: Vec<(Deployment, Reason)>,
@@ -473,7 +477,7 @@ async fn apply(
     }
     let rows: Vec<_> = made.iter().map(|(deployment, _)| deployment.clone()).collect();
     deployments::insert(tx, &rows).await?;
-    Ok(Applied { anything: !plan.is_quiet(), made, rollouts: by_id })
+    Ok(Applied { agents: crate::agents::Asked::default(), anything: !plan.is_quiet(), made, rollouts: by_id })
 }
 
 async fn open_wave(tx: &mut Tx, loaded: &Loaded, opened: &WaveOpened) -> Result<(), EngineError> {

@@ -153,6 +153,9 @@ impl Engine {
                     tx.record(event, refs(&known))?;
                 }
             }
+            ReportBody::AgentUpdate { update, version, outcome } => {
+                self.agent_answered(tx, node, *update, version, outcome).await?;
+            }
             ReportBody::StatementRefused { reason } => {
                 tracing::warn!(%node, reason, "a node refused a statement");
                 let detail = format!("refused a statement: {reason}");

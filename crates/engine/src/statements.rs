@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use backstay_api::statement::{DesiredAction, DesiredStack, STATEMENT_VERSION, Statement};
 use backstay_plan::{FleetPlan, Reason};
 use backstay_store::{
-    StoreError, Tx, changes, deployments, desired, hub_state, leases::Lease, ledger, releases, repositories,
-    rollouts, safe_mode,
+    StoreError, Tx, agents, changes, deployments, desired, hub_state, leases::Lease, ledger, releases,
+    repositories, rollouts, safe_mode,
 };
 use backstay_types::{
     ConversationId, Deployment, DeploymentId, Event, NodeId, Refs, Release, ReleaseId, Repository,
@@ -42,6 +42,9 @@ impl Engine {
             // Of what was taken away nothing more is said.
             wanted.entry(*node).or_default();
         }
+        for node in applied.agents.nodes.iter().filter(|node| loaded.nodes.contains_key(node)) {
+            wanted.entry(*node).or_default();
+        }
         let versions: HashMap<_, _> = desired::versions(tx).await?.into_iter().map(|v| (v.node, v)).collect();
         let epoch = hub_state::epoch(tx).await?;
         let leaves = safe_mode::leaves(tx).await?;
@@ -54,7 +57,7 @@ impl Engine {
                 let old = version.is_none_or(|v| v.updated_at < renew_before || v.epoch != epoch);
                 // A word of an operator goes out with a statement that was signed after it.
                 let word = leaves.get(node).is_some_and(|w| version.is_none_or(|v| v.updated_at <= w.at));
-                changed || old || word
+                changed || old || word || applied.agents.news.contains(node)
             })
             .collect();
         let reworded = reworded(&wanted, &said, &due);
@@ -87,6 +90,7 @@ impl Engine {
                 expires_at: now.checked_add(self.inner.settings.statement_life).unwrap_or(Timestamp::MAX),
                 ledger: head,
                 stacks,
+                agent: applied.agents.of(*node),
                 leave_safe_mode: leaves.get(node).map(|word| word.word.clone()),
             };
             if before.is_none_or(|b| b.digest != digest) {
@@ -114,6 +118,11 @@ impl Engine {
             }
         }
         desired::replace(tx, lease, &rows, &stack_rows).await?;
+        if let Some(agent) = &applied.agents.agent {
+            let news: Vec<_> =
+                rows.iter().map(|row| row.node).filter(|node| applied.agents.news.contains(node)).collect();
+            agents::say(tx, agent.update, &news).await?;
+        }
         Ok(true)
     }
 

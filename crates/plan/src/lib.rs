@@ -5,6 +5,7 @@
 //! reason for it. Nothing here reads a clock, a database or a file; nothing here
 //! is told what changed, only what is.
 
+mod agents;
 mod constraint;
 mod fleet;
 mod gate;
@@ -17,6 +18,7 @@ mod selection;
 mod snapshot;
 mod wanted;
 
+pub use agents::{AgentNode, AgentStep, agent_place, agents};
 pub use constraint::{Candidate, in_force, standing};
 pub use fleet::{
     Attempt, Decided, FleetPlan, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing,

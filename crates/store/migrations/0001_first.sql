@@ -402,6 +402,29 @@ CREATE TABLE desired (
     updated_at BIGINT NOT NULL
 );
 
+CREATE TABLE desired_agents (
+    node_id TEXT NOT NULL PRIMARY KEY,
+    update_id TEXT NOT NULL
+);
+
+CREATE TABLE agent_builds (
+    sha256 TEXT NOT NULL PRIMARY KEY,
+    version TEXT NOT NULL,
+    arch TEXT NOT NULL,
+    bytes BIGINT NOT NULL,
+    content BLOB NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE agent_update_nodes (
+    update_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (update_id, node_id)
+);
+
 CREATE TABLE desired_stacks (
     node_id TEXT NOT NULL,
     stack TEXT NOT NULL,

@@ -17,6 +17,7 @@ mod store;
 mod undone;
 mod value;
 
+pub mod agents;
 pub mod changes;
 pub mod constraints;
 pub mod conversations;

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use backstay_types::{
-    CommitId, ConstraintId, ConversationId, DeliveryId, DeploymentId, Digest, EnvironmentName, EventId,
-    LinkId, NodeId, NodeName, ReleaseId, ReportId, RepositoryId, RepositoryName, RolloutId, SessionId,
+    AgentUpdateId, CommitId, ConstraintId, ConversationId, DeliveryId, DeploymentId, Digest, EnvironmentName,
+    EventId, LinkId, NodeId, NodeName, ReleaseId, ReportId, RepositoryId, RepositoryName, RolloutId, SessionId,
     StackName, Timestamp, TokenId, UndoId, UserId, UserName,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -177,6 +177,7 @@ macro_rules! texts {
 }
 
 texts!(
+    AgentUpdateId,
     CommitId,
     ConstraintId,
     ConversationId,

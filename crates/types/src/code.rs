@@ -55,6 +55,9 @@ codes! {
     BS3013 500 "This machine has joined no hub, or has joined one already";
     BS3014 500 "The join token does not fit the hub";
     BS3015 500 "The agent cannot go on";
+    BS3016 500 "The bundle is damaged";
+    BS3017 500 "The bundle is not for this node, or not by its hub";
+    BS3018 500 "The bundle is older than what the node holds";
     BS1001 422 "A file is not valid TOML";
     BS1002 422 "A key that nothing reads";
     BS1003 422 "A value is of the wrong type";

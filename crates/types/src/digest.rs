@@ -38,6 +38,23 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// SHA-256 of all that `from` gives, and how many bytes that was.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn of_reader(mut from: impl std::io::Read) -> std::io::Result<(Self, u64)> {
+        let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 64 << 10]);
+        loop {
+            match from.read(&mut buffer)? {
+                0 => return Ok((Self(hash.finalize().into()), bytes)),
+                n => {
+                    hash.update(&buffer[..n]);
+                    bytes += n as u64;
+                }
+            }
+        }
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

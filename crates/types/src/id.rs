@@ -87,6 +87,8 @@ ids! {
     UserId = "user id";
     /// Someone who is signed in, in one browser.
     SessionId = "session id";
+    /// A new agent on its way to the nodes.
+    AgentUpdateId = "agent update id";
     /// A link that signs in once.
     LinkId = "link id";
 }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    CommitId, ConstraintId, ConversationId, DeploymentId, DeploymentState, Digest, Effect, EnvironmentName,
-    EventId, NodeId, NodeName, ReleaseId, RepositoryHealth, RepositoryId, RolloutId, RolloutState, StackName,
-    TreeDigest, UndoId, UndoState, UserName, id::Id as _,
+    AgentOutcome, AgentUpdateId, AgentUpdateState, CommitId, ConstraintId, ConversationId, DeploymentId,
+    DeploymentState, Digest, Effect, EnvironmentName, EventId, NodeId, NodeName, ReleaseId, RepositoryHealth,
+    RepositoryId, RolloutId, RolloutState, StackName, TreeDigest, UndoId, UndoState, UserName, id::Id as _,
 };
 
 /// The ids that an entry can be found by. Indexed; correlation reads these, never bodies.
@@ -303,6 +303,36 @@ pub enum Event {
     UndoPushed {
         /// What became of it.
         push: crate::PushState,
+    },
+    /// A program for agents was uploaded.
+    AgentKept {
+        /// Which.
+        detail: String,
+        /// Who.
+        by: String,
+    },
+    /// An update of agents began, opened a wave, stopped or ended.
+    AgentUpdateChanged {
+        /// Its id.
+        update: AgentUpdateId,
+        /// The version that nodes should run.
+        version: String,
+        /// How it stands.
+        state: AgentUpdateState,
+        /// The wave, from 1.
+        wave: u32,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// A node's agent was updated, or not.
+    AgentUpdated {
+        /// The version that it should run.
+        version: String,
+        /// What became of it.
+        #[serde(flatten)]
+        outcome: AgentOutcome,
     },
     /// A token was made or taken away.
     TokenChanged {

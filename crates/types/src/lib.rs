@@ -4,6 +4,7 @@
 //! [`World`] and [`Secret`], so that every other pure crate can be tested with
 //! a clock and a seed of the test's own.
 
+mod agent;
 mod change;
 mod code;
 mod constraint;
@@ -30,6 +31,7 @@ pub mod tree;
 mod undo;
 mod world;
 
+pub use agent::{AgentBuild, AgentOutcome, AgentUpdate, AgentUpdateState};
 pub use change::{Change, Link, LinkSource, Person};
 pub use code::ErrorCode;
 pub use constraint::{Constraint, ConstraintOrigin, Effect, Scope};
@@ -44,8 +46,9 @@ pub use host::{
     CLOCK_TOLERANCE_MS, ContainerFigures, HostCondition, HostFigures, MOST_CONTAINERS, Room, Throttling,
 };
 pub use id::{
-    ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, LinkId, NodeId, ReleaseId,
-    ReportId, RepositoryId, RequestId, RolloutId, SafeModeId, SessionId, TokenId, UndoId, UserId,
+    AgentUpdateId, ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, LinkId,
+    NodeId, ReleaseId, ReportId, RepositoryId, RequestId, RolloutId, SafeModeId, SessionId, TokenId, UndoId,
+    UserId,
 };
 pub use labels::{Labels, LabelsError};
 pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, chain_hash};

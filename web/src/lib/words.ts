@@ -74,6 +74,14 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'desired_changed': return `${node(refs.node)} was told what to run`;
     case 'deployment_started': return `Deploying ${where}`;
     case 'deployment_finished': return `${where} ${state.replaceAll('_', ' ')}${because}`;
+    case 'agent_kept': return `${event.detail}, by ${event.by}`;
+    case 'agent_update_changed': {
+      const done = event.state === 'running' ? `goes out, wave ${event.wave}` : event.state === 'halted' ? 'was stopped' : 'is asked for everywhere';
+      return `Agent ${event.version} ${done}, by ${event.by}${because}`;
+    }
+    case 'agent_updated':
+      return event.outcome === 'updated' ? `${node(refs.node)} runs agent ${event.version} now`
+        : `${node(refs.node)}: agent ${event.version} ${event.outcome === 'failed' ? 'failed, the one before runs' : 'was not tried'}${because}`;
     case 'drift_reported': return `${node(refs.node)}: ${event.detail}`;
     case 'constraint_set': return `${constraintName((event.effect as { effect?: string } | null)?.effect)} was set${where ? ` for ${where}` : ''}${because}`;
     case 'constraint_lifted': return `A constraint was lifted${because}`;

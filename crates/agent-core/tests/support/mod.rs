@@ -259,6 +259,7 @@ impl Node {
             ledger: LedgerHead { seq: 0, hash: Digest::from_bytes([0; 32]) },
             stacks,
             leave_safe_mode: None,
+            agent: None,
         }
     }
 
@@ -487,6 +488,7 @@ impl Node {
                 }
                 ReportBody::Drift { escalated: true, .. } => "report drift, given up".to_owned(),
                 ReportBody::Drift { healed, .. } => format!("report drift, healed {healed}"),
+                ReportBody::AgentUpdate { .. } => "report of the agent".to_owned(),
                 ReportBody::StackRemoved { stack, .. } => format!("report {stack} removed"),
                 ReportBody::StatementRefused { .. } => "report refusal".to_owned(),
                 ReportBody::SafeModeEntered { stack, reason, .. } => {

@@ -6,6 +6,7 @@ use backstay_agent_core::{Input, Reach};
 use backstay_api::{
     Empty,
     agent::{Cadence, CheckIn as Endpoint, CheckInRequest, CheckInResponse},
+    statement::SignedStatement,
 };
 use backstay_client::{Client, ClientError};
 use backstay_types::{HostFacts, HostFigures, NodeId, NodeSafety, ObservedStack, Timestamp, World};
@@ -15,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Contact, Event, View};
+use super::{Contact, Event, View, elsewhere::Elsewhere};
 use crate::minimal::Local;
 
 /// Until the hub says otherwise.
@@ -52,6 +53,8 @@ pub(crate) struct CheckIn {
     clock_offset: Option<i64>,
     /// When the figures that the hub has were measured.
     measured: Option<Instant>,
+    /// Statements while the hub is away.
+    elsewhere: Elsewhere,
     told_facts: Option<HostFacts>,
     told: Option<Vec<ObservedStack>>,
     told_safety: Option<NodeSafety>,
@@ -74,6 +77,16 @@ pub(crate) trait Host {
         Duration::from_secs(3600)
     }
 
+    /// How long the hub may be away before statements are looked for elsewhere; none when there is nowhere else.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Statements from elsewhere, each with where it is from. Nothing of them is believed yet.
+    async fn statements(&mut self, _endpoints: &[String]) -> Vec<(String, SignedStatement)> {
+        Vec::new()
+    }
+
     /// What changes all the time; none when there is nothing to measure.
     fn figures(&mut self, _observed: &[ObservedStack], _clock_offset: Option<i64>) -> Option<HostFigures> {
         None
@@ -92,6 +105,7 @@ enum Turn {
 
 impl CheckIn {
     pub(crate) fn new(with: Asking, events: mpsc::Sender<Event>, view: watch::Receiver<View>) -> Self {
+        let elsewhere = Elsewhere::new(with.node);
         Self {
             with,
             events,
@@ -100,6 +114,7 @@ impl CheckIn {
             facts: HostFacts::default(),
             clock_offset: None,
             measured: None,
+            elsewhere,
             told_facts: None,
             told: None,
             told_safety: None,
@@ -163,6 +178,7 @@ impl CheckIn {
         match response {
             Ok(response) => {
                 self.failures = 0;
+                self.elsewhere.hub_answered();
                 self.told = Some(view.observed.clone());
                 self.told_facts = Some(self.facts.clone());
                 self.measured = measured.or(self.measured);
@@ -178,7 +194,14 @@ impl CheckIn {
                     turn => turn,
                 }
             }
-            Err(error) => self.failed(&error).await,
+            Err(error) => {
+                let pause = match self.failed(&error).await {
+                    // Looking elsewhere is not to wait for the hub's sake.
+                    Turn::Pause(pause) => Turn::Pause(host.patience().map_or(pause, |p| pause.min(p))),
+                    turn => turn,
+                };
+                if self.look_elsewhere(host).await { pause } else { Turn::Over }
+            }
         }
     }
 
@@ -202,6 +225,23 @@ impl CheckIn {
         self.silence_told = false;
         self.reach = Reach::Near;
         self.events.send(Event::Input(Input::Heard { time })).await.is_ok()
+    }
+
+    /// Reads statements from elsewhere, when the hub has been away for long enough. False when nobody listens.
+    async fn look_elsewhere(&mut self, host: &mut impl Host) -> bool {
+        if !host.patience().is_some_and(|patience| self.elsewhere.is_due(patience)) {
+            return true;
+        }
+        let view = self.view.borrow().clone();
+        let found = host.statements(&view.endpoints).await;
+        for input in self.elsewhere.judge(found, &self.with.key, view.have.as_ref()) {
+            let (done, dealt_with) = oneshot::channel();
+            if self.events.send(Event::Statement(input, done)).await.is_err() {
+                return false;
+            }
+            let _ = timeout(LONGEST, dealt_with).await;
+        }
+        true
     }
 
     async fn answered(&mut self, response: CheckInResponse, view: &View) -> Turn {

@@ -28,7 +28,12 @@ impl Contact {
     /// The hub answered.
     pub(crate) fn heard(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Relaxed);
+        self.last.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether it has answered at all since this agent was started.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.last.load(Ordering::Relaxed) > 0
     }
 
     /// For how long it has not.

@@ -1,6 +1,7 @@
 //! The loop around the core: inputs in, actions done in order, reports sent.
 
 use std::{
+    collections::BTreeSet,
     future::pending,
     pin::Pin,
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use backstay_agent_core::{Act, Action, Core, Cx, Input, Phase, Prepared};
 use backstay_api::{
     Empty,
     agent::{AgentRequest, Have, ReportsRequest, SendReports},
+    statement::DesiredAgent,
 };
 use backstay_client::{Client, ClientError};
 use backstay_types::{NodeSafety, ObservedStack, ReportId, StackName, World};
@@ -46,12 +48,25 @@ pub(crate) struct View {
     pub(crate) safety: NodeSafety,
     /// Nothing is being done that will change it soon.
     pub(crate) settled: bool,
+    /// Where the stacks that are asked for come from.
+    pub(crate) endpoints: Vec<String>,
+    /// The agent that is asked for.
+    pub(crate) agent: Option<DesiredAgent>,
 }
 
 impl View {
     pub(crate) fn of(core: &Core, cx: &Cx<'_>) -> Self {
-        let settled = core.journal().operation.is_none();
-        Self { have: core.have(), observed: core.observed(), safety: core.safety(cx), settled }
+        let journal = core.journal();
+        let stacks = journal.held.iter().flat_map(|held| &held.stacks);
+        let endpoints: BTreeSet<_> = stacks.flat_map(|stack| stack.endpoints.iter().cloned()).collect();
+        Self {
+            have: core.have(),
+            observed: core.observed(),
+            safety: core.safety(cx),
+            settled: journal.operation.is_none(),
+            endpoints: endpoints.into_iter().collect(),
+            agent: journal.held.as_ref().and_then(|held| held.agent.clone()),
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use backstay_agent_core::{Input, Links, Prepared, Task, TaskId, Transaction};
 use backstay_api::{
     Empty,
     agent::{AgentRequest, Answer, AnswerPath, LogLine, Question, Report, SendAnswer},
+    statement::SignedStatement,
 };
 use backstay_client::Client;
-use backstay_types::{HostFacts, HostFigures, ObservedStack, StackName};
+use backstay_types::{HostFacts, HostFigures, NodeId, ObservedStack, StackName};
 use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
 
 use super::{Answering, Event, Hands, Host};
@@ -30,21 +31,34 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Measured {
     layout: Layout,
+    machine: Machine,
+    node: NodeId,
     every: Duration,
     began: Instant,
     measure: Measure,
 }
 
 impl Measured {
-    pub(super) fn new(machine: &Machine) -> Self {
+    pub(super) fn new(machine: &Machine, node: NodeId) -> Self {
         let (layout, every) = (machine.layout.clone(), machine.settings.figures_every);
-        Self { layout, every, began: Instant::now(), measure: Measure::new() }
+        Self { layout, machine: machine.clone(), node, every, began: Instant::now(), measure: Measure::new() }
     }
 }
 
 impl Host for Measured {
     async fn facts(&mut self) -> HostFacts {
         facts::facts(&self.layout).await
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some(self.machine.settings.statement_from_git_after)
+    }
+
+    async fn statements(&mut self, endpoints: &[String]) -> Vec<(String, SignedStatement)> {
+        let known = &self.machine.settings.statement_endpoints;
+        let endpoints: Vec<_> =
+            known.iter().chain(endpoints.iter().filter(|one| !known.contains(one))).cloned().collect();
+        self.machine.statements(self.node, endpoints).await
     }
 
     fn figures_every(&self) -> Duration {

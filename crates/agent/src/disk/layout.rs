@@ -73,6 +73,17 @@ impl Layout {
     pub(crate) fn journal(&self) -> PathBuf {
         self.data.join("agent.db")
     }
+    /// A statement that came by hand and is not taken up yet.
+    pub(crate) fn inbox(&self) -> PathBuf {
+        self.data.join("inbox.json")
+    }
+    /// Packs that came by hand.
+    pub(crate) fn bundled(&self) -> PathBuf {
+        self.data.join("bundled")
+    }
+    pub(crate) fn bundled_pack(&self, tree: TreeDigest) -> PathBuf {
+        self.bundled().join(format!("{tree}.pack"))
+    }
     pub(crate) fn stacks(&self) -> PathBuf {
         self.data.join("stacks")
     }

@@ -35,7 +35,18 @@ impl AgentLock {
         let deadline = Instant::now() + Duration::from_millis(500);
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => {
+                    // For who has something to say to it. A disk that is full or read-only must not end it here.
+                    let _ = file.set_len(0).and_then(|()| {
+                        writeln!(
+                            &file,
+                            "{} {}",
+                            getpid().as_raw_nonzero(),
+                            proc::start_time(getpid()).unwrap_or(0)
+                        )
+                    });
+                    return Ok(Self { _file: file });
+                }
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -46,6 +57,14 @@ impl AgentLock {
             }
         }
     }
+}
+
+/// The agent that holds the lock, if one does that can still be told from others.
+pub(crate) fn running_agent(layout: &Layout) -> Option<Pid> {
+    let text = std::fs::read_to_string(layout.data().join("agent.lock")).ok()?;
+    let (pid, started) = text.trim().split_once(' ')?;
+    let pid = Pid::from_raw(pid.parse().ok()?)?;
+    (proc::start_time(pid)? == started.parse::<u64>().ok()?).then_some(pid)
 }
 
 /// Held by the child that works for the agent, and by every program that it starts: as long as one of them

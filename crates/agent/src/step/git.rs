@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use backstay_api::statement::DesiredStack;
+use backstay_api::statement::{DesiredStack, SignedStatement, statement_place};
 use backstay_types::{
-    Digest, FailureKind, Step,
+    Digest, FailureKind, NodeId, Step,
     tree::{MAX_TREE_BYTES, Mode, TreeError, TreeHasher, TreeSink},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -24,6 +24,8 @@ use crate::{child, disk::remove_dir};
 
 /// No file that `git` writes may grow beyond this; a pack is one file.
 const LARGEST_PACK: u64 = 2 * MAX_TREE_BYTES;
+/// A statement names the stacks of one node.
+const LARGEST_STATEMENT: u64 = 4 << 20;
 /// A repository of its own, with nothing in it that the machine's settings or the other side could use.
 const CONFIG: &str = "\
 [core]\n\thooksPath = /dev/null\n\tprotectHFS = true\n\tprotectNTFS = true\n\
@@ -56,7 +58,7 @@ pub(super) async fn fetch(
     let mut tried = Vec::new();
     for endpoint in &target.endpoints {
         let repository = Repository::create(&dir).map_err(Fail::io(Step::Fetch, dir.display()))?;
-        match timeout(each, repository.fetch(endpoint, target)).await {
+        match timeout(each, repository.fetch(endpoint, target.commit.as_str())).await {
             Ok(Ok(())) => {
                 records.done(
                     started,
@@ -74,6 +76,30 @@ pub(super) async fn fetch(
     }
     let _ = remove_dir(&dir);
     Err(unavailable(tried.join("; ")))
+}
+
+/// Reads a node's statement from each endpoint: what was there, or why nothing could be read. Nothing is believed yet.
+pub(super) async fn statements(
+    dir: &Path,
+    node: NodeId,
+    endpoints: &[String],
+    limit: Duration,
+) -> Vec<(String, Result<SignedStatement, String>)> {
+    let (name, path) = statement_place(node);
+    let each = limit / u32::try_from(endpoints.len()).unwrap_or(u32::MAX).max(1);
+    let mut all = Vec::new();
+    for endpoint in endpoints {
+        let read = async {
+            let repository = Repository::create(dir).map_err(|error| error.to_string())?;
+            repository.fetch(endpoint, &format!("+{name}:refs/found")).await?;
+            let text = repository.show("refs/found", &path)?;
+            serde_json::from_slice(&text).map_err(|error| format!("`{path}` is no statement: {error}"))
+        };
+        let found = timeout(each, read).await.unwrap_or_else(|_| Err("it took too long".to_owned()));
+        all.push((plain(endpoint), found));
+    }
+    let _ = remove_dir(dir);
+    all
 }
 
 struct Repository {
@@ -102,10 +128,10 @@ impl Repository {
         git
     }
 
-    async fn fetch(&self, endpoint: &str, target: &DesiredStack) -> Result<(), String> {
+    async fn fetch(&self, endpoint: &str, what: &str) -> Result<(), String> {
         let mut git = self.git(&["--git-dir=repo", "fetch", "--quiet", "--depth=1", "--no-tags"]);
         git.args(["--no-recurse-submodules", "--no-write-fetch-head", "--end-of-options", endpoint]);
-        git.arg(target.commit.as_str()).stderr(Stdio::piped());
+        git.arg(what).stderr(Stdio::piped());
         let output = tokio::process::Command::from(git).kill_on_drop(true).output().await;
         let output = output.map_err(|error| format!("`git` cannot be started: {error}"))?;
         if output.status.success() {
@@ -113,6 +139,20 @@ impl Repository {
         }
         let text = String::from_utf8_lossy(&output.stderr);
         Err(text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("`git fetch` failed").to_owned())
+    }
+
+    /// A small file of a commit.
+    fn show(&self, name: &str, path: &str) -> Result<Vec<u8>, String> {
+        let failed = |error: io::Error| error.to_string();
+        let mut git = self.git(&["--git-dir=repo", "cat-file", "blob", &format!("{name}:{path}")]);
+        let mut child = git.stdout(Stdio::piped()).spawn().map_err(failed)?;
+        let mut text = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(LARGEST_STATEMENT).read_to_end(&mut text).map_err(failed)?;
+        }
+        let _ = child.kill();
+        child.wait().map_err(failed)?;
+        if text.is_empty() { Err(format!("there is no `{path}`")) } else { Ok(text) }
     }
 
     /// Writes the stack's files, and checks that they are what was signed.

@@ -5,10 +5,10 @@ use std::{fs, io::Write as _, path::Path, time::Duration};
 use backstay_api::{
     Empty,
     agent::{GetPack, PackPath},
-    statement::DesiredStack,
+    statement::{DesiredStack, SignedStatement},
 };
 use backstay_client::ClientError;
-use backstay_types::{FailureKind, Step, tree::MAX_TREE_BYTES};
+use backstay_types::{FailureKind, NodeId, Step, tree::MAX_TREE_BYTES};
 
 use super::{LONG, Machine};
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
     step::{Fail, Failed, Records, Reply, Work},
 };
 
+/// Reading statements from Git may take so long, over all its endpoints.
+const STATEMENTS: Duration = Duration::from_secs(120);
 /// Git may take so long, over all its endpoints.
 const GIT: Duration = Duration::from_secs(300);
 /// A pack holds what its tree holds, and paths.
@@ -63,6 +65,36 @@ impl Machine {
         }
     }
 
+    /// The node's statement from each Git endpoint that has one. What cannot be read is logged, and is nothing.
+    pub(crate) async fn statements(
+        &self,
+        node: NodeId,
+        endpoints: Vec<String>,
+    ) -> Vec<(String, SignedStatement)> {
+        if endpoints.is_empty() {
+            return Vec::new();
+        }
+        let work = Work::Statements { node, endpoints, timeout: STATEMENTS };
+        let limit = STATEMENTS + Duration::from_secs(30);
+        let mut records = Records::new(self.world.clone());
+        let found = match self.child(work, Step::Fetch, limit, &mut records).await {
+            Ok(Reply::Statements(found)) => found,
+            Ok(_) => Vec::new(),
+            Err(failed) => {
+                tracing::warn!(reason = failed.reason, "statements cannot be read from Git");
+                return Vec::new();
+            }
+        };
+        let readable = |(endpoint, found): (String, Result<SignedStatement, String>)| match found {
+            Ok(signed) => Some((endpoint, signed)),
+            Err(reason) => {
+                tracing::info!(endpoint, reason, "no statement from Git");
+                None
+            }
+        };
+        found.into_iter().filter_map(readable).collect()
+    }
+
     pub(super) async fn fetch_from_git(
         &self,
         target: &DesiredStack,
@@ -83,6 +115,9 @@ impl Machine {
     /// Streams the pack from the hub to disk. Returns its length.
     pub(super) async fn download(&self, target: &DesiredStack) -> Result<u64, Failed> {
         let path = self.layout.pack(&target.stack, target.deployment);
+        if let Some(bytes) = bundled(&self.layout.bundled_pack(target.tree), &path) {
+            return Ok(bytes);
+        }
         let pack = PackPath { pack: format!("{}.pack", target.tree) };
         let limit = self.settings.fetch_timeout;
         let download = async {
@@ -105,6 +140,19 @@ impl Machine {
             .await
             .unwrap_or_else(|_| Err(Fail::of(Step::Fetch, FailureKind::Unavailable, "the hub took too long")))
     }
+}
+
+/// Takes a pack that came by hand; it stays where it is until its release is here. Nothing when there is none.
+fn bundled(from: &Path, to: &Path) -> Option<u64> {
+    if !from.exists() {
+        return None;
+    }
+    let taken = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+        let _ = fs::remove_file(to);
+        fs::hard_link(from, to)?;
+        fs::metadata(to).map(|meta| meta.len())
+    });
+    taken.inspect_err(|error| tracing::warn!(%error, "a pack that came by hand cannot be used")).ok()
 }
 
 fn create(path: &Path) -> std::io::Result<fs::File> {

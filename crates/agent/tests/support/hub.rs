@@ -21,14 +21,16 @@ use backstay_api::{
         AgentRequest, Answer, Cadence, CheckInRequest, CheckInResponse, JoinRequest, JoinResponse, Question,
         Report, ReportBody, ReportsRequest, ReportsResponse,
     },
+    bundle::{Head, Part, PartContent},
     statement::{
-        DesiredAction, DesiredStack, STATEMENT_VERSION, SignedStatement, Statement, key_fingerprint,
+        DesiredAction, DesiredAgent, DesiredStack, STATEMENT_VERSION, SignedStatement, Statement,
+        key_fingerprint,
     },
     time::HubTime,
 };
 use backstay_types::{
-    DeploymentId, DeploymentState, Digest, LeaveSafeMode, LedgerHead, NodeId, NodeSafety, RequestId, Secret,
-    StackName, Timestamp,
+    AgentBuild, AgentOutcome, DeploymentId, DeploymentState, Digest, LeaveSafeMode, LedgerHead, NodeId,
+    NodeSafety, RequestId, Secret, StackName, Timestamp,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ed25519_dalek::SigningKey;
@@ -155,6 +157,7 @@ impl FakeHub {
             ledger: LedgerHead { seq: 0, hash: Digest::from_bytes([0; 32]) },
             stacks,
             leave_safe_mode: None,
+            agent: None,
         }
     }
 
@@ -168,6 +171,56 @@ impl FakeHub {
     /// How safe the node is, as it said last.
     pub(crate) fn safety(&self) -> NodeSafety {
         self.inner().check_ins.iter().rev().find_map(|check_in| check_in.safety.clone()).unwrap_or_default()
+    }
+
+    /// A bundle of a statement with the packs of stacks.
+    pub(crate) fn bundle(&self, statement: &Statement, stacks: &[&Stack]) -> Vec<u8> {
+        let part = |stack: &&Stack| {
+            let pack = stack.pack();
+            let content = PartContent::Pack { tree: stack.tree() };
+            Part { content, bytes: pack.len() as u64, sha256: Digest::of(&pack) }
+        };
+        let head = Head {
+            node: statement.node,
+            made_at: statement.issued_at,
+            statement: statement.sign(&self.key),
+            parts: stacks.iter().map(part).collect(),
+        };
+        let packs = stacks.iter().flat_map(|stack| stack.pack());
+        head.write(&self.key).into_iter().chain(packs).collect()
+    }
+
+    /// Asks for another agent, as a renewal of what it stated. Gives its SHA-256.
+    pub(crate) fn ask_agent(&self, program: &[u8], damaged: bool) -> Digest {
+        let sha256 = Digest::of(program);
+        let bytes = program.len() as u64;
+        let held = self.inner().statement.clone().unwrap().0;
+        let mut given = program.to_vec();
+        if damaged && let Some(last) = given.last_mut() {
+            *last ^= 1;
+        }
+        self.inner().packs.insert(format!("agent {sha256}"), given);
+        let arch = std::env::consts::ARCH.to_owned();
+        let version = format!("new-{}", sha256.short());
+        let builds = vec![AgentBuild { version: version.clone(), arch, sha256, bytes }];
+        let agent = DesiredAgent { update: backstay_agent::system().mint(), version, builds };
+        let renewed = self.statement(held.stacks, held.epoch, held.generation);
+        self.give(Statement { agent: Some(agent), ..renewed });
+        sha256
+    }
+
+    /// What was told of updates of the agent.
+    pub(crate) fn agent_outcomes(&self) -> Vec<AgentOutcome> {
+        let outcome = |report: Report| match report.body {
+            ReportBody::AgentUpdate { outcome, .. } => Some(outcome),
+            _ => None,
+        };
+        self.reports().into_iter().filter_map(outcome).collect()
+    }
+
+    /// Signs a statement without giving it.
+    pub(crate) fn sign(&self, statement: &Statement) -> SignedStatement {
+        statement.sign(&self.key)
     }
 
     /// Gives a statement, whatever it is, signed.
@@ -259,6 +312,7 @@ fn serve(shared: Arc<Shared>, ready: std::sync::mpsc::Sender<SocketAddr>) {
             .route("/agent/v1/reports", post(reports))
             .route("/agent/v1/answers/{request}", post(answer))
             .route("/agent/v1/trees/{pack}", get(pack))
+            .route("/agent/v1/agents/{sha256}", get(program))
             .with_state(shared);
         axum::serve(listener, router).await.unwrap();
     });
@@ -369,4 +423,9 @@ async fn pack(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Re
             Ok(other.pack().into())
         }
     }
+}
+
+async fn program(State(shared): State<Arc<Shared>>, Path(sha256): Path<String>) -> Result<Bytes, StatusCode> {
+    let program = shared.lock().packs.get(&format!("agent {sha256}")).cloned();
+    program.map(Bytes::from).ok_or(StatusCode::NOT_FOUND)
 }

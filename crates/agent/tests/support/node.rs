@@ -5,6 +5,10 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -26,8 +30,11 @@ pub(crate) struct Node {
     dir: TempDir,
     data: PathBuf,
     agent: Option<Child>,
+    loaded: Option<Loaded>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) settings: String,
+    /// How many bytes must stay free.
+    pub(crate) margin: u64,
 }
 
 impl Node {
@@ -41,7 +48,7 @@ impl Node {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        Self { dir, data, agent: None, env: Vec::new(), settings: String::new() }
+        Self { dir, data, agent: None, loaded: None, env: Vec::new(), settings: String::new(), margin: 1000 }
     }
 
     pub(crate) fn try_join(&self, hub: &FakeHub, token: &str) -> std::process::Output {
@@ -69,11 +76,12 @@ impl Node {
     fn command(&self, arguments: &[&str]) -> Command {
         let config = self.dir.path().join("settings.toml");
         let text = format!(
-            "[agent]\ndata_dir = \"{}\"\nenv_dir = \"{}\"\nrun_dir = \"{}\"\nunit_dir = \"{}\"\ndisk_margin_bytes = 1000\n{}\n",
+            "[agent]\ndata_dir = \"{}\"\nenv_dir = \"{}\"\nrun_dir = \"{}\"\nunit_dir = \"{}\"\ndisk_margin_bytes = {}\n{}\n",
             self.data.display(),
             self.env_dir().display(),
             self.dir.path().join("run").display(),
             self.dir.path().join("units").display(),
+            self.margin,
             self.settings
         );
         // An agent that has just been started may be reading it.
@@ -110,6 +118,53 @@ impl Node {
             command.env("FAILPOINTS", points);
         }
         self.agent = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// Where agents are kept when it is started by the loader.
+    pub(crate) fn slots(&self) -> PathBuf {
+        self.dir.path().join("slots")
+    }
+
+    /// Starts the agent by the loader, over and over as systemd does; `points` are for the first start alone.
+    pub(crate) fn start_loaded(&mut self, points: &str) {
+        assert!(self.agent.is_none() && self.loaded.is_none(), "one agent at a time");
+        fs::create_dir_all(self.slots()).unwrap();
+        let run = self.command(&["run"]);
+        let arguments: Vec<_> = run.get_args().map(ToOwned::to_owned).collect();
+        let envs: Vec<_> =
+            run.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        let (slots, log, points) = (self.slots(), self.dir.path().join("log"), points.to_owned());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, pid) = (stop.clone(), Arc::new(AtomicU32::new(0)));
+        let running = pid.clone();
+        let thread = thread::spawn(move || {
+            let mut first = true;
+            while !stopped.load(Ordering::SeqCst) {
+                let log = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+                let mut loader = Command::new(env!("CARGO_BIN_EXE_backstay-loader"));
+                loader.arg(&slots).arg(agent()).args(&arguments).envs(envs.clone());
+                if first && !points.is_empty() {
+                    loader.env("FAILPOINTS", &points);
+                }
+                first = false;
+                let mut child =
+                    loader.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+                running.store(child.id(), Ordering::SeqCst);
+                let _ = child.wait();
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        self.loaded = Some(Loaded { stop, pid, thread: Some(thread) });
+    }
+
+    /// Ends the loader's loop and what it runs.
+    pub(crate) fn stop_loaded(&mut self) {
+        self.loaded = None;
+    }
+
+    /// What the loader remembers.
+    pub(crate) fn loader_state(&self) -> backstay_loader::State {
+        backstay_loader::State::read(&self.slots()).unwrap().unwrap_or_default()
     }
 
     /// Waits until the agent ends by itself; the exit status.
@@ -155,6 +210,15 @@ impl Node {
         let output = self.command(&["status", "--json"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs `apply` on a bundle to its end; what it said, and whether it went well.
+    pub(crate) fn apply(&self, bundle: &[u8]) -> (bool, String) {
+        let path = self.dir.path().join("bundle");
+        fs::write(&path, bundle).unwrap();
+        let output = self.command(&["apply", path.to_str().unwrap()]).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
     }
 
     pub(crate) fn stack(&self) -> PathBuf {
@@ -210,8 +274,30 @@ impl Node {
     }
 }
 
+/// The loop around the loader.
+#[derive(Debug)]
+struct Loaded {
+    stop: Arc<AtomicBool>,
+    pid: Arc<AtomicU32>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        while !self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished) {
+            kill(&self.pid.load(Ordering::SeqCst).to_string());
+            thread::sleep(Duration::from_millis(20));
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
+        self.loaded = None;
         if thread::panicking() {
             eprintln!("{}", self.log());
         }

@@ -1,6 +1,8 @@
 //! One command a file.
 
+pub(crate) mod agents;
 pub(crate) mod audit;
+pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod completion;
 pub(crate) mod conversations;
@@ -61,6 +63,8 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Promote(command) => ask(command.run(cx)),
         Command::Rollouts(command) => ask(command.run(cx)),
         Command::Rollout(command) => ask(command.run(cx)),
+        Command::Agents(command) => ask(command.run(cx)),
+        Command::Bundle(command) => ask(command.run(cx)),
         Command::Drift(command) => ask(command.run(cx)),
         Command::EmergencyStop(command) => ask(command.run(cx)),
         Command::Conversations(command) => ask(command.run(cx)),

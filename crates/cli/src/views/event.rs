@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use backstay_types::{
-    CommitId, Effect, Event, LedgerEntry, LinkSource, NodeId, PushState, Refs, RepositoryHealth,
-    RepositoryId, RolloutState, StackName, UndoState, UserChange,
+    AgentOutcome, AgentUpdateState, CommitId, Effect, Event, LedgerEntry, LinkSource, NodeId, PushState,
+    Refs, RepositoryHealth, RepositoryId, RolloutState, StackName, UndoState, UserChange,
 };
 
 use crate::{
@@ -61,6 +61,8 @@ fn mark(event: &Event) -> anstyle::Style {
         Event::SafeModeEntered { .. } => style::BAD,
         Event::SafeModeLeft { .. } => style::GOOD,
         Event::RepositoryHealthChanged { health } if !matches!(health, RepositoryHealth::Ok) => style::WARN,
+        Event::AgentUpdateChanged { state: AgentUpdateState::Halted, .. }
+        | Event::AgentUpdated { outcome: AgentOutcome::Failed { .. }, .. } => style::BAD,
         Event::DriftReported { .. } | Event::ConstraintSet { .. } | Event::UndoRequested { .. } => {
             style::WARN
         }
@@ -144,6 +146,24 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         Event::UndoPushed { push } => {
             format!("undo commit {commit} in {}: {}", names.repository(refs), push_words(push))
         }
+        Event::AgentKept { detail, by } => format!("{detail}, by {by}"),
+        Event::AgentUpdateChanged { version, state, wave, reason, by, .. } => {
+            let done = match state {
+                AgentUpdateState::Running => format!("goes out, wave {wave}"),
+                AgentUpdateState::Halted => "was stopped".to_owned(),
+                AgentUpdateState::Done => "is asked for everywhere".to_owned(),
+            };
+            format!("agent {version} {done}, by {by}{}", because(reason))
+        }
+        Event::AgentUpdated { version, outcome } => match outcome {
+            AgentOutcome::Updated => format!("{}: runs agent {version} now", node()),
+            AgentOutcome::Failed { reason } => {
+                format!("{}: agent {version} failed, the one before runs{}", node(), because(reason))
+            }
+            AgentOutcome::Left { reason } => {
+                format!("{}: agent {version} was not tried{}", node(), because(reason))
+            }
+        },
         Event::TokenChanged { detail } => format!("token: {detail}"),
         Event::UserChanged { name, change, by } => format!("user {name}: {} by {by}", user_words(change)),
     }

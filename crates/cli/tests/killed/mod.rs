@@ -3,6 +3,7 @@
 //! there after a restart. Then the client, who had no answer, asks again in the same words: what it asked for is
 //! there exactly once, the ledger says so once, and its chain holds.
 
+mod agents;
 mod people;
 mod place;
 mod rollouts;
@@ -27,7 +28,7 @@ enum After {
 
 /// All ways by name.
 mod way {
-    pub(super) use super::{people::*, rollouts::*, ways::*};
+    pub(super) use super::{agents::*, people::*, rollouts::*, ways::*};
 }
 
 /// A row for each: name, way, point, what must be there.
@@ -192,6 +193,17 @@ rows! {
     session_seen_before: SESSION_SEEN "hub/auth/session.before" => Absent;
     session_seen_after: SESSION_SEEN "hub/auth/session.after" => There;
 
+    // Agents' programs.
+    upload_agent_before: UPLOAD_AGENT "engine/agents.before" => Absent;
+    upload_agent_after: UPLOAD_AGENT "engine/agents.after" => There;
+    upload_agent_answered: UPLOAD_AGENT "answered" => There;
+    update_agents_before: UPDATE_AGENTS "engine/agents.before" => Absent;
+    update_agents_after: UPDATE_AGENTS "engine/agents.after" => There;
+    update_agents_answered: UPDATE_AGENTS "answered" => There;
+    halt_agents_before: HALT_AGENTS "engine/agents.before" => Absent;
+    halt_agents_after: HALT_AGENTS "engine/agents.after" => There;
+    halt_agents_answered: HALT_AGENTS "answered" => There;
+
     // The start, on an empty folder.
     start_before: START "hub/start.before" => There;
     start_after: START "hub/start.after" => There;
@@ -202,10 +214,11 @@ rows! {
 }
 
 /// Endpoints that are no row's, and why.
-const WRITE_NOTHING: [(&str, &str); 7] = [
+const WRITE_NOTHING: [(&str, &str); 8] = [
     ("CheckIn", "what it hears is kept in memory and flushed: `flush_…`"),
     ("SendAnswer", "an answer goes to who waits for it, and that one is gone with the hub"),
     ("PlanUndo", "it looks"),
+    ("ExportBundle", "it looks"),
     ("PlanUndoDiff", "it looks"),
     ("CheckRepository", "it looks, in a mirror that the next start removes"),
     ("TestWebhook", "what it sends is a delivery: `webhook_…`"),

@@ -33,7 +33,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request, middleware::from_fn_with_state, response::Response};
 use backstay_api::{
-    agent::{CheckIn, GetPack, JoinNode, SendAnswer, SendReports},
+    agent::{CheckIn, GetAgentBuild, GetPack, JoinNode, SendAnswer, SendReports},
     v1,
 };
 use backstay_types::ErrorCode;
@@ -80,6 +80,7 @@ fn agent_routes(routes: Routes, app: &App) -> Routes {
         .on_with::<CheckIn, _, _, _>(|limits| limits.held(held).body(4 << 20), agent::check_in::check_in)
         .on_with::<SendReports, _, _, _>(|limits| limits.body(16 << 20), agent::send_reports::send_reports)
         .on_with::<SendAnswer, _, _, _>(|limits| limits.body(32 << 20), agent::send_answer::send_answer)
+        .on_with::<GetAgentBuild, _, _, _>(|limits| limits.time(LONG), agent::get_build::get_build)
         .on_with::<GetPack, _, _, _>(|limits| limits.time(LONG), agent::get_pack::get_pack)
 }
 
@@ -89,6 +90,14 @@ fn fleet_routes(routes: Routes) -> Routes {
     routes
         .on::<v1::ListNodes, _, _, _>(fleet::list_nodes::list_nodes)
         .on::<v1::GetNode, _, _, _>(fleet::get_node::get_node)
+        .on::<v1::GetAgents, _, _, _>(fleet::agents::get_agents)
+        .on_with::<v1::UploadAgent, _, _, _>(
+            |limits| limits.time(LONG).body(fleet::agents::LARGEST),
+            fleet::agents::upload_agent,
+        )
+        .on::<v1::UpdateAgents, _, _, _>(fleet::agents::update_agents)
+        .on::<v1::HaltAgents, _, _, _>(fleet::agents::halt_agents)
+        .on_with::<v1::ExportBundle, _, _, _>(long, fleet::export_bundle::export_bundle)
         .on::<v1::ListDrift, _, _, _>(fleet::list_drift::list_drift)
         .on::<v1::RevokeNode, _, _, _>(fleet::revoke_node::revoke_node)
         .on::<v1::LeaveSafeMode, _, _, _>(fleet::leave_safe_mode::leave_safe_mode)

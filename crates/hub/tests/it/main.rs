@@ -12,4 +12,5 @@ mod postgres;
 mod restart;
 mod roles;
 mod sign_in;
+mod upkeep;
 mod webhooks;

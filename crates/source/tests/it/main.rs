@@ -5,6 +5,7 @@
 mod history;
 mod properties;
 mod push;
+mod statements;
 mod support;
 mod tree;
 mod undo;

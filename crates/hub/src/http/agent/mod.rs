@@ -1,6 +1,7 @@
 //! The agent's endpoints.
 
 pub(crate) mod check_in;
+pub(crate) mod get_build;
 pub(crate) mod get_pack;
 pub(crate) mod join;
 pub(crate) mod send_answer;

@@ -30,6 +30,7 @@ fn deployment(report: &Report) -> Option<DeploymentId> {
         | ReportBody::DeploymentFinished { deployment, .. }
         | ReportBody::StackRemoved { deployment, .. } => Some(*deployment),
         ReportBody::Drift { .. }
+        | ReportBody::AgentUpdate { .. }
         | ReportBody::StatementRefused { .. }
         | ReportBody::SafeModeEntered { .. }
         | ReportBody::SafeModeLeft { .. }

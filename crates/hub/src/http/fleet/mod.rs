@@ -2,10 +2,12 @@
 
 pub(crate) mod accept_rewrite;
 pub(crate) mod add_repository;
+pub(crate) mod agents;
 pub(crate) mod check_repository;
 pub(crate) mod create_constraint;
 pub(crate) mod create_hold;
 pub(crate) mod create_join_token;
+pub(crate) mod export_bundle;
 pub(crate) mod get_node;
 pub(crate) mod leave_safe_mode;
 pub(crate) mod lift_constraint;
