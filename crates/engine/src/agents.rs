@@ -177,7 +177,11 @@ impl Engine {
         now: Timestamp,
     ) -> Result<(Asked, bool), EngineError> {
         let Some(update) = current(tx).await? else { return Ok((Asked::default(), false)) };
-        let mut answers = kept::answers(tx, update.id).await?;
+        // Once nothing is decided any more, what nodes answered is for people alone.
+        let mut answers = match update.state {
+            AgentUpdateState::Running => kept::answers(tx, update.id).await?,
+            AgentUpdateState::Halted | AgentUpdateState::Done => HashMap::new(),
+        };
         let fleet: Vec<_> = nodes::active(tx)
             .await?
             .into_iter()

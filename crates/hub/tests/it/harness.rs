@@ -340,7 +340,7 @@ impl Git {
         self.run(&["rev-parse", "HEAD"])
     }
 
-    fn run(&self, args: &[&str]) -> String {
+    pub(crate) fn run(&self, args: &[&str]) -> String {
         let output = std::process::Command::new("git")
             .current_dir(&self.0)
             .args(["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"])

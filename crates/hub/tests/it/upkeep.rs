@@ -6,10 +6,10 @@ use backstay_api::{
     Binary, Empty,
     agent::{AgentBuildPath, CheckInRequest, GetAgentBuild, Report, ReportBody, ReportsRequest, SendReports},
     bundle::{Head, PartContent},
-    statement::{DesiredAgent, Statement},
+    statement::{DesiredAgent, SignedStatement, Statement, statement_place},
     v1::{
         AgentsView, BundleRequest, ExportBundle, GetAgents, HaltAgents, HaltAgentsRequest, NodePath,
-        UpdateAgents, UpdateAgentsRequest, UploadAgent, UploadAgentQuery,
+        RevokeNode, UpdateAgents, UpdateAgentsRequest, UploadAgent, UploadAgentQuery,
     },
 };
 use backstay_types::{AgentOutcome, AgentUpdateState, Digest, ErrorCode};
@@ -153,7 +153,7 @@ async fn a_failure_stops_it_and_so_does_a_person() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_holds_what_the_node_should_run_and_lasts() {
     let hub = TestHub::start().await;
-    let agent = hub.join("n-1").await;
+    let agent = hub.join_as("n-1", "role=web").await;
     agent.say_hello().await;
     let path = NodePath { node: "n-1".into() };
     let (_git, _repository) = hub.repository().await;
@@ -181,4 +181,42 @@ async fn a_bundle_holds_what_the_node_should_run_and_lasts() {
     assert!(rest.is_empty());
     let short = BundleRequest { valid_seconds: Some(1), ..BundleRequest::default() };
     assert_eq!(code(export(short).await), ErrorCode::BS4007);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_are_pushed_to_the_repository_and_gone_with_their_node() {
+    let hub = TestHub::with(|settings| {
+        settings.source.publish_to = vec!["fleet".into()];
+        settings.source.publish_every = Duration::from_millis(200);
+    })
+    .await;
+    let agent = hub.join_as("n-1", "role=web").await;
+    agent.say_hello().await;
+    let (git, _repository) = hub.repository().await;
+    let (name, path) = statement_place(agent.joined.node);
+    let read = || {
+        let listed = git.run(&["for-each-ref", "--format=%(refname)", &name]);
+        if listed.is_empty() {
+            return None;
+        }
+        let signed: SignedStatement =
+            serde_json::from_str(&git.run(&["show", &format!("{name}:{path}")])).ok()?;
+        Some(signed.open(&key(&agent)).unwrap())
+    };
+    let first = eventually("it is there", async || read().filter(|s| !s.stacks.is_empty())).await;
+    let answer = agent.check_in(hello(0)).await;
+    assert_eq!(answer.statement.unwrap().open(&key(&agent)).unwrap().generation, first.generation);
+    let fleet = "[[assign]]\nstack = \"shop\"\nnodes = \"role=web\"\n[[assign]]\nstack = \"blog\"\nnodes = \"role=web\"\n";
+    git.commit("stacks/blog/compose.yaml", "services:\n  web:\n    image: web:2\n", "Another stack");
+    git.commit("fleet.toml", fleet, "For the same nodes");
+    eventually("a newer one takes its place", async || read().filter(|s| s.generation > first.generation))
+        .await;
+    assert_eq!(git.run(&["rev-list", "--count", &name]), "1", "nothing of the one before is left");
+    hub.admin().call::<RevokeNode>(&NodePath { node: "n-1".into() }, &Empty {}, &Empty {}).await.unwrap();
+    eventually("it is gone", async || {
+        let files = git.run(&["for-each-ref", "--format=%(refname)", &name]);
+        let gone = files.is_empty() || git.run(&["ls-tree", "--name-only", &name]).is_empty();
+        gone.then_some(())
+    })
+    .await;
 }

@@ -8,6 +8,7 @@
 
 mod fixture;
 
+mod agents;
 mod changes;
 mod constraints;
 mod conversations;

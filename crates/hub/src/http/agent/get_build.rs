@@ -11,7 +11,7 @@ use crate::http::{ApiError, Call, Reply};
 pub(crate) async fn get_build(call: Call<GetAgentBuild>) -> Result<Reply<Binary>, ApiError> {
     let Call { app, path, .. } = call;
     let found = agents::content(&mut app.store.read(), path.sha256).await?;
-    let content = found.ok_or_else(|| ApiError::missing("agent", &path.sha256.to_string()))?;
+    let content = found.ok_or_else(|| ApiError::missing("agent", path.sha256.to_string()))?;
     let length = HeaderValue::from(content.len());
     Ok(Reply::raw(Body::from(content)).header(header::CONTENT_LENGTH, length))
 }
