@@ -16,6 +16,7 @@ mod error;
 mod holds;
 mod limits;
 mod mirrors;
+mod news;
 mod nodes;
 mod patterns;
 mod progress;
