@@ -69,7 +69,11 @@ pub fn deviations(record: &StackRecord, links: Links, seen: &Seen) -> Vec<Deviat
 }
 
 fn runtime_deviations(committed: &Committed, containers: &[Container]) -> Vec<Deviation> {
-    let Some(prepared) = &committed.prepared else { return Vec::new() };
+    let Some(prepared) = &committed.prepared else {
+        // Found here without a journal: what its services are is not known, but that nothing of it runs is.
+        let nothing = !containers.iter().any(|c| c.running);
+        return nothing.then(|| Deviation::Runtime("nothing of it ran".to_owned())).into_iter().collect();
+    };
     let deviation = |text: String| Some(Deviation::Runtime(text));
     prepared
         .services
@@ -142,4 +146,43 @@ pub(crate) fn health(record: &StackRecord, links: Links, seen: Option<&Seen>) ->
 fn short(image: &ImageId) -> &str {
     let text = image.0.strip_prefix("sha256:").unwrap_or(&image.0);
     text.get(..12).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_types::{Digest, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn of_what_was_found_without_a_journal_it_is_known_whether_it_runs() {
+        let tree = Digest::of(b"a");
+        let found = Committed {
+            tree,
+            target: None,
+            deployment: None,
+            prepared: None,
+            containers: Vec::new(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let record = StackRecord { committed: Some(found), ..StackRecord::default() };
+        let links = Links { current: Some(tree), previous: None };
+        let container = |running| Container {
+            service: "main".to_owned(),
+            id: "1".to_owned(),
+            name: "main".to_owned(),
+            image: ImageId("a".to_owned()),
+            running,
+            health: None,
+            deployment: None,
+        };
+        let seen = |containers| {
+            let stack = "web".parse().unwrap();
+            Seen { stack, links, containers: Ok(containers), release: true, previous: false }
+        };
+        let nothing = [Deviation::Runtime("nothing of it ran".to_owned())];
+        assert_eq!(deviations(&record, links, &seen(vec![])), nothing);
+        assert_eq!(deviations(&record, links, &seen(vec![container(false)])), nothing);
+        assert_eq!(deviations(&record, links, &seen(vec![container(true)])), []);
+    }
 }

@@ -100,7 +100,8 @@ impl<'a> StackStep<'a> {
             };
             let kind = self.kind_of(release, removal);
             let slot = slot_of(&mut under_way, release);
-            let full = place.node.online && *slot >= limit;
+            // Of whom the hub has only just been started it knows nothing yet; only who is known to be away counts for nothing.
+            let full = !place.node.silent && *slot >= limit;
             let back = kind == RolloutKind::Rollback;
             let may = |this: &mut Self, plan: &mut FleetPlan| {
                 let rollout = this.rollout_for(release, removal, plan)?;
@@ -108,7 +109,7 @@ impl<'a> StackStep<'a> {
             };
             match may(&mut self, plan) {
                 Some(rollout) => {
-                    *slot += usize::from(place.node.online);
+                    *slot += usize::from(!place.node.silent);
                     self.attempt(place, release, rollout, reason, &mut tallies, plan);
                 }
                 None => {
@@ -199,7 +200,7 @@ impl<'a> StackStep<'a> {
     }
 }
 
-/// How many online nodes are moving to a release.
+/// How many nodes that are not known to be away are moving to a release.
 fn slot_of(under_way: &mut Vec<(ReleaseId, usize)>, release: ReleaseId) -> &mut usize {
     let at = under_way.iter().position(|(of, _)| *of == release).unwrap_or_else(|| {
         under_way.push((release, 0));

@@ -88,14 +88,15 @@ pub async fn get(ex: &mut impl Executor, id: ConstraintId) -> Result<Option<Cons
     query("SELECT * FROM constraints WHERE id = $1").bind(id).optional(ex, read).await
 }
 
-/// Those in force at a time, oldest first: set and begun at or before it, and neither run out nor lifted by then.
+/// Those in force at a time, oldest first: begun by then, and neither run out nor lifted. When they were set does not
+/// matter: what was once said holds also after the hub's clock was set back.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn in_force(ex: &mut impl Executor, at: Timestamp) -> Result<Vec<Constraint>> {
     query(
-        "SELECT * FROM constraints WHERE created_at <= $1 AND (from_at IS NULL OR from_at <= $1) \
-         AND (until_at IS NULL OR until_at > $1) AND (lifted_at IS NULL OR lifted_at > $1) ORDER BY id",
+        "SELECT * FROM constraints WHERE lifted_at IS NULL AND (from_at IS NULL OR from_at <= $1) \
+         AND (until_at IS NULL OR until_at > $1) ORDER BY id",
     )
     .bind(at)
     .all(ex, read)

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use backstay_store::{deployments, nodes, releases, rollouts, undos};
+use backstay_store::{deployments, nodes, releases, rollouts, stacks, undos};
 use backstay_types::{
-    Cause, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, Rollout, RolloutId,
-    RolloutKind, StackName, TreeDigest, Undo, UndoState,
+    Cause, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, ReleaseStanding,
+    Rollout, RolloutId, RolloutKind, StackName, TreeDigest, Undo, UndoState,
 };
 
 use super::act::undo_refs;
@@ -39,6 +39,22 @@ impl Engine {
         Ok(())
     }
 
+    /// The tree that a stack's branch asks for and that may not be planned, with the reason.
+    async fn stuck(&self, stack: &StackName) -> Result<Option<(TreeDigest, String)>, EngineError> {
+        let mut read = self.inner.store.read();
+        let Some(stored) = stacks::get(&mut read, stack).await?.filter(|stored| stored.present) else {
+            return Ok(None);
+        };
+        let Some(release) = stored.release else { return Ok(None) };
+        let Some(release) = releases::get(&mut read, release).await? else { return Ok(None) };
+        Ok(match self.standing(&release).await? {
+            ReleaseStanding::Held { reason } | ReleaseStanding::Banned { reason } => {
+                Some((release.tree, reason))
+            }
+            _ => None,
+        })
+    }
+
     /// The final state of an undo, once it has one.
     async fn outcome(&self, undo: &Undo) -> Result<Option<UndoState>, EngineError> {
         let fleet = Fleet::load(self, undo).await?;
@@ -63,6 +79,8 @@ struct Fleet {
     latest: HashMap<(NodeId, StackName), Deployment>,
     trees: HashMap<ReleaseId, TreeDigest>,
     rollouts: HashMap<RolloutId, Rollout>,
+    /// Why a stack's branch brings nobody to this tree: it is held or banned.
+    stuck: HashMap<(StackName, TreeDigest), String>,
 }
 
 impl Fleet {
@@ -70,8 +88,11 @@ impl Fleet {
         let mut read = engine.inner.store.read();
         let nodes = nodes::active(&mut read).await?.into_iter().map(|node| (node.name, node.id)).collect();
         let stacks: BTreeSet<_> = undo.plan.nodes.iter().map(|place| &place.stack).collect();
-        let mut latest = HashMap::new();
+        let (mut latest, mut stuck) = (HashMap::new(), HashMap::new());
         for stack in stacks {
+            if let Some((tree, reason)) = engine.stuck(stack).await? {
+                stuck.insert((stack.clone(), tree), reason);
+            }
             for deployment in deployments::latest_of_all(&mut read, Some(stack)).await? {
                 latest.insert((deployment.node, deployment.stack.clone()), deployment);
             }
@@ -85,13 +106,20 @@ impl Fleet {
             latest,
             trees: releases.into_iter().map(|release| (release.id, release.tree)).collect(),
             rollouts: rollouts.into_iter().map(|rollout| (rollout.id, rollout)).collect(),
+            stuck,
         })
     }
 
     fn place(&self, undo: &Undo, place: &NodeMove) -> Standing {
         // One that was revoked meanwhile is nobody's to wait for.
         let Some(node) = self.nodes.get(&place.node) else { return Standing::There };
-        let Some(latest) = self.latest.get(&(*node, place.stack.clone())) else { return Standing::Waiting };
+        // Where nobody will ever be moved to, a node stays on what it runs.
+        let stuck = self.stuck.get(&(place.stack.clone(), place.to));
+        let waiting = || match stuck {
+            Some(reason) => Standing::Failed(format!("what it would go back to is {reason}")),
+            None => Standing::Waiting,
+        };
+        let Some(latest) = self.latest.get(&(*node, place.stack.clone())) else { return waiting() };
         let rollout = self.rollouts.get(&latest.rollout);
         let removal = rollout.is_some_and(|r| r.kind == RolloutKind::Removal);
         // Computed again on what upstream got meanwhile, it brings another tree than was planned at first.
@@ -111,6 +139,6 @@ impl Fleet {
         }
         // Something newer came after the undo and took the node along: the undo is part of what it runs.
         let newer = !own && rollout.is_some_and(|r| r.created_at > undo.created_at);
-        if newer { Standing::There } else { Standing::Waiting }
+        if newer { Standing::There } else { waiting() }
     }
 }

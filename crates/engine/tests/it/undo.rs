@@ -201,6 +201,24 @@ async fn an_undo_that_fails_says_so() {
 }
 
 #[tokio::test]
+async fn an_undo_back_to_what_was_stopped_ends_and_says_so() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.change("hello", "welcome", a);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.play(|_, _| false).await;
+    fleet.change("quiet", "loud", b);
+    fleet.deploy().await;
+    fleet.assert_all_run(&["welcome", "loud"], &[]).await;
+    // Without b's change it is again the tree that failed everywhere: nobody is sent there.
+    let undo = fleet.undo(fleet.only_its(b)).await;
+    let UndoState::Failed { reason } = &undo.state else { panic!("{:?}", undo.state) };
+    assert!(reason.contains("what it would go back to is banned"), "{reason}");
+    fleet.assert_all_run(&["welcome", "loud"], &[]).await;
+}
+
+#[tokio::test]
 async fn a_result_that_is_not_valid_is_refused_before_anything_happens() {
     let mut fleet = Fleet::new().await;
     let (a, b) = (fleet.conversation(), fleet.conversation());

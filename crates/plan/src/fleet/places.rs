@@ -85,10 +85,10 @@ impl<'a> StackStep<'a> {
         places
     }
 
-    /// How many online nodes are moving to each release.
+    /// How many nodes that are not known to be away are moving to each release.
     pub(super) fn under_way(places: &[Place<'_>]) -> Vec<(ReleaseId, usize)> {
         let mut counts = Vec::new();
-        for place in places.iter().filter(|p| p.node.online) {
+        for place in places.iter().filter(|p| !p.node.silent) {
             if let Some(latest) = place.past.latest.filter(Try::is_open) {
                 *slot_of(&mut counts, latest.release) += 1;
             }

@@ -102,7 +102,7 @@ fn a_pin_moves_only_its_nodes_and_lifting_it_brings_them_back() {
 #[test]
 fn a_node_that_is_away_gets_its_orders_and_holds_nobody_up() {
     let mut fleet = Fleet::new(3, MaxUpdating::Nodes(1));
-    fleet.snapshot.nodes[0].online = false;
+    (fleet.snapshot.nodes[0].online, fleet.snapshot.nodes[0].silent) = (false, true);
     let away = fleet.snapshot.nodes[0].id;
     let release = fleet.release();
     for _ in 0..20 {
@@ -114,6 +114,18 @@ fn a_node_that_is_away_gets_its_orders_and_holds_nobody_up() {
     assert_eq!(fleet.runs(fleet.snapshot.nodes[2].id), Some(release));
     assert_eq!(fleet.snapshot.rollouts[0].state, RolloutState::Running);
     assert!(fleet.desired.contains_key(&away));
+}
+
+#[test]
+fn a_hub_that_has_just_started_keeps_to_the_limit() {
+    let mut fleet = Fleet::new(6, MaxUpdating::Nodes(2));
+    fleet.release();
+    fleet.step();
+    assert_eq!(fleet.open().len(), 2);
+    // Nobody has checked in since: who is there is not known.
+    fleet.snapshot.nodes.iter_mut().for_each(|node| node.online = false);
+    fleet.step();
+    assert_eq!(fleet.open().len(), 2);
 }
 
 #[test]
