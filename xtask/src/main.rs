@@ -3,13 +3,17 @@
 //! - `edges`: crates depend on what they may, and pure crates do nothing but think.
 //! - `generate`, `check-generated`: files that are made from code.
 //! - `bench`: measurements against goals, with their baseline in the same run.
+//! - `crash-points`: the agent killed at every mutating system call.
+//! - `sim`: hub and agents under virtual time, network and disks.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
 mod bench;
+mod crash_points;
 mod edges;
 mod generate;
 mod metadata;
 mod purity;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -32,6 +36,15 @@ enum Chore {
     CheckGenerated,
     /// Measure; the last line is one JSON object
     Bench(bench::Args),
+    /// Kill the agent, and have its system calls fail, at every mutating call, by strace
+    CrashPoints(crash_points::Args),
+    /// Run hub and agents under virtual time, network and disks; `--help` says how
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// For `backstay-sim`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -40,6 +53,8 @@ fn main() -> ExitCode {
         Chore::Generate => generate::write(),
         Chore::CheckGenerated => generate::check(),
         Chore::Bench(args) => bench::run(&args),
+        Chore::CrashPoints(args) => crash_points::run(&args),
+        Chore::Sim { arguments } => sim::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

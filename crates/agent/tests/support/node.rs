@@ -31,6 +31,10 @@ pub(crate) struct Node {
     data: PathBuf,
     agent: Option<Child>,
     loaded: Option<Loaded>,
+    /// The process under which the agent runs, when that is another program's.
+    over: Option<u32>,
+    /// Whether that program has been seen to have started it.
+    seen: bool,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) settings: String,
     /// How many bytes must stay free.
@@ -48,10 +52,24 @@ impl Node {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        Self { dir, data, agent: None, loaded: None, env: Vec::new(), settings: String::new(), margin: 1000 }
+        Self {
+            dir,
+            data,
+            agent: None,
+            loaded: None,
+            over: None,
+            seen: false,
+            env: Vec::new(),
+            settings: String::new(),
+            margin: 1000,
+        }
     }
 
     pub(crate) fn try_join(&self, hub: &FakeHub, token: &str) -> std::process::Output {
+        self.join_command(hub, token).output().unwrap()
+    }
+
+    fn join_command(&self, hub: &FakeHub, token: &str) -> Command {
         self.command(&[
             "join",
             "--hub",
@@ -63,8 +81,16 @@ impl Node {
             "--token",
             token,
         ])
-        .output()
-        .unwrap()
+    }
+
+    /// Joins under another program, such as one that disturbs it.
+    pub(crate) fn try_join_under(
+        &self,
+        prefix: &[String],
+        hub: &FakeHub,
+        token: &str,
+    ) -> std::process::Output {
+        under(prefix, &self.join_command(hub, token)).stdin(Stdio::null()).output().unwrap()
     }
 
     /// Keeps the data elsewhere.
@@ -167,6 +193,36 @@ impl Node {
         backstay_loader::State::read(&self.slots()).unwrap().unwrap_or_default()
     }
 
+    /// Starts it under another program, such as one that disturbs it, and which ends when the agent and all that it
+    /// started have ended.
+    pub(crate) fn start_under(&mut self, prefix: &[String]) {
+        assert!(self.agent.is_none(), "one agent at a time");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = under(prefix, &self.command(&["run"]));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.over = Some(child.id());
+        self.agent = Some(child);
+    }
+
+    /// Whether the agent itself still runs, also under another program. Before that has started it, it counts as running.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        if self.agent.as_mut().is_none_or(|agent| agent.try_wait().unwrap().is_some()) {
+            return false;
+        }
+        let Some(over) = self.over else { return true };
+        match child_of(over) {
+            Some(pid) => {
+                self.seen = true;
+                fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+            }
+            None => !self.seen,
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Waits until the agent ends by itself; the exit status.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut agent = self.agent.take().unwrap();
@@ -189,6 +245,13 @@ impl Node {
     }
 
     pub(crate) fn kill(&mut self) {
+        if let Some(over) = self.over.take() {
+            // The agent first: what it runs under would let it live.
+            if let Some(pid) = child_of(over) {
+                kill(&pid);
+            }
+            self.seen = false;
+        }
         if let Some(mut agent) = self.agent.take() {
             agent.kill().unwrap();
             agent.wait().unwrap();
@@ -320,6 +383,28 @@ fn kill(pid: &str) {
     if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
+}
+
+/// The same, run by another program.
+fn under(prefix: &[String], command: &Command) -> Command {
+    let mut all = Command::new(&prefix[0]);
+    all.args(&prefix[1..]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => all.env(name, value),
+            None => all.env_remove(name),
+        };
+    }
+    all
+}
+
+/// The agent under a tracer. Tracers have other children too, for a moment, while they find out what they can do.
+fn child_of(pid: u32) -> Option<String> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let is_agent = |child: &&str| {
+        fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.starts_with("backstay-agent"))
+    };
+    children.split_whitespace().find(is_agent).map(str::to_owned)
 }
 
 /// Waits until something holds.

@@ -1,0 +1,322 @@
+//! Crash points by the kernel: `strace` kills the real agent, or has a system call fail with ENOSPC or EIO, at one
+//! mutating system call after the other of a deployment, of a way back and of joining. After each it runs undisturbed:
+//! the node must be on the old or the new release, healthy, its journal readable, and the hub must be told.
+//!
+//! Points are found by a counting run. A sample is taken in every run of the tests; `cargo xtask crash-points` takes as
+//! many as it is asked for (`BACKSTAY_CRASH_POINTS`).
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use backstay_testkit::{Part, find_tool, left_out::leave_out};
+use backstay_types::{DeploymentState, FixedClock, SeededEntropy, Timestamp, World};
+use support::{FakeHub, Node, Stack, eventually_within, process_stack};
+
+/// System calls that change something; of those that open, the ones that only read come along.
+const CALLS: &str = "openat,write,pwrite64,rename,renameat,renameat2,fsync,fdatasync,unlink,unlinkat,symlink,symlinkat,\
+                     mkdir,mkdirat,ftruncate,link,linkat,chmod,fchmod,fchmodat,rmdir";
+/// How many points are taken when nobody asks for more.
+const SAMPLE: usize = 30;
+/// How long the agent is left to itself with what was done to it.
+const DISTURBED: Duration = Duration::from_secs(4);
+/// How long the agent has to come to rest.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What is done when it is disturbed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A good release on top of another.
+    Apply,
+    /// A bad release on top of a good one.
+    Back,
+    /// Joining a hub.
+    Join,
+}
+
+/// What happens at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The process that comes to it is killed.
+    Kill,
+    /// This call fails.
+    Once(&'static str),
+    /// This call and all of its kind after it fail, in this process.
+    From(&'static str),
+}
+
+/// The `nth` call of its kind in a thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Point {
+    call: String,
+    nth: usize,
+    fault: Fault,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { call, nth, fault } = self;
+        match fault {
+            Fault::Kill => write!(f, "inject={call}:signal=KILL:when={nth}"),
+            Fault::Once(error) => write!(f, "inject={call}:error={error}:when={nth}"),
+            Fault::From(error) => write!(f, "inject={call}:error={error}:when={nth}+"),
+        }
+    }
+}
+
+#[test]
+fn apply() {
+    disturb(Way::Apply);
+}
+
+#[test]
+fn go_back() {
+    disturb(Way::Back);
+}
+
+#[test]
+fn join() {
+    disturb(Way::Join);
+}
+
+fn disturb(way: Way) {
+    let Some(strace) = strace() else { return };
+    let asked: Option<usize> = env::var("BACKSTAY_CRASH_POINTS").ok().and_then(|count| count.parse().ok());
+    // Joining is a tenth of it: it is short.
+    let share = |count: usize| if way == Way::Join { count.div_ceil(10) } else { count * 9 / 20 };
+    let points = chosen(points(way, &strace), share(asked.unwrap_or(SAMPLE)), way);
+    let began = Instant::now();
+    let (mut hit, mut old, mut new) = (0, 0, 0);
+    let mut trial = Trial::new(way);
+    for (number, point) in points.iter().enumerate() {
+        let outcome = trial.at(point, &strace);
+        hit += usize::from(outcome.hit);
+        *(if outcome.new { &mut new } else { &mut old }) += 1;
+        if asked.is_some() && number % 50 == 49 {
+            println!("{way:?}: {} of {} points, {:?}", number + 1, points.len(), began.elapsed());
+        }
+    }
+    let (count, took) = (points.len(), began.elapsed());
+    println!("{way:?}: {count} points, {hit} reached, {old} ended as before and {new} anew, {took:?}");
+    // Threads come and go: the nth call of its kind is not in one thread each time.
+    assert!(hit * 4 >= count, "points are reached: {hit} of {count}");
+}
+
+/// `strace`, where it is there and may trace.
+fn strace() -> Option<PathBuf> {
+    let path = find_tool("strace");
+    let works = |path: &PathBuf| {
+        Command::new(path).args(["-f", "-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|s| s.success())
+    };
+    let found = path.filter(works);
+    if found.is_none() {
+        leave_out(Part::Strace, "it is not there, or may not trace");
+    }
+    found
+}
+
+/// Every point of a way, by a run in which calls are only counted.
+fn points(way: Way, strace: &Path) -> Vec<Point> {
+    let mut trial = Trial::new(way);
+    let log = trial.node.dir().join("calls");
+    let filter = format!("trace={CALLS}");
+    let prefix = under(strace, &log, &["-e", &filter]);
+    let nothing = Point { call: "nothing".to_owned(), nth: 0, fault: Fault::Kill };
+    match way {
+        Way::Join => drop(trial.join(&prefix, &nothing)),
+        Way::Apply | Way::Back => drop(trial.deploy(&prefix, &nothing)),
+    }
+    let text = fs::read_to_string(&log).unwrap();
+    // How many calls of each kind each thread made.
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for line in text.lines() {
+        let Some((thread, rest)) = line.trim_start().split_once(' ') else { continue };
+        let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
+        if call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            *counts.entry((call, thread)).or_default() += 1;
+        }
+    }
+    let mut most: BTreeMap<&str, usize> = BTreeMap::new();
+    for ((call, _), count) in &counts {
+        let most = most.entry(call).or_default();
+        *most = (*most).max(*count);
+    }
+    let mut points = Vec::new();
+    for (call, most) in most {
+        for nth in 1..=most {
+            let faults = [
+                Fault::Kill,
+                Fault::Once("ENOSPC"),
+                Fault::Once("EIO"),
+                Fault::From("ENOSPC"),
+                Fault::From("EIO"),
+            ];
+            points.extend(faults.map(|fault| Point { call: call.to_owned(), nth, fault }));
+        }
+    }
+    println!("{way:?}: {} points, in {} calls", points.len(), points.len() / 5);
+    points
+}
+
+/// So many of them, spread over all; the same in every run.
+fn chosen(mut points: Vec<Point>, count: usize, way: Way) -> Vec<Point> {
+    let seed = env::var("BACKSTAY_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let clock = Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH));
+    let world = World::new(clock, Arc::new(SeededEntropy::new(seed + way as u64)));
+    for at in (1..points.len()).rev() {
+        let other = u64::from_le_bytes(world.random()) % (at as u64 + 1);
+        points.swap(at, usize::try_from(other).unwrap());
+    }
+    points.truncate(count);
+    points
+}
+
+/// A node on which one point after the other is tried.
+struct Trial {
+    way: Way,
+    hub: FakeHub,
+    node: Node,
+    version: usize,
+    runs: Option<Stack>,
+}
+
+struct Outcome {
+    hit: bool,
+    new: bool,
+}
+
+impl Trial {
+    fn new(way: Way) -> Self {
+        let hub = FakeHub::start();
+        let mut node = if way == Way::Join { Node::new() } else { Node::join(&hub) };
+        // What is wrong is to be looked at, and put right, within the patience of a test.
+        node.settings = "failure_pause = \"100ms\"\ncheck_every = \"2s\"".to_owned();
+        let mut trial = Self { way, hub, node, version: 0, runs: None };
+        if way != Way::Join {
+            trial.node.start("");
+            let first = process_stack("v0", "true");
+            let deployment = trial.hub.deploy(&first);
+            eventually_within(PATIENCE, "the first release", || trial.hub.ends(deployment).pop());
+            trial.runs = Some(first);
+        }
+        trial
+    }
+
+    /// Has it happen at a point, then lets the agent run undisturbed, and looks.
+    fn at(&mut self, point: &Point, strace: &Path) -> Outcome {
+        let log = self.node.dir().join("injected");
+        let _ = fs::remove_file(&log);
+        let filter = format!("trace={}", point.call);
+        let prefix = under(strace, &log, &["-e", &filter, "-e", &point.to_string()]);
+        let new = match self.way {
+            Way::Join => self.join(&prefix, point),
+            Way::Apply | Way::Back => self.deploy(&prefix, point),
+        };
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        Outcome { hit: text.contains("(INJECTED)") || text.contains("killed by SIGKILL"), new }
+    }
+
+    /// True when the new release is what it ended on.
+    fn deploy(&mut self, prefix: &[String], point: &Point) -> bool {
+        let old = self.runs.clone().unwrap();
+        self.version += 1;
+        let check = if self.way == Way::Back { "false" } else { "true" };
+        let next = process_stack(&format!("v{}", self.version), check);
+        self.node.kill();
+        let deployment = self.hub.deploy(&next);
+        self.node.start_under(prefix);
+        let until = Instant::now() + DISTURBED;
+        while Instant::now() < until && self.node.is_alive() && self.hub.ends(deployment).is_empty() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.node.kill();
+        let links = ["current", "previous"].map(|link| self.node.link(link));
+        let known = [old.tree(), next.tree()];
+        assert!(links[0].is_some_and(|tree| known.contains(&tree)), "{point}: `current` is {links:?}");
+
+        self.node.start("");
+        let what = format!("{point}: an end");
+        let end = eventually_within(PATIENCE, &what, || self.hub.ends(deployment).pop());
+        self.quiet(point);
+        assert_eq!(self.hub.ends(deployment).len(), 1, "{point}: it ends once");
+        let is_new = end == DeploymentState::Succeeded;
+        assert!(is_new || end.is_failure(), "{point}: {end:?}");
+        assert!(!(is_new && self.way == Way::Back), "{point}: a bad release is not taken");
+        let expected = if is_new { next } else { old };
+        self.check(&expected, point);
+        self.runs = Some(expected);
+        if !is_new {
+            self.prove_good(point);
+        }
+        is_new
+    }
+
+    /// Something good after what failed, so that the next trial does not wait for what the last one came to.
+    fn prove_good(&mut self, point: &Point) {
+        self.version += 1;
+        let good = process_stack(&format!("v{}", self.version), "true");
+        let deployment = self.hub.deploy(&good);
+        let what = format!("{point}: something good after it");
+        let end = eventually_within(PATIENCE, &what, || self.hub.ends(deployment).pop());
+        assert_eq!(end, DeploymentState::Succeeded, "{what}");
+        self.quiet(point);
+        self.runs = Some(good);
+    }
+
+    fn check(&self, expected: &Stack, point: &Point) {
+        let version = expected.files.iter().find(|file| file.path == "version").unwrap();
+        let version = String::from_utf8(version.content.clone()).unwrap();
+        let until = Instant::now() + PATIENCE;
+        while self.node.running() != [version.as_str()] {
+            let runs = (self.node.running(), self.node.pids());
+            assert!(Instant::now() < until, "{point}: {runs:?} runs instead of {version}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(self.node.link("current"), Some(expected.tree()), "{point}: `current`");
+        let committed = self.node.status()["stacks"]["web"]["committed"].clone();
+        assert_eq!(committed, expected.tree().to_string(), "{point}: the journal");
+        assert!(!self.node.data().join("agent.db.damaged").exists(), "{point}: the journal was set aside");
+    }
+
+    /// Joins; a node that has not joined can do so again.
+    fn join(&mut self, prefix: &[String], point: &Point) -> bool {
+        let mut node = Node::new();
+        let token = self.hub.token();
+        let first = node.try_join_under(prefix, &self.hub, &token).status.success();
+        let again = node.try_join(&self.hub, &token);
+        let said = String::from_utf8_lossy(&again.stderr).into_owned();
+        let had = said.contains("BS3013");
+        assert!(again.status.success() || had, "{point}: {said}");
+        assert!(!first || had, "{point}: it said that it had joined, and had not");
+        let before = self.hub.check_ins().len();
+        node.start("");
+        eventually_within(PATIENCE, &format!("{point}: it checks in"), || {
+            (self.hub.check_ins().len() > before).then_some(())
+        });
+        had
+    }
+
+    /// Until nothing is under way and the hub knows all.
+    fn quiet(&self, point: &Point) {
+        eventually_within(PATIENCE, &format!("{point}: rest"), || {
+            let status = self.node.status();
+            (status["operation"].is_null() && status["unsent_reports"] == 0).then_some(())
+        });
+    }
+}
+
+fn under(strace: &Path, log: &Path, rest: &[&str]) -> Vec<String> {
+    let (strace, log) = (strace.display().to_string(), log.display().to_string());
+    // Without its filter: that would stay with the supervisors, which outlive the tracer, and fail their calls.
+    let prefix = [strace.as_str(), "-f", "-qq", "-o", log.as_str()];
+    prefix.iter().chain(rest).map(|argument| (*argument).to_owned()).collect()
+}

@@ -1,0 +1,150 @@
+//! Releases and how they behave: what is in a tree says it.
+
+use std::{fmt::Write as _, time::Duration};
+
+use backstay_types::tree::TreeFile;
+
+/// How many parts a stack has, each a file with one line, so that a change of one can be taken back without the others.
+pub(crate) const PARTS: usize = 5;
+
+/// What a change does to the release that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Nothing bad.
+    Good,
+    /// Nothing bad, but it takes its time to become healthy.
+    Slow,
+    /// It is not valid on any node.
+    Invalid,
+    /// It does not start.
+    Start,
+    /// It starts and never becomes healthy.
+    Unhealthy,
+    /// It becomes healthy and does not stay so.
+    Bake,
+    /// It takes the machine down some time after it was started.
+    Crash,
+    /// It fills the disk.
+    Fill,
+    /// It fails on nodes with the label `kind=odd` and does well on the others.
+    Some,
+    /// Its image is not to be had.
+    Image,
+}
+
+impl Kind {
+    const ALL: [(Self, &str); 10] = [
+        (Self::Good, "good"),
+        (Self::Slow, "slow"),
+        (Self::Invalid, "invalid"),
+        (Self::Start, "start"),
+        (Self::Unhealthy, "unhealthy"),
+        (Self::Bake, "bake"),
+        (Self::Crash, "crash"),
+        (Self::Fill, "fill"),
+        (Self::Some, "some"),
+        (Self::Image, "image"),
+    ];
+
+    /// Its word in a tree.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("good", |(_, word)| word)
+    }
+
+    fn of(word: &str) -> Self {
+        Self::ALL.iter().find(|(_, own)| *own == word).map_or(Self::Good, |(kind, _)| *kind)
+    }
+}
+
+/// A part of a stack as it is in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) kind: Kind,
+    /// Tells changes of the same kind apart: the number of the push that brought it, 0 for the beginning.
+    pub(crate) push: usize,
+}
+
+/// What a tree says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) bake: Duration,
+}
+
+impl Content {
+    /// Reads a tree's files.
+    pub(crate) fn of(files: &[TreeFile]) -> Self {
+        let text = |name: &str| {
+            let file = files.iter().find(|file| file.path == name);
+            file.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default()
+        };
+        let parts = (0..PARTS)
+            .map(|part| {
+                let line = text(&part_name(part));
+                let (kind, push) = line.trim().split_once(' ').unwrap_or(("good", "0"));
+                Part { kind: Kind::of(kind), push: push.parse().unwrap_or(0) }
+            })
+            .collect();
+        let bake = text("stack.toml").lines().find_map(|line| {
+            let seconds = line.strip_prefix("for = \"")?.strip_suffix("s\"")?;
+            seconds.parse().ok().map(Duration::from_secs)
+        });
+        Self { parts, bake: bake.unwrap_or_default() }
+    }
+
+    /// Whether something of this kind is in it.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.parts.iter().any(|part| part.kind == kind)
+    }
+
+    /// Whether what a push brought is in it.
+    pub(crate) fn contains(&self, push: usize) -> bool {
+        push != 0 && self.parts.iter().any(|part| part.push == push)
+    }
+
+    /// Whether it does well on a node for good.
+    pub(crate) fn does_well(&self, odd: bool) -> bool {
+        self.parts.iter().all(|part| match part.kind {
+            Kind::Good | Kind::Slow => true,
+            Kind::Some => !odd,
+            _ => false,
+        })
+    }
+
+    /// In words.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        for part in self.parts.iter().filter(|part| part.push != 0) {
+            let _ =
+                write!(text, "{}{}.{}", if text.is_empty() { "" } else { " " }, part.kind.word(), part.push);
+        }
+        if text.is_empty() { "first".to_owned() } else { text }
+    }
+}
+
+/// The files of a stack as it is at first: path and text.
+pub(crate) fn first_files(stack: &str, bake: Duration) -> Vec<(String, String)> {
+    let mut manifest =
+        "runtime = \"process\"\n[[process]]\nname = \"main\"\ncommand = [\"./serve\"]\n".to_owned();
+    if !bake.is_zero() {
+        let _ = write!(manifest, "[bake]\nfor = \"{}s\"\n", bake.as_secs());
+    }
+    let mut files = vec![
+        (format!("stacks/{stack}/serve"), format!("#!/bin/sh\n# {stack}\nexec sleep 1000\n")),
+        (format!("stacks/{stack}/stack.toml"), manifest),
+    ];
+    files.extend(
+        (0..PARTS).map(|part| (format!("stacks/{stack}/{}", part_name(part)), part_text(Kind::Good, 0))),
+    );
+    files
+}
+
+/// A part's file in the stack's folder.
+pub(crate) fn part_name(part: usize) -> String {
+    format!("part-{part}")
+}
+
+/// A part's text.
+pub(crate) fn part_text(kind: Kind, push: usize) -> String {
+    format!("{} {push}\n", kind.word())
+}

@@ -1,0 +1,125 @@
+//! What must hold, and what is said when it does not.
+
+use std::{fmt, str::FromStr};
+
+/// What must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Invariant {
+    /// A node has a release that works, and the way back to one while another is tried.
+    Working,
+    /// Failures stay in the waves and limits that the plan allows.
+    Confined,
+    /// What is held, undone or banned does not come back.
+    StaysAway,
+    /// What was acknowledged is not lost.
+    Acknowledged,
+    /// Nothing is done twice.
+    Once,
+    /// Once faults stop, everything comes to rest where it should.
+    Converges,
+    /// What is not known removes nothing.
+    UnknownRemovesNothing,
+    /// What a node holds never gets older.
+    NeverOlder,
+    /// The ledger is as it was sealed.
+    Ledger,
+    /// The hub or an agent does not fail by itself.
+    Sound,
+}
+
+impl Invariant {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Working,
+        Self::Confined,
+        Self::StaysAway,
+        Self::Acknowledged,
+        Self::Once,
+        Self::Converges,
+        Self::UnknownRemovesNothing,
+        Self::NeverOlder,
+        Self::Ledger,
+        Self::Sound,
+    ];
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Working => "a node has a release that works",
+            Self::Confined => "failures stay in their wave",
+            Self::StaysAway => "what is held, undone or banned stays away",
+            Self::Acknowledged => "what was acknowledged is not lost",
+            Self::Once => "nothing is done twice",
+            Self::Converges => "everything converges",
+            Self::UnknownRemovesNothing => "unknown removes nothing",
+            Self::NeverOlder => "what a node holds never gets older",
+            Self::Ledger => "the ledger is as it was sealed",
+            Self::Sound => "hub and agents do not fail by themselves",
+        })
+    }
+}
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was seen.
+    pub what: String,
+}
+
+/// A bug that is put in on purpose, outside the product's own code, to see that it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Planted {
+    /// A node's journal says that it is durable when it is not.
+    LyingJournal,
+    /// Releases are renamed into place before their content is synced.
+    UnsyncedRelease,
+    /// Old releases are deleted with the way back among them.
+    PrunesTheWayBack,
+    /// Gates open by themselves.
+    OpenGates,
+    /// The hub forgets holds and bans when it is started again.
+    ForgetsHolds,
+    /// The hub acknowledges some reports without taking them.
+    AcksTooSoon,
+    /// An agent that was started again does not know what it has done.
+    DoesItAgain,
+    /// An agent is never woken by time.
+    Sleeps,
+    /// A repository that cannot be read is taken for an empty one.
+    UnknownIsEmpty,
+    /// An agent takes any statement that is signed.
+    TakesAnything,
+    /// Somebody edits the ledger.
+    EditsLedger,
+}
+
+impl Planted {
+    /// All of them, with what must catch them.
+    pub const ALL: [(Self, Invariant); 11] = [
+        (Self::LyingJournal, Invariant::NeverOlder),
+        (Self::UnsyncedRelease, Invariant::Working),
+        (Self::PrunesTheWayBack, Invariant::Working),
+        (Self::OpenGates, Invariant::Confined),
+        (Self::ForgetsHolds, Invariant::StaysAway),
+        (Self::AcksTooSoon, Invariant::Acknowledged),
+        (Self::DoesItAgain, Invariant::Once),
+        (Self::Sleeps, Invariant::Converges),
+        (Self::UnknownIsEmpty, Invariant::UnknownRemovesNothing),
+        (Self::TakesAnything, Invariant::NeverOlder),
+        (Self::EditsLedger, Invariant::Ledger),
+    ];
+}
+
+impl FromStr for Planted {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|(planted, _)| format!("{planted:?}").eq_ignore_ascii_case(text));
+        found.map(|(planted, _)| *planted).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|(planted, _)| format!("{planted:?}")).collect();
+            format!("`{text}`: expected one of {}", known.join(", "))
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! For each invariant a bug that breaks it, put in beside the product: the simulation finds it.
+
+use std::time::Duration;
+
+use backstay_sim::{Happening, Invariant, Kind, Planned, Planted, Scenario, Strategy, run, shrink};
+
+/// Three nodes in two waves, the first of one node, and what happens to them at which second.
+fn scenario(happenings: Vec<(u64, Happening)>) -> Scenario {
+    let planned = |(number, (at, what))| Planned { number, at: Duration::from_secs(at), what };
+    Scenario {
+        seed: 5,
+        nodes: 3,
+        stacks: 1,
+        strategy: Strategy {
+            waves: &["ring=first", "100%"],
+            soak: Duration::ZERO,
+            min_sample: 1,
+            failed_percent: 0,
+            max_updating: None,
+            returns: false,
+        },
+        bake: Duration::ZERO,
+        happenings: happenings.into_iter().enumerate().map(planned).collect(),
+        calm_at: Duration::from_secs(1200),
+    }
+}
+
+fn push(push: usize, kind: Kind) -> Happening {
+    Happening::Push { push, kind, stack: 0, part: push }
+}
+
+fn for_seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// With the bug it is found by what must catch it; without it nothing is.
+fn found(planted: Planted, by: Invariant, happenings: Vec<(u64, Happening)>) {
+    let scenario = scenario(happenings);
+    let sound = run(&scenario, None, false).unwrap();
+    assert_eq!(sound.violation, None, "{}", sound.trace.join("\n"));
+    let broken = run(&scenario, Some(planted), false).unwrap();
+    let found = broken.violation.as_ref().map(|violation| violation.invariant);
+    assert_eq!(found, Some(by), "{:?}\n{}", broken.violation, broken.trace.join("\n"));
+    assert!(Planted::ALL.contains(&(planted, by)));
+}
+
+#[test]
+fn a_journal_that_lies() {
+    let power = Happening::PowerLoss { node: 0, lasts: for_seconds(10) };
+    found(Planted::LyingJournal, Invariant::NeverOlder, vec![(300, power)]);
+}
+
+#[test]
+fn a_release_that_is_not_synced() {
+    let power = |node| Happening::PowerLoss { node, lasts: for_seconds(10) };
+    let happenings = vec![(60, push(0, Kind::Good)), (300, power(0)), (301, power(1)), (302, power(2))];
+    found(Planted::UnsyncedRelease, Invariant::Working, happenings);
+}
+
+#[test]
+fn the_way_back_is_pruned() {
+    found(Planted::PrunesTheWayBack, Invariant::Working, vec![(60, push(0, Kind::Good))]);
+}
+
+#[test]
+fn gates_that_open_by_themselves() {
+    found(Planted::OpenGates, Invariant::Confined, vec![(60, push(0, Kind::Unhealthy))]);
+}
+
+#[test]
+fn holds_that_are_forgotten() {
+    let down = Happening::HubDown { lasts: for_seconds(20) };
+    let happenings = vec![(100, push(0, Kind::Slow)), (102, Happening::Hold { push: 0 }), (300, down)];
+    found(Planted::ForgetsHolds, Invariant::StaysAway, happenings);
+}
+
+#[test]
+fn reports_that_are_acknowledged_too_soon() {
+    let pushes = (0..5).map(|n| (60 + 100 * n as u64, push(n, Kind::Good)));
+    let down = Happening::HubDown { lasts: for_seconds(20) };
+    found(Planted::AcksTooSoon, Invariant::Acknowledged, pushes.chain([(700, down)]).collect());
+}
+
+#[test]
+fn an_agent_that_does_it_again() {
+    found(Planted::DoesItAgain, Invariant::Once, vec![(300, Happening::AgentDies { node: 1 })]);
+}
+
+#[test]
+fn an_agent_that_sleeps() {
+    found(Planted::Sleeps, Invariant::Converges, vec![(300, Happening::Vandal { node: 1, how: 0 })]);
+}
+
+#[test]
+fn a_repository_that_is_taken_for_empty() {
+    let misspelt = Happening::Misspell { lasts: for_seconds(400) };
+    let happenings = vec![(200, misspelt), (300, Happening::JournalLost { node: 1 })];
+    found(Planted::UnknownIsEmpty, Invariant::UnknownRemovesNothing, happenings);
+}
+
+#[test]
+fn a_statement_that_is_older() {
+    let happenings = vec![(60, push(0, Kind::Good)), (400, Happening::Replay { node: 0 })];
+    found(Planted::TakesAnything, Invariant::NeverOlder, happenings);
+}
+
+#[test]
+fn a_ledger_that_somebody_edits() {
+    let down = Happening::HubDown { lasts: for_seconds(20) };
+    found(Planted::EditsLedger, Invariant::Ledger, vec![(300, down)]);
+}
+
+#[test]
+fn there_is_a_bug_for_every_invariant() {
+    // An engine or a core that fails by itself is seen as it is: there is nothing to judge.
+    let caught = |of: &Invariant| *of == Invariant::Sound || Planted::ALL.iter().any(|(_, by)| by == of);
+    assert!(Invariant::ALL.iter().all(caught));
+}
+
+#[test]
+fn a_failing_run_is_made_small() {
+    let planted = Some(Planted::TakesAnything);
+    let scenario = scenario(vec![
+        (60, push(0, Kind::Good)),
+        (90, Happening::AgentDies { node: 2 }),
+        (120, Happening::Lossy { permille: 100, lasts: for_seconds(60) }),
+        (200, push(1, Kind::Unhealthy)),
+        (300, Happening::GitAway { lasts: for_seconds(30) }),
+        (400, Happening::Replay { node: 0 }),
+        (500, Happening::HubDown { lasts: for_seconds(20) }),
+    ]);
+    let violation = run(&scenario, planted, false).unwrap().violation.unwrap();
+    let small = shrink(&scenario, &violation, planted, 40).unwrap();
+    assert_eq!(small.violation.invariant, violation.invariant);
+    assert!(small.scenario.happenings.len() <= 2, "{:#?}", small.scenario.happenings);
+    assert_eq!(small.scenario.nodes, 1);
+    let numbers: Vec<_> = small.scenario.happenings.iter().map(|planned| planned.number).collect();
+    let again = run(&scenario.only(&numbers, 1), planted, false).unwrap();
+    assert_eq!(again.violation, Some(small.violation), "its command runs it again");
+}
