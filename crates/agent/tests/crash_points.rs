@@ -4,7 +4,7 @@
 //!
 //! Points are found by a counting run. A sample is taken in every run of the tests; `cargo xtask crash-points` takes as
 //! many as it is asked for (`BACKSTAY_CRASH_POINTS`).
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; the long run says how far it is")]
 
 mod support;
 

@@ -3,7 +3,7 @@
 use backstay_sim::{Scenario, run, shrink};
 
 /// Seeds of a part.
-const PART: u64 = 25;
+const PART: u64 = 10;
 
 fn part(number: u64) {
     for seed in number * PART + 1..=(number + 1) * PART {
@@ -31,14 +31,26 @@ macro_rules! parts {
 }
 
 parts! {
-    seeds_1_to_25 = 0;
-    seeds_26_to_50 = 1;
-    seeds_51_to_75 = 2;
-    seeds_76_to_100 = 3;
-    seeds_101_to_125 = 4;
-    seeds_126_to_150 = 5;
-    seeds_151_to_175 = 6;
-    seeds_176_to_200 = 7;
+    seeds_1_to_10 = 0;
+    seeds_11_to_20 = 1;
+    seeds_21_to_30 = 2;
+    seeds_31_to_40 = 3;
+    seeds_41_to_50 = 4;
+    seeds_51_to_60 = 5;
+    seeds_61_to_70 = 6;
+    seeds_71_to_80 = 7;
+    seeds_81_to_90 = 8;
+    seeds_91_to_100 = 9;
+    seeds_101_to_110 = 10;
+    seeds_111_to_120 = 11;
+    seeds_121_to_130 = 12;
+    seeds_131_to_140 = 13;
+    seeds_141_to_150 = 14;
+    seeds_151_to_160 = 15;
+    seeds_161_to_170 = 16;
+    seeds_171_to_180 = 17;
+    seeds_181_to_190 = 18;
+    seeds_191_to_200 = 19;
 }
 
 #[test]
