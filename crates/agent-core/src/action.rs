@@ -74,6 +74,8 @@ pub enum Done {
     Returned(Vec<Container>),
     /// Its containers are gone.
     Removed,
+    /// The engine was told to start again.
+    EngineRestarted,
     /// It does not run any more; all that it needs to run again is there.
     Stopped,
     /// Old releases are gone.
@@ -242,6 +244,8 @@ pub enum Task {
         /// The runtime's name for the stack.
         project: Option<String>,
     },
+    /// Start the container engine again, which does not answer.
+    RestartEngine {},
     /// Look at what runs, lightly.
     Check {
         /// What should be there.
@@ -291,6 +295,7 @@ impl Task {
             Self::Remove { .. } => "remove",
             Self::Stop { .. } => "stop",
             Self::Prune { .. } => "prune",
+            Self::RestartEngine { .. } => "engine",
             Self::Check { .. } => "check",
             Self::Heal { .. } => "heal",
             Self::Compare { .. } => "compare",

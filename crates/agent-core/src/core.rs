@@ -58,6 +58,8 @@ pub struct Settings {
     pub failure_pause: Duration,
     /// Without a hub for so long it is an outage, of which the hub is told afterwards.
     pub outage_after: Duration,
+    /// After so many looks at which the container engine did not answer it is started again; never when absent.
+    pub restart_engine: Option<u32>,
     /// So many failed updates of a stack in a row lead to safe mode.
     pub failures: u32,
 }
@@ -76,6 +78,7 @@ impl Settings {
             return_tries: 3,
             failure_pause: Duration::from_secs(5),
             outage_after: OUTAGE,
+            restart_engine: None,
             failures: 3,
         }
     }
@@ -118,6 +121,9 @@ pub struct Core {
     paused: BTreeMap<StackName, Duration>,
     /// Stacks to be stopped, since not even their last good release runs.
     to_stop: BTreeSet<StackName>,
+    /// How often in a row the container engine did not answer, and at which count it is started again.
+    engine_silent: u32,
+    restart_engine_at: u32,
     /// The hub's time, and when it said so.
     hub_time: Option<(Timestamp, Duration)>,
 }
@@ -156,6 +162,8 @@ impl Core {
             refused: None,
             paused: BTreeMap::new(),
             to_stop: BTreeSet::new(),
+            engine_silent: 0,
+            restart_engine_at: 0,
             hub_time: None,
         };
         let mut out = Batch::default();

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use backstay_agent_core::{InSafeMode, Input};
+use backstay_agent_core::{InSafeMode, Input, Settings};
 use backstay_api::{agent::ReportBody, statement::Statement};
 use backstay_types::{Container, FailureKind, LeaveSafeMode, StackHealth, Step};
 use support::{HOUR, Node, id, remove, rollback, run, tree};
@@ -329,6 +329,40 @@ fn reboots_do_not_make_it_give_up() {
         node.input(Input::Finished(backstay_agent_core::Finished { id: task, records: Vec::new(), result }));
         assert!(node.is_running("heal"), "boot {boot}: {}", node.log);
         node.settle();
+    }
+}
+
+/// An engine that does not answer is started again after four looks, then after eight, and so on; never unless asked.
+#[test]
+fn an_engine_that_is_silent_is_started_again_less_and_less_often() {
+    let web = "web".parse().unwrap();
+    for (restart_engine, expected) in [(Some(4), vec![4, 12, 28]), (None, Vec::new())] {
+        let mut node = Node::with(Settings { restart_engine, ..support::settings() });
+        node.runtime = "compose";
+        node.settle();
+        node.state(vec![run("web", "a", 1)]);
+        node.settle();
+        let mut restarted = Vec::new();
+        for look in 1..=40 {
+            node.pass(MINUTE * 5);
+            assert!(node.is_running("check"), "{}", node.log);
+            let record = node.journal.stacks[&web].clone();
+            let mut seen = node.seen(&web, &record);
+            seen.containers = Err("nobody answers".to_owned());
+            let (task, _) = node.running.take().unwrap();
+            let result = Ok(backstay_agent_core::Done::Checked(vec![seen]));
+            node.input(Input::Finished(backstay_agent_core::Finished {
+                id: task,
+                records: Vec::new(),
+                result,
+            }));
+            if node.is_running("engine") {
+                restarted.push(look);
+                node.succeed();
+            }
+        }
+        assert_eq!(restarted, expected);
+        assert!(mode(&node).is_none());
     }
 }
 

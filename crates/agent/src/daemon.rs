@@ -70,6 +70,8 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
         keep: settings.keep_releases as usize,
         failure_pause: settings.failure_pause,
         outage_after: settings.outage_after,
+        // A look every fifteen seconds: after a minute.
+        restart_engine: (!settings.engine_restart.is_empty()).then_some(4),
         ..Settings::new(identity.node)
     };
     let machine = Machine {

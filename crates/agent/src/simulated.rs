@@ -198,6 +198,7 @@ fn done(task: Task) -> Done {
         Task::Return { to, .. } => Done::Returned(committed(to.as_deref())),
         Task::Remove { .. } => Done::Removed,
         Task::Stop { .. } => Done::Stopped,
+        Task::RestartEngine {} => Done::EngineRestarted,
         Task::Prune { .. } => Done::Pruned,
         Task::Check { stacks } => {
             Done::Checked(stacks.into_iter().map(|(stack, record)| seen(stack, &record)).collect())

@@ -22,6 +22,9 @@ use crate::{
 /// How long work that has no limit of its own may take: pulling and building images, starting containers.
 const LONG: Duration = Duration::from_secs(30 * 60);
 
+/// How long starting the container engine again may take.
+const ENGINE: Duration = Duration::from_secs(120);
+
 /// What tasks need of the agent.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
@@ -98,6 +101,7 @@ impl Machine {
                 .child(Work::Prune { stack, keep }, Step::Commit, LONG, records)
                 .await
                 .map(|_| Done::Pruned),
+            Task::RestartEngine {} => self.restart_engine().await.map(|()| Done::EngineRestarted),
             Task::Check { stacks } => Ok(Done::Checked(self.check(stacks).await)),
             Task::Compare { stack, record } => {
                 self.compare(&stack, &record, records).await.map(Done::Compared)
@@ -109,6 +113,25 @@ impl Machine {
                 let wanted = check::Wanted { runtime, release, previous };
                 self.heal(&stack, &record, wanted, records).await.map(|seen| Done::Healed(Box::new(seen)))
             }
+        }
+    }
+
+    /// Has the machine start its container engine again, as the settings say.
+    async fn restart_engine(&self) -> Result<(), Failed> {
+        let Some((program, arguments)) = self.settings.engine_restart.split_first() else { return Ok(()) };
+        let failed = |why: String| Fail::of(Step::Return, FailureKind::Node, why);
+        let mut command = tokio::process::Command::new(program);
+        command.args(arguments).env_clear().envs(child::environment()).kill_on_drop(true);
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        let output = tokio::time::timeout(ENGINE, command.output()).await;
+        let output = output.map_err(|_| failed(format!("`{program}` took too long")))?;
+        let output = output.map_err(|error| failed(format!("`{program}` cannot be started: {error}")))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        tracing::warn!(status = %output.status, said = said.trim(), "told the container engine to start again");
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(failed(format!("`{program}` ended with {}", output.status)))
         }
     }
 

@@ -264,6 +264,40 @@ fn follow_logs(fleet: &Fleet) {
     assert!(told.is_empty(), "{told:?}");
 }
 
+/// The engine dies and forgets its containers: it is started again, and the agent makes them anew from its own record.
+#[test]
+fn compose_outlives_an_engine_that_forgets() {
+    let Some(mut fleet) = Fleet::start() else { return };
+    fleet.docker.image("web:v1", &Image::web("v1"));
+    fleet.node.kill();
+    let asked = fleet.node.data().join("asked");
+    fleet.node.settings =
+        format!("check_every = \"1s\"\nengine_restart = [\"touch\", \"{}\"]", asked.display());
+    fleet.node.start("");
+    let first = fleet.deploy(&stack("web:v1", "web:v1"));
+    let web = fleet.service("web").id;
+    fleet.docker.kill_engine();
+    fleet.docker.lose_containers();
+    // What runs cannot be told: that is said, and the stack is left alone.
+    eventually_within(LIMIT, "it is told that nothing can be told", || {
+        let observed = fleet.hub.check_ins().into_iter().rev().find_map(|check_in| check_in.observed)?;
+        observed.iter().find(|stack| stack.health == StackHealth::Unknown).cloned()
+    });
+    eventually_within(LIMIT * 3, "the engine is to be started again", || asked.exists().then_some(()));
+    fleet.docker.start_engine();
+    let again = eventually_within(LIMIT, "the containers are there again", || {
+        fleet.docker.service("web").filter(|web| web.health == "healthy")
+    });
+    assert_ne!(again.id, web);
+    assert_eq!(
+        fleet.label("web", "deployment"),
+        first.to_string(),
+        "from its own record, under its own name"
+    );
+    assert!(fleet.hub.safety().safe_mode.is_none());
+    fleet.deploy(&stack("web:v1", "web:v1").file("README.md", "it goes on"));
+}
+
 /// The crash matrix's rows that are about containers: links, images and labels end as the journal says.
 #[test]
 fn compose_is_killed_while_it_switches() {

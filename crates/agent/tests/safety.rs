@@ -5,7 +5,8 @@ mod support;
 
 use std::{fs, time::Duration};
 
-use backstay_api::agent::ReportBody;
+use backstay_api::{agent::ReportBody, statement::Statement};
+use backstay_testkit::{Part, left_out::require};
 use backstay_types::{DeploymentState, LeaveSafeMode};
 use support::{FakeHub, Node, eventually, eventually_within, process_stack};
 
@@ -160,6 +161,64 @@ fn a_wedged_agent_is_ended() {
     assert_eq!(node.running(), ["a"]);
     node.start("");
     assert_eq!(end(&hub, hub.deploy(&process_stack("b", "true"))), DeploymentState::Succeeded);
+}
+
+/// The library that gives a program another clock.
+fn faketime() -> Option<String> {
+    let dirs = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path().join("faketime"));
+    let found = dirs.map(|dir| dir.join("libfaketime.so.1")).find(|path| path.exists());
+    let found = found.ok_or_else(|| "libfaketime.so.1 is not there".to_owned());
+    require(Part::Faketime, found).map(|path| path.display().to_string())
+}
+
+/// The real agent with a clock that is wrong by up to 50 years: it deploys, goes back and reports as with a right one.
+#[test]
+fn a_wrong_clock_changes_nothing() {
+    let Some(library) = faketime() else { return };
+    for offset in ["-50y", "-1y", "-1d", "+1d", "+1y"] {
+        let hub = FakeHub::start();
+        let mut node = Node::join(&hub);
+        node.settings = "failure_pause = \"100ms\"".to_owned();
+        node.env =
+            [("LD_PRELOAD", library.as_str()), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec();
+        let began = backstay_agent::system().now();
+        node.start("");
+        assert_eq!(
+            end(&hub, hub.deploy(&process_stack("a", "true"))),
+            DeploymentState::Succeeded,
+            "{offset}"
+        );
+        let bad = end(&hub, hub.deploy(&process_stack("bad", "false")));
+        assert!(matches!(bad, DeploymentState::RolledBack { .. }), "{offset}: {bad:?}");
+        // Killed and started again with that clock, it goes on.
+        node.kill();
+        node.start("");
+        assert_eq!(
+            end(&hub, hub.deploy(&process_stack("b", "true"))),
+            DeploymentState::Succeeded,
+            "{offset}"
+        );
+        assert_eq!(node.running(), ["b"], "{offset}");
+        // Reports are dated by the hub's time.
+        let now = backstay_agent::system().now();
+        for report in hub.reports() {
+            let off = report.at < began - Duration::from_secs(5) || report.at > now + Duration::from_secs(5);
+            assert!(!off, "{offset}: {report:?}");
+        }
+        // The clock was really wrong.
+        let year = began.to_string()[..4].to_owned();
+        let wrong = !node.log().contains(&format!("\"timestamp\":\"{year}")) || offset.ends_with('d');
+        assert!(wrong, "{offset}: {}", node.log());
+        // An expired statement begins nothing, whatever the clock says.
+        let late = hub.offer(&process_stack("late", "true"));
+        let deployment = late.deployment;
+        let statement = hub.statement(vec![late], 1, 99);
+        hub.give(Statement { expires_at: now - Duration::from_secs(1), ..statement });
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(hub.ends(deployment).is_empty() && node.running() == ["b"], "{offset}");
+    }
 }
 
 /// A row for each: what is asked for, and the points of the runs that die.

@@ -76,6 +76,9 @@ pub struct AgentSettings {
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub outage_after: Duration,
+    /// What starts the container engine again when it has not answered for a minute, program and arguments, such as
+    /// `["systemctl", "restart", "docker"]`. When empty it is waited for.
+    pub engine_restart: Vec<String>,
     /// How long the agent may be stuck before it ends itself, to be started again.
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
@@ -108,6 +111,7 @@ impl Default for AgentSettings {
             fetch_timeout: Duration::from_secs(60),
             failure_pause: Duration::from_secs(5),
             outage_after: Duration::from_secs(300),
+            engine_restart: Vec::new(),
             watchdog: Duration::from_secs(180),
             airgapped: false,
             log_bytes: 10 << 20,

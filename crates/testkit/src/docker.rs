@@ -23,7 +23,7 @@ use crate::{
     image::{Image, check_busybox},
     left_out::{Part, require},
     paths::{cache_dir, find_tool, run_dir},
-    process::{is_alive, send},
+    process::{is_alive, kill_under, send},
     program::{Program, Ready},
     wait::eventually,
 };
@@ -159,6 +159,21 @@ impl Docker {
     pub fn kill_engine(&mut self) {
         self.daemon.kill();
         end_stale(&self.dir);
+    }
+
+    /// Loses what the engine remembers of its containers, and the containers, as a cut of the power may.
+    /// Images and volumes stay. Only while the engine is killed.
+    ///
+    /// # Panics
+    /// When something in its folder cannot be removed.
+    pub fn lose_containers(&self) {
+        kill_under(&self.dir.join("exec"));
+        for folder in ["data/containers", "data/network"] {
+            let path = self.dir.join(folder);
+            if path.exists() {
+                fs::remove_dir_all(path).expect("lose the engine's memory");
+            }
+        }
     }
 
     /// Starts the engine again.

@@ -25,6 +25,8 @@ pub enum Part {
     Postgres,
     /// strace, for faults in system calls.
     Strace,
+    /// libfaketime, for wrong clocks.
+    Faketime,
     /// The image of a machine that systemd runs.
     SystemdNode,
     /// The right to mount a small file system, which root has.
@@ -42,6 +44,7 @@ impl fmt::Display for Part {
             Self::Registry => "an image registry",
             Self::Postgres => "PostgreSQL 16",
             Self::Strace => "strace",
+            Self::Faketime => "libfaketime",
             Self::SystemdNode => "the image of a machine with systemd",
             Self::Mount => "the right to mount file systems",
         })

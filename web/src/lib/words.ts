@@ -27,7 +27,8 @@ export function mark(entry: Entry): Mark {
     case 'undo_requested': case 'undo_pushed': return 'back';
     case 'deployment_started': case 'rollout_started': return 'busy';
     case 'conversation_opened': case 'conversation_closed': case 'change_linked': return 'talk';
-    case 'drift_reported': case 'repository_health_changed': return 'bad';
+    case 'drift_reported': case 'repository_health_changed': case 'safe_mode_entered': return 'bad';
+    case 'safe_mode_left': return 'good';
     default: return 'plain';
   }
 }
@@ -83,6 +84,10 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
       return event.outcome === 'updated' ? `${node(refs.node)} runs agent ${event.version} now`
         : `${node(refs.node)}: agent ${event.version} ${event.outcome === 'failed' ? 'failed, the one before runs' : 'was not tried'}${because}`;
     case 'drift_reported': return `${node(refs.node)}: ${event.detail}`;
+    case 'safe_mode_entered': return `${node(refs.node)} is in safe mode, for ${refs.stack}${because}`;
+    case 'safe_mode_leave_asked': return `${event.by} said that ${node(refs.node)} may leave safe mode${because}`;
+    case 'safe_mode_left': return `${node(refs.node)} left safe mode${because}`;
+    case 'node_was_cut_off': return `${node(refs.node)} had no hub for a while: ${event.detail}`;
     case 'constraint_set': return `${constraintName((event.effect as { effect?: string } | null)?.effect)} was set${where ? ` for ${where}` : ''}${because}`;
     case 'constraint_lifted': return `A constraint was lifted${because}`;
     case 'undo_requested': return `${event.by} asked for an undo${because}`;

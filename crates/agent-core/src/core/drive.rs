@@ -236,6 +236,9 @@ impl Core {
             let task = Task::Prune { stack, keep, project: record.project };
             return self.run(task, "releases that nobody needs take space", out);
         }
+        if self.engine_is_due() {
+            return self.run(Task::RestartEngine {}, "the container engine does not answer", out);
+        }
         if let Some(stack) = self.to_stop.pop_first() {
             self.to_heal.retain(|(other, _)| *other != stack);
             let running = self.record(&stack).committed.map(Box::new);

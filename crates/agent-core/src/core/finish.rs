@@ -29,6 +29,8 @@ impl Core {
             Task::Compare { stack, .. } => self.compared(&stack, finished.result, cx, out),
             Task::Mend { stack, found, .. } => self.mended(&stack, &found, finished.result, cx, out),
             Task::Heal { stack, .. } => self.healed(&stack, finished.result, cx, out),
+            // What came of it the next look shows.
+            Task::RestartEngine {} => self.look_again(cx),
             Task::Stop { stack, .. } => self.stopped(&stack, finished.result.is_ok(), out),
             _ => self.step_finished(finished, cx, out),
         }

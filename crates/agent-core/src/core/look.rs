@@ -7,11 +7,14 @@ use std::time::Duration;
 use super::{Batch, Core, Cx};
 use crate::{
     action::{Act, Done, Failure, Task},
-    drift::{Deviation, deviations},
+    drift::{Deviation, Seen, deviations},
 };
 
 /// How soon to look again when it could not be told what runs.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// So many looks at most before an engine that does not answer is started again once more.
+const LONGEST_SILENCE: u32 = 240;
 
 /// What a deviation is about. Each is put right and told of by itself: a way back that stays closed must not hide
 /// that the stack itself runs again.
@@ -42,6 +45,7 @@ impl Core {
             return;
         };
         self.to_heal.clear();
+        self.engine_answers(&all);
         for seen in all {
             let stack = seen.stack.clone();
             let record = self.record(&stack);
@@ -63,6 +67,34 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Counts how often the container engine did not answer; each restart of it is waited for twice as long.
+    fn engine_answers(&mut self, all: &[Seen]) {
+        let silent = all.iter().any(|seen| {
+            let committed = self.journal.stacks.get(&seen.stack).and_then(|record| record.committed.as_ref());
+            let prepared = committed.and_then(|committed| committed.prepared.as_ref());
+            seen.containers.is_err() && prepared.is_some_and(|prepared| prepared.runtime == "compose")
+        });
+        if !silent {
+            (self.engine_silent, self.restart_engine_at) = (0, self.settings.restart_engine.unwrap_or(0));
+            return;
+        }
+        self.engine_silent = self.engine_silent.saturating_add(1);
+        if self.restart_engine_at == 0 {
+            self.restart_engine_at = self.settings.restart_engine.unwrap_or(0);
+        }
+    }
+
+    /// Whether the container engine is to be started again now.
+    pub(super) fn engine_is_due(&mut self) -> bool {
+        let due =
+            self.settings.restart_engine.is_some() && self.engine_silent >= self.restart_engine_at.max(1);
+        if due {
+            self.engine_silent = 0;
+            self.restart_engine_at = self.restart_engine_at.saturating_mul(2).min(LONGEST_SILENCE);
+        }
+        due
     }
 
     pub(super) fn look_again(&mut self, cx: &Cx<'_>) {

@@ -97,6 +97,8 @@ pub(crate) struct Node {
     pub(crate) links: BTreeMap<StackName, Links>,
     pub(crate) running: Option<(TaskId, Task)>,
     pub(crate) bake: Duration,
+    /// What prepared releases say that they run by.
+    pub(crate) runtime: &'static str,
     pub(crate) log: String,
     /// The journal after each transaction, with the transaction's name.
     pub(crate) history: Vec<(&'static str, Journal)>,
@@ -116,7 +118,7 @@ pub(crate) struct Node {
 pub(crate) const ME: u128 = 7;
 
 /// Deep looks are as good as never, so that they come between nothing.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { deep_check_every: 100_000 * HOUR, ..Settings::new(id(ME)) }
 }
 
@@ -149,6 +151,7 @@ impl Node {
             links: BTreeMap::new(),
             running: None,
             bake: Duration::ZERO,
+            runtime: "process",
             log: String::new(),
             history: Vec::new(),
             time: clock.now(),
@@ -316,7 +319,10 @@ impl Node {
     fn done(&self, task: &Task) -> Done {
         match task {
             Task::Fetch { .. } => Done::Fetched,
-            Task::Prepare { target, .. } => Done::Prepared(Box::new(prepared(target, self.bake))),
+            Task::Prepare { target, .. } => {
+                let runtime = self.runtime.to_owned();
+                Done::Prepared(Box::new(Prepared { runtime, ..prepared(target, self.bake) }))
+            }
             Task::Activate { prepared, .. } => Done::Activated(containers(prepared)),
             Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(prepared)),
             Task::Return { to, .. } => Done::Returned(
@@ -324,6 +330,7 @@ impl Node {
             ),
             Task::Remove { .. } => Done::Removed,
             Task::Stop { .. } => Done::Stopped,
+            Task::RestartEngine {} => Done::EngineRestarted,
             Task::Prune { .. } => Done::Pruned,
             Task::Check { stacks } => Done::Checked(stacks.iter().map(|(s, r)| self.seen(s, r)).collect()),
             Task::Compare { .. } => Done::Compared(self.found.clone()),
@@ -426,6 +433,7 @@ impl Node {
                 keep.sort();
                 format!(" {stack}, keeping {}", keep.join(" "))
             }
+            Task::RestartEngine {} => String::new(),
             Task::Check { stacks } => format!(" {} stacks", stacks.len()),
             Task::Compare { stack, .. } => format!(" {stack}"),
             Task::Mend { stack, found, .. } => format!(" {stack}: {} departures", found.len()),

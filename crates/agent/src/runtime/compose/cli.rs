@@ -48,12 +48,18 @@ pub(super) async fn run(
     }
     let said = said(&output);
     let kind = match what {
+        _ if is_of_engine(&said) => FailureKind::Node,
         "up" | "recreate" => FailureKind::Start,
         // What the network is to blame for may work later; an image that is not there will not.
         "pull" if is_passing(&said) => FailureKind::Unavailable,
         _ => FailureKind::Invalid,
     };
     Err(Fail::of(step, kind, format!("docker compose {what}: {said}")))
+}
+
+/// Whether it is said that the engine itself is not there.
+fn is_of_engine(said: &str) -> bool {
+    said.contains("Cannot connect to the Docker daemon") || said.contains("Is the docker daemon running")
 }
 
 /// Whether a registry's or the network's words are about something that passes.
@@ -128,8 +134,9 @@ pub(super) async fn down(project: &str) -> Result<(), Failed> {
     if output.status.success() {
         return Ok(());
     }
-    let reason = format!("docker compose down: {}", said(&output));
-    Err(Fail::of(Step::Return, FailureKind::Other, reason))
+    let said = said(&output);
+    let kind = if is_of_engine(&said) { FailureKind::Node } else { FailureKind::Other };
+    Err(Fail::of(Step::Return, kind, format!("docker compose down: {said}")))
 }
 
 fn base(cx: &Context, release: &Loaded, file: &str, project: &str, overlay: Option<&Path>) -> Command {
@@ -169,6 +176,14 @@ fn said(output: &Output) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_that_is_away_is_nobodys_release() {
+        assert!(is_of_engine(
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+        ));
+        assert!(!is_of_engine("Container web-1 is unhealthy"));
+    }
 
     #[test]
     fn what_passes_is_told_from_what_stays() {
