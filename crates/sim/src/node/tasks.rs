@@ -86,7 +86,11 @@ impl Node {
             }
             Task::Bake { prepared, .. } => return Ok(prepared.bake),
             Task::Probe { target, .. } => return Ok(self.until_healthy(target.tree, cx)),
-            Task::Prepare { .. } | Task::Check { .. } | Task::Compare { .. } | Task::Mend { .. } => {}
+            Task::Prepare { .. }
+            | Task::Check { .. }
+            | Task::Compare { .. }
+            | Task::Mend { .. }
+            | Task::RestartEngine {} => {}
         }
         Ok(self.chance.millis(5, 800))
     }
@@ -118,6 +122,7 @@ impl Node {
             },
             Task::Remove { .. } => Ok(Done::Removed),
             Task::Stop { .. } => Ok(Done::Stopped),
+            Task::RestartEngine {} => Ok(Done::EngineRestarted),
             // What a deep look would find, the vandal of the scenario leaves to the light one.
             Task::Compare { .. } => Ok(Done::Compared(Vec::new())),
             Task::Mend { .. } => Ok(Done::Mended(Vec::new())),
