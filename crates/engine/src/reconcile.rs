@@ -167,13 +167,9 @@ impl Engine {
     }
 
     fn node_facts(&self, node: &Node) -> NodeFacts {
-        NodeFacts {
-            id: node.id,
-            name: node.name.clone(),
-            labels: node.labels.clone(),
-            online: self.inner.presence.is_online(node.id),
-            silent: self.inner.presence.is_silent(node.id),
-        }
+        let presence = &self.inner.presence;
+        NodeFacts::new(node.id, node.name.clone(), node.labels.clone())
+            .with_presence(presence.is_online(node.id), presence.is_silent(node.id))
     }
 
     async fn stack_facts(

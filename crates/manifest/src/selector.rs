@@ -70,6 +70,22 @@ impl Selector {
         Self(vec![Requirement { key: NAME.to_owned(), test: Test::In(names) }])
     }
 
+    /// Whether it asks for the node's name.
+    pub fn asks_for_name(&self) -> bool {
+        self.0.iter().any(|requirement| requirement.key == NAME)
+    }
+
+    /// The names of which a node must have one; none when it may be called anything else too.
+    pub fn names(&self) -> Option<Vec<&str>> {
+        self.0.iter().filter(|requirement| requirement.key == NAME).find_map(|requirement| match &requirement
+            .test
+        {
+            Test::Equals(name) => Some(vec![name.as_str()]),
+            Test::In(names) => Some(names.iter().map(String::as_str).collect()),
+            _ => None,
+        })
+    }
+
     /// Whether it matches every node, whatever its labels.
     pub fn is_everything(&self) -> bool {
         self.0.is_empty()

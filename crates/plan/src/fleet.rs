@@ -74,7 +74,7 @@ impl<'a> StackStep<'a> {
             halted: Vec::new(),
             banned: Vec::new(),
             new: Vec::new(),
-            standing: Vec::new(),
+            standing: Vec::with_capacity(world.nodes.len()),
             worded: Vec::new(),
         }
     }

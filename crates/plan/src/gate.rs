@@ -189,7 +189,7 @@ pub fn members<'a>(
     let in_line = Waves::of(strategy, cuts, Some(tree), None);
     let by_label = |node: &&NodeFacts| {
         let selected = |wave: &Option<Wave>| match wave {
-            Some(Wave::Nodes(selector)) => selector.matches(&node.name, &node.labels),
+            Some(Wave::Nodes(selector)) => node.is_in(selector),
             _ => false,
         };
         let first = u32::try_from(waves.iter().position(selected)?).ok()?;

@@ -14,6 +14,7 @@ pub mod inputs;
 pub mod pattern;
 mod policy;
 mod promotion;
+mod reach;
 mod selection;
 mod snapshot;
 mod wanted;

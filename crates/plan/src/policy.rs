@@ -1,10 +1,12 @@
 //! The constraints that concern one stack, read once for a whole step.
 
-use backstay_manifest::{Selector, Window};
-use backstay_types::{Constraint, ConstraintOrigin, Effect, ReleaseId, Scope, StackName, Timestamp};
+use backstay_manifest::Window;
+use backstay_types::{Constraint, ConstraintOrigin, Effect, ReleaseId, StackName, Timestamp};
 
 use crate::{
     constraint::in_force,
+    promotion::Within,
+    reach::Reach,
     snapshot::{NodeFacts, Reason, StackFacts},
 };
 
@@ -16,6 +18,8 @@ pub struct Policy {
     resting: Vec<(Reach, Rest)>,
     freezes: Vec<(Reach, Reason)>,
     windows: Vec<Shutter>,
+    assigned: Vec<Reach>,
+    within: Within,
     /// When the next of all this begins or ends, as far as that is known.
     changes_at: Option<Timestamp>,
     /// The words for a release that the branch asks for, or why it may not be planned.
@@ -36,7 +40,7 @@ pub struct Rest {
 /// A window as it is now.
 #[derive(Debug)]
 struct Shutter {
-    nodes: Selector,
+    nodes: Reach,
     open: bool,
     changes_at: Option<Timestamp>,
     /// The words for a node that may not begin.
@@ -49,31 +53,7 @@ impl Shutter {
         let next =
             changes_at.map_or("it never opens".to_owned(), |at| format!("it opens {}", window.shown(at)));
         let reason = format!("outside its maintenance window; {next}").into();
-        Self { nodes: window.nodes.clone(), open, changes_at, reason }
-    }
-}
-
-/// Whom a constraint concerns, read.
-#[derive(Debug)]
-enum Reach {
-    Everyone,
-    Nodes(Selector),
-}
-
-impl Reach {
-    /// A selector that cannot be read selects nobody: what cannot be understood changes nothing.
-    fn of(scope: &Scope) -> Option<Self> {
-        match scope {
-            Scope::Fleet => Some(Self::Everyone),
-            Scope::Nodes { selector } => selector.parse().ok().map(Self::Nodes),
-        }
-    }
-
-    fn concerns(&self, node: &NodeFacts) -> bool {
-        match self {
-            Self::Everyone => true,
-            Self::Nodes(selector) => selector.matches(&node.name, &node.labels),
-        }
+        Self { nodes: Reach::of(&window.nodes), open, changes_at, reason }
     }
 }
 
@@ -92,6 +72,8 @@ impl Policy {
             resting: Vec::new(),
             freezes: Vec::new(),
             windows: stack.windows.iter().map(|window| Shutter::of(window, now)).collect(),
+            within: stack.within.clone(),
+            assigned: stack.assignments.iter().map(|assignment| Reach::of(&assignment.nodes)).collect(),
             changes_at: None,
             branch,
             unassigned: unassigned.unwrap_or_else(|| "no assignment selects this node".into()),
@@ -110,7 +92,7 @@ impl Policy {
     }
 
     fn take(&mut self, stack: &StackFacts, constraint: &Constraint) {
-        let Some(reach) = Reach::of(&constraint.scope) else { return };
+        let Some(reach) = Reach::of_scope(&constraint.scope) else { return };
         // What a repository says is about its own stacks.
         if matches!(constraint.origin, ConstraintOrigin::Manifest { repository } if repository != stack.repository)
         {
@@ -145,11 +127,16 @@ impl Policy {
         mine().find(|rest| rest.maintenance).or_else(|| mine().next())
     }
 
+    /// Whether a node is meant to run the stack.
+    pub fn is_assigned(&self, node: &NodeFacts) -> bool {
+        self.assigned.iter().any(|reach| reach.concerns(node)) && self.within.holds(node)
+    }
+
     /// What a node is pinned to, and why; of several pins the newest. A pin of everyone is for those that run the stack.
     pub fn pin(&self, node: &NodeFacts, assigned: bool) -> Option<(ReleaseId, &Reason)> {
         let mine = |reach: &Reach| match reach {
             Reach::Everyone => assigned,
-            Reach::Nodes(_) => reach.concerns(node),
+            _ => reach.concerns(node),
         };
         self.pins.iter().find(|(reach, ..)| mine(reach)).map(|(_, release, reason)| (*release, reason))
     }
@@ -163,7 +150,7 @@ impl Policy {
 
     fn outside(&self, node: &NodeFacts) -> Option<&Reason> {
         let mut first: Option<&Shutter> = None;
-        for window in self.windows.iter().filter(|window| window.nodes.matches(&node.name, &node.labels)) {
+        for window in self.windows.iter().filter(|window| window.nodes.concerns(node)) {
             if window.open {
                 return None;
             }

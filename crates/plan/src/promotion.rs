@@ -21,7 +21,7 @@ pub enum Within {
 impl Within {
     /// Whether a node is in it.
     pub fn holds(&self, node: &NodeFacts) -> bool {
-        let matches = |selector: &Selector| selector.matches(&node.name, &node.labels);
+        let matches = |selector: &Selector| node.is_in(selector);
         match self {
             Self::Everyone => true,
             Self::Environment(environment) => {
@@ -122,8 +122,8 @@ pub fn passing(world: &FleetSnapshot, stack: usize, release: ReleaseId) -> Passi
                 passing.run += 1;
                 passing.last_end = passing.last_end.max(settled.ended_at);
             }
-            None if passing.missing.as_ref().is_none_or(|missing| node.name < *missing) => {
-                passing.missing = Some(node.name.clone());
+            None if passing.missing.as_ref().is_none_or(|missing| node.name() < missing) => {
+                passing.missing = Some(node.name().clone());
             }
             None => {}
         }

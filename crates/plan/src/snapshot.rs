@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
@@ -47,14 +48,59 @@ pub struct FleetSnapshot {
 pub struct NodeFacts {
     /// Its id.
     pub id: NodeId,
-    /// Its name.
-    pub name: NodeName,
-    /// Its labels.
-    pub labels: Labels,
+    name: NodeName,
+    labels: Labels,
+    /// Stand for name and labels where a whole fleet is asked.
+    pub(crate) tags: Tags,
     /// Whether it is heard from. An absent node is given its orders, but takes no place among those updating.
     pub online: bool,
     /// Whether it is known to have fallen silent; a hub that has just started knows of nobody.
     pub silent: bool,
+}
+
+/// Hashes of what a node is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tags {
+    pub(crate) name: u64,
+    pub(crate) labels: u64,
+}
+
+impl NodeFacts {
+    /// A node that is heard from.
+    pub fn new(id: NodeId, name: NodeName, labels: Labels) -> Self {
+        let mut of_labels = DefaultHasher::new();
+        labels.iter().for_each(|pair| pair.hash(&mut of_labels));
+        let tags = Tags { name: tag_of(name.as_str()), labels: of_labels.finish() };
+        Self { id, name, labels, tags, online: true, silent: false }
+    }
+
+    /// The same, heard from or known to have fallen silent.
+    #[must_use]
+    pub fn with_presence(self, online: bool, silent: bool) -> Self {
+        Self { online, silent, ..self }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// Its labels.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Whether a selector matches it.
+    pub fn is_in(&self, selector: &Selector) -> bool {
+        selector.matches(&self.name, &self.labels)
+    }
+}
+
+/// What stands for a text.
+pub(crate) fn tag_of(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A stack and what its branch asks for.
@@ -93,7 +139,7 @@ pub struct StackFacts {
 impl StackFacts {
     /// Whether a node is meant to run the stack.
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
-        self.within.holds(node) && self.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels))
+        self.within.holds(node) && self.assignments.iter().any(|a| node.is_in(&a.nodes))
     }
 }
 

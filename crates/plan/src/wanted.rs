@@ -38,7 +38,12 @@ pub fn wanted(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy
     if let Some(rest) = policy.rest(node) {
         return Wanted::Keep { reason: rest.reason.clone() };
     }
-    let assigned = stack.is_assigned(node);
+    asked(stack, node, past, policy)
+}
+
+/// The same for a node that is not to be left alone.
+pub(crate) fn asked(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy) -> Wanted {
+    let assigned = policy.is_assigned(node);
     if let Some((release, reason)) = policy.pin(node, assigned) {
         return Wanted::Release { release, pinned: true, reason: reason.clone() };
     }

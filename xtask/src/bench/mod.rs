@@ -87,6 +87,13 @@ const BENCHES: &[Bench] = &[
         also: &[("cpu_percent", 20.0)],
     },
     Bench {
+        name: "rollout-plan",
+        about: "one step of planning for 100,000 nodes and four stacks, a rollout in wave 2 of 4: at most 50 ms of a processor; the baseline is a walk that decides nothing",
+        unit: "ms",
+        goal: Goal::AtMost(50.0),
+        also: &[],
+    },
+    Bench {
         name: "page",
         about: "10,000 nodes, 100,000 deployments, 1,000,000 entries: first paint within 100 ms, overview and a month's timeline within 300 ms, 60 frames a second; the baseline is a page without a program",
         unit: "ms",

@@ -16,6 +16,11 @@ use crate::metadata::Workspace;
 pub(super) fn measure(name: &str, minutes: Option<f64>) -> Result<Figures, String> {
     let workspace = Workspace::read()?;
     let target = workspace.target.clone();
+    // What is pure needs none of the programs.
+    if name == "rollout-plan" {
+        cargo(&workspace.root, &["build", "--release", "--package", "backstay-plan", "--example", name])?;
+        return figures(&mut Command::new(target.join("release/examples").join(name)));
+    }
     if name == "page" {
         page(&workspace.root)?;
     }
@@ -28,9 +33,14 @@ pub(super) fn measure(name: &str, minutes: Option<f64>) -> Result<Figures, Strin
     if let Some(minutes) = minutes {
         command.args(["--minutes", &minutes.to_string()]);
     }
+    figures(&mut command)
+}
+
+/// What a measuring program prints.
+fn figures(command: &mut Command) -> Result<Figures, String> {
     let output = command.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
     if !output.status.success() {
-        return Err(format!("backstay-bench ended with {}", output.status));
+        return Err(format!("measuring ended with {}", output.status));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().unwrap_or_default();

@@ -326,12 +326,12 @@ fn move_nodes(
             continue;
         }
         if let Some(rest) = policy.rest(node) {
-            plan.notes.push(format!("{} keeps what it runs of {stack}: {}", node.name, rest.reason));
+            plan.notes.push(format!("{} keeps what it runs of {stack}: {}", node.name(), rest.reason));
             continue;
         }
         let containers = settled.map(|d| d.containers.as_slice()).unwrap_or_default();
         plan.nodes.push(NodeMove {
-            node: node.name.clone(),
+            node: node.name().clone(),
             stack: stack.clone(),
             from,
             to: tree,
@@ -357,7 +357,7 @@ fn meant(
             Wanted::Keep { .. } | Wanted::Gone { .. } => stack.is_assigned(node),
         });
     };
-    Ok(stack.is_assigned(node) && scope.matches(&node.name, &node.labels))
+    Ok(stack.is_assigned(node) && node.is_in(&scope))
 }
 
 /// Where a node stands with a stack.
@@ -401,8 +401,8 @@ fn route(
     for (name, _, _) in changed {
         let Some(stack) = loaded.snapshot.stacks.iter().find(|s| s.name == *name) else { continue };
         for node in &loaded.snapshot.nodes {
-            if stack.assignments.iter().any(|a| a.nodes.matches(&node.name, &node.labels)) {
-                let selected = scope.matches(&node.name, &node.labels);
+            if stack.assignments.iter().any(|a| node.is_in(&a.nodes)) {
+                let selected = node.is_in(&scope);
                 anyone |= selected;
                 everyone &= selected;
             }

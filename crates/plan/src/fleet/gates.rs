@@ -68,7 +68,7 @@ impl<'a> StackStep<'a> {
             strategy: rollout.strategy.clone(),
             wave: rollout.wave,
             figures,
-            failed_first: failed().find(of_release).map(|place| place.node.name.clone()),
+            failed_first: failed().find(of_release).map(|place| place.node.name().clone()),
             failed_nodes: failed().count() as u64,
             still: self.stands_still(rollout),
             now: self.world.now,

@@ -5,7 +5,7 @@ use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind};
 use super::{StackStep, slot_of};
 use crate::{
     snapshot::{NodeFacts, Past, Reason, Try, TryState},
-    wanted::{Wanted, wanted},
+    wanted::{Wanted, asked},
 };
 
 /// Where a node should be sent now.
@@ -42,12 +42,12 @@ impl<'a> StackStep<'a> {
     pub(super) fn places(&self) -> Vec<Place<'a>> {
         let place = |(index, node): (usize, &'a NodeFacts)| {
             let past = self.world.past.of(self.index, index);
-            Place {
-                node,
-                past,
-                wanted: wanted(self.stack, node, past, &self.policy),
-                maintenance: self.policy.rest(node).is_some_and(|rest| rest.maintenance),
-            }
+            let rest = self.policy.rest(node);
+            let wanted = match rest {
+                Some(rest) => Wanted::Keep { reason: rest.reason.clone() },
+                None => asked(self.stack, node, past, &self.policy),
+            };
+            Place { node, past, wanted, maintenance: rest.is_some_and(|rest| rest.maintenance) }
         };
         let nodes = self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node));
         self.cap_removals(nodes.map(place).collect())

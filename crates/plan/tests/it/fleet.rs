@@ -133,13 +133,7 @@ fn a_late_joiner_runs_the_finished_release_under_the_same_rollout() {
     let mut fleet = Fleet::new(2, MaxUpdating::All);
     let release = fleet.release();
     fleet.settle(well);
-    let late = NodeFacts {
-        id: fleet.world.mint(),
-        name: "late".parse().unwrap(),
-        labels: Labels::default(),
-        online: true,
-        silent: false,
-    };
+    let late = NodeFacts::new(fleet.world.mint(), "late".parse().unwrap(), Labels::default());
     fleet.snapshot.nodes.push(late.clone());
     fleet.settle(well);
     assert_eq!(fleet.runs(late.id), Some(release));

@@ -27,13 +27,7 @@ impl Fleet {
         let now = Timestamp::UNIX_EPOCH;
         let world = World::new(Arc::new(FixedClock::new(now)), Arc::new(SeededEntropy::new(1)));
         let nodes = (0..nodes)
-            .map(|n| NodeFacts {
-                id: world.mint(),
-                name: format!("node-{n}").parse().unwrap(),
-                labels: Labels::default(),
-                online: true,
-                silent: false,
-            })
+            .map(|n| NodeFacts::new(world.mint(), format!("node-{n}").parse().unwrap(), Labels::default()))
             .collect();
         let stack: StackName = "web".parse().unwrap();
         let commit = "0".repeat(40).parse().unwrap();

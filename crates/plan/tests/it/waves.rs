@@ -88,7 +88,7 @@ proptest! {
         let first: BTreeSet<_> = fleet.open().iter().map(|(node, _)| *node).collect();
         for number in 0..joining {
             let name = format!("late-{number}").parse().unwrap();
-            let late = NodeFacts { id: fleet.world.mint(), name, labels: Labels::default(), online: true, silent: false };
+            let late = NodeFacts::new(fleet.world.mint(), name, Labels::default());
             fleet.snapshot.nodes.push(late);
         }
         rest(&mut fleet);

@@ -1,0 +1,139 @@
+//! Whom a selector reaches, asked for a whole fleet: most nodes share their labels with many others.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use backstay_manifest::Selector;
+use backstay_types::Scope;
+
+use crate::snapshot::{NodeFacts, tag_of};
+
+/// With more kinds of labels than this, remembering them costs more than asking.
+const MOST_KINDS: usize = 1024;
+
+/// Whom something concerns.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// Everyone.
+    Everyone,
+    /// Nodes by their labels alone, with the answers so far.
+    Labels(Selector, RefCell<Answers>),
+    /// Nodes with one of some names, by what stands for the names.
+    Names(Selector, Vec<u64>),
+    /// Any others.
+    Others(Selector),
+}
+
+type Answers = HashMap<u64, bool, BuildHasherDefault<AsItIs>>;
+
+impl Reach {
+    /// Of a selector.
+    pub(crate) fn of(selector: &Selector) -> Self {
+        let selector = selector.clone();
+        if selector.is_everything() {
+            return Self::Everyone;
+        }
+        if !selector.asks_for_name() {
+            return Self::Labels(selector, RefCell::default());
+        }
+        match selector.names().map(|names| names.into_iter().map(tag_of).collect::<Vec<_>>()) {
+            Some(mut tags) => {
+                tags.sort_unstable();
+                Self::Names(selector, tags)
+            }
+            None => Self::Others(selector),
+        }
+    }
+
+    /// Of a scope. A selector that cannot be read reaches nobody: what cannot be understood changes nothing.
+    pub(crate) fn of_scope(scope: &Scope) -> Option<Self> {
+        match scope {
+            Scope::Fleet => Some(Self::Everyone),
+            Scope::Nodes { selector } => selector.parse().ok().map(|selector| Self::of(&selector)),
+        }
+    }
+
+    /// Whether it reaches a node.
+    pub(crate) fn concerns(&self, node: &NodeFacts) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Others(selector) => node.is_in(selector),
+            Self::Names(selector, tags) => {
+                tags.binary_search(&node.tags.name).is_ok() && node.is_in(selector)
+            }
+            Self::Labels(selector, answers) => {
+                let mut answers = answers.borrow_mut();
+                if let Some(answer) = answers.get(&node.tags.labels) {
+                    return *answer;
+                }
+                let answer = node.is_in(selector);
+                if answers.len() < MOST_KINDS {
+                    answers.insert(node.tags.labels, answer);
+                }
+                answer
+            }
+        }
+    }
+}
+
+/// Hashes of what are hashes already.
+#[derive(Debug, Default)]
+pub(crate) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_types::{Id as _, Labels, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn the_answer_is_that_of_the_selector() {
+        let nodes: Vec<_> = (0..60_u128)
+            .map(|n| {
+                let labels = [format!("ring={}", n % 3), format!("serial={}", n % 20)];
+                let labels = Labels::parse(labels.iter().map(String::as_str)).unwrap();
+                NodeFacts::new(
+                    NodeId::from_uuid(uuid::Uuid::from_u128(n)),
+                    format!("n{n}").parse().unwrap(),
+                    labels,
+                )
+            })
+            .collect();
+        for text in [
+            "",
+            "ring=1",
+            "name=n7",
+            "name in (n1,n2,n50),ring=2",
+            "name!=n3",
+            "ring notin (0,1)",
+            "!ring",
+            "name",
+        ] {
+            let selector: Selector = text.parse().unwrap();
+            let reach = Reach::of(&selector);
+            for node in nodes.iter().chain(&nodes) {
+                assert_eq!(reach.concerns(node), node.is_in(&selector), "{text}: {}", node.name());
+            }
+        }
+        assert!(Reach::of_scope(&Scope::Nodes { selector: "a in (".into() }).is_none());
+    }
+}
