@@ -256,6 +256,11 @@ impl Core {
             detail,
             can_return: record.previous.is_some() && seen.is_none_or(|seen| seen.previous),
             containers: containers.cloned().unwrap_or_default(),
+            // What was said before a deployment says nothing about what runs after it.
+            figures: seen
+                .filter(|seen| seen.links.current == links.current)
+                .map(|seen| seen.figures.clone())
+                .unwrap_or_default(),
             drift: record.departures.standing().take(MOST_DRIFTS).collect(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use backstay_types::{Container, ImageId, StackHealth, StackName};
+use backstay_types::{Container, Figures, ImageId, StackHealth, StackName};
 
 use crate::journal::{Committed, Links, Prepared, StackRecord};
 
@@ -19,6 +19,8 @@ pub struct Seen {
     pub release: bool,
     /// Whether the way back is open: folder and images of the previous release are there.
     pub previous: bool,
+    /// What it says about itself.
+    pub figures: Figures,
 }
 
 /// A departure from what should be.

@@ -102,6 +102,9 @@ pub struct Prepared {
     pub probes: Vec<Probe>,
     /// How long it is watched after it became healthy.
     pub bake: Duration,
+    /// What it reports about itself.
+    #[serde(default)]
+    pub figures: Vec<backstay_manifest::FigureSource>,
     /// Over all that it was made from: files, values, images. The same means that all of this still holds.
     pub inputs: Digest,
 }

@@ -223,6 +223,7 @@ fn prepared(target: &DesiredStack) -> Prepared {
         services: BTreeMap::from([("main".to_owned(), service)]),
         probes: Vec::new(),
         bake: Duration::ZERO,
+        figures: Vec::new(),
         inputs: Digest::of(target.tree.as_bytes()),
     }
 }
@@ -254,6 +255,7 @@ fn seen(stack: StackName, record: &backstay_agent_core::StackRecord) -> Seen {
         containers: Ok(committed(record.committed.as_ref())),
         release: record.committed.is_some(),
         previous: record.previous.is_some(),
+        figures: Default::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod deep;
 mod fetch;
+mod figures;
 pub(crate) mod probe;
 mod watch;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use backstay_manifest::{self as manifest, Selector};
 use backstay_source::{Credential, Endpoint, Mirror, MirrorConfig};
 use backstay_store::{nodes, stacks};
-use backstay_types::{CommitId, Labels, NodeName, Repository, RepositoryHealth, StackName};
+use backstay_types::{CommitId, Labels, NodeName, Repository, RepositoryHealth, StackName, Timestamp};
 
 use crate::{
     Engine, EngineError, NewRepository,
@@ -88,13 +88,14 @@ impl Engine {
             created_at: self.inner.world.now(),
         };
         let dir = self.inner.mirrors.scratch(id);
+        let now = self.inner.world.now();
         let config =
             MirrorConfig { ssh: self.inner.mirrors.ssh().cloned(), ..MirrorConfig::of(&repository)? };
         let mut found = blocking(move || {
             let scratch = Scratch(dir);
             let mirror = Mirror::open_or_init(&scratch.0, config)?;
             let tip = mirror.fetch(credential.as_ref())?.tip;
-            read(&mirror, &repository, tip, &there)
+            read(&mirror, &repository, tip, &there, now)
         })
         .await?;
         found.branch = branch;
@@ -114,6 +115,7 @@ fn read(
     repository: &Repository,
     tip: CommitId,
     nodes: &[(NodeName, Labels)],
+    now: Timestamp,
 ) -> Result<Checked, backstay_source::SourceError> {
     let mut checked = Checked { tip: Some(tip.clone()), ..Checked::default() };
     let fleet = match read_fleet(mirror, repository, &tip) {
@@ -126,7 +128,7 @@ fn read(
     };
     let entries = read_entries(mirror, &tip)?;
     let problems =
-        manifest::check::check(&fleet, &entries, &|path| mirror.read(&tip, path).ok(), Some(nodes));
+        manifest::check::check(&fleet, &entries, &|path| mirror.read(&tip, path).ok(), Some(nodes), now);
     let mut rest: Vec<_> = problems.iter().map(|problem| (problem.file.clone(), line(problem))).collect();
     for stack in fleet.stacks.values() {
         let prefix = if stack.path.is_empty() { String::new() } else { format!("{}/", stack.path) };

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use backstay_manifest::Selector;
+use backstay_manifest::{Selector, StopRule};
 use backstay_plan::{
     Assignment, Candidate, FleetPlan, FleetSnapshot, GoBack, MaxUpdating, Members, NodeFacts, Origin, Pasts,
-    Reason, RolloutRef, StackFacts, Try, TryState, WaveOpened, Within,
+    Reason, RolloutRef, StackFacts, Told, Try, TryState, WaveOpened, Within,
 };
 use backstay_store::{
     Executor, Tx, constraints, deployments, environments, leases, nodes, releases, rollouts, stacks,
@@ -130,6 +130,7 @@ impl Engine {
             trees: releases.values().map(|r| (r.id, r.tree)).collect(),
             past: past(&nodes, &names, &latest, &settled, &removals),
             members: self.members(ex, &rollouts).await?,
+            told: self.told(&rollouts, &nodes),
             rollouts,
             constraints,
             stopped: emergency::in_force(ex).await?.map(|stop| stop.reason),
@@ -164,6 +165,22 @@ impl Engine {
         }
         self.inner.members.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
         Ok(found)
+    }
+
+    /// What nodes say about themselves, for rollouts that go by it.
+    fn told(&self, rollouts: &[Rollout], nodes: &[Node]) -> HashMap<StackName, HashMap<NodeId, Told>> {
+        let goes_by_it = |rollout: &&Rollout| {
+            let mut rules = rollout.strategy.stop.iter().filter_map(|rule| rule.parse::<StopRule>().ok());
+            rollout.state == RolloutState::Running && rules.any(|rule| rule.reported().is_some())
+        };
+        let told = |stack: &StackName| {
+            let said = |node: &Node| {
+                let (tree, figures) = self.inner.presence.figures(node.id, stack)?;
+                Some((node.id, Told { tree, figures }))
+            };
+            nodes.iter().filter_map(said).collect()
+        };
+        rollouts.iter().filter(goes_by_it).map(|r| (r.stack.clone(), told(&r.stack))).collect()
     }
 
     fn node_facts(&self, node: &Node) -> NodeFacts {

@@ -323,7 +323,7 @@ impl Engine {
                 max_updating: tip.fleet.manifest.rollout.max_updating,
                 schema: stack.schema,
                 windows: windows(&tip.fleet, &stack.name),
-                strategy: tip.fleet.manifest.rollout.strategy.clone(),
+                strategy: strategy(&tip.fleet, stack),
                 prune: prune(&tip.fleet),
                 assigned_by,
                 environments: tip.fleet.manifest.environments.clone(),
@@ -494,6 +494,16 @@ pub(crate) fn assignment(fleet: &Fleet, stack: &StackName) -> Vec<Selector> {
         return vec![Selector::everything()];
     }
     fleet.manifest.assignments.iter().filter(|a| a.stack == *stack).map(|a| a.nodes.clone()).collect()
+}
+
+/// How rollouts of a stack go out: rules about figures that it does not report are not for it.
+fn strategy(fleet: &Fleet, stack: &manifest::Stack) -> RolloutStrategy {
+    let mut strategy = fleet.manifest.rollout.strategy.clone();
+    let reports = |name: &str| stack.manifest.figures.iter().any(|figure| figure.name == name);
+    strategy.stop.retain(|rule| {
+        rule.parse::<manifest::StopRule>().is_ok_and(|rule| rule.reported().is_none_or(reports))
+    });
+    strategy
 }
 
 /// The windows that are for a stack.

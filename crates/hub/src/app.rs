@@ -10,7 +10,7 @@ use backstay_api::v1::Overview;
 use backstay_config::Settings;
 use backstay_engine::{Engine, Presence};
 use backstay_store::Store;
-use backstay_types::{Node, NodeId, NodeState, Secret, Timestamp, World};
+use backstay_types::{Figures, Node, NodeId, NodeState, Secret, StackName, Timestamp, TreeDigest, World};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -103,6 +103,13 @@ impl Presence for HubPresence {
 
     fn is_silent(&self, node: NodeId) -> bool {
         matches!(self.live.state(node, false, self.world.now()), NodeState::Offline | NodeState::Joined)
+    }
+
+    fn figures(&self, node: NodeId, stack: &StackName) -> Option<(TreeDigest, Figures)> {
+        self.live.with(node, |seen| {
+            let told = seen?.observed.as_ref()?.iter().find(|one| one.stack == *stack)?;
+            Some((told.current?, told.figures.clone()))
+        })
     }
 
     fn unseal(&self, sealed: &str) -> Option<Secret> {

@@ -1,12 +1,14 @@
 //! Lints: what can be used, but is likely a mistake.
 
+use std::time::Duration;
+
 use backstay_types::{
-    Labels, NodeName,
+    Labels, NodeName, Timestamp,
     redact::{self, Certainty},
 };
 
 use crate::{
-    Entry, Fleet, ProbeKind, Problem, ReadFile, Runtime, Stack, code,
+    Entry, Fleet, FleetManifest, ProbeKind, Problem, ReadFile, Runtime, Stack, code,
     compose::{ImageRef, Pinning},
 };
 
@@ -20,8 +22,10 @@ pub fn check(
     entries: &[Entry],
     read: ReadFile<'_>,
     nodes: Option<&[(NodeName, Labels)]>,
+    now: Timestamp,
 ) -> Vec<Problem> {
     let mut problems = fleet.warnings.clone();
+    problems.extend(plans(&fleet.manifest, now));
     for stack in fleet.stacks.values() {
         problems.extend(images(stack));
         problems.extend(health(stack));
@@ -131,6 +135,13 @@ fn selectors(fleet: &Fleet, nodes: &[(NodeName, Labels)]) -> Vec<Problem> {
         let message = format!("`{}` matches none of {} nodes", pin.nodes, nodes.len());
         problems.push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).field("pin.nodes"));
     }
+    let windows = fleet.manifest.windows.iter().map(|w| (&w.nodes, w.line, "window.nodes"));
+    let freezes = fleet.manifest.freezes.iter().map(|f| (&f.nodes, f.line, "freeze.nodes"));
+    for (selector, line, field) in windows.chain(freezes).filter(|(selector, ..)| !matches(selector)) {
+        let message = format!("`{selector}` matches none of {} nodes", nodes.len());
+        problems
+            .push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).at(line, 0).field(field));
+    }
     for wave in &fleet.manifest.rollout.strategy.waves {
         let Ok(crate::Wave::Nodes(selector)) = wave.parse() else { continue };
         if !matches(&selector) {
@@ -181,6 +192,41 @@ fn environments(fleet: &Fleet, nodes: &[(NodeName, Labels)]) -> Vec<Problem> {
     problems
 }
 
+/// Windows, freezes and pins that contradict each other or the clock.
+fn plans(manifest: &FleetManifest, now: Timestamp) -> Vec<Problem> {
+    const FILE: &str = "fleet.toml";
+    let mut problems = Vec::new();
+    let pins = manifest.pins.iter().map(|pin| (pin.until, pin.line, "pin"));
+    let freezes = manifest.freezes.iter().map(|freeze| (freeze.until, freeze.line, "freeze"));
+    for (until, line, what) in pins.chain(freezes) {
+        if let Some(until) = until.filter(|until| *until <= now) {
+            let problem = Problem::warning(code::RUN_OUT, FILE, format!("this {what} ran out at {until}"));
+            problems.push(problem.at(line, 0).field(format!("{what}.until")).hint("take it out"));
+        }
+    }
+    let soak = Duration::from_secs(manifest.rollout.strategy.soak_seconds);
+    for window in &manifest.windows {
+        let (message, hint) = if !window.is_open(now) && window.changes_at(now).is_none() {
+            let message =
+                "this window does not open within five years: dates of blackout cover every opening";
+            (message.to_owned(), "take out dates of `blackout`")
+        } else if soak > window.lasts {
+            let text = crate::format_duration;
+            let message = format!(
+                "it is open for {}, and a wave is watched for {}: each wave waits for a window of its own",
+                text(window.lasts),
+                text(soak)
+            );
+            (message, "a shorter `soak`, or a longer window")
+        } else {
+            continue;
+        };
+        let problem = Problem::warning(code::WINDOW_DOES_NOT_FIT, FILE, message);
+        problems.push(problem.at(window.line, 0).field("window").hint(hint));
+    }
+    problems
+}
+
 fn join(folder: &str, file: &str) -> String {
     if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
 }
@@ -203,7 +249,7 @@ mod tests {
         let repository = "r".parse().unwrap();
         let fleet =
             discover(Listing { repository: &repository, stacks_path: None, entries: &entries }, &read);
-        check(&fleet.unwrap(), &entries, &read, nodes)
+        check(&fleet.unwrap(), &entries, &read, nodes, "2026-11-21T10:00:00Z".parse().unwrap())
     }
 
     fn codes(problems: &[Problem]) -> Vec<ErrorCode> {
@@ -244,6 +290,32 @@ mod tests {
         assert_eq!((problems[1].line, problems[1].is_error()), (Some(3), false));
         let shown = format!("{problems:?}");
         assert!(!shown.contains(&token) && !shown.contains(random), "{shown}");
+    }
+
+    #[test]
+    fn plans_that_contradict_themselves() {
+        let fleet = format!(
+            "[rollout]\nwaves = [\"5%\", \"100%\"]\nsoak = \"6h\"\n\
+             [[window]]\nopens = \"0 2 * * Sun#2\"\nfor = \"4h\"\n\
+             [[window]]\nopens = \"0 2 24 12 *\"\nfor = \"8h\"\nblackout = [\"2020-01-01..2040-01-01\"]\n\
+             [[freeze]]\nuntil = 2026-11-01T00:00:00Z\nreason = \"the fair\"\n\
+             [[pin]]\nstack = \"web\"\nnodes = \"\"\ncommit = \"{}\"\nreason = \"r\"\nuntil = 2026-11-20T00:00:00Z\n",
+            "a".repeat(40)
+        );
+        let problems = run(&[("fleet.toml", fleet), ("stacks/web/compose.yaml", GOOD.to_owned())], None);
+        let seen: Vec<_> = problems.iter().map(|one| (one.code, one.line)).collect();
+        assert_eq!(
+            seen,
+            [
+                (code::RUN_OUT, Some(14)),
+                (code::RUN_OUT, Some(11)),
+                (code::WINDOW_DOES_NOT_FIT, Some(4)),
+                (code::WINDOW_DOES_NOT_FIT, Some(7)),
+            ],
+            "{problems:?}"
+        );
+        assert!(problems[2].message.contains("watched for 6h"), "{}", problems[2]);
+        assert!(problems[3].message.contains("does not open within five years"), "{}", problems[3]);
     }
 
     #[test]

@@ -60,3 +60,7 @@ pub const UNASSIGNED_STACK: ErrorCode = ErrorCode::BS1204;
 pub const NO_PROBE: ErrorCode = ErrorCode::BS1205;
 /// A program in the stack's folder that is not there or not executable.
 pub const NOT_EXECUTABLE: ErrorCode = ErrorCode::BS1206;
+/// A pin or freeze whose time is over.
+pub const RUN_OUT: ErrorCode = ErrorCode::BS1207;
+/// A window that never opens, or in which nothing comes to its end.
+pub const WINDOW_DOES_NOT_FIT: ErrorCode = ErrorCode::BS1208;

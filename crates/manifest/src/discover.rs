@@ -12,6 +12,7 @@ use crate::{
     Variables, code,
     compose::{self, TreeEntry, classify},
     problem::nearest,
+    strategy::unknown_figure,
 };
 
 /// Folders whose sub-folders are stacks, when no other is named.
@@ -117,6 +118,10 @@ pub fn discover(listing: Listing<'_>, read: ReadFile<'_>) -> Result<Fleet, Vec<P
     }
     let mut warnings = Vec::new();
     named_stacks(&manifest, &folders, &mut problems, &mut warnings);
+    // What could not be read may declare any figure.
+    if problems.is_empty() {
+        named_figures(&manifest, &stacks, &mut problems);
+    }
     if problems.is_empty() { Ok(Fleet { stacks, manifest, warnings }) } else { Err(problems) }
 }
 
@@ -229,8 +234,32 @@ fn named_stacks(
         }
         problems.push(problem);
     }
+    let windows =
+        manifest.windows.iter().flat_map(|w| w.stacks.iter().map(|stack| (stack, w.line, "window.stacks")));
+    let freezes = manifest.freezes.iter().filter_map(|f| Some((f.stack.as_ref()?, f.line, "freeze.stack")));
+    for (stack, line, field) in windows.chain(freezes).filter(|(stack, ..)| !folders.contains_key(*stack)) {
+        problems.push(Problem::error(code::UNKNOWN_STACK, FLEET, message(stack)).at(line, 0).field(field));
+    }
     for pin in manifest.pins.iter().filter(|pin| !folders.contains_key(&pin.stack)) {
         warnings.push(Problem::warning(code::UNKNOWN_STACK, FLEET, message(&pin.stack)).field("pin.stack"));
+    }
+}
+
+/// Figures that rules go by and that no stack reports.
+fn named_figures(manifest: &FleetManifest, stacks: &BTreeMap<StackName, Stack>, problems: &mut Vec<Problem>) {
+    let declared = stacks.values().flat_map(|stack| &stack.manifest.figures);
+    let declared: BTreeSet<_> = declared.map(|figure| figure.name.as_str()).collect();
+    let declared: Vec<_> = declared.into_iter().collect();
+    for (name, line) in
+        manifest.rollout.reported.iter().filter(|(name, _)| !declared.contains(&name.as_str()))
+    {
+        let (message, hint) = unknown_figure(name, &declared);
+        let problem =
+            Problem::error(code::WRONG_VALUE, FLEET, message).at(*line, 0).field("rollout.stop.when");
+        problems.push(match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        });
     }
 }
 

@@ -189,3 +189,65 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn figures_that_rules_go_by_are_declared_by_a_stack() {
+    let stack = "[[figure]]\nname = \"approval_failures\"\ncommand = [\"./failures\"]\n\n[[figure]]\nname = \"selftest_failed\"\nfile = \"data/selftest\"\n";
+    let fleet = |rule: &str| {
+        let text = format!("[rollout]\nmin_sample = 3\n\n[[rollout.stop]]\nwhen = \"{rule}\"\n");
+        run(
+            &[("fleet.toml", &text), ("stacks/web/compose.yaml", WEB), ("stacks/web/stack.toml", stack)],
+            None,
+        )
+    };
+    let read = fleet("max(approval_failures)>=0.01").unwrap();
+    assert_eq!(read.manifest.rollout.strategy.stop, ["max(approval_failures) >= 0.01"]);
+    let figures = &read.stacks.values().next().unwrap().manifest.figures;
+    assert_eq!(
+        figures.iter().map(|figure| figure.name.as_str()).collect::<Vec<_>>(),
+        ["approval_failures", "selftest_failed"]
+    );
+    assert!(fleet("selftest_failed > 0").is_ok() && fleet("heartbeat_drop > 0.1").is_ok());
+    for (rule, near) in
+        [("aproval_failures > 0.01", "approval_failures"), ("failed_ration > 0.1", "failed_ratio")]
+    {
+        let problems = fleet(rule).unwrap_err();
+        assert_eq!((problems[0].code, problems[0].line), (code::WRONG_VALUE, Some(4)), "{problems:?}");
+        assert_eq!(problems[0].hint, Some(format!("did you mean `{near}`?")));
+    }
+    for (text, expected) in [
+        ("name = \"failed\"\nfile = \"x\"", "figure of every rollout"),
+        ("name = \"Bad\"\nfile = \"x\"", "a-z, 0-9"),
+        ("name = \"x\"", "where the number is from"),
+        ("name = \"x\"\nfile = \"../x\"", "without `..`"),
+        ("name = \"x\"\nfile = \"x\"\ncommand = [\"y\"]", "not both"),
+    ] {
+        let text = format!("[[figure]]\n{text}\n");
+        let problems =
+            run(&[("stacks/web/compose.yaml", WEB), ("stacks/web/stack.toml", &text)], None).unwrap_err();
+        assert!(problems[0].message.contains(expected), "{text}: {problems:?}");
+    }
+}
+
+#[test]
+fn windows_and_freezes_name_stacks_that_are_there() {
+    let text = "[[window]]\nstacks = [\"web\", \"wbe\"]\nopens = \"0 2 * * *\"\nfor = \"1h\"\n\n[[freeze]]\nstack = \"other\"\nreason = \"r\"\n";
+    let problems = run(&[("fleet.toml", text), ("stacks/web/compose.yaml", WEB)], None).unwrap_err();
+    let seen: Vec<_> = problems.iter().map(|one| (one.code, one.line)).collect();
+    assert_eq!(seen, [(code::UNKNOWN_STACK, Some(1)), (code::UNKNOWN_STACK, Some(6))]);
+    for (text, expected) in [
+        ("[[window]]\nopens = \"0 2 31 2 *\"\nfor = \"1h\"\n", "never comes"),
+        ("[[window]]\nopens = \"0 2 * * *\"\nfor = \"9d\"\n", "at most a week"),
+        ("[[window]]\nopens = \"0 2 * * *\"\n", "how long it stays open"),
+        ("[[window]]\nopens = \"0 2 * * *\"\nfor = \"1h\"\ntime_zone = \"Mars/Base\"\n", "no time zone"),
+        ("[[window]]\nopens = \"0 2 * * *\"\nfor = \"1h\"\nblackout = [\"soon\"]\n", "no date"),
+        (
+            "[[freeze]]\nfrom = 2027-01-02T00:00:00Z\nuntil = 2027-01-01T00:00:00Z\nreason = \"r\"\n",
+            "ends before",
+        ),
+        ("[[freeze]]\n", "why nothing is to change"),
+    ] {
+        let problems = run(&[("fleet.toml", text), ("stacks/web/compose.yaml", WEB)], None).unwrap_err();
+        assert!(problems[0].message.contains(expected) && problems[0].line.is_some(), "{text}: {problems:?}");
+    }
+}

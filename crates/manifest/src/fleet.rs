@@ -57,6 +57,9 @@ pub struct RolloutSettings {
     pub max_updating: Option<MaxUpdating>,
     /// Waves, and what stops them.
     pub strategy: RolloutStrategy,
+    /// Figures that nodes have to report for its rules, each with the line in `fleet.toml`.
+    #[serde(default)]
+    pub reported: Vec<(String, u32)>,
 }
 
 /// A number of nodes, or a share of them. Written `5` or `"20%"`.
@@ -208,9 +211,9 @@ fn read_nodes(table: &mut Table<'_, '_>) -> Option<Selector> {
 
 fn read_rollout(mut table: Table<'_, '_>) -> RolloutSettings {
     let max_updating = read_share(&mut table, "max_updating");
-    let strategy = read_strategy(&mut table);
+    let (strategy, reported) = read_strategy(&mut table);
     table.finish();
-    RolloutSettings { max_updating, strategy }
+    RolloutSettings { max_updating, strategy, reported }
 }
 
 /// A number of nodes, or a share of them.

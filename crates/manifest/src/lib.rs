@@ -18,6 +18,7 @@ mod discover;
 mod duration;
 pub mod env;
 mod environment;
+mod figure;
 mod fleet;
 pub mod interpolate;
 mod opening;
@@ -38,6 +39,7 @@ pub use discover::{Entry, Fleet, Listing, ReadFile, Stack, discover, load_stack}
 pub use duration::{format_duration, parse_duration};
 pub use env::EnvTemplate;
 pub use environment::{Environment, Promotion};
+pub use figure::{FigureFrom, FigureSource};
 pub use fleet::{Assignment, FleetManifest, MaxUpdating, Pin, PruneSettings, RolloutSettings};
 pub use interpolate::Variables;
 pub use opening::Opening;
@@ -48,7 +50,7 @@ pub use problem::{Problem, Severity};
 pub use process::{ProcessSpec, Restart, StopSignal};
 pub use selector::{Selector, SelectorError};
 pub use stack::{ComposeSettings, Runtime, StackManifest};
-pub use strategy::{Figure, StopRule, Wave};
+pub use strategy::{Figure, Over, StopRule, Than, Wave};
 pub use unit::{RELEASE as RELEASE_IN_UNITS, UnitSpec, is_started};
 pub use window::{Blackout, Freeze, Window, Zone};
 

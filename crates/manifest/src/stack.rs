@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, code, probe, process,
+    FigureSource, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, code, figure, probe, process,
     read::{Table, read},
     unit,
 };
@@ -23,6 +23,9 @@ pub struct StackManifest {
     #[serde(with = "crate::duration::text")]
     #[schemars(with = "String")]
     pub bake: Duration,
+    /// What it reports about itself.
+    #[serde(default)]
+    pub figures: Vec<FigureSource>,
 }
 
 /// What runs a stack.
@@ -78,6 +81,7 @@ impl StackManifest {
             runtime: Runtime::Compose(ComposeSettings { project: None, file: file.to_owned() }),
             probes: vec![Probe::new(ProbeKind::Container)],
             bake: Duration::ZERO,
+            figures: Vec::new(),
         }
     }
 
@@ -91,9 +95,10 @@ impl StackManifest {
             let runtime = read_runtime(root, compose);
             let probes: Vec<_> = root.tables("probe").into_iter().filter_map(probe::read).collect();
             let bake = root.table("bake").and_then(read_bake).unwrap_or_default();
+            let figures = figure::read(root);
             let runtime = runtime?;
             check_probes(root, &runtime, &probes);
-            Some(Self { probes: or_default(probes, &runtime), runtime, bake })
+            Some(Self { probes: or_default(probes, &runtime), runtime, bake, figures })
         })?;
         parsed.ok_or_else(Vec::new)
     }

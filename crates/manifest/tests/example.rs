@@ -42,7 +42,10 @@ fn the_example_is_what_its_readme_says() {
 
     let labels = Labels::parse(["role=web", "region=eu"]).unwrap();
     let nodes = [("n1".parse().unwrap(), labels.clone()), ("n2".parse().unwrap(), Labels::default())];
-    assert_eq!(check::check(&fleet, &entries, &read, Some(&nodes)), []);
+    assert_eq!(
+        check::check(&fleet, &entries, &read, Some(&nodes), "2026-11-21T10:00:00Z".parse().unwrap()),
+        []
+    );
     let runs = |at: usize| {
         fleet.assigned(&nodes[at].0, &nodes[at].1).map(|s| s.name.to_string()).collect::<Vec<_>>()
     };

@@ -129,6 +129,7 @@ impl Bench {
             rollouts: Vec::new(),
             past: Pasts::default(),
             members: HashMap::new(),
+            told: HashMap::new(),
             constraints: Vec::new(),
             stopped: None,
         };

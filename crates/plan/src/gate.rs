@@ -1,9 +1,13 @@
 //! Waves and what stops them: who is in which wave, what a gate sees, and what follows.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use backstay_manifest::{Figure, StopRule, Wave};
-use backstay_types::{NodeId, RolloutStrategy, Timestamp, TreeDigest};
+use backstay_manifest::{Figure, Over, StopRule, Wave};
+use backstay_types::{Figures, NodeId, RolloutStrategy, Timestamp, TreeDigest};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::{Members, NodeFacts, Reason, Try, TryState};
@@ -28,8 +32,43 @@ pub struct GateFigures {
     pub run: u64,
     /// Of these, those that have fallen silent.
     pub silent: u64,
+    /// Nodes that said that they began.
+    #[serde(default)]
+    pub began: u64,
+    /// Of these, those that have fallen silent.
+    #[serde(default)]
+    pub gone: u64,
+    /// What nodes that run the release say about themselves, by figure.
+    #[serde(default)]
+    pub reported: BTreeMap<String, Reported>,
     /// When the last of the attempts ended.
     pub last_end: Option<Timestamp>,
+}
+
+/// A figure over several nodes. The numbers are finite.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Reported {
+    /// How many nodes said it.
+    pub nodes: u64,
+    /// The sum of what they said.
+    pub sum: f64,
+    /// The lowest.
+    pub min: f64,
+    /// The highest.
+    pub max: f64,
+}
+
+impl Eq for Reported {}
+
+impl Reported {
+    fn over(&self, over: Over) -> f64 {
+        match over {
+            Over::Mean => self.sum / self.nodes as f64,
+            Over::Max => self.max,
+            Over::Min => self.min,
+            Over::Sum => self.sum,
+        }
+    }
 }
 
 impl GateFigures {
@@ -53,6 +92,10 @@ impl GateFigures {
     /// Takes in a node with its newest attempt under the rollout.
     pub fn add(&mut self, node: &NodeFacts, latest: &Try) {
         self.members += 1;
+        if matches!(latest.state, TryState::Running | TryState::Succeeded | TryState::Failed) {
+            self.began += 1;
+            self.gone += u64::from(node.silent);
+        }
         match latest.state {
             TryState::Pending | TryState::Running => self.open += u64::from(!node.silent),
             TryState::Succeeded => {
@@ -68,13 +111,30 @@ impl GateFigures {
         }
     }
 
-    fn value(&self, figure: Figure) -> f64 {
+    /// Takes in what a node that runs the release says about itself.
+    pub fn add_reported(&mut self, figures: &Figures) {
+        for (name, value) in figures.iter() {
+            let known = Reported { nodes: 0, sum: 0.0, min: value, max: value };
+            let known = self.reported.entry(name.to_owned()).or_insert(known);
+            *known = Reported {
+                nodes: known.nodes + 1,
+                sum: known.sum + value,
+                min: known.min.min(value),
+                max: known.max.max(value),
+            };
+        }
+    }
+
+    /// A figure's value; none where no node has said it.
+    fn value(&self, figure: &Figure) -> Option<f64> {
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-        match figure {
+        Some(match figure {
             Figure::Failed => self.failed as f64,
             Figure::FailedRatio => share(self.failed, self.ended),
             Figure::OfflineRatio => share(self.silent, self.run),
-        }
+            Figure::HeartbeatDrop => share(self.gone, self.began),
+            Figure::Reported { name, over } => self.reported.get(name)?.over(*over),
+        })
     }
 }
 
@@ -108,6 +168,11 @@ pub fn gate(strategy: &RolloutStrategy, figures: &GateFigures, last: bool, now: 
         return Gate::Wait(format!("none of {} nodes has tried it yet: they are away", figures.members));
     }
     let seen = format!("{} of {} nodes run it, {} failed", figures.run, figures.members, figures.failed);
+    if figures.run > 0
+        && let Some(name) = not_said(strategy, figures)
+    {
+        return Gate::Wait(format!("{seen}; none of them has said `{name}` yet"));
+    }
     // Where nobody moved there is nothing to watch.
     let since = figures.last_end.map(|end| Duration::try_from(now.duration_since(end)).unwrap_or_default());
     let soak = Duration::from_secs(strategy.soak_seconds);
@@ -120,21 +185,43 @@ pub fn gate(strategy: &RolloutStrategy, figures: &GateFigures, last: bool, now: 
     }
 }
 
-/// Why it must be stopped, if it must.
+/// Why it must be stopped, if it must. What nodes say about themselves counts from the first on; shares count once
+/// enough was seen, and before that any failure does. Silence of one node is no drop.
 fn stops(strategy: &RolloutStrategy, figures: &GateFigures) -> Option<String> {
-    let GateFigures { ended, failed, .. } = *figures;
-    if ended < u64::from(strategy.min_sample) {
-        return (failed > 0).then(|| format!("failed on {failed} of the first {ended}"));
+    let GateFigures { ended, failed, began, gone, .. } = *figures;
+    let sample = u64::from(strategy.min_sample);
+    if ended < sample && failed > 0 {
+        return Some(format!("failed on {failed} of the first {ended}"));
     }
-    strategy.stop.iter().find_map(|text| {
-        let rule: StopRule = text.parse().ok()?;
-        let value = figures.value(rule.figure);
-        rule.holds(value).then(|| {
-            let value =
-                if rule.figure == Figure::Failed { format!("{value}") } else { format!("{value:.3}") };
-            format!("{rule} holds: it is {value}, with {failed} of {ended} failed")
+    let rules = strategy.stop.iter().filter_map(|text| text.parse::<StopRule>().ok());
+    rules.into_iter().find_map(|rule| {
+        let seen = match rule.figure {
+            Figure::Reported { .. } => true,
+            Figure::HeartbeatDrop if began < sample => gone * 2 >= began,
+            Figure::HeartbeatDrop => true,
+            _ => ended >= sample,
+        };
+        let enough = seen && (rule.figure != Figure::HeartbeatDrop || gone > 1);
+        let value = figures.value(&rule.figure).filter(|value| enough && rule.holds(*value))?;
+        let value = if rule.figure == Figure::Failed { format!("{value}") } else { format!("{value:.3}") };
+        Some(match &rule.figure {
+            Figure::HeartbeatDrop => {
+                format!("{rule} holds: it is {value}, {gone} of {began} that began have fallen silent")
+            }
+            Figure::Reported { name, .. } => {
+                let nodes = figures.reported.get(name).map_or(0, |reported| reported.nodes);
+                format!("{rule} holds: it is {value} over {nodes} nodes")
+            }
+            _ => format!("{rule} holds: it is {value}, with {failed} of {ended} failed"),
         })
     })
+}
+
+/// A figure that a rule goes by and no node has said yet.
+fn not_said(strategy: &RolloutStrategy, figures: &GateFigures) -> Option<String> {
+    let rules = strategy.stop.iter().filter_map(|text| text.parse::<StopRule>().ok());
+    let mut names = rules.filter_map(|rule| rule.reported().map(str::to_owned));
+    names.find(|name| !figures.reported.contains_key(name))
 }
 
 /// A node's place in the line of a release: fixed, spread evenly over all places, and another for each release.

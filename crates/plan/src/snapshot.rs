@@ -8,8 +8,8 @@ use std::{
 
 use backstay_manifest::{Selector, Window};
 use backstay_types::{
-    Cause, Constraint, DeploymentId, Labels, NodeId, NodeName, ReleaseId, RepositoryId, Rollout, RolloutId,
-    RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest,
+    Cause, Constraint, DeploymentId, Figures, Labels, NodeId, NodeName, ReleaseId, RepositoryId, Rollout,
+    RolloutId, RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
 use crate::promotion::Within;
@@ -37,10 +37,21 @@ pub struct FleetSnapshot {
     pub past: Pasts,
     /// Who is in those waves of the rollouts that go by labels.
     pub members: HashMap<RolloutId, Arc<Members>>,
+    /// What nodes say about themselves, by stack, where a rollout that runs goes by it.
+    pub told: HashMap<StackName, HashMap<NodeId, Told>>,
     /// Constraints; those not in force at `now` are ignored.
     pub constraints: Vec<Constraint>,
     /// Why nothing forward may begin anywhere, when someone stopped everything.
     pub stopped: Option<String>,
+}
+
+/// What a node says about itself while it runs a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The release's tree.
+    pub tree: TreeDigest,
+    /// The figures.
+    pub figures: Figures,
 }
 
 /// A node.

@@ -14,6 +14,7 @@ mod deployment;
 pub mod diff;
 mod digest;
 mod drift;
+mod figures;
 mod host;
 mod id;
 mod labels;
@@ -42,6 +43,7 @@ pub use deployment::{
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
 pub use drift::{Drift, DriftPart, DriftState, MOST_DRIFTS};
+pub use figures::Figures;
 pub use host::{
     CLOCK_TOLERANCE_MS, ContainerFigures, HostCondition, HostFigures, MOST_CONTAINERS, Room, Throttling,
 };

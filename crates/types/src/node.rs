@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Container, DeploymentId, Drift, Labels, NodeId, NodeName, StackName, TreeDigest};
+use crate::{Container, DeploymentId, Drift, Figures, Labels, NodeId, NodeName, StackName, TreeDigest};
 
 /// A machine that runs an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +95,9 @@ pub struct ObservedStack {
     pub can_return: bool,
     /// Its containers or processes.
     pub containers: Vec<Container>,
+    /// What it says about itself.
+    #[serde(default, skip_serializing_if = "Figures::is_empty")]
+    pub figures: Figures,
     /// What departs from what should be, at most [`MOST_DRIFTS`](crate::MOST_DRIFTS).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Drift>,

@@ -74,7 +74,7 @@ impl Default for RolloutStrategy {
             waves: Vec::new(),
             soak_seconds: 0,
             min_sample: 20,
-            stop: vec!["failed_ratio > 0.05".to_owned()],
+            stop: vec!["failed_ratio > 0.05".to_owned(), "heartbeat_drop > 0.03".to_owned()],
             on_stop: OnStop::Keep,
         }
     }

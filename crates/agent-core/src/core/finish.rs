@@ -327,8 +327,14 @@ impl Core {
     fn saw(&mut self, target: &DesiredStack, containers: Vec<Container>) {
         let stack = target.stack.clone();
         let links = self.journal.links(&stack);
-        let seen =
-            Seen { stack: stack.clone(), links, containers: Ok(containers), release: true, previous: true };
+        let seen = Seen {
+            stack: stack.clone(),
+            links,
+            containers: Ok(containers),
+            release: true,
+            previous: true,
+            figures: Default::default(),
+        };
         self.seen.insert(stack, seen);
     }
 }

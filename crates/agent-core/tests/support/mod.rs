@@ -69,6 +69,7 @@ pub(crate) fn prepared(target: &DesiredStack, bake: Duration) -> Prepared {
         services: BTreeMap::from([("main".to_owned(), service)]),
         probes: Vec::new(),
         bake,
+        figures: Vec::new(),
         inputs: target.tree,
     }
 }
@@ -348,6 +349,7 @@ impl Node {
             containers: Ok(runs.map(containers).unwrap_or_default()),
             release: true,
             previous: true,
+            figures: Default::default(),
         }
     }
 

@@ -147,6 +147,7 @@ pub(super) mod tests {
             detail: String::new(),
             can_return: false,
             drift: Vec::new(),
+            figures: Default::default(),
             containers: vec![container],
         }
     }

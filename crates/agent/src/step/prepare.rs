@@ -49,6 +49,7 @@ pub(super) async fn prepare(
         services,
         probes: loaded.manifest.probes,
         bake: loaded.manifest.bake,
+        figures: loaded.manifest.figures,
         inputs: made.inputs,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backstay_agent_core::{Committed, Links, Seen, StackRecord};
-use backstay_types::{Container, StackName, Step};
+use backstay_types::{Container, Figures, StackName, Step};
 
 use super::Machine;
 use crate::{
@@ -51,6 +51,12 @@ impl Machine {
             },
             release: record.committed.as_ref().is_some_and(here),
             previous,
+            figures: match record.committed.as_ref().and_then(|c| Some((c.tree, c.prepared.as_ref()?))) {
+                Some((tree, prepared)) => {
+                    super::figures::figures(&self.layout, stack, tree, &prepared.figures).await
+                }
+                None => Figures::default(),
+            },
         }
     }
 

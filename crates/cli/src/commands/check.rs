@@ -10,7 +10,7 @@ use std::{
 
 use backstay_api::v1::{ListNodes, NodesQuery, Paging};
 use backstay_manifest::{Entry, Listing, Problem, check::check, discover};
-use backstay_types::{ErrorCode, Labels, NodeName, RepositoryName};
+use backstay_types::{ErrorCode, Labels, NodeName, RepositoryName, Timestamp};
 use clap::Args;
 use serde::Serialize;
 
@@ -52,7 +52,7 @@ pub(crate) struct Findings {
 impl Check {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
         let nodes = if self.with_nodes { Some(nodes(cx).await?) } else { None };
-        let findings = look(&self.dir, self.stacks.as_deref(), nodes.as_deref())?;
+        let findings = look(&self.dir, self.stacks.as_deref(), nodes.as_deref(), cx.frame().now.timestamp())?;
         cx.ui.data(&findings, || view(&findings))?;
         let bad = !findings.ok || (self.strict && !findings.problems.is_empty());
         Ok(if bad { ExitCode::from(Exit::Failure as u8) } else { ExitCode::SUCCESS })
@@ -71,6 +71,7 @@ pub(crate) fn look(
     dir: &Path,
     stacks: Option<&str>,
     nodes: Option<&[(NodeName, Labels)]>,
+    now: Timestamp,
 ) -> Result<Findings, CliError> {
     let dir = fs::canonicalize(dir).map_err(|e| CliError::file("read", dir, e))?;
     let entries = entries(&dir)?;
@@ -80,7 +81,7 @@ pub(crate) fn look(
     let (found, mut problems) = match discover(listing, &read) {
         Ok(fleet) => {
             let names = fleet.stacks.keys().map(ToString::to_string).collect();
-            (names, check(&fleet, &entries, &read, nodes))
+            (names, check(&fleet, &entries, &read, nodes, now))
         }
         Err(mut problems) => {
             // What cannot be used may hold secrets all the same.
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn a_plain_compose_repository_is_enough() {
         let dir = repository(&[("stacks/web/compose.yaml", GOOD)]);
-        let findings = look(dir.path(), None, None).unwrap();
+        let findings = look(dir.path(), None, None, Timestamp::UNIX_EPOCH).unwrap();
         assert!(findings.ok, "{:?}", findings.problems);
         assert_eq!(findings.stacks, ["web"]);
     }
@@ -259,10 +260,10 @@ mod tests {
             assert!(Command::new("git").arg("-C").arg(dir.path()).args(args).status().unwrap().success());
         };
         git(&["init", "-q", "."]);
-        let findings = look(dir.path(), None, None).unwrap();
+        let findings = look(dir.path(), None, None, Timestamp::UNIX_EPOCH).unwrap();
         assert!(findings.ok, "{:?}", findings.problems);
         fs::write(dir.path().join("stacks/web/more.env"), "KEY=AKIAIOSFODNN7ABCDEFG\n").unwrap();
-        let findings = look(dir.path(), None, None).unwrap();
+        let findings = look(dir.path(), None, None, Timestamp::UNIX_EPOCH).unwrap();
         let text = anstream::adapter::strip_str(&view(&findings)).to_string();
         assert!(text.contains("BS1201") && text.contains("stacks/web/more.env:1"), "{text}");
         assert!(!text.contains("AKIAIOSFODNN7ABCDEFG"), "{text}");
@@ -271,7 +272,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_place_and_code() {
         let dir = repository(&[("stacks/web/compose.yaml", "services: [\n"), ("fleet.toml", "[[asign]]\n")]);
-        let findings = look(dir.path(), None, None).unwrap();
+        let findings = look(dir.path(), None, None, Timestamp::UNIX_EPOCH).unwrap();
         assert!(!findings.ok);
         let text = anstream::adapter::strip_str(&view(&findings)).to_string();
         assert!(text.contains("fleet.toml:1") && text.contains("stacks/web/compose.yaml"), "{text}");

@@ -69,7 +69,7 @@ impl Init {
             ))
         })?;
         let root = PathBuf::from(root);
-        let findings = check::look(&root, self.stacks.as_deref(), None)?;
+        let findings = check::look(&root, self.stacks.as_deref(), None, cx.frame().now.timestamp())?;
         if !findings.ok {
             cx.ui.say(check::view(&findings));
             return Err(check::refusal(&findings));

@@ -68,6 +68,7 @@ async fn drift_is_listed_and_what_was_given_up_needs_a_person() {
         health: StackHealth::Healthy,
         detail: String::new(),
         can_return: false,
+        figures: Default::default(),
         containers: Vec::new(),
         drift: vec![drift("a", DriftState::Left), drift("b", DriftState::Escalated)],
     };

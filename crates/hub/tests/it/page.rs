@@ -48,6 +48,7 @@ fn observed(tree: TreeDigest, health: StackHealth) -> ObservedStack {
         detail: "as the test says".into(),
         can_return: false,
         drift: Vec::new(),
+        figures: Default::default(),
         containers: Vec::new(),
     }
 }

@@ -88,10 +88,19 @@ impl<'a> StackStep<'a> {
     /// release. Those in maintenance count nowhere.
     pub(super) fn figures(&self, places: &[Place<'_>]) -> Vec<GateFigures> {
         let mut all = vec![GateFigures::default(); self.running.len()];
+        let told = self.world.told.get(&self.stack.name);
         for place in places.iter().filter(|place| !place.maintenance) {
             for ((rollout, waves), figures) in self.running.iter().zip(&mut all) {
                 match place.past.latest.as_ref().filter(|latest| latest.rollout == rollout.id) {
-                    Some(latest) => figures.add(place.node, latest),
+                    Some(latest) => {
+                        figures.add(place.node, latest);
+                        let said = told.filter(|_| latest.state == TryState::Succeeded);
+                        let said = said.and_then(|told| told.get(&place.node.id));
+                        if let Some(told) = said.filter(|told| self.tree(rollout.release) == Some(told.tree))
+                        {
+                            figures.add_reported(&told.figures);
+                        }
+                    }
                     None if place.wants(rollout.release) && waves.wave_of(place.node) <= rollout.wave => {
                         let held_by = self.held_back(place.node, rollout);
                         figures.add_untried(place.node, place.is_there(rollout.release), held_by);

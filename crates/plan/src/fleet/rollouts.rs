@@ -126,7 +126,7 @@ impl StackStep<'_> {
         self.stack.pin_origins.get(&release).unwrap_or(&self.stack.origin)
     }
 
-    fn tree(&self, release: ReleaseId) -> Option<TreeDigest> {
+    pub(super) fn tree(&self, release: ReleaseId) -> Option<TreeDigest> {
         self.world.trees.get(&release).copied()
     }
 }

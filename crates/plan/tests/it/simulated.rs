@@ -55,6 +55,7 @@ impl Fleet {
             rollouts: vec![],
             past: Pasts::default(),
             members: HashMap::new(),
+            told: HashMap::new(),
             constraints: vec![],
             stopped: None,
         };

@@ -228,3 +228,97 @@ fn a_gate_stops_by_share_once_enough_was_seen() {
     let odd = RolloutStrategy { stop: vec!["luck < 1".into()], ..strategy.clone() };
     assert!(!matches!(gate(&odd, &figures(100, 99, 0), false, now), Gate::Stop(_)));
 }
+
+#[test]
+fn what_nodes_say_about_themselves_stops_a_rollout_and_silence_about_it_opens_no_wave() {
+    let now = Timestamp::UNIX_EPOCH;
+    let judged = |rule: &str, said: &[f64]| {
+        let strategy = RolloutStrategy { stop: vec![rule.into()], ..RolloutStrategy::default() };
+        let mut figures = GateFigures { members: 4, run: 4, ended: 4, ..GateFigures::default() };
+        for value in said {
+            let mut told = backstay_types::Figures::default();
+            assert!(told.insert("errors", *value));
+            figures.add_reported(&told);
+        }
+        gate(&strategy, &figures, false, now)
+    };
+    let stops = |rule: &str, said: &[f64]| matches!(judged(rule, said), Gate::Stop(_));
+    assert!(stops("errors > 0.01", &[0.0, 0.05]) && !stops("errors > 0.03", &[0.0, 0.05]), "the mean");
+    assert!(stops("max(errors) > 0.03", &[0.0, 0.05]) && stops("sum(errors) >= 0.05", &[0.0, 0.05]));
+    assert!(stops("min(errors) < 1", &[0.0, 5.0]) && !stops("errors < 1", &[0.0, 5.0]));
+    let Gate::Stop(reason) = judged("max(errors) > 0.03", &[0.0, 0.05]) else { unreachable!() };
+    assert_eq!(reason, "max(errors) > 0.03 holds: it is 0.050 over 2 nodes");
+    assert!(
+        matches!(judged("errors > 0.01", &[]), Gate::Wait(reason) if reason.contains("none of them has said `errors`"))
+    );
+    assert!(matches!(judged("errors > 0.01", &[0.0]), Gate::Open(_)));
+}
+
+#[test]
+fn a_drop_of_heartbeats_stops_it_and_one_silent_node_does_not() {
+    let now = Timestamp::UNIX_EPOCH;
+    let stops = |began, gone| {
+        let figures = GateFigures { members: 100, open: 1, began, gone, ..GateFigures::default() };
+        matches!(gate(&RolloutStrategy::default(), &figures, false, now), Gate::Stop(_))
+    };
+    assert!(!stops(100, 3) && stops(100, 4), "three of a hundred");
+    assert!(!stops(20, 1), "one is no drop");
+    assert!(!stops(5, 1) && !stops(5, 2) && stops(5, 3) && stops(2, 2), "of few, half of them");
+}
+
+proptest! {
+    /// A label that changes while a rollout runs moves nobody between its waves; the next rollout goes by the new ones.
+    #[test]
+    fn labels_that_change_move_nobody_between_waves(nodes in 3..30_usize, changed in any::<prop::sample::Index>()) {
+        let mut fleet = waved(nodes, &["ring=canary", "100%"]);
+        let relabel = |fleet: &mut Fleet, at: usize, label: &str| {
+            let old = fleet.snapshot.nodes[at].clone();
+            fleet.snapshot.nodes[at] = NodeFacts::new(old.id, old.name().clone(), Labels::parse([label]).unwrap());
+        };
+        relabel(&mut fleet, 0, "ring=canary");
+        let release = fleet.release();
+        fleet.step();
+        let canary = fleet.snapshot.nodes[0].id;
+        prop_assert_eq!(fleet.open().iter().map(|(node, _)| *node).collect::<Vec<_>>(), vec![canary]);
+        let other = 1 + changed.index(nodes - 1);
+        relabel(&mut fleet, 0, "ring=general");
+        relabel(&mut fleet, other, "ring=canary");
+        // One that joins with the label later goes by its place in line: here with everyone.
+        let late = NodeFacts::new(fleet.world.mint(), "late".parse().unwrap(), Labels::parse(["ring=canary"]).unwrap());
+        fleet.snapshot.nodes.push(late.clone());
+        rest(&mut fleet);
+        prop_assert_eq!(at(&fleet, release), BTreeSet::from([canary]));
+        later(&mut fleet, SOAK);
+        rest(&mut fleet);
+        prop_assert_eq!(at(&fleet, release).len(), nodes + 1);
+        let newer = fleet.release();
+        rest(&mut fleet);
+        prop_assert_eq!(at(&fleet, newer), BTreeSet::from([fleet.snapshot.nodes[other].id, late.id]));
+    }
+
+    /// A newer release takes over at once, whatever wave the older one is in, and begins with its own first wave.
+    #[test]
+    fn a_newer_release_pre_empts_the_older_one_and_keeps_to_its_own_waves(nodes in 10..40_usize, steps in 0..12_usize) {
+        let mut fleet = waved(nodes, &["10%", "50%", "100%"]);
+        let older = fleet.release();
+        for _ in 0..steps {
+            fleet.step();
+            match fleet.open().first().copied() {
+                Some((_, next)) => fleet.end(next.deployment, TryState::Succeeded),
+                None => later(&mut fleet, SOAK),
+            }
+        }
+        let newer = fleet.release();
+        let before = at(&fleet, older).len() + fleet.open().len();
+        for (_, next) in fleet.open() {
+            fleet.end(next.deployment, TryState::Running);
+        }
+        rest(&mut fleet);
+        prop_assert!(at(&fleet, older).len() <= before, "nobody new begins the older one");
+        prop_assert_eq!(at(&fleet, newer).len(), (nodes * 10).div_ceil(100).max(1));
+        let running: Vec<_> =
+            fleet.snapshot.rollouts.iter().filter(|r| r.state == RolloutState::Running).collect();
+        prop_assert_eq!(running.len(), 1);
+        prop_assert_eq!(running[0].release, newer);
+    }
+}

@@ -70,6 +70,7 @@ async fn soft_state_keeps_what_a_flush_leaves_out(t: Fixture) {
         detail: String::new(),
         can_return: true,
         drift: Vec::new(),
+        figures: Default::default(),
         containers: vec![container("web", "c1")],
     }];
     let (a, b) = (t.mint(), t.mint());

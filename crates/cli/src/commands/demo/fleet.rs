@@ -170,7 +170,7 @@ mod tests {
     fn the_sample_repository_passes_our_own_check() {
         let dir = tempfile::tempdir().unwrap();
         let fleet = Fleet::create(dir.path()).unwrap();
-        let findings = check::look(&fleet.work, None, None).unwrap();
+        let findings = check::look(&fleet.work, None, None, backstay_types::Timestamp::UNIX_EPOCH).unwrap();
         assert!(findings.ok && findings.problems.is_empty(), "{:?}", findings.problems);
         assert_eq!(findings.stacks, ["page"]);
     }

@@ -238,6 +238,7 @@ fn observed(writer: &Writer<'_>, node: usize) -> Vec<ObservedStack> {
             detail: if health == StackHealth::Healthy { String::new() } else { reason(node) },
             can_return: previous.is_some(),
             drift: Vec::new(),
+            figures: Default::default(),
             containers: vec![container(&stack.name, node, writer.deployments[current])],
         })
     };
