@@ -1,7 +1,7 @@
 //! The emergency stop: nothing forward begins anywhere until it is lifted. What runs keeps running, what an agent is at
 //! comes to its end, and undos go through.
 
-use backstay_store::{Executor, hub_state};
+use backstay_store::{Executor, Tx, hub_state};
 use backstay_types::{Event, Refs, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -41,20 +41,32 @@ impl Engine {
     /// When the store fails.
     pub async fn set_emergency_stop(&self, stopped: bool, reason: &str, by: &str) -> Result<(), EngineError> {
         let mut tx = self.inner.store.begin().await?;
-        if in_force(&mut tx).await?.is_some() == stopped {
-            return Ok(());
+        if set(&mut tx, stopped, reason, by, self.inner.world.now()).await? {
+            tx.commit().await?;
+            self.changed_by_hand();
         }
-        let stop = EmergencyStop { by: by.to_owned(), reason: reason.to_owned(), at: self.inner.world.now() };
-        let text = if stopped {
-            serde_json::to_string(&stop).map_err(backstay_store::StoreError::from)?
-        } else {
-            String::new()
-        };
-        hub_state::set(&mut tx, KEY, &text).await?;
-        let event = Event::EmergencyStopSet { stopped, reason: reason.to_owned(), by: by.to_owned() };
-        tx.record(event, Refs::default())?;
-        tx.commit().await?;
-        self.changed_by_hand();
         Ok(())
     }
+}
+
+/// Stops everything, or lifts the stop. Whether it was otherwise before.
+pub(crate) async fn set(
+    tx: &mut Tx,
+    stopped: bool,
+    reason: &str,
+    by: &str,
+    at: Timestamp,
+) -> Result<bool, EngineError> {
+    if in_force(tx).await?.is_some() == stopped {
+        return Ok(false);
+    }
+    let stop = EmergencyStop { by: by.to_owned(), reason: reason.to_owned(), at };
+    let text = match stopped {
+        true => serde_json::to_string(&stop).map_err(backstay_store::StoreError::from)?,
+        false => String::new(),
+    };
+    hub_state::set(tx, KEY, &text).await?;
+    let event = Event::EmergencyStopSet { stopped, reason: reason.to_owned(), by: by.to_owned() };
+    tx.record(event, Refs::default())?;
+    Ok(true)
 }

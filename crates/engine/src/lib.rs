@@ -13,6 +13,7 @@ mod decisions;
 mod emergency;
 mod environments;
 mod error;
+mod health;
 mod holds;
 mod limits;
 mod mirrors;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use backstay_types::{Figures, NodeId, Secret, StackName, TreeDigest};
+use backstay_types::{Figures, NodeId, Secret, StackName, Timestamp, TreeDigest};
 
 /// The hub's soft state and secrets, as far as decisions need them.
 pub trait Presence: fmt::Debug + Send + Sync {
@@ -12,6 +12,12 @@ pub trait Presence: fmt::Debug + Send + Sync {
     /// Whether a node has fallen silent, or never said a word. Not the same as not online: a hub that has just started
     /// cannot say either.
     fn is_silent(&self, node: NodeId) -> bool;
+
+    /// When a node turned unhealthy, if it is: something of it does not run as it should, or it fell silent.
+    fn unhealthy_since(&self, node: NodeId) -> Option<Timestamp> {
+        let _ = node;
+        None
+    }
 
     /// What a node says about itself as far as a stack goes, and the tree that it runs meanwhile.
     fn figures(&self, node: NodeId, stack: &StackName) -> Option<(TreeDigest, Figures)> {

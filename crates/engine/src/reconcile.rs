@@ -14,8 +14,8 @@ use backstay_store::{
 };
 use backstay_types::{
     Cause, Constraint, ConstraintOrigin, Deployment, DeploymentId, DeploymentState, Effect, EnvironmentName,
-    Event, Node, NodeId, OnStop, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState,
-    Scope, StackName, Timestamp, TreeDigest,
+    Event, FleetThresholds, Node, NodeId, OnStop, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind,
+    RolloutState, Scope, StackName, Timestamp, TreeDigest,
 };
 
 use crate::{Engine, EngineError, emergency, environments::Asked, sync::StackRecord};
@@ -78,7 +78,8 @@ impl Engine {
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
         let noted = self.note_waits(&mut tx, &loaded, &plan, now).await?;
         let looked = self.analyse_stopped(&mut tx, now).await?;
-        if applied.anything || written || noted || looked || ran_out || moved {
+        let health = self.note_health(&mut tx, &plan.health, now).await?;
+        if applied.anything || written || noted || looked || ran_out || moved || health {
             tx.commit().await?;
         } else {
             // The lease alone is not worth a write; it is taken again when there is something to do.
@@ -114,7 +115,7 @@ impl Engine {
             if !stack.present && record.prune.is_none() {
                 continue;
             }
-            let base = self.stack_facts(ex, stack, record, &releases, &constraints, now).await?;
+            let base = self.stack_facts(ex, stack, record, &releases, &constraints, &rollouts, now).await?;
             let asked_for = (&asked, &releases);
             let lines =
                 self.within_environments(ex, base, (stack, record), asked_for, &constraints, now).await?;
@@ -131,6 +132,7 @@ impl Engine {
             past: past(&nodes, &names, &latest, &settled, &removals),
             members: self.members(ex, &rollouts).await?,
             told: self.told(&rollouts, &nodes),
+            thresholds: thresholds(&records),
             rollouts,
             constraints,
             stopped: emergency::in_force(ex).await?.map(|stop| stop.reason),
@@ -185,10 +187,13 @@ impl Engine {
 
     fn node_facts(&self, node: &Node) -> NodeFacts {
         let presence = &self.inner.presence;
-        NodeFacts::new(node.id, node.name.clone(), node.labels.clone())
-            .with_presence(presence.is_online(node.id), presence.is_silent(node.id))
+        let mut facts = NodeFacts::new(node.id, node.name.clone(), node.labels.clone())
+            .with_presence(presence.is_online(node.id), presence.is_silent(node.id));
+        facts.sick_since = presence.unhealthy_since(node.id);
+        facts
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that is known, and each is a different thing")]
     async fn stack_facts(
         &self,
         ex: &mut impl Executor,
@@ -196,6 +201,7 @@ impl Engine {
         record: &StackRecord,
         releases: &HashMap<ReleaseId, Release>,
         constraints: &[Constraint],
+        rollouts: &[Rollout],
         now: Timestamp,
     ) -> Result<StackFacts, EngineError> {
         let release = match stack.release.and_then(|id| releases.get(&id)) {
@@ -230,6 +236,7 @@ impl Engine {
                 let from = stack.release.and_then(|id| releases.get(&id));
                 go_back(ex, record, from, None, constraints, now).await?
             },
+            last_good: last_good(ex, &stack.name, rollouts, now).await?,
             prune: record.prune.map(limit),
             removal_cause,
             within: Within::Everyone,
@@ -280,6 +287,27 @@ async fn named_releases(
     ids.sort();
     ids.dedup();
     Ok(releases::many(ex, &ids).await?.into_iter().map(|r| (r.id, r)).collect())
+}
+
+/// What all repositories say of the one fleet: the stricter of each.
+fn thresholds(records: &HashMap<StackName, StackRecord>) -> FleetThresholds {
+    let all = records.values().map(|record| record.thresholds);
+    all.reduce(FleetThresholds::strictest).unwrap_or_default()
+}
+
+/// The release of a stack's last rollout that succeeded, where one forward runs.
+async fn last_good(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    rollouts: &[Rollout],
+    now: Timestamp,
+) -> Result<Option<ReleaseId>, EngineError> {
+    let forward =
+        |r: &Rollout| r.stack == *stack && r.state == RolloutState::Running && r.kind == RolloutKind::Update;
+    if !rollouts.iter().any(forward) {
+        return Ok(None);
+    }
+    Ok(rollouts::completed_at(ex, stack, now).await?.map(|rollout| rollout.release))
 }
 
 /// When a deployment failed by its node's own fault.
@@ -400,6 +428,11 @@ fn pin_origins(
             ConstraintOrigin::Undo { undo } => {
                 Origin { kind: RolloutKind::Rollback, cause: Cause::Undo { undo } }
             }
+            // Set because the whole fleet was not well: back to the last good.
+            ConstraintOrigin::Rollout => Origin {
+                kind: RolloutKind::Rollback,
+                cause: Cause::Change { repository: found.repository, commit: found.commit.clone() },
+            },
             _ => Origin {
                 kind: RolloutKind::Update,
                 cause: Cause::Change { repository: found.repository, commit: found.commit.clone() },
@@ -436,6 +469,7 @@ async fn apply(
     for (stack, tree, reason) in &plan.ban {
         engine.ban(tx, stack, *tree, reason, now).await?;
     }
+    engine.protect(tx, loaded, plan, now).await?;
     let mut by_id: HashMap<_, _> = loaded.snapshot.rollouts.iter().map(|r| (r.id, r.clone())).collect();
     let mut started = Vec::new();
     for start in &plan.start {

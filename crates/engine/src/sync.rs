@@ -10,8 +10,8 @@ use backstay_store::{
     constraints, releases, repositories, stacks,
 };
 use backstay_types::{
-    Change, CommitId, Constraint, ConstraintOrigin, Effect, Event, Refs, Release, Repository,
-    RepositoryHealth, RepositoryId, RolloutStrategy, Scope, StackName, Timestamp, UndoId,
+    Change, CommitId, Constraint, ConstraintOrigin, Effect, Event, FleetThresholds, Refs, Release,
+    Repository, RepositoryHealth, RepositoryId, RolloutStrategy, Scope, StackName, Timestamp, UndoId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub(crate) struct StackRecord {
     /// How its rollouts go out.
     #[serde(default)]
     pub(crate) strategy: RolloutStrategy,
+    /// From when on the health of all nodes slows or stops rollouts.
+    #[serde(default)]
+    pub(crate) thresholds: FleetThresholds,
     /// From how many nodes it may be taken away at once, when it is no longer assigned to them.
     #[serde(default)]
     pub(crate) prune: Option<manifest::MaxUpdating>,
@@ -324,6 +327,7 @@ impl Engine {
                 schema: stack.schema,
                 windows: windows(&tip.fleet, &stack.name),
                 strategy: strategy(&tip.fleet, stack),
+                thresholds: tip.fleet.manifest.rollout.fleet,
                 prune: prune(&tip.fleet),
                 assigned_by,
                 environments: tip.fleet.manifest.environments.clone(),

@@ -105,6 +105,10 @@ impl Presence for HubPresence {
         matches!(self.live.state(node, false, self.world.now()), NodeState::Offline | NodeState::Joined)
     }
 
+    fn unhealthy_since(&self, node: NodeId) -> Option<Timestamp> {
+        self.live.unhealthy_since(node, self.world.now())
+    }
+
     fn figures(&self, node: NodeId, stack: &StackName) -> Option<(TreeDigest, Figures)> {
         self.live.with(node, |seen| {
             let told = seen?.observed.as_ref()?.iter().find(|one| one.stack == *stack)?;

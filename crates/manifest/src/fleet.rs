@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use backstay_types::{CommitId, Labels, NodeName, RolloutStrategy, StackName, Timestamp};
+use backstay_types::{CommitId, FleetThresholds, Labels, NodeName, RolloutStrategy, StackName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
@@ -57,6 +57,9 @@ pub struct RolloutSettings {
     pub max_updating: Option<MaxUpdating>,
     /// Waves, and what stops them.
     pub strategy: RolloutStrategy,
+    /// From when on the health of the whole fleet slows or stops rollouts.
+    #[serde(default)]
+    pub fleet: FleetThresholds,
     /// Figures that nodes have to report for its rules, each with the line in `fleet.toml`.
     #[serde(default)]
     pub reported: Vec<(String, u32)>,
@@ -212,8 +215,38 @@ fn read_nodes(table: &mut Table<'_, '_>) -> Option<Selector> {
 fn read_rollout(mut table: Table<'_, '_>) -> RolloutSettings {
     let max_updating = read_share(&mut table, "max_updating");
     let (strategy, reported) = read_strategy(&mut table);
+    let fleet = table.table("fleet").map(read_thresholds).unwrap_or_default();
     table.finish();
-    RolloutSettings { max_updating, strategy, reported }
+    RolloutSettings { max_updating, strategy, fleet, reported }
+}
+
+fn read_thresholds(mut table: Table<'_, '_>) -> FleetThresholds {
+    let rest = FleetThresholds::default();
+    let mut least = 0;
+    let mut percent = |key: &'static str, usual: u8| {
+        let share = match read_share(&mut table, key) {
+            None => usual,
+            Some(MaxUpdating::Percent(share)) => share,
+            Some(MaxUpdating::Count(_)) => {
+                table.wrong::<()>(key, code::WRONG_VALUE, "expected a share such as \"10%\"");
+                usual
+            }
+        };
+        if share < least {
+            let message =
+                format!("`{share}%`, and `{least}%` before it: expected `warn` <= `halt` <= `stop`");
+            table.wrong::<()>(key, code::WRONG_VALUE, message);
+        }
+        least = share;
+        share
+    };
+    let warn_percent = percent("warn", rest.warn_percent);
+    let halt_percent = percent("halt", rest.halt_percent);
+    let stop_percent = percent("stop", rest.stop_percent);
+    let within_seconds = table.duration("within").map_or(rest.within_seconds, |within| within.as_secs());
+    let min_nodes = table.number("min_nodes", 1..=1_000_000).unwrap_or(rest.min_nodes);
+    table.finish();
+    FleetThresholds { warn_percent, halt_percent, stop_percent, within_seconds, min_nodes }
 }
 
 /// A number of nodes, or a share of them.

@@ -130,6 +130,7 @@ impl Bench {
             past: Pasts::default(),
             members: HashMap::new(),
             told: HashMap::new(),
+            thresholds: Default::default(),
             constraints: Vec::new(),
             stopped: None,
         };
@@ -173,6 +174,7 @@ impl Bench {
                     ..RolloutStrategy::default()
                 },
                 go_back: None,
+                last_good: None,
                 prune: None,
                 removal_cause: cause,
             });

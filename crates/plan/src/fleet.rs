@@ -6,7 +6,7 @@ mod places;
 mod progress;
 mod rollouts;
 
-use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
+use backstay_types::{HealthLevel, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
 pub use decision::{
     Attempt, Decided, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing, WaveOpened,
@@ -15,6 +15,7 @@ pub use progress::{Progress, WaveFigures, progress};
 
 use crate::{
     gate::Waves,
+    health::{Verdict, verdict},
     policy::Policy,
     snapshot::{FleetSnapshot, Reason, StackFacts, Try, TryState},
     wanted::Wanted,
@@ -24,10 +25,15 @@ use rollouts::Tally;
 
 /// Decides one step. Applying it and planning again, without anything having happened, decides nothing more.
 pub fn plan(world: &FleetSnapshot) -> FleetPlan {
+    let health = verdict(world);
     let mut plan = FleetPlan::default();
-    for index in 0..world.stacks.len() {
-        StackStep::new(world, index).decide(&mut plan);
+    if health.level == HealthLevel::Stopped && world.stopped.is_none() {
+        plan.stop = Some(health.reason.clone());
     }
+    for index in 0..world.stacks.len() {
+        StackStep::new(world, index, &health).decide(&mut plan);
+    }
+    plan.health = health;
     plan
 }
 
@@ -42,6 +48,9 @@ struct StackStep<'a> {
     index: usize,
     stack: &'a StackFacts,
     policy: Policy,
+    health: &'a Verdict,
+    /// Why nothing forward begins or advances anywhere, if so.
+    stopped: Option<String>,
     /// Its rollouts that run, each with its waves.
     running: Vec<(&'a Rollout, Waves)>,
     newest: Option<&'a Rollout>,
@@ -56,7 +65,7 @@ struct StackStep<'a> {
 }
 
 impl<'a> StackStep<'a> {
-    fn new(world: &'a FleetSnapshot, index: usize) -> Self {
+    fn new(world: &'a FleetSnapshot, index: usize, health: &'a Verdict) -> Self {
         let stack = &world.stacks[index];
         let of_stack = || world.rollouts.iter().filter(|r| is_of(r, stack));
         let waves = |r: &Rollout| {
@@ -68,6 +77,14 @@ impl<'a> StackStep<'a> {
             world,
             index,
             stack,
+            stopped: match &world.stopped {
+                Some(reason) => Some(format!("everything is stopped: {reason}")),
+                None if health.level >= HealthLevel::Halted => {
+                    Some(format!("the fleet is not well: {}", health.reason))
+                }
+                None => None,
+            },
+            health,
             policy: Policy::new(stack, &world.constraints, world.now),
             running: running.collect(),
             newest: of_stack().max_by_key(|r| (r.created_at, r.id)),
@@ -85,7 +102,7 @@ impl<'a> StackStep<'a> {
         self.gates(&places, plan);
         self.keep_banned(&mut places);
         let assigned = places.iter().filter(|p| matches!(p.wanted, Wanted::Release { .. })).count();
-        let limit = self.stack.max_updating.of(assigned);
+        let limit = self.limit(assigned);
         let mut under_way = Self::under_way(&places);
         let mut tallies: Vec<_> = self.running.iter().map(|(rollout, _)| Tally::new(rollout)).collect();
         for place in &places {
@@ -127,6 +144,15 @@ impl<'a> StackStep<'a> {
         }
         if !self.standing.is_empty() {
             plan.standing.push(StackStanding { stack: self.stack.name.clone(), lines: self.standing });
+        }
+    }
+
+    /// How many may be updating at once; half as many when the fleet is not well.
+    fn limit(&self, assigned: usize) -> usize {
+        let limit = self.stack.max_updating.of(assigned);
+        match self.health.level {
+            HealthLevel::Well => limit,
+            _ => (limit.min(assigned) / 2).max(1),
         }
     }
 

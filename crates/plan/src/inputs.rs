@@ -3,12 +3,13 @@
 //! Planning decides through the functions in here and nowhere else: what is stored is what it went by.
 
 use backstay_types::{
-    Cause, DecisionKind, Digest, NodeName, RolloutKind, RolloutState, RolloutStrategy, Timestamp,
+    Cause, DecisionKind, Digest, HealthLevel, NodeName, RolloutKind, RolloutState, RolloutStrategy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     gate::{Gate, GateFigures, gate},
+    health::{FleetInputs, judge},
     snapshot::FleetSnapshot,
 };
 
@@ -22,6 +23,8 @@ pub enum Inputs {
     Gate(GateInputs),
     /// With what a rollout ends.
     End(EndInputs),
+    /// How well the whole fleet is.
+    Fleet(FleetInputs),
 }
 
 /// How a rollout came to begin.
@@ -208,6 +211,11 @@ pub fn replay(
     let (kind_now, reason_now) = match &inputs {
         Inputs::Began(inputs) => (DecisionKind::Began, opening(inputs).reason),
         Inputs::End(inputs) => (DecisionKind::Ended, ending(inputs).1),
+        Inputs::Fleet(inputs) => {
+            let verdict = judge(inputs);
+            let stops = verdict.level == HealthLevel::Stopped;
+            (if stops { DecisionKind::Stopped } else { DecisionKind::Waits }, verdict.reason)
+        }
         Inputs::Gate(inputs) => match gated(inputs) {
             Gated::Stop(reason) => (DecisionKind::Stopped, reason),
             Gated::Open(reason) => (DecisionKind::WaveOpened, reason),

@@ -8,8 +8,8 @@ use std::{
 
 use backstay_manifest::{Selector, Window};
 use backstay_types::{
-    Cause, Constraint, DeploymentId, Figures, Labels, NodeId, NodeName, ReleaseId, RepositoryId, Rollout,
-    RolloutId, RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest,
+    Cause, Constraint, DeploymentId, Figures, FleetThresholds, Labels, NodeId, NodeName, ReleaseId,
+    RepositoryId, Rollout, RolloutId, RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
 use crate::promotion::Within;
@@ -41,6 +41,8 @@ pub struct FleetSnapshot {
     pub told: HashMap<StackName, HashMap<NodeId, Told>>,
     /// Constraints; those not in force at `now` are ignored.
     pub constraints: Vec<Constraint>,
+    /// From when on the health of all nodes slows or stops rollouts.
+    pub thresholds: FleetThresholds,
     /// Why nothing forward may begin anywhere, when someone stopped everything.
     pub stopped: Option<String>,
 }
@@ -65,6 +67,8 @@ pub struct NodeFacts {
     pub(crate) tags: Tags,
     /// Whether it is heard from. An absent node is given its orders, but takes no place among those updating.
     pub online: bool,
+    /// When it turned unhealthy, if it is: something of it does not run as it should, or it fell silent.
+    pub sick_since: Option<Timestamp>,
     /// Whether it is known to have fallen silent; a hub that has just started knows of nobody.
     pub silent: bool,
 }
@@ -82,7 +86,7 @@ impl NodeFacts {
         let mut of_labels = DefaultHasher::new();
         labels.iter().for_each(|pair| pair.hash(&mut of_labels));
         let tags = Tags { name: tag_of(name.as_str()), labels: of_labels.finish() };
-        Self { id, name, labels, tags, online: true, silent: false }
+        Self { id, name, labels, tags, online: true, sick_since: None, silent: false }
     }
 
     /// The same, heard from or known to have fallen silent.
@@ -138,6 +142,8 @@ pub struct StackFacts {
     /// Where nodes go back to from the release that the branch asks for, when its rollout stopped and was to be taken
     /// back everywhere.
     pub go_back: Option<GoBack>,
+    /// The release of the last rollout that succeeded, where one forward runs.
+    pub last_good: Option<ReleaseId>,
     /// From how many nodes of the fleet it may be taken away at once, when it is no longer assigned to them; `None`
     /// is the rule: from none, ever.
     pub prune: Option<MaxUpdating>,

@@ -215,6 +215,17 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// How well the whole fleet is came to another level.
+    FleetHealthChanged {
+        /// What follows now.
+        level: crate::HealthLevel,
+        /// How many nodes turned unhealthy within the while.
+        unhealthy: u64,
+        /// Of how many.
+        nodes: u64,
+        /// The same in words.
+        reason: String,
+    },
     /// Everything was stopped, or let go on.
     EmergencyStopSet {
         /// Whether it was stopped.

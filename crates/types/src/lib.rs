@@ -15,6 +15,7 @@ pub mod diff;
 mod digest;
 mod drift;
 mod figures;
+mod health;
 mod host;
 mod id;
 mod labels;
@@ -44,6 +45,7 @@ pub use deployment::{
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
 pub use drift::{Drift, DriftPart, DriftState, MOST_DRIFTS};
 pub use figures::Figures;
+pub use health::{FleetHealth, FleetThresholds, HealthLevel};
 pub use host::{
     CLOCK_TOLERANCE_MS, ContainerFigures, HostCondition, HostFigures, MOST_CONTAINERS, Room, Throttling,
 };

@@ -71,6 +71,7 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'rollout_analysed': return `What failed of ${refs.stack} was looked at: ${((event.findings ?? []) as string[]).join('; ')}`;
     case 'rollout_paused': return `The rollout of ${refs.stack} ${event.paused ? 'was paused' : 'goes on'} by ${event.by}${because}`;
     case 'rollout_overridden': return `${event.by} let the rollout of ${refs.stack} go on in spite of freezes and windows${because}`;
+    case 'fleet_health_changed': return `The fleet is ${({ well: 'well again', warned: 'not well: rollouts go slower', halted: 'not well: rollouts are paused', stopped: 'not well: everything was stopped' } as Record<string, string>)[String(event.level)] ?? 'looked at'}${because}`;
     case 'emergency_stop_set': return `${event.by} ${event.stopped ? 'stopped everything' : 'let everything go on'}${because}`;
     case 'desired_changed': return `${node(refs.node)} was told what to run`;
     case 'deployment_started': return `Deploying ${where}`;

@@ -1,7 +1,7 @@
 //! Deployments, rollouts, and the logs of what runs.
 
 use backstay_types::{
-    CommitId, ConversationId, Decision, Deployment, DeploymentId, FailurePattern, NodeName, Rollout,
+    CommitId, ConversationId, Decision, Deployment, DeploymentId, FailurePattern, FleetHealth, NodeName, Rollout,
     RolloutId, RolloutState, StackName, StepRecord, Timestamp, TreeDigest,
 };
 use schemars::JsonSchema;
@@ -37,6 +37,8 @@ endpoints! {
     /// Lets a rollout go on in spite of freezes and closed windows, from now to its end. It is recorded who did and why.
     OverrideRollout = Post "/api/v1/rollouts/{rollout}/override" Operator
         (path: RolloutPath, body: RolloutReason) -> RolloutView;
+    /// How well the whole fleet is, and what follows from it.
+    GetFleetHealth = Get "/api/v1/fleet-health" Viewer () -> FleetHealth;
     /// Whether everything is stopped.
     GetEmergencyStop = Get "/api/v1/emergency-stop" Viewer () -> EmergencyStopView;
     /// Stops everything: nothing forward begins anywhere until it is lifted. What runs keeps running, undos go through.

@@ -3,12 +3,13 @@
 use backstay_api::{
     Empty,
     v1::{
-        ConstraintsQuery, GetHub, HubView, ListConstraints, ListNodes, ListRepositories, ListStacks,
-        ListUndos, NodeView, NodesQuery, Paging, StackView,
+        ConstraintsQuery, GetFleetHealth, GetHub, HubView, ListConstraints, ListNodes, ListRepositories,
+        ListStacks, ListUndos, NodeView, NodesQuery, Paging, StackView,
     },
 };
 use backstay_types::{
-    Constraint, Effect, Repository, RepositoryHealth, RolloutState, StackHealth, Undo, UndoState,
+    Constraint, Effect, FleetHealth, HealthLevel, Repository, RepositoryHealth, RolloutState, StackHealth,
+    Undo, UndoState,
 };
 use clap::Args;
 use serde::Serialize;
@@ -33,6 +34,7 @@ struct Overview {
     stacks: Vec<StackView>,
     repositories: Vec<Repository>,
     constraints: Vec<Constraint>,
+    fleet: FleetHealth,
     undos: Vec<Undo>,
 }
 
@@ -52,6 +54,7 @@ impl Status {
                 .call::<ListConstraints>(Empty {}, ConstraintsQuery::default(), Empty {})
                 .await?
                 .items,
+            fleet: api.get::<GetFleetHealth>().await?,
             undos: undos.into_iter().filter(is_open).collect(),
         };
         cx.ui.data(&overview, || view(&overview, api.url(), &cx.frame()))?;
@@ -76,6 +79,14 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
         ),
         hub.ledger.seq,
     );
+    if overview.fleet.level != HealthLevel::Well {
+        let (bad, health) = (style::BAD, &overview.fleet);
+        text.push_str(&format!(
+            "{bad}The fleet is {}{bad:#}: {}\n",
+            words::fleet_level(health.level),
+            health.reason
+        ));
+    }
     text.push_str(&section("Nodes"));
     text.push_str(&nodes::view_list(&overview.nodes, frame));
     text.push_str(&section("Stacks"));

@@ -1,11 +1,21 @@
 //! States in words and colours, the same everywhere.
 
 use backstay_types::{
-    DeploymentState, Drift, DriftPart, DriftState, FailureKind, NodeState, PushState, ReleaseStanding,
-    RepositoryHealth, RolloutState, SshState, StackHealth, Step, UndoState,
+    DeploymentState, Drift, DriftPart, DriftState, FailureKind, HealthLevel, NodeState, PushState,
+    ReleaseStanding, RepositoryHealth, RolloutState, SshState, StackHealth, Step, UndoState,
 };
 
 use super::{Cell, style};
+
+/// What follows from how well a fleet is.
+pub(crate) fn fleet_level(level: HealthLevel) -> &'static str {
+    match level {
+        HealthLevel::Well => "well again",
+        HealthLevel::Warned => "not well, rollouts go slower",
+        HealthLevel::Halted => "not well, rollouts are paused",
+        HealthLevel::Stopped => "not well, everything was stopped and goes back to the last good",
+    }
+}
 
 /// A deployment's state.
 pub(crate) fn deployment(state: &DeploymentState) -> Cell {

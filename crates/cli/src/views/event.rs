@@ -110,6 +110,9 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         Event::RolloutOverridden { reason, by } => {
             format!("{stack}: rollout let go on in spite of freezes and windows by {by}{}", because(reason))
         }
+        Event::FleetHealthChanged { level, reason, .. } => {
+            format!("the fleet: {}: {reason}", words::fleet_level(*level))
+        }
         Event::EmergencyStopSet { stopped, reason, by } => {
             let done = if *stopped { "everything was stopped" } else { "the emergency stop was lifted" };
             format!("{done} by {by}{}", because(reason))

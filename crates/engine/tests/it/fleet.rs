@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -21,8 +21,11 @@ use backstay_types::{
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
 
-#[derive(Debug)]
-struct Everyone;
+/// Everyone is there; some may have turned unhealthy.
+#[derive(Debug, Default)]
+pub(crate) struct Everyone {
+    pub(crate) sick: Mutex<HashMap<NodeId, Timestamp>>,
+}
 
 impl Presence for Everyone {
     fn is_online(&self, _: NodeId) -> bool {
@@ -31,6 +34,10 @@ impl Presence for Everyone {
 
     fn is_silent(&self, _: NodeId) -> bool {
         false
+    }
+
+    fn unhealthy_since(&self, node: NodeId) -> Option<Timestamp> {
+        self.sick.lock().unwrap().get(&node).copied()
     }
 
     fn unseal(&self, _: &str) -> Option<Secret> {
@@ -44,6 +51,7 @@ pub(crate) const COMPOSE: &str = "services:\n  web:\n    image: web:1\n    envir
 pub(crate) struct Fleet {
     _dir: TempDir,
     pub(crate) engine: Engine,
+    pub(crate) presence: Arc<Everyone>,
     pub(crate) store: Store,
     pub(crate) world: World,
     pub(crate) clock: Arc<FixedClock>,
@@ -79,7 +87,9 @@ impl Fleet {
         let store = Store::open(dir.path().join("hub.db").to_str().unwrap(), world.clone()).await.unwrap();
         let key = SigningKey::from_bytes(&[7; 32]);
         let settings = Settings::new(dir.path().join("data"));
-        let engine = Engine::new(store.clone(), world.clone(), key.clone(), Arc::new(Everyone), settings);
+        let presence = Arc::new(Everyone::default());
+        let engine =
+            Engine::new(store.clone(), world.clone(), key.clone(), Arc::clone(&presence) as _, settings);
         let upstream = BareRepository::create(&dir.path().join("upstream.git"));
         let work = WorkTree::clone_from(&upstream.url(), &dir.path().join("work"));
         work.write("stacks/web/compose.yaml", COMPOSE);
@@ -97,6 +107,7 @@ impl Fleet {
         let mut fleet = Self {
             _dir: dir,
             engine,
+            presence,
             store,
             world,
             clock,

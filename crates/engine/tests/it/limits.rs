@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backstay_engine::{EngineError, LimitEffect, NewLimit};
 use backstay_store::{ledger, rollouts};
-use backstay_types::{Event, LedgerEntry, Rollout, RolloutState};
+use backstay_types::{Effect, Event, HealthLevel, LedgerEntry, Rollout, RolloutState};
 
 use crate::fleet::Fleet;
 
@@ -202,4 +202,36 @@ async fn a_window_and_a_freeze_of_fleet_toml_hold_until_their_time() {
     let undo = fleet.undo(fleet.only_its(talk)).await;
     fleet.assert_verified(&undo);
     fleet.assert_all_run(&["blue"], &["green"]).await;
+}
+
+#[tokio::test]
+async fn a_fleet_that_turns_unhealthy_is_stopped_and_goes_back_to_the_last_good() {
+    let mut fleet = Fleet::new().await;
+    fleet.work.write(
+        "fleet.toml",
+        "[rollout]\nwaves = [\"name=one\", \"100%\"]\nsoak = \"1h\"\n[rollout.fleet]\nmin_nodes = 3\n",
+    );
+    fleet.change("hello", "welcome", fleet.conversation());
+    fleet.deploy().await;
+    fleet.assert_runs("one", &["welcome"], &[]).await;
+    let now = fleet.later();
+    fleet.presence.sick.lock().unwrap().extend(fleet.nodes.values().map(|node| (*node, now)));
+    fleet.play(|_, _| true).await;
+    fleet.assert_all_run(&["hello"], &["welcome"]).await;
+    let reason = "3 of 3 nodes turned unhealthy within 5m";
+    let stop = fleet.engine.emergency_stop().await.unwrap().unwrap();
+    assert_eq!((stop.by.as_str(), stop.reason.as_str()), ("backstay", reason));
+    let health = fleet.engine.fleet_health().await.unwrap();
+    assert_eq!((health.level, health.unhealthy, health.nodes), (HealthLevel::Stopped, 3, 3));
+    let pins = backstay_store::constraints::in_force(&mut fleet.store.read(), now).await.unwrap();
+    assert!(pins.iter().any(|one| matches!(one.effect, Effect::Pin { .. }) && one.reason.contains(reason)));
+    assert_eq!(fleet.told("fleet_health_changed").await.len(), 1);
+    // Well again, nothing goes on by itself: a person lifts the stop and the pin.
+    fleet.presence.sick.lock().unwrap().clear();
+    fleet.later();
+    fleet.play(|_, _| true).await;
+    assert_eq!(fleet.engine.fleet_health().await.unwrap().level, HealthLevel::Well);
+    assert_eq!(fleet.told("fleet_health_changed").await.len(), 2);
+    assert!(fleet.engine.emergency_stop().await.unwrap().is_some());
+    fleet.assert_all_run(&["hello"], &["welcome"]).await;
 }

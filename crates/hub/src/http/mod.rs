@@ -129,6 +129,7 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::PromoteRollout, _, _, _>(deployments::steer::promote)
         .on::<v1::AbortRollout, _, _, _>(deployments::steer::abort)
         .on::<v1::OverrideRollout, _, _, _>(deployments::steer::override_rollout)
+        .on::<v1::GetFleetHealth, _, _, _>(deployments::steer::get_health)
         .on::<v1::GetEmergencyStop, _, _, _>(deployments::steer::get_stop)
         .on::<v1::SetEmergencyStop, _, _, _>(deployments::steer::set_stop)
         .on_with::<v1::GetLogs, _, _, _>(logs, deployments::logs::logs)

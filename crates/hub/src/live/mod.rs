@@ -50,6 +50,8 @@ pub(crate) struct Seen {
     held: u32,
     /// Whether it has said what it runs since this hub started.
     told: bool,
+    /// When something of it stopped running as it should, as far as this hub heard.
+    sick_since: Option<Timestamp>,
     /// What is not in the database yet.
     dirty: Dirty,
 }
@@ -114,6 +116,11 @@ impl Live {
     ) -> bool {
         let mut nodes = self.lock();
         let seen = nodes.entry(node).or_default();
+        if let Some(observed) = &observed {
+            let (was, is) = (is_sick(seen.observed.as_deref()), is_sick(Some(observed)));
+            // What it was already when this hub started has no beginning here.
+            seen.sick_since = if is { seen.sick_since.or((!was).then_some(now)) } else { None };
+        }
         seen.last_seen_at = Some(now);
         seen.dirty.time = true;
         seen.dirty.facts |= facts.is_some();
@@ -159,6 +166,17 @@ impl Live {
             (state, worst(seen.observed.as_deref().unwrap_or_default()))
         };
         nodes.iter().map(|(id, seen)| (*id, glance(seen))).collect()
+    }
+
+    /// When a node turned unhealthy, if it is: something of it does not run as it should, or it fell silent.
+    pub(crate) fn unhealthy_since(&self, node: NodeId, now: Timestamp) -> Option<Timestamp> {
+        let nodes = self.lock();
+        let seen = nodes.get(&node)?;
+        match node_state(false, seen.last_seen_at, seen.held > 0, now, self.rhythm) {
+            NodeState::Offline => seen.last_seen_at?.checked_add(self.rhythm.patience()).ok(),
+            NodeState::Online => seen.sick_since,
+            _ => None,
+        }
     }
 
     /// Looks at what is known of a node, without taking a copy of it.
@@ -263,6 +281,10 @@ pub(crate) fn worst(stacks: &[ObservedStack]) -> Option<StackHealth> {
     stacks.iter().map(|stack| stack.health).max_by_key(|health| badness(*health))
 }
 
+fn is_sick(stacks: Option<&[ObservedStack]>) -> bool {
+    matches!(stacks.and_then(worst), Some(StackHealth::Degraded | StackHealth::Down))
+}
+
 /// The word under which the API writes a state.
 pub(crate) fn word<T: serde::Serialize>(state: &T) -> String {
     match serde_json::to_value(state) {
@@ -302,6 +324,46 @@ mod tests {
     use backstay_types::Id as _;
 
     use super::*;
+
+    #[test]
+    fn a_node_turns_unhealthy_when_it_says_so_or_falls_silent() {
+        let node = NodeId::from_uuid(uuid::Uuid::from_u128(1));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let stack = |health| {
+            vec![ObservedStack {
+                stack: "web".parse().unwrap(),
+                current: None,
+                previous: None,
+                deployment: None,
+                health,
+                detail: String::new(),
+                can_return: false,
+                figures: Default::default(),
+                containers: Vec::new(),
+                drift: Vec::new(),
+            }]
+        };
+        let live = Live::new(at(0), Duration::from_secs(60), Duration::from_secs(30), Vec::new());
+        live.heard(node, at(10), None, Some(stack(StackHealth::Healthy)), None);
+        assert_eq!(live.unhealthy_since(node, at(10)), None);
+        live.heard(node, at(20), None, Some(stack(StackHealth::Down)), None);
+        live.heard(node, at(30), None, Some(stack(StackHealth::Degraded)), None);
+        assert_eq!(live.unhealthy_since(node, at(30)), Some(at(20)));
+        live.heard(node, at(40), None, Some(stack(StackHealth::Healthy)), None);
+        assert_eq!(live.unhealthy_since(node, at(160)), None, "it may be silent for two minutes");
+        assert_eq!(live.unhealthy_since(node, at(400)), Some(at(160)), "since it was taken for silent");
+        // What a hub that starts finds down has been so for who knows how long.
+        let known = SoftState {
+            node,
+            last_seen_at: at(1),
+            facts: None,
+            observed: Some(stack(StackHealth::Down)),
+            safety: None,
+        };
+        let live = Live::new(at(2), Duration::from_secs(60), Duration::from_secs(30), vec![known]);
+        live.heard(node, at(10), None, Some(stack(StackHealth::Down)), None);
+        assert_eq!(live.unhealthy_since(node, at(10)), None);
+    }
 
     #[test]
     fn what_could_not_be_written_is_written_later_with_what_came_since() {

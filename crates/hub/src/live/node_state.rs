@@ -17,7 +17,7 @@ pub(crate) struct Rhythm {
 
 impl Rhythm {
     /// How long a node may be silent. Two intervals: one lost request is nothing.
-    fn patience(self) -> Duration {
+    pub(crate) fn patience(self) -> Duration {
         self.interval * 2 + self.hold
     }
 }

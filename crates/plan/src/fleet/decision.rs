@@ -5,7 +5,7 @@ use backstay_types::{
     RolloutState, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
-use crate::{inputs::Inputs, snapshot::Reason};
+use crate::{health::Verdict, inputs::Inputs, snapshot::Reason};
 
 /// What to do, with reasons. Applied whole or not at all.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,6 +26,14 @@ pub struct FleetPlan {
     pub waits: Vec<Decided>,
     /// Attempts that were never begun and no longer should be.
     pub supersede: Vec<DeploymentId>,
+    /// Rollouts to pause, because the whole fleet is not well.
+    pub pause: Vec<(RolloutId, String)>,
+    /// Releases to pin everyone who runs a stack to, because the whole fleet is not well.
+    pub pin: Vec<(StackName, ReleaseId, String)>,
+    /// Why everything is to be stopped, if it is.
+    pub stop: Option<String>,
+    /// How well the whole fleet is.
+    pub health: Verdict,
     /// When to look again at the latest: something begins or ends by itself then.
     pub look_at: Option<Timestamp>,
     /// What nodes' statements should say of each stack, where they should say something. New attempts are not
@@ -42,6 +50,9 @@ impl FleetPlan {
             && self.ban.is_empty()
             && self.attempts.is_empty()
             && self.supersede.is_empty()
+            && self.pause.is_empty()
+            && self.pin.is_empty()
+            && self.stop.is_none()
     }
 }
 

@@ -1,10 +1,11 @@
 //! What follows from what the gates of running rollouts see.
 
-use backstay_types::{DecisionKind, Rollout, RolloutKind, RolloutState};
+use backstay_types::{DecisionKind, HealthLevel, Rollout, RolloutKind, RolloutState};
 
 use super::{Decided, FleetPlan, RolloutEnd, RolloutRef, StackStep, WaveOpened, places::Place};
 use crate::{
     gate::GateFigures,
+    health::fleet_inputs,
     inputs::{GateInputs, Gated, Inputs, gated},
     snapshot::{NodeFacts, Reason, TryState},
 };
@@ -14,6 +15,9 @@ impl<'a> StackStep<'a> {
     /// until it is superseded. A rollback goes on: the other nodes are no better off where they are.
     pub(super) fn gates(&mut self, places: &[Place<'_>], plan: &mut FleetPlan) {
         if !self.running.iter().any(|(rollout, _)| rollout.kind == RolloutKind::Update) {
+            return;
+        }
+        if self.is_fleet_unwell(plan) {
             return;
         }
         let seen = self.figures(places);
@@ -49,6 +53,38 @@ impl<'a> StackStep<'a> {
                 Gated::Wait { .. } => plan.waits.push(decided),
             }
         }
+    }
+
+    /// Pauses what rolls out when too much of the whole fleet turned unhealthy; when far too much did, ends it and takes
+    /// everyone back to the last good. Whether that was so.
+    fn is_fleet_unwell(&mut self, plan: &mut FleetPlan) -> bool {
+        let forward: Vec<_> = self.running.iter().map(|(rollout, _)| *rollout).collect();
+        let forward = forward.into_iter().filter(|rollout| rollout.kind == RolloutKind::Update);
+        let reason = &self.health.reason;
+        match self.health.level {
+            HealthLevel::Well | HealthLevel::Warned => return false,
+            HealthLevel::Halted => {
+                let going = forward.filter(|rollout| rollout.paused.is_none());
+                plan.pause.extend(going.map(|rollout| (rollout.id, reason.clone())));
+                return false;
+            }
+            HealthLevel::Stopped => {}
+        }
+        for rollout in forward {
+            if let Some(good) = self.stack.last_good.filter(|good| *good != rollout.release) {
+                plan.pin.push((self.stack.name.clone(), good, reason.clone()));
+            }
+            plan.decided.push(Decided {
+                rollout: RolloutRef::Existing(rollout.id),
+                stack: self.index,
+                kind: DecisionKind::Stopped,
+                reason: reason.clone(),
+                inputs: Inputs::Fleet(fleet_inputs(self.world)),
+                topic: None,
+            });
+            self.halt(rollout, reason.clone(), plan);
+        }
+        true
     }
 
     /// What the gate of a rollout goes by.
@@ -117,8 +153,8 @@ impl<'a> StackStep<'a> {
         if rollout.kind == RolloutKind::Rollback {
             return None;
         }
-        if let Some(reason) = &self.world.stopped {
-            return Some(format!("everything is stopped: {reason}"));
+        if self.stopped.is_some() {
+            return self.stopped.clone();
         }
         if let Some(paused) = &rollout.paused {
             return Some(format!("paused by {}: {}", paused.by, paused.reason));

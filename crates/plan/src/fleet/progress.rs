@@ -36,7 +36,8 @@ pub fn progress(world: &FleetSnapshot, rollout: &Rollout) -> Progress {
     let Some(index) = world.stacks.iter().position(|stack| is_of(rollout, stack)) else {
         return Progress { gate: "its stack is in no repository any more".to_owned(), ..Progress::default() };
     };
-    let mut step = StackStep::new(world, index);
+    let health = crate::health::verdict(world);
+    let mut step = StackStep::new(world, index, &health);
     if !step.running.iter().any(|(known, _)| known.id == rollout.id) {
         let tree = world.trees.get(&rollout.release).copied();
         let members = world.members.get(&rollout.id).cloned();

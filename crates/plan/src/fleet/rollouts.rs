@@ -32,7 +32,7 @@ impl StackStep<'_> {
         if let Some((rollout, _)) = running {
             return Some(RolloutRef::Existing(rollout.id));
         }
-        if self.world.stopped.is_some() && self.kind_of(release, removal) != RolloutKind::Rollback {
+        if self.stopped.is_some() && self.kind_of(release, removal) != RolloutKind::Rollback {
             return None;
         }
         if let Some(newest) = self.newest

@@ -8,8 +8,8 @@ use backstay_plan::{
 };
 use backstay_types::{
     Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels,
-    NodeId, ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutState, RolloutStrategy, Scope,
-    SeededEntropy, StackName, Timestamp, World,
+    NodeId, Paused, ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutState, RolloutStrategy,
+    Scope, SeededEntropy, StackName, Timestamp, World,
 };
 
 /// A fleet in which planned attempts really happen.
@@ -43,6 +43,7 @@ impl Fleet {
             max_updating,
             strategy: RolloutStrategy::default(),
             go_back: None,
+            last_good: None,
             prune: None,
             removal_cause: cause,
             within: Within::Everyone,
@@ -56,6 +57,7 @@ impl Fleet {
             past: Pasts::default(),
             members: HashMap::new(),
             told: HashMap::new(),
+            thresholds: Default::default(),
             constraints: vec![],
             stopped: None,
         };
@@ -74,7 +76,8 @@ impl Fleet {
         let planned = plan(&self.snapshot);
         assert_explained(&planned);
         let quiet = planned.is_quiet();
-        let FleetPlan { start, end, waves, ban, attempts, supersede, standing, .. } = planned;
+        let FleetPlan { start, end, waves, ban, attempts, supersede, standing, pause, pin, stop, .. } =
+            planned;
         let mut ids = Vec::new();
         for new in start {
             let id: RolloutId = self.world.mint();
@@ -115,6 +118,20 @@ impl Fleet {
             let effect = Effect::Ban { stack, tree };
             self.constrain(effect, Scope::Fleet, reason);
             self.snapshot.stacks[0].release = Err("banned".to_owned());
+        }
+        for (id, reason) in pause {
+            let rollout = self.snapshot.rollouts.iter_mut().find(|r| r.id == id).unwrap();
+            assert!(rollout.paused.is_none());
+            rollout.paused = Some(Paused { by: "backstay".to_owned(), reason, at: self.snapshot.now });
+        }
+        for (stack, release, reason) in pin {
+            let kind = RolloutKind::Rollback;
+            let origin = Origin { kind, cause: self.snapshot.stacks[0].origin.cause.clone() };
+            self.snapshot.stacks[0].pin_origins.insert(release, origin);
+            self.constrain(Effect::Pin { stack, release }, Scope::Fleet, reason);
+        }
+        if stop.is_some() {
+            self.snapshot.stopped = stop;
         }
         for id in supersede {
             self.end(id, TryState::Superseded);

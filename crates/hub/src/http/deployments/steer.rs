@@ -1,11 +1,11 @@
 //! `POST /api/v1/rollouts/{rollout}/…` and `/api/v1/emergency-stop`: what people may do with rollouts that run.
 
 use backstay_api::v1::{
-    AbortRollout, EmergencyStopView, GetEmergencyStop, OverrideRollout, PauseRollout, PromoteRollout,
-    ResumeRollout, RolloutView, SetEmergencyStop,
+    AbortRollout, EmergencyStopView, GetEmergencyStop, GetFleetHealth, OverrideRollout, PauseRollout,
+    PromoteRollout, ResumeRollout, RolloutView, SetEmergencyStop,
 };
 use backstay_engine::EmergencyStop;
-use backstay_types::Rollout;
+use backstay_types::{FleetHealth, Rollout};
 
 use super::view::rollout_views;
 use crate::{
@@ -41,6 +41,11 @@ pub(crate) async fn abort(call: Call<AbortRollout>) -> Result<RolloutView, ApiEr
 pub(crate) async fn override_rollout(call: Call<OverrideRollout>) -> Result<RolloutView, ApiError> {
     let (why, by) = (reason(&call.body.reason)?, call.caller.by());
     view(&call.app, call.app.engine.override_rollout(call.path.rollout, why, &by).await?).await
+}
+
+/// How well the whole fleet is.
+pub(crate) async fn get_health(call: Call<GetFleetHealth>) -> Result<FleetHealth, ApiError> {
+    Ok(call.app.engine.fleet_health().await?)
 }
 
 /// Whether everything is stopped.
