@@ -1,6 +1,6 @@
 //! What follows when the whole fleet is not well.
 
-use backstay_plan::{FleetPlan, Verdict};
+use backstay_plan::{FleetPlan, FleetVerdict};
 use backstay_store::{Executor, StoreError, Tx, constraints, hub_state, rollouts};
 use backstay_types::{
     Constraint, ConstraintOrigin, Effect, Event, FleetHealth, HealthLevel, Paused, Refs, Scope, Timestamp,
@@ -70,13 +70,13 @@ impl Engine {
     pub(crate) async fn note_health(
         &self,
         tx: &mut Tx,
-        verdict: &Verdict,
+        verdict: &FleetVerdict,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
         if noted(tx).await?.level == verdict.level {
             return Ok(false);
         }
-        let Verdict { level, unhealthy, nodes, reason } = verdict.clone();
+        let FleetVerdict { level, unhealthy, nodes, reason } = verdict.clone();
         let health = FleetHealth { level, unhealthy, nodes, reason: reason.clone(), since: Some(now) };
         let text = serde_json::to_string(&health).map_err(StoreError::from)?;
         hub_state::set(tx, KEY, &text).await?;

@@ -15,7 +15,7 @@ pub use progress::{Progress, WaveFigures, progress};
 
 use crate::{
     gate::Waves,
-    health::{Verdict, verdict},
+    health::{FleetVerdict, verdict},
     policy::Policy,
     snapshot::{FleetSnapshot, Reason, StackFacts, Try, TryState},
     wanted::Wanted,
@@ -48,7 +48,7 @@ struct StackStep<'a> {
     index: usize,
     stack: &'a StackFacts,
     policy: Policy,
-    health: &'a Verdict,
+    health: &'a FleetVerdict,
     /// Why nothing forward begins or advances anywhere, if so.
     stopped: Option<String>,
     /// Its rollouts that run, each with its waves.
@@ -65,7 +65,7 @@ struct StackStep<'a> {
 }
 
 impl<'a> StackStep<'a> {
-    fn new(world: &'a FleetSnapshot, index: usize, health: &'a Verdict) -> Self {
+    fn new(world: &'a FleetSnapshot, index: usize, health: &'a FleetVerdict) -> Self {
         let stack = &world.stacks[index];
         let of_stack = || world.rollouts.iter().filter(|r| is_of(r, stack));
         let waves = |r: &Rollout| {

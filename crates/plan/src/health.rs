@@ -12,7 +12,7 @@ const FEW: u64 = 3;
 
 /// How well the fleet is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct FleetVerdict {
     /// What follows.
     pub level: HealthLevel,
     /// How many nodes turned unhealthy within the while.
@@ -35,7 +35,7 @@ pub struct FleetInputs {
 }
 
 /// Judges by the share of nodes that turned unhealthy within a while. What has been unhealthy for longer was judged then.
-pub fn verdict(world: &FleetSnapshot) -> Verdict {
+pub fn verdict(world: &FleetSnapshot) -> FleetVerdict {
     judge(&fleet_inputs(world))
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn fleet_inputs(world: &FleetSnapshot) -> FleetInputs {
 }
 
 /// What follows from how many nodes are unhealthy.
-pub fn judge(inputs: &FleetInputs) -> Verdict {
+pub fn judge(inputs: &FleetInputs) -> FleetVerdict {
     let FleetInputs { unhealthy, nodes, thresholds: limits } = *inputs;
     let reaches = |percent: u8| unhealthy * 100 >= nodes * u64::from(percent);
     let level = match () {
@@ -68,5 +68,5 @@ pub fn judge(inputs: &FleetInputs) -> Verdict {
     };
     let within = backstay_manifest::format_duration(Duration::from_secs(limits.within_seconds));
     let reason = format!("{unhealthy} of {nodes} nodes turned unhealthy within {within}");
-    Verdict { level, unhealthy, nodes, reason }
+    FleetVerdict { level, unhealthy, nodes, reason }
 }

@@ -27,7 +27,7 @@ pub use fleet::{
     WaveFigures, WaveOpened, plan, progress,
 };
 pub use gate::{Gate, GateFigures, Waves, cuts, gate, members, place_in_line};
-pub use health::{FleetInputs, Verdict, judge, verdict};
+pub use health::{FleetInputs, FleetVerdict, judge, verdict};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
 pub use policy::{Policy, Rest};
 pub use promotion::{Entry, EnvironmentFacts, Passing, Verdict, Within, passing, verdicts};

@@ -1,8 +1,8 @@
 //! Deployments, rollouts, and the logs of what runs.
 
 use backstay_types::{
-    CommitId, ConversationId, Decision, Deployment, DeploymentId, FailurePattern, FleetHealth, NodeName, Rollout,
-    RolloutId, RolloutState, StackName, StepRecord, Timestamp, TreeDigest,
+    CommitId, ConversationId, Decision, Deployment, DeploymentId, FailurePattern, FleetHealth, NodeName,
+    Rollout, RolloutId, RolloutState, StackName, StepRecord, Timestamp, TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use backstay_types::{
     RolloutState, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
-use crate::{health::Verdict, inputs::Inputs, snapshot::Reason};
+use crate::{health::FleetVerdict, inputs::Inputs, snapshot::Reason};
 
 /// What to do, with reasons. Applied whole or not at all.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,7 +33,7 @@ pub struct FleetPlan {
     /// Why everything is to be stopped, if it is.
     pub stop: Option<String>,
     /// How well the whole fleet is.
-    pub health: Verdict,
+    pub health: FleetVerdict,
     /// When to look again at the latest: something begins or ends by itself then.
     pub look_at: Option<Timestamp>,
     /// What nodes' statements should say of each stack, where they should say something. New attempts are not
