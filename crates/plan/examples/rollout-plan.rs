@@ -177,6 +177,7 @@ impl Bench {
                 last_good: None,
                 prune: None,
                 removal_cause: cause,
+                within: backstay_plan::Within::Everyone,
             });
             let rollout = self.rollout(index, release, RolloutState::Succeeded);
             for at in 0..NODES {
@@ -255,6 +256,7 @@ impl Bench {
         self.snapshot.rollouts.push(Rollout {
             id,
             stack: facts.name.clone(),
+            environment: None,
             release,
             kind: RolloutKind::Update,
             cause: facts.origin.cause.clone(),
