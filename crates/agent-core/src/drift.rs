@@ -180,7 +180,14 @@ mod tests {
         };
         let seen = |containers| {
             let stack = "web".parse().unwrap();
-            Seen { stack, links, containers: Ok(containers), release: true, previous: false }
+            Seen {
+                stack,
+                links,
+                containers: Ok(containers),
+                release: true,
+                previous: false,
+                figures: Default::default(),
+            }
         };
         let nothing = [Deviation::Runtime("nothing of it ran".to_owned())];
         assert_eq!(deviations(&record, links, &seen(vec![])), nothing);

@@ -43,7 +43,8 @@ fn world(dev: &[Option<TryState>], ago: u64) -> (Fleet, ReleaseId) {
         vec![line(asked(environment("dev", &[], 60))), line(environment("prod", &["dev"], 0))];
     for (index, node) in fleet.snapshot.nodes.iter_mut().enumerate() {
         let stage = if index < dev.len() { "dev" } else { "prod" };
-        node.labels = Labels::parse([format!("stage={stage}").as_str()]).unwrap();
+        let labels = Labels::parse([format!("stage={stage}").as_str()]).unwrap();
+        *node = NodeFacts::new(node.id, node.name().clone(), labels);
     }
     for (index, state) in dev.iter().enumerate() {
         let Some(state) = *state else { continue };
@@ -106,10 +107,8 @@ proptest! {
         let (fleet, _) = world(&[], 0);
         for stage in stages {
             let label = format!("stage={}", ["a", "b", "c", "d"][stage]);
-            let node = NodeFacts {
-                labels: Labels::parse([label.as_str()]).unwrap(),
-                ..fleet.snapshot.nodes[0].clone()
-            };
+            let one = &fleet.snapshot.nodes[0];
+            let node = NodeFacts::new(one.id, one.name().clone(), Labels::parse([label.as_str()]).unwrap());
             let of: Vec<_> = (0..parts.len()).filter(|at| parts[*at].holds(&node)).collect();
             prop_assert_eq!(of, [[0, 0, 2, 3][stage]]);
         }

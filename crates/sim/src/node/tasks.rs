@@ -199,6 +199,7 @@ impl Node {
             services: [("main".to_owned(), service)].into(),
             probes: Vec::new(),
             bake: content.bake,
+            figures: Vec::new(),
             inputs: Digest::of(target.tree.as_bytes()),
         })))
     }
@@ -344,6 +345,7 @@ impl Node {
             containers: self.containers(stack).map_err(|failure| failure.reason),
             release: here(&record.committed),
             previous: here(&record.previous),
+            figures: Default::default(),
         }
     }
 

@@ -264,13 +264,7 @@ impl Sim {
     fn wave_of(&self, rollout: &Rollout, tree: TreeDigest, index: usize) -> u32 {
         let node = &self.nodes[index];
         let ring = if index == 0 { "ring=first" } else { "ring=rest" };
-        let facts = NodeFacts {
-            id: node.id,
-            name: node.name.clone(),
-            labels: Labels::parse([ring]).unwrap_or_default(),
-            online: true,
-            silent: false,
-        };
+        let facts = NodeFacts::new(node.id, node.name.clone(), Labels::parse([ring]).unwrap_or_default());
         let members = self.members.get(&rollout.id).cloned();
         Waves::of(&rollout.strategy, &rollout.cuts, Some(tree), members).wave_of(&facts)
     }
