@@ -60,7 +60,8 @@ fn a_release_goes_through_the_test_node_and_a_bad_one_stays_there_while_an_undo_
     fleet.settle();
     assert!(fleet.nodes.iter().all(|node| fleet.running_tree(node) == good));
     fleet.tree.write("stacks/web/www/healthz", &healthy);
-    fleet.commit("Mend it", Some(b));
+    // An undo goes to the branch's newest release without the change: the hub has to know of a good one.
+    fleet.deployed(&fleet.commit("Mend it", Some(b)));
 
     // Undone is undone in prod too, at once.
     let undo = fleet.rollback(&["--conversation", &a.to_string()]);

@@ -59,7 +59,10 @@ fn a_bad_release_ends_in_its_first_wave_and_the_next_waits_for_a_person_or_its_t
     fleet.cli.run(&["rollout", "promote", &id, "--reason", "it is good"]);
     fleet.settle();
     fleet.all_serve(&conf(&[(2, "A2")]));
-    assert_eq!(newest(&fleet).rollout.state, RolloutState::Succeeded);
+    eventually("the rollout to end", || match newest(&fleet).rollout.state {
+        RolloutState::Succeeded => Ok(()),
+        state => Err(format!("{state:?}")),
+    });
 
     // Bad: it ends where it began, and the conversation is known.
     let good = fleet.running_tree(&fleet.nodes[0]);
