@@ -26,8 +26,16 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
 
       const runs = owner.getByRole('region', { name: /^Rollout of page/ });
       await expect(runs.getByRole('list', { name: 'Waves' })).toContainText('name=web-1');
-      await expect(runs).toContainText('watched for');
+      await expect(runs).toContainText('they are watched');
+      await expect(runs).toContainText(/the next wave may begin in (1 h|59 min)/);
       await picture(owner, `rollouts-running-${name}`, info);
+      await runs.getByRole('link').first().click();
+      const rules = owner.getByRole('row').filter({ hasText: 'failed_ratio > 0.05' });
+      await expect(rules).toContainText('0.0 %');
+      await expect(rules).toContainText('✓ fine');
+      await expect(owner.getByRole('row').filter({ hasText: 'any failure among the first 20 attempts' })).toContainText('0 of 1 that ended');
+      await picture(owner, `rollout-gate-${name}`, info);
+      await owner.goBack();
 
       // A freeze of everyone keeps the next wave closed: the rollout says so, and goes on in spite of it when told to.
       const freeze = await stage.call<{ id: string }>('POST', '/api/v1/constraints', { effect: 'freeze', reason: `quarter's end on a ${name}` });
@@ -44,6 +52,17 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await expect(runs).toHaveCount(0);
       const ended = owner.getByRole('listitem').filter({ hasText: `ugly on a ${name}` });
       await expect(ended).toContainText('halted');
+
+      await ended.getByRole('link').first().click();
+      const why = owner.getByRole('region', { name: 'Why it went as it did' });
+      await expect(why.getByRole('listitem').filter({ hasText: 'aborted' })).toContainText(`ugly on a ${name}`);
+      const began = why.getByRole('listitem').filter({ hasText: /^began/ });
+      await began.getByText('What it was made from').click();
+      await expect(began.locator('pre')).toContainText('"waves"');
+      await why.getByRole('button', { name: 'Decide again' }).click();
+      await expect(began).toContainText('✓ the same again');
+      await expect(why).not.toContainText('✕ now');
+      await picture(owner, `rollout-explained-${name}`, info);
       stage.strategy('');
     });
 
@@ -78,6 +97,17 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
     });
   });
 }
+
+test('what failed of a rollout that stopped is said, with the node and the conversation', async ({ owner, stage }, info) => {
+  const { items } = await stage.get<{ items: (Rollout & { pattern?: { failed: number } })[] }>('/api/v1/rollouts?state=halted');
+  const failed = items.find((one) => (one.pattern?.failed ?? 0) > 0);
+  await open(owner, `/rollouts/${failed?.id ?? ''}`);
+  const main = owner.getByRole('main');
+  await expect(main.getByRole('heading', { name: 'What failed' })).toBeVisible();
+  await expect(main.getByRole('link', { name: 'web-2' }).first()).toBeVisible();
+  await expect(main.locator('a[href^="#/conversations/"]').first()).toBeVisible();
+  await picture(owner, 'rollout-failed', info);
+});
 
 test('nothing of the navigation is cut off, however wide the window', async ({ owner }) => {
   await open(owner, '/rollouts');

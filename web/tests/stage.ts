@@ -131,11 +131,19 @@ export class Stage {
     return git(tree, 'rev-parse', 'HEAD').trim();
   }
 
-  /** A node that has joined and never says a word. */
-  async silentNode(name: string): Promise<void> {
+  /** A node that has joined and never says a word. Gives the credential with which it could: see `says`. */
+  async silentNode(name: string): Promise<string> {
     const { token } = await this.call<{ token: string }>('POST', '/api/v1/join-tokens', {});
     const facts = { os: 'linux', arch: 'x86_64', hostname: name, agent_version: '0.1.0', manifest_schema: 1, runtimes: [], disk_free_bytes: 0, disk_total_bytes: 0 };
-    await this.call('POST', '/agent/v1/join', { token, name, labels: {}, facts });
+    return (await this.call<{ credential: string }>('POST', '/agent/v1/join', { token, name, labels: {}, facts })).credential;
+  }
+
+  /** What a node says of itself, in an agent's place. */
+  async says(credential: string, what: Record<string, unknown>): Promise<void> {
+    const body = JSON.stringify({ have: null, hold_ms: 0, observed: null, facts: null, ...what });
+    const headers = { authorization: `Bearer ${credential}`, 'content-type': 'application/json' };
+    const response = await fetch(new URL('/agent/v1/check-in', this.url), { method: 'POST', headers, body });
+    if (!response.ok) throw new Error(`check-in: ${response.status} ${await response.text()}`);
   }
 
   /** The page's settings as they stand upstream. */

@@ -5,13 +5,15 @@ use std::{
     sync::{MutexGuard, PoisonError},
 };
 
-use backstay_api::v1::WaveView;
+use backstay_api::v1::{RuleView, WatchView, WaveView};
+use backstay_plan::inputs::GateInputs;
 use backstay_types::{Rollout, RolloutId, RolloutState};
+use jiff::SignedDuration;
 
 use crate::{Engine, EngineError, reconcile::Loaded};
 
 /// How far a rollout is that runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
     /// How many nodes it is for that have no deployment of it yet.
     pub waiting: u64,
@@ -19,6 +21,8 @@ pub struct Progress {
     pub waves: Vec<WaveView>,
     /// What its gate says.
     pub gate: String,
+    /// What its gate goes by.
+    pub watch: Option<WatchView>,
 }
 
 impl Engine {
@@ -76,5 +80,27 @@ fn progress(loaded: &Loaded, rollout: &Rollout) -> Progress {
         failed: wave.failed,
     };
     let waves = rollout.strategy.waves.iter().zip(seen.waves).enumerate().map(wave).collect();
-    Progress { waiting: seen.waiting, waves, gate: seen.gate }
+    Progress { waiting: seen.waiting, waves, gate: seen.gate, watch: seen.inputs.map(watch) }
+}
+
+/// What a gate goes by, for people.
+fn watch(inputs: GateInputs) -> WatchView {
+    let GateInputs { strategy, figures, still, .. } = inputs;
+    let rule = |one: backstay_plan::Judged| RuleView { rule: one.rule, value: one.value, holds: one.holds };
+    let soak = SignedDuration::from_secs(i64::try_from(strategy.soak_seconds).unwrap_or(i64::MAX));
+    let watched = figures.last_end.filter(|_| figures.open == 0 && strategy.soak_seconds > 0);
+    WatchView {
+        nodes: figures.members,
+        on_their_way: figures.open,
+        run: figures.run,
+        ended: figures.ended,
+        failed: figures.failed,
+        silent: figures.silent,
+        min_sample: strategy.min_sample,
+        rules: backstay_plan::judged(&strategy, &figures).into_iter().map(rule).collect(),
+        watched_until: watched.and_then(|end| end.checked_add(soak).ok()),
+        held_back: figures.held_back,
+        held_by: figures.held_by.map(|reason| reason.to_string()),
+        still,
+    }
 }

@@ -185,6 +185,27 @@ pub fn gate(strategy: &RolloutStrategy, figures: &GateFigures, last: bool, now: 
     }
 }
 
+/// A rule that stops a rollout, and what it is judged by now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The rule.
+    pub rule: String,
+    /// The figure that it is about; absent where nothing is known of it.
+    pub value: Option<f64>,
+    /// Whether it is too much. It stops the rollout once enough attempts have ended.
+    pub holds: bool,
+}
+
+/// What each rule of a strategy sees, in their order. Those that cannot be read are left out, as gates do.
+pub fn judged(strategy: &RolloutStrategy, figures: &GateFigures) -> Vec<Judged> {
+    let one = |text: &String| {
+        let rule: StopRule = text.parse().ok()?;
+        let value = figures.value(&rule.figure);
+        Some(Judged { rule: rule.to_string(), value, holds: value.is_some_and(|value| rule.holds(value)) })
+    };
+    strategy.stop.iter().filter_map(one).collect()
+}
+
 /// Why it must be stopped, if it must. What nodes say about themselves counts from the first on; shares count once
 /// enough was seen, and before that any failure does. Silence of one node is no drop.
 fn stops(strategy: &RolloutStrategy, figures: &GateFigures) -> Option<String> {

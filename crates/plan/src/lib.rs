@@ -26,7 +26,7 @@ pub use fleet::{
     Attempt, Decided, FleetPlan, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing,
     WaveFigures, WaveOpened, plan, progress,
 };
-pub use gate::{Gate, GateFigures, Waves, cuts, gate, members, place_in_line};
+pub use gate::{Gate, GateFigures, Judged, Waves, cuts, gate, judged, members, place_in_line};
 pub use health::{FleetInputs, FleetVerdict, judge, verdict};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
 pub use policy::{Policy, Rest};

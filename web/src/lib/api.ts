@@ -18,6 +18,7 @@ export type Overview = Schemas['Overview'];
 export type Attention = Schemas['Attention'];
 export type Rollout = Schemas['RolloutView'];
 export type FailurePattern = Schemas['FailurePattern'];
+export type Decisions = Schemas['RolloutDecisions'];
 export type Stop = Schemas['EmergencyStopView'];
 export type Graph = Schemas['Graph'];
 export type GraphItem = Schemas['GraphItem'];

@@ -16,6 +16,12 @@ export const NODE_STATES = ['online', 'offline', 'joined', 'unknown', 'revoked']
 export const ROLLOUT_STATES = ['running', 'succeeded', 'halted', 'superseded'] as const;
 export const HEALTHS = ['healthy', 'deploying', 'degraded', 'down', 'unknown'] as const;
 
+/** What is out of the ordinary about a node: its sign, its colour, its word. */
+export const MARKS: Record<string, readonly [sign: string, kind: string, word: string]> = {
+  safe_mode: ['▲', 'bad', 'safe mode'], drift: ['≠', 'back', 'drift'], maintenance: ['⚒', 'back', 'maintenance'],
+  updates_off: ['⊘', 'back', 'updates off'], pinned: ['⚲', 'back', 'pinned'], frozen: ['❄', 'back', 'frozen'],
+};
+
 /** What a state means, where the word alone does not say. */
 export const MEANS: Record<string, string> = {
   joined: 'it joined and has not been heard from yet',

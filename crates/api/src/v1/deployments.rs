@@ -147,6 +147,9 @@ pub struct RolloutView {
     pub waves: Vec<WaveView>,
     /// What it waits for, or why it goes on; empty once it has ended.
     pub gate: String,
+    /// What its gate goes by; absent once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchView>,
     /// What its failures have in common, once it was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<FailurePattern>,
@@ -180,6 +183,46 @@ pub struct DecisionView {
     /// What came out: its reason, another decision, or why it could not be made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub came_out: Option<String>,
+}
+
+/// What a gate goes by: what became of the nodes in the waves that are open, and what it is measured against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WatchView {
+    /// Nodes in the waves that are open.
+    pub nodes: u64,
+    /// Of these, those that are not there yet.
+    pub on_their_way: u64,
+    /// Those that run the release.
+    pub run: u64,
+    /// Attempts that ended.
+    pub ended: u64,
+    /// Of these, those that failed.
+    pub failed: u64,
+    /// Nodes that run the release and have fallen silent.
+    pub silent: u64,
+    /// With fewer ended attempts than this, any failure stops it.
+    pub min_sample: u32,
+    /// The rules that stop it.
+    pub rules: Vec<RuleView>,
+    /// Until when what was moved is watched, once all of it is there.
+    pub watched_until: Option<Timestamp>,
+    /// Nodes that may not begin now.
+    pub held_back: u64,
+    /// Why the first of them may not: a freeze, a window.
+    pub held_by: Option<String>,
+    /// Why it moves nobody at all, if so: everything is stopped, someone paused it, a freeze of everyone.
+    pub still: Option<String>,
+}
+
+/// A rule that stops a rollout, and what it sees.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RuleView {
+    /// The rule, such as `failed_ratio > 0.05`.
+    pub rule: String,
+    /// Its figure now; absent where nothing is known of it yet.
+    pub value: Option<f64>,
+    /// Whether it is too much.
+    pub holds: bool,
 }
 
 /// A wave of a rollout that runs.

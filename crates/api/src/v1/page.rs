@@ -204,6 +204,9 @@ pub struct NodeRowsQuery {
     /// Only those that run this tree, whole or its first digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tree: Option<String>,
+    /// Only those of which this is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<NodeMark>,
     /// By what; by name when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sort: Option<NodeSort>,
@@ -216,6 +219,24 @@ pub struct NodeRowsQuery {
     /// At most this many rows; 100 when absent, 1000 at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+}
+
+/// What is out of the ordinary about a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeMark {
+    /// It is in safe mode.
+    SafeMode,
+    /// Something on it departs from what should be.
+    Drift,
+    /// It is in maintenance.
+    Maintenance,
+    /// Its updates are off.
+    UpdatesOff,
+    /// It, or some nodes with it, are pinned. A pin of everyone is no mark.
+    Pinned,
+    /// A freeze is for it, or for some nodes with it. A freeze of everyone is no mark.
+    Frozen,
 }
 
 /// What a table of nodes is sorted by; then by name.
@@ -267,6 +288,9 @@ pub struct NodeRow {
     pub health: Option<StackHealth>,
     /// Why it is in safe mode; absent when it is not.
     pub safe_mode: Option<String>,
+    /// What is out of the ordinary about it.
+    #[serde(default)]
+    pub marks: Vec<NodeMark>,
     /// Its stacks, by name.
     pub stacks: Vec<NodeRowStack>,
 }

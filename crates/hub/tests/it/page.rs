@@ -6,10 +6,12 @@ use backstay_api::{
     Empty, Role,
     agent::CheckInRequest,
     v1::{
-        AddRepositoryRequest, AttentionKind, CheckRepository, CreateToken, CreateTokenRequest, EventsQuery,
-        FollowEvents, GetGraph, GetOverview, GetRelease, GetReleaseFile, GetStack, GraphQuery, HitKind,
-        ListDeliveries, ListNodeRows, ListTimeline, ListWebhooks, NodeRowsQuery, NodeSort, ReleaseFileQuery,
-        ReleasePath, Search, SearchQuery, StackPath, TestWebhook, TimelineQuery, TokenKind, WebhookPath,
+        AddRepositoryRequest, AttentionKind, CheckRepository, ConstraintsQuery, CreateConstraint,
+        CreateConstraintRequest, CreateToken, CreateTokenRequest, EventsQuery, FollowEvents, GetGraph,
+        GetOverview, GetRelease, GetReleaseFile, GetStack, GraphQuery, HitKind, ListConstraints,
+        ListDeliveries, ListNodeRows, ListTimeline, ListWebhooks, NewEffect, NodeMark, NodeRowsQuery,
+        NodeSort, ReleaseFileQuery, ReleasePath, Search, SearchQuery, StackPath, TestWebhook, TimelineQuery,
+        TokenKind, WebhookPath,
     },
 };
 use backstay_client::{Client, EventStream};
@@ -217,10 +219,37 @@ async fn the_table_of_nodes_is_filtered_sorted_and_given_in_parts() {
     let part = hub.admin().call::<ListNodeRows>(&Empty {}, &query, &Empty {}).await.unwrap();
     assert_eq!((part.total, part.offset, part.rows.len()), (5, 1, 1));
     assert_eq!((part.rows[0].health, part.rows[0].stacks[0].wanted), (Some(StackHealth::Down), false));
+    limited_nodes_are_marked(&hub).await;
     let wrong = NodeRowsQuery { selector: Some("==".into()), ..all() };
     let refused = hub.admin().call::<ListNodeRows>(&Empty {}, &wrong, &Empty {}).await;
     assert_eq!(code(refused), ErrorCode::BS4007);
     hub.hub.stop().await;
+}
+
+async fn limited_nodes_are_marked(hub: &TestHub) {
+    let limit = |effect, nodes: Option<&str>| CreateConstraintRequest {
+        effect,
+        nodes: nodes.map(str::to_owned),
+        reason: "as the test says".into(),
+        from: None,
+        until: None,
+    };
+    for new in [
+        limit(NewEffect::Maintenance, Some("role=db")),
+        limit(NewEffect::UpdatesOff { stack: None }, Some("name=n1")),
+        limit(NewEffect::Freeze { stack: None }, None),
+    ] {
+        hub.admin().call::<CreateConstraint>(&Empty {}, &Empty {}, &new).await.unwrap();
+    }
+    let only = |mark| NodeRowsQuery { only: Some(mark), ..NodeRowsQuery::default() };
+    assert_eq!(rows(hub, only(NodeMark::Maintenance)).await, ["n0", "n1"]);
+    assert_eq!(rows(hub, only(NodeMark::UpdatesOff)).await, ["n1"]);
+    assert_eq!(rows(hub, only(NodeMark::Frozen)).await, [""; 0], "a freeze of everyone is no mark");
+    let of = async |node: &str| {
+        let query = ConstraintsQuery { node: Some(node.into()), ..ConstraintsQuery::default() };
+        hub.admin().call::<ListConstraints>(&Empty {}, &query, &Empty {}).await.unwrap().items.len()
+    };
+    assert_eq!((of("n0").await, of("n1").await, of("n4").await), (2, 3, 1), "and reaches each");
 }
 
 #[tokio::test(flavor = "multi_thread")]

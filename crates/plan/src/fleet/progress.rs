@@ -5,12 +5,12 @@ use backstay_types::Rollout;
 use super::{StackStep, is_of, places::Place};
 use crate::{
     gate::Waves,
-    inputs::{Gated, gated},
+    inputs::{GateInputs, Gated, gated},
     snapshot::{FleetSnapshot, TryState},
 };
 
 /// How far a rollout that runs is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
     /// Its waves, in order.
     pub waves: Vec<WaveFigures>,
@@ -18,6 +18,8 @@ pub struct Progress {
     pub waiting: u64,
     /// What its gate says.
     pub gate: String,
+    /// What its gate goes by; absent where its stack is in no repository any more.
+    pub inputs: Option<GateInputs>,
 }
 
 /// A wave's nodes: those that are in none before it.
@@ -61,9 +63,11 @@ impl StackStep<'_> {
             count(&mut found, place, rollout, waves);
         }
         let figures = self.figures(&places).swap_remove(at);
-        found.gate = match gated(&self.gate_inputs(rollout, figures, &places)) {
+        let inputs = self.gate_inputs(rollout, figures, &places);
+        found.gate = match gated(&inputs) {
             Gated::Wait { reason, .. } | Gated::Open(reason) | Gated::Stop(reason) => reason,
         };
+        found.inputs = Some(inputs);
         found
     }
 }

@@ -5,6 +5,7 @@
 mod fleet;
 mod health;
 mod history;
+mod judged;
 mod limits;
 mod pattern;
 mod promotion;

@@ -70,7 +70,7 @@ pub(in crate::http) async fn rollout_views(
         let (release, conversations) = releases.get(rollout.release)?;
         let (tree, commit) = (release.tree, release.commit.clone());
         let deployments = deployments::count_by_state(store, rollout.id).await?;
-        let Progress { waiting, waves, gate } = progress.remove(&rollout.id).unwrap_or_default();
+        let Progress { waiting, waves, gate, watch } = progress.remove(&rollout.id).unwrap_or_default();
         let pattern = found_in.remove(&rollout.id);
         views.push(RolloutView {
             rollout,
@@ -81,6 +81,7 @@ pub(in crate::http) async fn rollout_views(
             waiting,
             waves,
             gate,
+            watch,
             pattern,
         });
     }

@@ -1,8 +1,13 @@
 //! `GET /api/v1/node-rows`: the whole table is made in memory, where soft state is, and a part of it is given.
 
-use backstay_api::v1::{ListNodeRows, NodeRow, NodeRowStack, NodeRows, NodeRowsQuery, NodeSort};
+use std::collections::BTreeSet;
+
+use backstay_api::v1::{ListNodeRows, NodeMark, NodeRow, NodeRowStack, NodeRows, NodeRowsQuery, NodeSort};
 use backstay_manifest::Selector;
-use backstay_types::{Node, NodeState, ObservedStack, SafeMode, StackHealth, TreeDigest};
+use backstay_store::constraints;
+use backstay_types::{
+    Constraint, Effect, Node, NodeState, ObservedStack, SafeMode, Scope, StackHealth, TreeDigest,
+};
 
 use crate::{
     http::{ApiError, Call, paging},
@@ -21,15 +26,22 @@ pub(crate) async fn node_rows(call: Call<ListNodeRows>) -> Result<NodeRows, ApiE
     let mut store = app.store.read();
     let nodes = app.roster.nodes(&mut store).await?;
     let wanted = app.roster.trees(&mut store).await?;
+    let limits = Limits::of(&constraints::in_force(&mut store, app.world.now()).await?);
     let rows = app.live.look(app.world.now(), |look| {
         let chosen =
             nodes.iter().filter(|node| selector.as_ref().is_none_or(|s| s.matches(&node.name, &node.labels)));
         let text = query.q.as_deref().map(str::to_lowercase);
         let glance = |node| Glance::of(node, look);
-        let mut all: Vec<_> = chosen.map(glance).filter(|one| one.fits(&query, text.as_deref())).collect();
+        let marked = |one: &Glance<'_>| query.only.is_none_or(|mark| one.marks(&limits).contains(&mark));
+        let mut all: Vec<_> =
+            chosen.map(glance).filter(|one| one.fits(&query, text.as_deref()) && marked(one)).collect();
         sort(&mut all, query.sort.unwrap_or_default(), query.descending.unwrap_or_default());
         let part = all.iter().skip(offset as usize).take(limit);
-        NodeRows { total: all.len() as u64, offset, rows: part.map(|one| one.row(&wanted)).collect() }
+        NodeRows {
+            total: all.len() as u64,
+            offset,
+            rows: part.map(|one| one.row(&wanted, &limits)).collect(),
+        }
     });
     Ok(rows)
 }
@@ -75,7 +87,19 @@ impl<'a> Glance<'a> {
                 }))
     }
 
-    fn row(&self, wanted: &Trees) -> NodeRow {
+    fn marks(&self, limits: &Limits) -> Vec<NodeMark> {
+        let mut marks = Vec::new();
+        if self.seen.and_then(Seen::safe_mode).is_some() {
+            marks.push(NodeMark::SafeMode);
+        }
+        if self.observed().iter().any(|stack| !stack.drift.is_empty()) {
+            marks.push(NodeMark::Drift);
+        }
+        marks.extend(limits.marks(self.node));
+        marks
+    }
+
+    fn row(&self, wanted: &Trees, limits: &Limits) -> NodeRow {
         let Node { id, name, labels, .. } = self.node;
         let stacks = self.observed().iter().map(|stack| NodeRowStack {
             stack: stack.stack.clone(),
@@ -92,8 +116,37 @@ impl<'a> Glance<'a> {
             agent_version: self.version().map(str::to_owned),
             health: self.health,
             safe_mode: self.seen.and_then(Seen::safe_mode).map(SafeMode::reason),
+            marks: self.marks(limits),
             stacks: stacks.collect(),
         }
+    }
+}
+
+/// What constraints say of some nodes.
+struct Limits(Vec<(Selector, NodeMark)>);
+
+impl Limits {
+    /// Those of everyone are left out: they are nothing particular of a node.
+    fn of(constraints: &[Constraint]) -> Self {
+        let one = |constraint: &Constraint| {
+            let mark = match constraint.effect {
+                Effect::Maintenance => NodeMark::Maintenance,
+                Effect::UpdatesOff { .. } => NodeMark::UpdatesOff,
+                Effect::Pin { .. } => NodeMark::Pinned,
+                Effect::Freeze { .. } => NodeMark::Frozen,
+                Effect::Hold { .. } | Effect::Ban { .. } => return None,
+            };
+            match &constraint.scope {
+                Scope::Nodes { selector } => Some((selector.parse().ok()?, mark)),
+                Scope::Fleet => None,
+            }
+        };
+        Self(constraints.iter().filter_map(one).collect())
+    }
+
+    fn marks(&self, node: &Node) -> BTreeSet<NodeMark> {
+        let mine = self.0.iter().filter(|(selector, _)| selector.matches(&node.name, &node.labels));
+        mine.map(|(_, mark)| *mark).collect()
     }
 }
 
