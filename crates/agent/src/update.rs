@@ -32,8 +32,8 @@ use crate::{
     tasks::Machine,
 };
 
-/// No agent is larger.
-const LARGEST: u64 = 64 << 20;
+/// No agent is larger, whatever is signed: one with all its symbols is not.
+const LARGEST: u64 = 512 << 20;
 /// How long a download may take.
 const DOWNLOAD: Duration = Duration::from_secs(1800);
 /// How long the core may take to answer.

@@ -182,7 +182,7 @@ async fn add<A: Limit>(api: &Api, asked: A, cx: &Context) -> Result<Constraint, 
         until: at(terms.until.as_ref())?,
         reason: terms.reason,
     };
-    Ok(api.call::<CreateConstraint>(Empty {}, Empty {}, request).await?)
+    api.call::<CreateConstraint>(Empty {}, Empty {}, request).await
 }
 
 impl List {
@@ -201,7 +201,7 @@ impl List {
 impl Lift {
     pub(crate) async fn run(self, api: &Api) -> Result<Constraint, CliError> {
         let path = ConstraintPath { constraint: lookup::constraint(api, &self.id).await? };
-        Ok(api.call::<LiftConstraint>(path, Empty {}, LiftRequest { reason: self.reason }).await?)
+        api.call::<LiftConstraint>(path, Empty {}, LiftRequest { reason: self.reason }).await
     }
 }
 
