@@ -1,4 +1,5 @@
-// Which part of the address shows which view. Each view is a file of its own that is fetched when it is first shown.
+// Which part of the address shows which view. The first that people see comes with the program; each other view is a
+// file of its own that is fetched when it is first shown.
 import type { Component } from 'svelte';
 
 export interface Route {
@@ -67,12 +68,13 @@ function fits(path: string[], parts: string[]): Record<string, string> | null {
 }
 
 type View = Component<Record<string, string>>;
-const FILES = import.meta.glob<{ default: View }>('./views/*.svelte');
+const FIRST = import.meta.glob<View>('./views/Overview.svelte', { eager: true, import: 'default' });
+const FILES = import.meta.glob<View>(['./views/*.svelte', '!./views/Overview.svelte'], { import: 'default' });
 
 /** Fetches a view's file; null when this page has no such view. */
 export async function view(route: Route): Promise<View | null> {
-  const file = FILES[`./views/${route.view}.svelte`];
-  return file ? (await file()).default : null;
+  const file = `./views/${route.view}.svelte`;
+  return FIRST[file] ?? (await FILES[file]?.()) ?? null;
 }
 
 /** Fetches what is likely to be looked at next, once there is nothing else to do. */

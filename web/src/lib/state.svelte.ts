@@ -29,10 +29,10 @@ function decoded(part: string): string {
   }
 }
 
-export function followAddress(): () => void {
+/** From now on, `route` is where one is. */
+export function followAddress(): void {
   read();
   window.addEventListener('hashchange', read);
-  return () => window.removeEventListener('hashchange', read);
 }
 
 /** Changes what stands behind `?`: empty values go. As a step that "back" undoes, unless `quiet`. */

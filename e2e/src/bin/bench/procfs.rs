@@ -29,3 +29,48 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64, String> {
     let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
     Ok(ticks / TICKS)
 }
+
+/// Processor time of the whole machine so far, in ticks: wanted by someone, and of that withheld by a host that gave it
+/// to others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    wanted: f64,
+    stolen: f64,
+}
+
+impl Machine {
+    /// As it is now.
+    pub(crate) fn now() -> Result<Self, String> {
+        let text = fs::read_to_string("/proc/stat").map_err(|error| error.to_string())?;
+        Self::parse(text.lines().next().unwrap_or_default()).ok_or("/proc/stat has another form".to_owned())
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<f64> =
+            line.strip_prefix("cpu ")?.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        // user, nice, system, idle, waiting, interrupts, soft interrupts, stolen; guests are in user already.
+        let stolen = *fields.get(7)?;
+        let wanted = fields.iter().take(8).sum::<f64>() - fields.get(3)? - fields.get(4)?;
+        Some(Self { wanted, stolen })
+    }
+
+    /// How much of what was wanted since `before` was withheld, in percent.
+    pub(crate) fn stolen_since(self, before: Self) -> f64 {
+        let wanted = self.wanted - before.wanted;
+        if wanted > 0.0 { (self.stolen - before.stolen) / wanted * 100.0 } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_withheld_is_a_part_of_what_was_wanted() {
+        let before = Machine::parse("cpu  100 0 50 1000 10 0 0 20 0 0").unwrap();
+        let after = Machine::parse("cpu  130 0 60 2000 90 5 5 70 30 0").unwrap();
+        assert_eq!(after.stolen_since(before), 50.0);
+        assert_eq!(before.stolen_since(before), 0.0);
+        assert!(Machine::parse("cpu0 1 2").is_none());
+    }
+}
