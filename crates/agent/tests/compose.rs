@@ -352,6 +352,8 @@ fn compose_is_killed_while_it_switches() {
         let end = fleet.end(deployment);
         assert!(matches!(end, DeploymentState::RolledBack { .. }), "{point}: {end:?}");
         assert_eq!((image(&fleet), fleet.service("web").health.as_str()), (v1.clone(), "healthy"), "{point}");
+        // One that goes well: several failures in a row would make the node wait before the next.
+        fleet.deploy(&stack("web:v1", if fleet.service("side").image == v1 { "web:v2" } else { "web:v1" }));
     }
 
     // Killed twice while it was started: it goes back.

@@ -261,11 +261,20 @@ fn systemd_starts_a_wedged_agent_again() {
     node.status();
     let program = node.root().join("backstay-agent");
     fs::copy(env!("CARGO_BIN_EXE_backstay-agent"), &program).unwrap();
+    let loader = node.root().join("backstay-loader");
+    fs::copy(env!("CARGO_BIN_EXE_backstay-loader"), &loader).unwrap();
     let unit = include_str!("../../../deploy/systemd/backstay-agent.service");
-    let start =
-        format!("ExecStart={} run --config {}/settings.toml", program.display(), node.root().display());
+    let start = format!(
+        "ExecStart={} {root}/agents {} run --config {root}/settings.toml",
+        loader.display(),
+        program.display(),
+        root = node.root().display()
+    );
     let unit = unit
-        .replace("ExecStart=/usr/local/bin/backstay-agent run --config /etc/backstay/settings.toml", &start)
+        .replace(
+            "ExecStart=/usr/local/bin/backstay-loader /var/lib/backstay/agents /usr/local/bin/backstay-agent run --config /etc/backstay/settings.toml",
+            &start,
+        )
         .replace("WatchdogSec=3min", "WatchdogSec=2s\nEnvironment=FAILPOINTS=driver.wedge=40*off->return");
     assert!(unit.contains(&start) && unit.contains("WatchdogSec=2s"));
     fs::write(units.join("backstay-agent.service"), unit).unwrap();

@@ -10,7 +10,7 @@ use crate::{
 /// Constraints in a table.
 pub(crate) fn view_list(constraints: &[Constraint], frame: &Frame) -> String {
     if constraints.is_empty() {
-        return "There is none.\n".to_owned();
+        return "Nothing is held, pinned, banned, frozen or left alone.\n".to_owned();
     }
     let mut table = Table::new(["ID", "WHAT", "FOR", "BY", "UNTIL", "~WHY"]);
     for one in constraints {

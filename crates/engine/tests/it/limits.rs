@@ -45,7 +45,8 @@ async fn a_freeze_keeps_releases_back_until_it_runs_out_and_the_ledger_says_so_o
     fleet.assert_all_run(&["hello"], &["welcome"]).await;
     let waiting = fleet.newest_rollout().await;
     assert_eq!(waiting.state, RolloutState::Running);
-    let progress = fleet.engine.progress(std::slice::from_ref(&waiting)).await.unwrap().remove(&waiting.id).unwrap();
+    let progress =
+        fleet.engine.progress(std::slice::from_ref(&waiting)).await.unwrap().remove(&waiting.id).unwrap();
     assert_eq!((progress.gate.as_str(), progress.waiting), ("frozen by ada: the fair", 3));
     fleet.clock.set(until);
     fleet.play(|_, _| true).await;
@@ -171,7 +172,8 @@ async fn a_window_and_a_freeze_of_fleet_toml_hold_until_their_time() {
     fleet.assert_runs("three", &["welcome"], &[]).await;
     fleet.assert_runs("one", &["hello"], &[]).await;
     let rollout = fleet.newest_rollout().await;
-    let seen = fleet.engine.progress(std::slice::from_ref(&rollout)).await.unwrap().remove(&rollout.id).unwrap();
+    let seen =
+        fleet.engine.progress(std::slice::from_ref(&rollout)).await.unwrap().remove(&rollout.id).unwrap();
     let reason = "2 may not begin: outside its maintenance window; it opens Mon 2026-03-02 02:00 CET";
     assert!(seen.gate.contains(reason), "{}", seen.gate);
     let windows = fleet.engine.windows().await.unwrap();
