@@ -102,7 +102,7 @@ impl Presence for HubPresence {
     }
 
     fn is_silent(&self, node: NodeId) -> bool {
-        matches!(self.live.state(node, false, self.world.now()), NodeState::Offline | NodeState::Joined)
+        self.live.is_silent(node, self.world.now())
     }
 
     fn unhealthy_since(&self, node: NodeId) -> Option<Timestamp> {

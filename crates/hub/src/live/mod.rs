@@ -158,6 +158,11 @@ impl Live {
         node_state(revoked, last_seen_at, seen.is_some_and(|seen| seen.held > 0), now, self.rhythm)
     }
 
+    /// Whether a node is known to be away. Not the same as not online: a hub that has just started knows of nobody.
+    pub(crate) fn is_silent(&self, node: NodeId, now: Timestamp) -> bool {
+        self.rhythm.is_silent(self.state(node, false, now), now)
+    }
+
     /// State and worst health of every node that was ever heard from.
     pub(crate) fn glance(&self, now: Timestamp) -> HashMap<NodeId, (NodeState, Option<StackHealth>)> {
         let nodes = self.lock();

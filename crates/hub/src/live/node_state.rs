@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use backstay_types::{NodeState, Timestamp};
 
+/// The longest that an agent waits before it asks again for a hub that was away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+
 /// What the hub knows of its own rhythm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rhythm {
@@ -19,6 +22,24 @@ impl Rhythm {
     /// How long a node may be silent. Two intervals: one lost request is nothing.
     pub(crate) fn patience(self) -> Duration {
         self.interval * 2 + self.hold
+    }
+
+    /// How long after its start the hub cannot know whether a node is there that was heard from at `last_seen_at`.
+    /// An agent that was without a hub for long asks less often, a quarter of an hour apart at most.
+    fn unknowing(self, last_seen_at: Timestamp) -> Duration {
+        let away = Duration::try_from(self.started_at.duration_since(last_seen_at)).unwrap_or_default();
+        self.patience() + (away / 2).min(LONGEST_PAUSE)
+    }
+
+    /// Whether a node in a state is known to be away: it fell silent, or it has never said a word though the hub has
+    /// listened for long enough to hear one.
+    pub(crate) fn is_silent(self, state: NodeState, now: Timestamp) -> bool {
+        let listened = Duration::try_from(now.duration_since(self.started_at)).unwrap_or_default();
+        match state {
+            NodeState::Offline => true,
+            NodeState::Joined => listened > self.patience(),
+            NodeState::Online | NodeState::Unknown | NodeState::Revoked => false,
+        }
     }
 }
 
@@ -36,7 +57,7 @@ pub(crate) fn node_state(
         _ if held => NodeState::Online,
         None => NodeState::Joined,
         Some(at) if at >= rhythm.started_at && since(at) <= rhythm.patience() => NodeState::Online,
-        Some(_) if since(rhythm.started_at) <= rhythm.patience() => NodeState::Unknown,
+        Some(at) if since(rhythm.started_at) <= rhythm.unknowing(at) => NodeState::Unknown,
         Some(_) => NodeState::Offline,
     }
 }
@@ -64,11 +85,28 @@ mod tests {
         assert_eq!(state(Some(1001), true, 9999), NodeState::Online);
         // Heard from before the restart only.
         assert_eq!(state(Some(900), false, 1000), NodeState::Unknown);
-        assert_eq!(state(Some(900), false, 1120), NodeState::Unknown);
-        assert_eq!(state(Some(900), false, 1121), NodeState::Offline);
+        assert_eq!(state(Some(900), false, 1120 + 50), NodeState::Unknown);
+        assert_eq!(state(Some(900), false, 1121 + 50), NodeState::Offline);
+        // The hub was away for hours: agents ask less often then.
+        assert_eq!(state(Some(-9000), false, 1120 + 900), NodeState::Unknown);
+        assert_eq!(state(Some(-9000), false, 1121 + 900), NodeState::Offline);
         // A clock that went back.
         assert_eq!(state(Some(2000), false, 1500), NodeState::Online);
         assert_eq!(state(Some(900), false, 500), NodeState::Unknown);
         assert_eq!(node_state(true, None, true, RHYTHM.started_at, RHYTHM), NodeState::Revoked);
+    }
+
+    #[test]
+    fn nobody_is_silent_whom_the_hub_had_no_time_to_hear() {
+        let silent = |state, now| RHYTHM.is_silent(state, Timestamp::from_second(now).unwrap());
+        // What it heard right before it was killed it has not kept.
+        assert!(!silent(NodeState::Joined, 1000) && !silent(NodeState::Joined, 1120));
+        assert!(silent(NodeState::Joined, 1121));
+        assert!(silent(NodeState::Offline, 1000));
+        assert!(
+            ![NodeState::Online, NodeState::Unknown, NodeState::Revoked]
+                .map(|s| silent(s, 9999))
+                .contains(&true)
+        );
     }
 }
