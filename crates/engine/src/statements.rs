@@ -237,14 +237,7 @@ pub(crate) async fn brought_by(
     }
     let since = before.map(|r| r.created_at);
     let commits = releases::commits(ex, rollout.release).await?;
-    let mut by_repository: HashMap<RepositoryId, Vec<_>> = HashMap::new();
-    for (repository, commit) in commits {
-        by_repository.entry(repository).or_default().push(commit);
-    }
-    let mut found = Vec::new();
-    for (repository, commits) in by_repository {
-        found.extend(changes::many(ex, repository, &commits).await?);
-    }
+    let mut found = changes::each(ex, commits).await?;
     found.retain(|k| {
         k.change.seen_at <= rollout.created_at && since.is_none_or(|since| k.change.seen_at >= since)
     });
@@ -269,16 +262,11 @@ async fn brought_to_environment(
         let all = releases::of_stack(ex, &rollout.stack, None, MOST_BETWEEN).await?;
         ids.extend(all.iter().filter(between).map(|release| release.id));
     }
-    let mut by_repository: HashMap<RepositoryId, HashSet<_>> = HashMap::new();
+    let mut commits = Vec::new();
     for id in ids {
-        for (repository, commit) in releases::commits(ex, id).await? {
-            by_repository.entry(repository).or_default().insert(commit);
-        }
+        commits.extend(releases::commits(ex, id).await?);
     }
-    let mut found = Vec::new();
-    for (repository, commits) in by_repository {
-        found.extend(changes::many(ex, repository, &Vec::from_iter(commits)).await?);
-    }
+    let mut found = changes::each(ex, commits).await?;
     found.retain(|known| known.change.seen_at <= rollout.created_at);
     found.sort_by_key(|known| (known.position, known.change.seen_at));
     Ok(found)

@@ -1,6 +1,6 @@
 //! Changes: commits with what is known of their origin, and their places on the deployed branch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use backstay_types::{Change, CommitId, Digest, Link, Person, RepositoryId, UndoId};
 
@@ -146,6 +146,25 @@ pub async fn many(
         select = select.bind(repository);
         select.push_list(chunk);
         found.extend(load(ex, select).await?);
+    }
+    Ok(found)
+}
+
+/// Several changes, of whatever repositories, in no order; unknown commits are left out.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn each(
+    ex: &mut impl Executor,
+    commits: impl IntoIterator<Item = (RepositoryId, CommitId)>,
+) -> Result<Vec<KnownChange>> {
+    let mut by_repository: BTreeMap<RepositoryId, BTreeSet<CommitId>> = BTreeMap::new();
+    for (repository, commit) in commits {
+        by_repository.entry(repository).or_default().insert(commit);
+    }
+    let mut found = Vec::new();
+    for (repository, commits) in by_repository {
+        found.extend(many(ex, repository, &Vec::from_iter(commits)).await?);
     }
     Ok(found)
 }

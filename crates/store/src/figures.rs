@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use backstay_types::{ConversationId, NodeId, ReleaseId, Timestamp};
 
 use crate::{
-    Result, StoreError,
+    Result,
     db::{Executor, Row, query},
     desired::{self, DesiredStack},
 };
@@ -115,35 +115,6 @@ pub async fn latest_deployments_by_state(ex: &mut impl Executor) -> Result<BTree
                   JOIN deployments d ON d.id = l.deployment_id GROUP BY d.state";
     let counts = query(select).all(ex, |row| Ok((row.get("state")?, row.get("n")?))).await?;
     Ok(counts.into_iter().collect())
-}
-
-/// Deployments that were planned within one hour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hour {
-    /// When the hour began.
-    pub at: Timestamp,
-    /// How many.
-    pub deployments: u64,
-    /// How many of them ended without their release running.
-    pub failures: u64,
-}
-
-/// Deployments by hour, from the one that `since` is in, oldest first; hours without any are left out.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn deployments_by_hour(ex: &mut impl Executor, since: Timestamp) -> Result<Vec<Hour>> {
-    let mut select = query(
-        "SELECT hour, CAST(SUM(planned) AS BIGINT) AS n, CAST(SUM(failures) AS BIGINT) AS failures \
-         FROM deployment_hours WHERE hour >= ",
-    );
-    select.push_bind(since.as_second().div_euclid(3600)).push(" GROUP BY hour ORDER BY hour");
-    let read = |row: &Row| {
-        let hour: i64 = row.get("hour")?;
-        let at = Timestamp::from_second(hour * 3600).map_err(|e| StoreError::corrupt("created_at", e))?;
-        Ok(Hour { at, deployments: row.get("n")?, failures: row.get("failures")? })
-    };
-    select.all(ex, read).await
 }
 
 /// What a source of webhooks sent since a time.

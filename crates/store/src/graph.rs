@@ -11,7 +11,7 @@ use crate::{
     changes::{self, KnownChange},
     conversations,
     db::{Executor, Query, Row, query},
-    deployments::read_row,
+    deployments::{hours, read_row},
     ledger::{self, Filter, Window},
     rollouts, undos,
 };
@@ -126,7 +126,15 @@ pub async fn counted(
     seconds: u32,
 ) -> Result<Vec<Counted>> {
     if !by_node && span.node.is_none() && seconds > 0 && seconds.is_multiple_of(3600) {
-        return counted_by_hour(ex, span, seconds / 3600).await;
+        let found =
+            hours::by_stack(ex, (span.since, span.until), span.stack.as_ref(), seconds / 3600).await?;
+        let count = |(stack, hour): (StackName, hours::Hour)| Counted {
+            lane: stack.to_string(),
+            at: hour.at,
+            count: hour.deployments,
+            failures: hour.failures,
+        };
+        return Ok(found.into_iter().map(count).collect());
     }
     let width = i64::from(seconds.max(1)) * 1_000_000;
     let mut select = query(if by_node { "SELECT node_id AS lane, " } else { "SELECT stack AS lane, " });
@@ -140,27 +148,6 @@ pub async fn counted(
         let bucket: i64 = row.get("bucket")?;
         let at = Timestamp::from_microsecond(bucket * width);
         let at = at.map_err(|e| StoreError::corrupt("created_at", e))?;
-        Ok(Counted { lane: row.get("lane")?, at, count: row.get("n")?, failures: row.get("failures")? })
-    };
-    select.all(ex, read).await
-}
-
-/// The same by stack and buckets of so many hours, from what was counted when it was written.
-async fn counted_by_hour(ex: &mut impl Executor, span: &Span, hours: u32) -> Result<Vec<Counted>> {
-    let hour = |at: Timestamp| at.as_second().div_euclid(3600);
-    let mut select = query("SELECT stack AS lane, hour / ");
-    select.push_bind(i64::from(hours)).push(
-        " AS bucket, CAST(SUM(planned) AS BIGINT) AS n, CAST(SUM(failures) AS BIGINT) AS failures \
-         FROM deployment_hours WHERE hour >= ",
-    );
-    select.push_bind(hour(span.since)).push(" AND hour <= ").push_bind(hour(span.until));
-    if let Some(stack) = &span.stack {
-        select.push(" AND stack = ").push_bind(stack);
-    }
-    select.push(" GROUP BY 1, 2 ORDER BY 2");
-    let read = |row: &Row| {
-        let at = Timestamp::from_second(row.get::<i64>("bucket")? * i64::from(hours) * 3600);
-        let at = at.map_err(|e| StoreError::corrupt("hour", e))?;
         Ok(Counted { lane: row.get("lane")?, at, count: row.get("n")?, failures: row.get("failures")? })
     };
     select.all(ex, read).await

@@ -1,6 +1,6 @@
 //! Deployments, with their steps and containers.
 
-mod hours;
+pub(crate) mod hours;
 mod parts;
 mod read;
 mod write;
@@ -9,6 +9,7 @@ use backstay_types::Deployment;
 
 use crate::{Result, db::Row};
 
+pub use hours::{Hour, by_hour};
 pub use parts::{SeenContainer, add_step, containers_of, find_container, steps, steps_digest};
 pub use read::{
     Filter, broken, count_by_state, first_of_release, get, latest, latest_of_all, latest_of_node, list, many,

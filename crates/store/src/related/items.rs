@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backstay_types::{
-    Cause, CommitId, Deployment, DeploymentId, Refs, RepositoryId, Timestamp, UndoSelector, UndoState,
-};
+use backstay_types::{Cause, Deployment, DeploymentId, Refs, Timestamp, UndoSelector, UndoState};
 
 use super::{Item, walk::Found};
 use crate::{
@@ -39,28 +37,23 @@ async fn conversation_items(ex: &mut impl Executor, found: &Found, items: &mut V
 }
 
 async fn commit_items(ex: &mut impl Executor, found: &Found, items: &mut Vec<Item>) -> Result<()> {
-    let mut by_repository: BTreeMap<RepositoryId, Vec<CommitId>> = BTreeMap::new();
-    for (repository, commit) in &found.commits {
-        by_repository.entry(*repository).or_default().push(commit.clone());
-    }
-    for (repository, commits) in by_repository {
-        items.extend(changes::many(ex, repository, &commits).await?.into_iter().map(|known| {
-            let certain = known.change.links.iter().find(|l| l.source.is_certain());
-            Item {
-                at: known.change.committed_at,
-                kind: "commit",
-                id: known.change.commit.to_string(),
-                summary: format!("{} ({})", known.change.subject, known.change.author.name),
-                refs: Refs {
-                    repository: Some(repository),
-                    conversation: certain.map(|l| l.conversation),
-                    undo: known.undo,
-                    commit: Some(known.change.commit),
-                    ..Refs::default()
-                },
-            }
-        }));
-    }
+    let commits = found.commits.iter().map(|(repository, commit)| (*repository, commit.clone()));
+    items.extend(changes::each(ex, commits).await?.into_iter().map(|known| {
+        let certain = known.change.links.iter().find(|l| l.source.is_certain());
+        Item {
+            at: known.change.committed_at,
+            kind: "commit",
+            id: known.change.commit.to_string(),
+            summary: format!("{} ({})", known.change.subject, known.change.author.name),
+            refs: Refs {
+                repository: Some(known.change.repository),
+                conversation: certain.map(|l| l.conversation),
+                undo: known.undo,
+                commit: Some(known.change.commit),
+                ..Refs::default()
+            },
+        }
+    }));
     Ok(())
 }
 

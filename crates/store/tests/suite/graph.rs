@@ -7,7 +7,7 @@ use std::{
 
 use backstay_store::{
     changes::{self, KnownChange},
-    conversations, deployments, figures,
+    conversations, deployments,
     graph::{self, Counted, Span},
     nodes, releases, rollouts, search,
 };
@@ -69,12 +69,12 @@ async fn deployments_come_one_by_one_or_counted(t: Fixture) {
     );
     assert!(by_node.is_sorted_by_key(|one| one.at));
 
-    let hours = figures::deployments_by_hour(&mut tx, start).await.unwrap();
+    let hours = deployments::by_hour(&mut tx, start).await.unwrap();
     assert_eq!(hours.iter().map(|hour| hour.deployments).sum::<u64>(), 6);
     assert_eq!(hours.iter().map(|hour| hour.failures).sum::<u64>(), 1);
     assert!(hours.iter().all(|hour| hour.at.as_second() % 3600 == 0));
     let later = t.later() + Duration::from_secs(3600);
-    assert!(figures::deployments_by_hour(&mut tx, later).await.unwrap().is_empty());
+    assert!(deployments::by_hour(&mut tx, later).await.unwrap().is_empty());
 }
 
 /// What is counted with every write is what there is.

@@ -6,7 +6,7 @@ use backstay_api::v1::{
     Attention, AttentionKind, GetOverview, HourFigures, Overview, StackSpread, TimelineEntry,
 };
 use backstay_store::{
-    Reader, changes, figures,
+    Reader, changes, deployments as deployed,
     ledger::{self, Filter, Window},
     releases, repositories, rollouts, stacks, undos,
 };
@@ -70,15 +70,10 @@ async fn spread(
     let wanted: Vec<_> = found.iter().filter_map(|stack| stack.release).collect();
     let wanted: HashMap<ReleaseId, Release> =
         releases::many(store, &wanted).await?.into_iter().map(|release| (release.id, release)).collect();
-    let mut commits: HashMap<RepositoryId, Vec<CommitId>> = HashMap::new();
-    for release in wanted.values() {
-        commits.entry(release.repository).or_default().push(release.commit.clone());
-    }
-    let mut subjects: HashMap<(RepositoryId, CommitId), String> = HashMap::new();
-    for (repository, commits) in commits {
-        let known = changes::many(store, repository, &commits).await?.into_iter();
-        subjects.extend(known.map(|known| ((repository, known.change.commit), known.change.subject)));
-    }
+    let commits = wanted.values().map(|release| (release.repository, release.commit.clone()));
+    let known = changes::each(store, commits).await?.into_iter().map(|known| known.change);
+    let subjects: HashMap<(RepositoryId, CommitId), String> =
+        known.map(|change| ((change.repository, change.commit), change.subject)).collect();
     let mut spread: Vec<_> = found
         .into_iter()
         .map(|stack| {
@@ -104,7 +99,7 @@ async fn hours(store: &mut Reader, now: Timestamp) -> Result<Vec<HourFigures>, A
     let last = now.as_second().div_euclid(3600);
     let first = Timestamp::from_second((last - HOURS + 1) * 3600).map_err(ApiError::internal)?;
     let found: BTreeMap<_, _> =
-        figures::deployments_by_hour(store, first).await?.into_iter().map(|hour| (hour.at, hour)).collect();
+        deployed::by_hour(store, first).await?.into_iter().map(|hour| (hour.at, hour)).collect();
     let hour = |number: i64| {
         let at = Timestamp::from_second(number * 3600).map_err(ApiError::internal)?;
         let hour = found.get(&at);
