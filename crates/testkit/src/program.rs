@@ -276,8 +276,12 @@ impl Drop for Program {
     }
 }
 
-/// Where cargo put a program of the workspace: `BACKSTAY_BIN_DIR`, else beside the tests' own folder.
+/// Where cargo put a program of the workspace: `BACKSTAY_BIN_DIR`, else beside the tests' own folder. Another version of
+/// one program, such as `backstay-agent`, is named by a variable like `BACKSTAY_AGENT_PROGRAM`.
 fn built(name: &str) -> PathBuf {
+    if let Some(other) = env::var_os(format!("{}_PROGRAM", name.to_uppercase().replace('-', "_"))) {
+        return other.into();
+    }
     let beside = || {
         let test = env::current_exe().expect("the path of the running test");
         let deps = test.parent().expect("a folder").to_owned();
