@@ -1,6 +1,6 @@
 //! Where nodes are, and where each should be sent.
 
-use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind};
+use backstay_types::{ReleaseId, RolloutId, RolloutKind};
 
 use super::{StackStep, slot_of};
 use crate::{
@@ -149,15 +149,13 @@ impl<'a> StackStep<'a> {
         (!wait).then_some(settled.release)
     }
 
-    /// Tried and failed: again under a rollout begun since; or, forward, when the rollout that failed has ended and
-    /// its ban was lifted (a banned release is not wanted at all). A pin and a rollback would go round for ever.
+    /// Tried and failed: again under another rollout that takes it along, never under the one in which it failed, also
+    /// when that has succeeded elsewhere; or, forward, under a new one when the one that failed has ended and its ban was
+    /// lifted (a banned release is not wanted at all). A pin and a rollback would go round for ever.
     pub(super) fn may_try_again(&self, release: ReleaseId, pinned: bool, failed_in: RolloutId) -> bool {
-        let of_release = |r: &&Rollout| r.release == release && !self.halted.contains(&r.id);
-        let running = self.running.iter().map(|(rollout, _)| *rollout).filter(of_release);
-        let mut running = running.map(|rollout| rollout.id).peekable();
-        match running.peek() {
-            Some(_) => running.any(|id| id != failed_in),
-            None => !pinned && self.origin(release).kind == RolloutKind::Update,
+        match self.takes_along(release, false) {
+            Some(rollout) => rollout != failed_in,
+            None => !pinned && self.kind_of(release, false) == RolloutKind::Update,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Under which rollout a node moves, and when rollouts end.
 
-use backstay_types::{DecisionKind, ReleaseId, Rollout, RolloutKind, RolloutState, TreeDigest};
+use backstay_types::{DecisionKind, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, TreeDigest};
 
 use super::{Decided, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStep, places::Place};
 use crate::{
@@ -19,6 +19,16 @@ impl StackStep<'_> {
         }
     }
 
+    /// The rollout that takes along who moves now: the running one; or, not for a removal, a finished one that is still
+    /// the newest.
+    pub(super) fn takes_along(&self, release: ReleaseId, removal: bool) -> Option<RolloutId> {
+        let same = |r: &Rollout| r.release == release && (r.kind == RolloutKind::Removal) == removal;
+        let running = self.running.iter().map(|(rollout, _)| *rollout);
+        let newest = self.newest.filter(|newest| !removal && newest.state == RolloutState::Succeeded);
+        let mut known = running.filter(|rollout| !self.halted.contains(&rollout.id)).chain(newest);
+        known.find(|rollout| same(rollout)).map(|rollout| rollout.id)
+    }
+
     /// The rollout under which a node moves: the running one; a finished one that is still the newest (for nodes
     /// that join late); or a new one. None when everything is stopped and it would be a new one forward.
     pub(super) fn rollout_for(
@@ -27,20 +37,15 @@ impl StackStep<'_> {
         removal: bool,
         plan: &mut FleetPlan,
     ) -> Option<RolloutRef> {
-        let same = |r: &Rollout| r.release == release && (r.kind == RolloutKind::Removal) == removal;
-        let running = self.running.iter().find(|(r, _)| same(r) && !self.halted.contains(&r.id));
-        if let Some((rollout, _)) = running {
-            return Some(RolloutRef::Existing(rollout.id));
+        let known = self.takes_along(release, removal);
+        if let Some(id) = known.filter(|id| self.running.iter().any(|(running, _)| running.id == *id)) {
+            return Some(RolloutRef::Existing(id));
         }
         if self.stopped.is_some() && self.kind_of(release, removal) != RolloutKind::Rollback {
             return None;
         }
-        if let Some(newest) = self.newest
-            && same(newest)
-            && !removal
-            && newest.state == RolloutState::Succeeded
-        {
-            return Some(RolloutRef::Existing(newest.id));
+        if let Some(id) = known {
+            return Some(RolloutRef::Existing(id));
         }
         if let Some((_, index, _)) = self.new.iter().find(|(of, ..)| *of == (release, removal)) {
             return Some(RolloutRef::New(*index));

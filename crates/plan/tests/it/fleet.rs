@@ -1,7 +1,7 @@
 //! Planning is driven to its end by a small simulated fleet: whatever happens, it settles, and where it should.
 
-use backstay_plan::{MaxUpdating, NodeFacts, TryState};
-use backstay_types::{Effect, Labels, RolloutKind, RolloutState, Scope};
+use backstay_plan::{GoBack, MaxUpdating, NodeFacts, TryState};
+use backstay_types::{Effect, Labels, NodeId, ReleaseId, RolloutKind, RolloutState, Scope};
 use proptest::prelude::*;
 
 use crate::simulated::{Fleet, well};
@@ -274,4 +274,96 @@ fn a_pinned_node_and_a_removal_that_fails_are_left_alone() {
         "once, and not of the pinned node"
     );
     assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Halted);
+}
+
+/// How often a node has been sent to a release.
+fn sent(fleet: &Fleet, node: NodeId, release: ReleaseId) -> usize {
+    fleet.tries.values().filter(|(of, attempt)| *of == node && attempt.release == release).count()
+}
+
+fn fail_on(bad: NodeId, release: ReleaseId) -> impl FnMut(NodeId, ReleaseId) -> TryState {
+    move |node, to| if node == bad && to == release { TryState::Failed } else { TryState::Succeeded }
+}
+
+#[test]
+fn what_failed_within_what_its_rollout_allows_is_not_tried_there_again() {
+    let mut fleet = Fleet::new(20, MaxUpdating::Nodes(4));
+    fleet.snapshot.stacks[0].strategy.stop = vec!["failed_ratio > 0.5".to_owned()];
+    let good = fleet.release();
+    fleet.settle(well);
+    let next = fleet.release();
+    let bad = fleet.snapshot.nodes[19].id;
+    fleet.settle(fail_on(bad, next));
+    assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Succeeded);
+    assert_eq!((fleet.runs(bad), sent(&fleet, bad, next)), (Some(good), 1));
+    assert!(fleet.snapshot.constraints.is_empty(), "nothing is banned");
+    let newer = fleet.release();
+    fleet.settle(well);
+    assert_eq!(fleet.runs(bad), Some(newer));
+}
+
+#[test]
+fn what_is_tried_after_its_rollout_and_fails_by_itself_is_not_tried_there_again() {
+    let mut fleet = Fleet::new(3, MaxUpdating::Nodes(1));
+    let good = fleet.release();
+    fleet.settle(well);
+    let next = fleet.release();
+    let node = fleet.snapshot.nodes[1].id;
+    let again_at = fleet.snapshot.now.checked_add(std::time::Duration::from_secs(900)).unwrap();
+    // First by the node's own fault, which stops nothing; once its rollout is over, by the release's.
+    loop {
+        let moved = fleet.step();
+        let Some((of, attempt)) = fleet.open().first().copied() else { if moved { continue } else { break } };
+        if of == node {
+            fleet.tries.get_mut(&attempt.deployment).unwrap().1.again_at = Some(again_at);
+        }
+        fleet.end(attempt.deployment, if of == node { TryState::Failed } else { TryState::Succeeded });
+    }
+    assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Succeeded);
+    fleet.snapshot.now = again_at;
+    fleet.settle(fail_on(node, next));
+    assert_eq!((fleet.runs(node), sent(&fleet, node, next)), (Some(good), 2));
+    assert_eq!(fleet.snapshot.rollouts.len(), 2);
+}
+
+#[test]
+fn a_way_back_from_a_stopped_rollout_that_fails_does_not_go_round() {
+    let mut fleet = Fleet::new(3, MaxUpdating::Nodes(1));
+    let good = fleet.release();
+    fleet.settle(well);
+    let bad = fleet.release();
+    let mut ended = 0;
+    fleet.settle(|_, release| {
+        ended += u32::from(release == bad);
+        if ended == 2 { TryState::Failed } else { TryState::Succeeded }
+    });
+    let moved = fleet.snapshot.nodes.iter().map(|node| node.id).find(|node| fleet.runs(*node) == Some(bad));
+    fleet.snapshot.stacks[0].go_back = Some(GoBack { from: bad, to: good });
+    fleet.settle(fail_on(moved.unwrap(), good));
+    assert_eq!(fleet.runs(moved.unwrap()), Some(bad));
+    assert_eq!(sent(&fleet, moved.unwrap(), good), 2, "when it was new, and once back");
+    assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Halted);
+}
+
+#[test]
+fn while_a_release_is_taken_away_elsewhere_it_is_not_tried_again_where_it_failed() {
+    let mut fleet = Fleet::new(20, MaxUpdating::All);
+    fleet.snapshot.stacks[0].strategy.stop = vec!["failed_ratio > 0.5".to_owned()];
+    fleet.snapshot.stacks[0].prune = Some(MaxUpdating::All);
+    fleet.release();
+    fleet.settle(well);
+    let next = fleet.release();
+    let bad = fleet.snapshot.nodes[19].id;
+    fleet.settle(fail_on(bad, next));
+    assert_eq!(sent(&fleet, bad, next), 1);
+    fleet.assign("name in (node-18,node-19)");
+    for _ in 0..50 {
+        fleet.step();
+        // Nothing is heard of those from which it is taken away.
+        let mine = fleet.open().into_iter().find(|(node, _)| *node == bad);
+        let Some((_, attempt)) = mine else { continue };
+        fleet.end(attempt.deployment, TryState::Failed);
+    }
+    assert_eq!(fleet.open().len(), 18);
+    assert!(sent(&fleet, bad, next) <= 2, "sent {} times", sent(&fleet, bad, next));
 }
