@@ -61,7 +61,15 @@ pub fn deviations(record: &StackRecord, links: Links, seen: &Seen) -> Vec<Deviat
         found.push(Deviation::Release);
     }
     match &seen.containers {
-        Ok(containers) => found.extend(runtime_deviations(committed, containers)),
+        Ok(containers) => {
+            let departed = runtime_deviations(committed, containers);
+            // The same images may be set up as the other release has them; of what was found here it is not known.
+            if departed.is_empty() && record.trouble.astray {
+                let left = "the way back had failed: what ran may have been the release that failed";
+                found.push(Deviation::Runtime(left.to_owned()));
+            }
+            found.extend(departed);
+        }
         Err(why) => found.push(Deviation::Unknown(why.clone())),
     }
     if record.previous.is_some() && !seen.previous {

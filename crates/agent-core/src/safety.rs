@@ -48,6 +48,9 @@ pub struct Trouble {
     pub unhealed: u32,
     /// Not even the last good release ran: the stack was stopped, until it is led out of safe mode.
     pub stopped: bool,
+    /// The way back failed: what runs may be the release that failed, however it looks, until what should run was
+    /// started again.
+    pub astray: bool,
 }
 
 /// A time without a hub.

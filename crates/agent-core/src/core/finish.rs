@@ -28,7 +28,7 @@ impl Core {
             Task::Check { .. } => self.checked(finished.result, cx, out),
             Task::Compare { stack, .. } => self.compared(&stack, finished.result, cx, out),
             Task::Mend { stack, found, .. } => self.mended(&stack, &found, finished.result, cx, out),
-            Task::Heal { stack, .. } => self.healed(&stack, finished.result, cx, out),
+            Task::Heal { stack, runtime, .. } => self.healed(&stack, runtime, finished.result, cx, out),
             // What came of it the next look shows.
             Task::RestartEngine {} => self.look_again(cx),
             Task::Stop { stack, .. } => self.stopped(&stack, finished.result.is_ok(), out),
@@ -194,7 +194,7 @@ impl Core {
         };
         let trouble = if again {
             // Nothing new has proved itself; what failed is still what it was.
-            Trouble { stopped: false, unhealed: 0, ..record.trouble.clone() }
+            Trouble { stopped: false, unhealed: 0, astray: false, ..record.trouble.clone() }
         } else {
             Trouble::default()
         };
@@ -250,6 +250,7 @@ impl Core {
             }
             None => "; nothing ran before it, so the stack was stopped",
         };
+        record.trouble.astray = false;
         self.set_record(&target.stack, record, out);
         let why = phase.cause.reason();
         if matches!(phase.cause, ReturnCause::Failed { .. }) {
@@ -283,7 +284,7 @@ impl Core {
         self.update_failed(target, Failed::Broken, &why, cx, out);
         self.end_operation(&why, phase.cause.broken(&failure.reason), cx, out);
         out.flush("broken", &failure.reason);
-        // The next look finds what is wrong and tries to put it right.
+        // Once it can be told what runs, the next look tries to put it right.
         self.seen.remove(&target.stack);
         self.look_again(cx);
     }

@@ -120,6 +120,7 @@ impl Core {
     pub(super) fn healed(
         &mut self,
         stack: &StackName,
+        runtime: bool,
         result: Result<Done, Failure>,
         cx: &Cx<'_>,
         out: &mut Batch,
@@ -129,6 +130,9 @@ impl Core {
         let kind = result.as_ref().err().map(|failure| failure.kind);
         let why = match result {
             Ok(Done::Healed(seen)) => {
+                if runtime {
+                    self.found_back(stack, out);
+                }
                 let found = deviations(&self.record(stack), self.journal.links(stack), &seen);
                 self.seen.insert(stack.clone(), *seen);
                 let left = about(&found, concern);
@@ -151,6 +155,16 @@ impl Core {
         if told != Some(&was) {
             self.tell(stack, concern, &format!("{was}; putting it right failed: {why}"), false, cx, out);
             self.told.insert((stack.clone(), concern), was);
+        }
+    }
+
+    /// What should run was started: what a way back left is over.
+    fn found_back(&mut self, stack: &StackName, out: &mut Batch) {
+        let mut record = self.record(stack);
+        if record.trouble.astray {
+            record.trouble.astray = false;
+            self.set_record(stack, record, out);
+            out.flush("restored", "what should run was started");
         }
     }
 

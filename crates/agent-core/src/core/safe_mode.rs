@@ -42,6 +42,7 @@ impl Core {
         let stack = &target.stack;
         let mut record = self.record(stack);
         record.trouble.failed(target.tree);
+        record.trouble.astray |= how == Failed::Broken;
         let failures = record.trouble.failures;
         self.paused
             .insert(stack.clone(), cx.mono.saturating_add(record.trouble.pause(self.settings.failure_pause)));
@@ -95,7 +96,8 @@ impl Core {
         };
         for stack in mode.stacks.keys() {
             let mut record = self.record(stack);
-            record.trouble = Trouble::default();
+            // A word changes nothing about what runs.
+            record.trouble = Trouble { astray: record.trouble.astray, ..Trouble::default() };
             self.set_record(stack, record, out);
             self.paused.remove(stack);
         }
