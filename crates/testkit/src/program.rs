@@ -277,9 +277,9 @@ impl Drop for Program {
 }
 
 /// Where cargo put a program of the workspace: `BACKSTAY_BIN_DIR`, else beside the tests' own folder. Another version of
-/// one program, such as `backstay-agent`, is named by a variable like `BACKSTAY_AGENT_PROGRAM`.
+/// one program, such as `backstay-agent`, is named by a variable such as `TEST_BACKSTAY_AGENT`.
 fn built(name: &str) -> PathBuf {
-    if let Some(other) = env::var_os(format!("{}_PROGRAM", name.to_uppercase().replace('-', "_"))) {
+    if let Some(other) = env::var_os(format!("TEST_{}", name.to_uppercase().replace('-', "_"))) {
         return other.into();
     }
     let beside = || {
