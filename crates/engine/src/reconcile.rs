@@ -236,6 +236,7 @@ impl Engine {
                 let from = stack.release.and_then(|id| releases.get(&id));
                 go_back(ex, record, from, None, constraints, now).await?
             },
+            undone: self.undone_releases(ex, (stack, record), releases, constraints, rollouts).await?,
             last_good: last_good(ex, &stack.name, rollouts, now).await?,
             prune: record.prune.map(limit),
             removal_cause,
@@ -302,12 +303,17 @@ async fn last_good(
     rollouts: &[Rollout],
     now: Timestamp,
 ) -> Result<Option<ReleaseId>, EngineError> {
-    let forward =
-        |r: &Rollout| r.stack == *stack && r.state == RolloutState::Running && r.kind == RolloutKind::Update;
-    if !rollouts.iter().any(forward) {
+    if !runs_forward(stack, rollouts) {
         return Ok(None);
     }
     Ok(rollouts::completed_at(ex, stack, now).await?.map(|rollout| rollout.release))
+}
+
+/// Whether a rollout of a stack forward runs.
+pub(crate) fn runs_forward(stack: &StackName, rollouts: &[Rollout]) -> bool {
+    let forward =
+        |r: &Rollout| r.stack == *stack && r.state == RolloutState::Running && r.kind == RolloutKind::Update;
+    rollouts.iter().any(forward)
 }
 
 /// When a deployment failed by its node's own fault.

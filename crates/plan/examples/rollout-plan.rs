@@ -174,6 +174,7 @@ impl Bench {
                     ..RolloutStrategy::default()
                 },
                 go_back: None,
+                undone: Default::default(),
                 last_good: None,
                 prune: None,
                 removal_cause: cause,

@@ -57,6 +57,8 @@ struct StackStep<'a> {
     /// Rollouts that end in this step because nodes failed; their releases move nobody.
     halted: Vec<RolloutId>,
     banned: Vec<ReleaseId>,
+    /// Rollouts whose next wave waits for nodes that failed by their own fault: these try again while it runs.
+    hindered: Vec<RolloutId>,
     /// Releases to which this step begins a rollout, with where it stands in the plan, and its waves.
     new: Vec<((ReleaseId, bool), usize, Waves)>,
     standing: Vec<Standing>,
@@ -90,6 +92,7 @@ impl<'a> StackStep<'a> {
             newest: of_stack().max_by_key(|r| (r.created_at, r.id)),
             halted: Vec::new(),
             banned: Vec::new(),
+            hindered: Vec::new(),
             new: Vec::new(),
             standing: Vec::with_capacity(world.nodes.len()),
             worded: Vec::new(),
@@ -119,7 +122,7 @@ impl<'a> StackStep<'a> {
             let slot = slot_of(&mut under_way, release);
             // Of whom the hub has only just been started it knows nothing yet; only who is known to be away counts for nothing.
             let full = !place.node.silent && *slot >= limit;
-            let back = kind == RolloutKind::Rollback;
+            let back = kind == RolloutKind::Rollback && !self.follows_waves(place, release);
             let may = |this: &mut Self, plan: &mut FleetPlan| {
                 let rollout = this.rollout_for(release, removal, plan)?;
                 (back || (!full && this.has_its_turn(place.node, rollout, plan))).then_some(rollout)

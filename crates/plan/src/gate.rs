@@ -28,6 +28,9 @@ pub struct GateFigures {
     pub ended: u64,
     /// Attempts that failed.
     pub failed: u64,
+    /// Nodes that failed by their own fault.
+    #[serde(default)]
+    pub hindered: u64,
     /// Nodes that run the release.
     pub run: u64,
     /// Of these, those that have fallen silent.
@@ -107,8 +110,15 @@ impl GateFigures {
                 (self.ended, self.failed) = (self.ended + 1, self.failed + 1);
                 self.last_end = self.last_end.max(latest.ended_at);
             }
-            TryState::Failed | TryState::Superseded => {}
+            TryState::Failed => self.hindered += 1,
+            TryState::Superseded => {}
         }
+    }
+
+    /// Whether nobody has shown yet how the release does, and those who should failed by their own fault.
+    pub(crate) fn is_hindered(&self) -> bool {
+        let Self { open, ended, run, hindered, .. } = *self;
+        hindered > 0 && (open, ended, run) == (0, 0, 0)
     }
 
     /// Takes in what a node that runs the release says about itself.
@@ -163,6 +173,12 @@ pub fn gate(strategy: &RolloutStrategy, figures: &GateFigures, last: bool, now: 
     }
     if last {
         return Gate::Wait("every wave is open".to_owned());
+    }
+    if figures.is_hindered() {
+        let GateFigures { hindered, members, .. } = figures;
+        return Gate::Wait(format!(
+            "none of {members} nodes could try it: {hindered} failed by their own fault and will try again"
+        ));
     }
     if figures.members > 0 && figures.ended == 0 && figures.run == 0 {
         return Gate::Wait(format!("none of {} nodes has tried it yet: they are away", figures.members));

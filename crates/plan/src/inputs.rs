@@ -133,6 +133,7 @@ fn topic(figures: &GateFigures, last: bool) -> Option<String> {
     match figures {
         GateFigures { open: 1.., held_by, .. } => held_by.as_ref().map(ToString::to_string),
         _ if last => None,
+        figures if figures.is_hindered() => Some("nodes that failed by their own fault".to_owned()),
         GateFigures { ended: 0, run: 0, .. } => Some("nodes that are away".to_owned()),
         _ => Some("time".to_owned()),
     }

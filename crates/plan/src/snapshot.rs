@@ -1,7 +1,7 @@
 //! The world as the planner sees it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
@@ -142,6 +142,9 @@ pub struct StackFacts {
     /// Where nodes go back to from the release that the branch asks for, when its rollout stopped and was to be taken
     /// back everywhere.
     pub go_back: Option<GoBack>,
+    /// Releases that contain what an undo took back, where a rollout forward runs: who runs one of them or was told of it
+    /// goes back at once.
+    pub undone: BTreeSet<ReleaseId>,
     /// The release of the last rollout that succeeded, where one forward runs.
     pub last_good: Option<ReleaseId>,
     /// From how many nodes of the fleet it may be taken away at once, when it is no longer assigned to them; `None`

@@ -5,7 +5,12 @@ mod judge;
 mod rest;
 mod work;
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use backstay_api::{
     agent::{Report, ReportBody},
@@ -13,7 +18,10 @@ use backstay_api::{
 };
 use backstay_engine::{EngineError, NewRepository};
 use backstay_store::nodes;
-use backstay_types::{Digest, Labels, NodeId, Rollout, RolloutId, RolloutState, StackName, Timestamp, tree};
+use backstay_types::{
+    DeploymentId, Digest, Labels, NodeId, Rollout, RolloutId, RolloutState, StackName, Timestamp, TreeDigest,
+    tree,
+};
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
 
@@ -54,7 +62,11 @@ pub(crate) struct Sim {
     rollout_names: BTreeMap<RolloutId, usize>,
     /// What is wrong now, by its place in the scenario.
     going_on: BTreeMap<usize, crate::Happening>,
-    known_deployments: std::collections::HashSet<backstay_types::DeploymentId>,
+    known_deployments: std::collections::HashSet<DeploymentId>,
+    /// What each node was told last of each stack.
+    told: BTreeMap<(NodeId, StackName), (DeploymentId, TreeDigest)>,
+    /// Deployments of nodes that ran, or had been told of, what is undone.
+    ways_back: BTreeSet<DeploymentId>,
     rest_until: Duration,
     /// Something was recorded that is not sealed and judged yet.
     recorded: bool,
@@ -105,6 +117,8 @@ impl Sim {
             rollout_names: BTreeMap::new(),
             going_on: BTreeMap::new(),
             known_deployments: Default::default(),
+            told: BTreeMap::new(),
+            ways_back: BTreeSet::new(),
             rest_until: Duration::ZERO,
             recorded: false,
             fleet_toml,

@@ -1,7 +1,8 @@
 //! Undo: from what was asked to commits, pins and moves, and on to verified.
 //!
 //! `select` finds the commits, `compute` takes them back on a draft of the tree,
-//! `act` makes it so, `push` brings it upstream, `settle` watches it through.
+//! `act` makes it so, `push` brings it upstream, `settle` watches it through,
+//! `undone` knows which releases contain what was taken back.
 
 mod act;
 mod compute;
@@ -9,6 +10,7 @@ mod diff;
 mod push;
 mod select;
 mod settle;
+mod undone;
 mod upstream;
 
 use std::collections::BTreeMap;

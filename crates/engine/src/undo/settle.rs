@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use backstay_store::{deployments, nodes, releases, rollouts, stacks, undos};
 use backstay_types::{
     Cause, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, ReleaseStanding,
-    Rollout, RolloutId, RolloutKind, StackName, TreeDigest, Undo, UndoState,
+    Rollout, RolloutId, RolloutKind, StackName, Timestamp, TreeDigest, Undo, UndoState,
 };
 
 use super::act::undo_refs;
@@ -77,10 +77,16 @@ impl Engine {
 struct Fleet {
     nodes: HashMap<NodeName, NodeId>,
     latest: HashMap<(NodeId, StackName), Deployment>,
+    /// What each runs, unless something is under way.
+    settled: HashMap<(NodeId, StackName), ReleaseId>,
     trees: HashMap<ReleaseId, TreeDigest>,
     rollouts: HashMap<RolloutId, Rollout>,
-    /// Why a stack's branch brings nobody to this tree: it is held or banned.
-    stuck: HashMap<(StackName, TreeDigest), String>,
+    /// What a stack's branch asks for, and why it brings nobody there: it is held or banned.
+    stuck: HashMap<StackName, (TreeDigest, String)>,
+    /// Where rollouts forward take their stacks.
+    forward: HashSet<(StackName, TreeDigest)>,
+    /// Releases in which nothing is that the undo takes back.
+    clear: HashSet<ReleaseId>,
 }
 
 impl Fleet {
@@ -89,56 +95,104 @@ impl Fleet {
         let nodes = nodes::active(&mut read).await?.into_iter().map(|node| (node.name, node.id)).collect();
         let stacks: BTreeSet<_> = undo.plan.nodes.iter().map(|place| &place.stack).collect();
         let (mut latest, mut stuck) = (HashMap::new(), HashMap::new());
-        for stack in stacks {
-            if let Some((tree, reason)) = engine.stuck(stack).await? {
-                stuck.insert((stack.clone(), tree), reason);
+        for stack in &stacks {
+            if let Some(asked) = engine.stuck(stack).await? {
+                stuck.insert((*stack).clone(), asked);
             }
             for deployment in deployments::latest_of_all(&mut read, Some(stack)).await? {
                 latest.insert((deployment.node, deployment.stack.clone()), deployment);
             }
         }
-        let releases: HashSet<_> = latest.values().map(|deployment| deployment.release).collect();
+        let settled = deployments::ran_at(&mut read, Timestamp::MAX).await?.into_iter();
+        let settled: HashMap<_, _> = settled
+            .filter(|deployment| stacks.contains(&deployment.stack))
+            .map(|deployment| ((deployment.node, deployment.stack), deployment.release))
+            .collect();
+        let running = rollouts::running(&mut read).await?.into_iter();
+        let running: Vec<_> = running.filter(|rollout| rollout.kind == RolloutKind::Update).collect();
+        let releases = latest.values().map(|deployment| deployment.release).chain(settled.values().copied());
+        let releases: HashSet<_> = releases.chain(running.iter().map(|rollout| rollout.release)).collect();
         let rollouts: HashSet<_> = latest.values().map(|deployment| deployment.rollout).collect();
         let releases = releases::many(&mut read, &Vec::from_iter(releases)).await?;
         let rollouts = rollouts::many(&mut read, &Vec::from_iter(rollouts)).await?;
+        let trees: HashMap<_, _> = releases.iter().map(|release| (release.id, release.tree)).collect();
+        let forward: HashSet<_> = running
+            .into_iter()
+            .filter_map(|rollout| Some((rollout.stack, *trees.get(&rollout.release)?)))
+            .collect();
+        // Asked only where it says something.
+        let asks = !stuck.is_empty() || !forward.is_empty();
+        let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
         Ok(Self {
             nodes,
             latest,
-            trees: releases.into_iter().map(|release| (release.id, release.tree)).collect(),
+            settled,
+            trees,
             rollouts: rollouts.into_iter().map(|rollout| (rollout.id, rollout)).collect(),
             stuck,
+            forward,
+            clear,
         })
     }
 
     fn place(&self, undo: &Undo, place: &NodeMove) -> Standing {
         // One that was revoked meanwhile is nobody's to wait for.
         let Some(node) = self.nodes.get(&place.node) else { return Standing::There };
-        // Where nobody will ever be moved to, a node stays on what it runs.
-        let stuck = self.stuck.get(&(place.stack.clone(), place.to));
-        let waiting = || match stuck {
-            Some(reason) => Standing::Failed(format!("what it would go back to is {reason}")),
-            None => Standing::Waiting,
-        };
-        let Some(latest) = self.latest.get(&(*node, place.stack.clone())) else { return waiting() };
+        let key = (*node, place.stack.clone());
+        let Some(latest) = self.latest.get(&key) else { return self.waits(&key, place) };
+        if !latest.state.is_final() {
+            return Standing::Waiting;
+        }
         let rollout = self.rollouts.get(&latest.rollout);
         let removal = rollout.is_some_and(|r| r.kind == RolloutKind::Removal);
         // Computed again on what upstream got meanwhile, it brings another tree than was planned at first.
         let own = rollout.is_some_and(|r| matches!(r.cause, Cause::Undo { undo: id } if id == undo.id));
         let on_target = !removal && (own || self.trees.get(&latest.release) == Some(&place.to));
-        if !latest.state.is_final() {
-            return Standing::Waiting;
-        }
         if on_target {
             return match &latest.state {
                 DeploymentState::Succeeded => Standing::There,
                 DeploymentState::RolledBack { reason, .. }
                 | DeploymentState::Failed { reason, .. }
-                | DeploymentState::Broken { reason, .. } => Standing::Failed(reason.clone()),
-                _ => Standing::Waiting,
+                | DeploymentState::Broken { reason, .. }
+                    if own || !self.stays_clear(&key) =>
+                {
+                    Standing::Failed(reason.clone())
+                }
+                _ => self.waits(&key, place),
             };
         }
         // Something newer came after the undo and took the node along: the undo is part of what it runs.
         let newer = !own && rollout.is_some_and(|r| r.created_at > undo.created_at);
-        if newer { Standing::There } else { waiting() }
+        if newer { Standing::There } else { self.waits(&key, place) }
+    }
+
+    /// A place that nothing is under way to. Where nobody will ever be moved to, a node stays on what it runs, and where a
+    /// rollout forward goes it moves with its wave: what is undone has come to its end there if the node does not run it.
+    fn waits(&self, key: &(NodeId, StackName), place: &NodeMove) -> Standing {
+        if self.stays_clear(key) {
+            return Standing::There;
+        }
+        match self.stuck.get(&place.stack) {
+            Some((tree, reason)) if *tree == place.to => {
+                Standing::Failed(format!("what it would go back to is {reason}"))
+            }
+            None if self.forward.contains(&(place.stack.clone(), place.to)) && self.is_clear(key) => {
+                Standing::There
+            }
+            _ => Standing::Waiting,
+        }
+    }
+
+    /// Whether nobody is moved by the branch now, and a node runs nothing that the undo takes back.
+    fn stays_clear(&self, key: &(NodeId, StackName)) -> bool {
+        self.stuck.contains_key(&key.1) && self.is_clear(key)
+    }
+
+    /// Whether a node, which rests, runs nothing that the undo takes back. Where a release broke, what runs is not known.
+    fn is_clear(&self, key: &(NodeId, StackName)) -> bool {
+        let latest = self.latest.get(key);
+        let broke = latest.filter(|latest| matches!(latest.state, DeploymentState::Broken { .. }));
+        let mut runs = self.settled.get(key).copied().into_iter().chain(broke.map(|latest| latest.release));
+        runs.all(|release| self.clear.contains(&release))
     }
 }

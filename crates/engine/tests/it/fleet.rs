@@ -210,6 +210,16 @@ impl Fleet {
         panic!("the fleet does not come to rest");
     }
 
+    /// A node begins what it is told, and is at it.
+    pub(crate) async fn begin(&self, name: &str) {
+        let id = self.nodes[name];
+        let line = self.statement(id).await.unwrap().stacks.pop().unwrap();
+        let previous = self.runs.get(&(name.to_owned(), line.stack.to_string())).copied();
+        let body = ReportBody::DeploymentStarted { deployment: line.deployment, previous };
+        let report = Report { id: self.world.mint(), at: self.world.now(), body };
+        self.engine.take_reports(id, vec![report]).await.unwrap();
+    }
+
     async fn obey(
         &mut self,
         name: &str,

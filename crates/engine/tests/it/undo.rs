@@ -219,6 +219,66 @@ async fn an_undo_back_to_what_was_stopped_ends_and_says_so() {
 }
 
 #[tokio::test]
+async fn an_undo_of_what_runs_nowhere_ends_even_if_what_was_before_is_stopped() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    // Stopped on one, while the others had only been told of it.
+    fleet.away = vec!["two".to_owned(), "three".to_owned()];
+    for (from, to, by) in [("hello", "welcome", a), ("quiet", "loud", b)] {
+        fleet.change(from, to, by);
+        fleet.later();
+        fleet.engine.sync_repository(fleet.repository).await.unwrap();
+        fleet.play(|_, _| false).await;
+    }
+    let undo = fleet.undo(fleet.only_its(b)).await;
+    assert_eq!(undo.plan.nodes.len(), 3, "{undo:#?}");
+    fleet.assert_verified(&undo);
+    fleet.away.clear();
+    fleet.play(|_, _| true).await;
+    fleet.assert_all_run(&["hello", "quiet"], &[]).await;
+}
+
+#[tokio::test]
+async fn an_undo_on_top_of_a_rollout_leaves_its_waves_as_they_are() {
+    let mut fleet = Fleet::new().await;
+    let first = |name: &str| {
+        format!(
+            "[rollout]\nwaves = [\"name={name}\", \"100%\"]\nsoak = \"10m\"\n[[assign]]\nstack = \"web\"\nnodes = \"\"\n"
+        )
+    };
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.work.write("fleet.toml", &first("two"));
+    fleet.change("hello", "welcome", a);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.engine.reconcile().await.unwrap();
+    // It is at it for long; what comes on top reaches another first.
+    fleet.begin("two").await;
+    fleet.away = vec!["two".to_owned()];
+    fleet.work.write("fleet.toml", &first("one"));
+    fleet.commit("Another first", None);
+    fleet.change("quiet", "loud", b);
+    fleet.deploy().await;
+    fleet.assert_runs("one", &["welcome", "loud"], &[]).await;
+    fleet.assert_runs("three", &["hello", "quiet"], &[]).await;
+
+    let undo = fleet.undo(fleet.only_its(b)).await;
+    assert_eq!(undo.state, UndoState::RollingOut);
+    fleet.assert_runs("one", &["welcome", "quiet"], &[]).await;
+    fleet.assert_runs("three", &["hello", "quiet"], &[]).await;
+    fleet.away.clear();
+    fleet.play(|_, _| true).await;
+    fleet.assert_verified(&fleet.settled_push(undo.id).await);
+    fleet.assert_runs("two", &["welcome", "quiet"], &[]).await;
+    fleet.assert_runs("three", &["hello", "quiet"], &[]).await;
+    for _ in 0..12 {
+        fleet.later();
+    }
+    fleet.play(|_, _| true).await;
+    fleet.assert_all_run(&["welcome", "quiet"], &[]).await;
+}
+
+#[tokio::test]
 async fn a_result_that_is_not_valid_is_refused_before_anything_happens() {
     let mut fleet = Fleet::new().await;
     let (a, b) = (fleet.conversation(), fleet.conversation());

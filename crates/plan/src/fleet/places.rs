@@ -1,6 +1,6 @@
 //! Where nodes are, and where each should be sent.
 
-use backstay_types::{ReleaseId, RolloutId, RolloutKind};
+use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
 use super::{StackStep, slot_of};
 use crate::{
@@ -124,9 +124,11 @@ impl<'a> StackStep<'a> {
                 if latest.state == TryState::Failed && latest.release == *release && !latest.removal =>
             {
                 match latest.again_at {
-                    // Only once its rollout has ended: that one waits for nobody's disk.
+                    // Only once its rollout has ended, which waits for nobody's disk; or when nobody else in its waves
+                    // can show how the release does.
                     Some(at) => {
-                        self.world.now < at || self.running.iter().any(|(r, _)| r.id == latest.rollout)
+                        let runs = self.running.iter().any(|(r, _)| r.id == latest.rollout);
+                        self.world.now < at || (runs && !self.hindered.contains(&latest.rollout))
                     }
                     None => !self.may_try_again(*release, *pinned, latest.rollout),
                 }
@@ -149,13 +151,34 @@ impl<'a> StackStep<'a> {
         (!wait).then_some(settled.release)
     }
 
+    /// Whether a node gets a release that an undo asks for when its wave is open, and not at once: a rollout takes that
+    /// release out already, and the node neither runs what was undone nor has been told of it.
+    pub(super) fn follows_waves(&self, place: &Place<'_>, release: ReleaseId) -> bool {
+        let by_branch = matches!(place.wanted, Wanted::Release { pinned: false, .. });
+        let forward = |r: &Rollout| {
+            r.release == release && r.kind == RolloutKind::Update && !self.halted.contains(&r.id)
+        };
+        let Past { latest, settled } = *place.past;
+        let told = settled.into_iter().chain(latest.filter(Try::is_open));
+        by_branch
+            && self.stack.release == Ok(release)
+            && self.running.iter().any(|(rollout, _)| forward(rollout))
+            && !told.into_iter().any(|attempt| self.stack.undone.contains(&attempt.release))
+    }
+
     /// Tried and failed: again under another rollout that takes it along, never under the one in which it failed, also
     /// when that has succeeded elsewhere; or, forward, under a new one when the one that failed has ended and its ban was
-    /// lifted (a banned release is not wanted at all). A pin and a rollback would go round for ever.
+    /// lifted (a banned release is not wanted at all). A pin, a rollback, and a rollout that has reached its end all the
+    /// same, would go round for ever.
     pub(super) fn may_try_again(&self, release: ReleaseId, pinned: bool, failed_in: RolloutId) -> bool {
+        let reached_its_end = |r: &Rollout| r.id == failed_in && r.state == RolloutState::Succeeded;
         match self.takes_along(release, false) {
             Some(rollout) => rollout != failed_in,
-            None => !pinned && self.kind_of(release, false) == RolloutKind::Update,
+            None => {
+                !pinned
+                    && self.kind_of(release, false) == RolloutKind::Update
+                    && !self.world.rollouts.iter().any(reached_its_end)
+            }
         }
     }
 }

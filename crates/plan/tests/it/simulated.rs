@@ -43,6 +43,7 @@ impl Fleet {
             max_updating,
             strategy: RolloutStrategy::default(),
             go_back: None,
+            undone: Default::default(),
             last_good: None,
             prune: None,
             removal_cause: cause,

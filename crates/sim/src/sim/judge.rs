@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use backstay_plan::{NodeFacts, Waves};
 use backstay_store::{deployments, ledger, releases, rollouts, undos};
 use backstay_types::{
-    Deployment, DeploymentState, Labels, Release, Rollout, RolloutKind, RolloutState, TreeDigest,
+    Deployment, DeploymentId, DeploymentState, Labels, Release, Rollout, RolloutKind, RolloutState,
+    TreeDigest,
 };
 
 use super::Sim;
@@ -50,7 +51,8 @@ impl Sim {
             }
             let Some(index) = self.index_of(attempt.node) else { continue };
             let wave = self.wave_of(&rollout, attempt.tree, index);
-            if wave > rollout.wave && !self.nodes[index].forgetful {
+            let back = self.ways_back.contains(&deployment);
+            if wave > rollout.wave && !back && !self.nodes[index].forgetful {
                 let (name, open) = (&self.nodes[index].name, rollout.wave + 1);
                 let what = format!("{name} of wave {} begins while {open} are open", wave + 1);
                 self.cx.violated(Invariant::Confined, what);
@@ -184,6 +186,11 @@ impl Sim {
         let index = self.index_of(deployment.node);
         let node = index.map_or_else(String::new, |index| self.nodes[index].who());
         self.cx.say("hub", format_args!("plans {name} for {node}: {content}"));
+        let told =
+            self.told.insert((deployment.node, deployment.stack.clone()), (deployment.id, release.tree));
+        if self.goes_back(deployment, index, told) {
+            self.ways_back.insert(deployment.id);
+        }
         let rollout = self.rollouts.get(&deployment.rollout);
         let kind = rollout.map_or(RolloutKind::Update, |rollout| rollout.kind);
         if kind == RolloutKind::Removal {
@@ -202,6 +209,23 @@ impl Sim {
             let what = format!("{name} for {node} brings back what was stopped: {}", halted.reason);
             self.cx.violated(Invariant::StaysAway, what);
         }
+    }
+
+    /// Whether a node runs what is undone, or was told of it last and has not come back from there: it waits for no wave.
+    fn goes_back(
+        &self,
+        deployment: &Deployment,
+        index: Option<usize>,
+        told: Option<(DeploymentId, TreeDigest)>,
+    ) -> bool {
+        let stack = &deployment.stack;
+        let journal = index.map(|index| &self.nodes[index].disk.files().journal);
+        let runs = journal.and_then(|journal| journal.stacks.get(stack)?.committed.as_ref());
+        let returned =
+            |id: &DeploymentId| self.cx.truth.acknowledged.get(id).is_some_and(|end| end.is_failure());
+        let told = told.filter(|(id, _)| !returned(id)).map(|(_, tree)| tree);
+        let mut trees = runs.map(|committed| committed.tree).into_iter().chain(told);
+        trees.any(|tree| self.cx.truth.forbidden_in(stack, tree).is_some())
     }
 
     /// After the hub was started again, and at the end: that its store has what it acknowledged, and its ledger is whole.

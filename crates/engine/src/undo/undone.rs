@@ -1,0 +1,76 @@
+//! Which releases contain what an undo took back.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use backstay_store::{Executor, stacks};
+use backstay_types::{
+    Constraint, ConstraintOrigin, Effect, Meaning, Release, ReleaseId, Rollout, Undo, UndoRoute, UndoSelector,
+};
+
+use crate::{Engine, EngineError, reconcile::runs_forward, sync::StackRecord};
+
+impl Engine {
+    /// Those of the releases of a stack that contain what an undo took back. None where nobody asks: no undo brought what
+    /// its branch or an environment asks for, or no rollout forward runs.
+    pub(crate) async fn undone_releases(
+        &self,
+        ex: &mut impl Executor,
+        (stack, record): (&stacks::Stack, &StackRecord),
+        releases: &HashMap<ReleaseId, Release>,
+        constraints: &[Constraint],
+        rollouts: &[Rollout],
+    ) -> Result<BTreeSet<ReleaseId>, EngineError> {
+        let mut undone = BTreeSet::new();
+        let asked = record.undo.is_some() || !record.environments.is_empty();
+        if !asked || !runs_forward(&stack.name, rollouts) {
+            return Ok(undone);
+        }
+        for constraint in constraints {
+            let Effect::Hold { repository, commit } = &constraint.effect else { continue };
+            if !matches!(constraint.origin, ConstraintOrigin::Undo { .. }) || *repository != stack.repository
+            {
+                continue;
+            }
+            for release in releases.values().filter(|release| release.stack == stack.name) {
+                if !undone.contains(&release.id)
+                    && self.is_contained(ex, *repository, commit, release).await?
+                {
+                    undone.insert(release.id);
+                }
+            }
+        }
+        Ok(undone)
+    }
+
+    /// Those of the releases that contain none of what an undo takes back. None of one that asks for a state, or for what
+    /// an earlier undo took back: there it is not enough that something runs nowhere.
+    pub(super) async fn clear_of(
+        &self,
+        ex: &mut impl Executor,
+        undo: &Undo,
+        releases: &[Release],
+    ) -> Result<HashSet<ReleaseId>, EngineError> {
+        let takes_back = match &undo.selector {
+            UndoSelector::Conversation { meaning, .. } => *meaning == Meaning::OnlyIts,
+            UndoSelector::Deployment { .. } | UndoSelector::Last => true,
+            UndoSelector::Time { .. } | UndoSelector::Commit { .. } | UndoSelector::Undo { .. } => false,
+        };
+        // Where some nodes are pinned, these and no others are meant.
+        let for_everyone = undo.plan.repositories.iter().all(|part| part.route == UndoRoute::Branch);
+        let mut clear = HashSet::new();
+        if !takes_back || !for_everyone {
+            return Ok(clear);
+        }
+        'releases: for release in releases {
+            for part in undo.plan.repositories.iter().filter(|part| part.repository == release.repository) {
+                for commit in &part.commits {
+                    if self.is_contained(ex, part.repository, commit, release).await? {
+                        continue 'releases;
+                    }
+                }
+            }
+            clear.insert(release.id);
+        }
+        Ok(clear)
+    }
+}

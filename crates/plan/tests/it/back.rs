@@ -1,0 +1,135 @@
+//! Ways back beside rollouts forward, and attempts that are made again.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use backstay_plan::{MaxUpdating, TryState};
+use backstay_types::{NodeId, ReleaseId, RolloutKind, RolloutState, RolloutStrategy};
+use proptest::prelude::*;
+
+use crate::simulated::{Fleet, well};
+
+const SOAK: u64 = 900;
+
+fn waved(nodes: usize, waves: &[&str]) -> Fleet {
+    let mut fleet = Fleet::new(nodes, MaxUpdating::All);
+    let waves = waves.iter().map(|wave| (*wave).to_owned()).collect();
+    fleet.snapshot.stacks[0].strategy =
+        RolloutStrategy { waves, soak_seconds: SOAK, ..RolloutStrategy::default() };
+    fleet
+}
+
+fn later(fleet: &mut Fleet, seconds: u64) {
+    fleet.snapshot.now = fleet.snapshot.now.checked_add(Duration::from_secs(seconds)).unwrap();
+}
+
+/// Every wave opens and does well.
+fn all_waves(fleet: &mut Fleet) {
+    for _ in 0..5 {
+        fleet.settle(well);
+        later(fleet, SOAK);
+    }
+}
+
+/// Who is on the way to a release.
+fn told(fleet: &Fleet, release: ReleaseId) -> BTreeSet<NodeId> {
+    fleet.open().into_iter().filter(|(_, attempt)| attempt.release == release).map(|(node, _)| node).collect()
+}
+
+proptest! {
+    /// While a release goes out in waves, what came on top of it is undone: who runs or was told of that goes back at once,
+    /// and nobody else gets the release before its wave.
+    #[test]
+    fn a_way_back_opens_no_wave(
+        nodes in 3..40_usize,
+        began in prop::collection::vec(any::<bool>(), 40),
+        came in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let mut fleet = waved(nodes, &["20%", "50%", "100%"]);
+        let good = fleet.release();
+        all_waves(&mut fleet);
+        prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(good)));
+        let below = fleet.release();
+        fleet.step();
+        let first = told(&fleet, below);
+        // One at least has begun, so that this rollout goes on.
+        for (index, (_, attempt)) in fleet.open().into_iter().enumerate() {
+            if index == 0 || began[index] {
+                fleet.end(attempt.deployment, TryState::Running);
+            }
+        }
+        let undone = fleet.release();
+        fleet.step();
+        let mut touched = told(&fleet, undone);
+        for (index, (_, attempt)) in fleet.open().into_iter().enumerate() {
+            if attempt.release == undone && came[index] {
+                fleet.end(attempt.deployment, TryState::Succeeded);
+            }
+        }
+        let stack = &mut fleet.snapshot.stacks[0];
+        (stack.release, stack.origin.kind) = (Ok(below), RolloutKind::Rollback);
+        stack.undone = BTreeSet::from([undone]);
+        fleet.step();
+        touched.extend(fleet.snapshot.nodes.iter().map(|node| node.id).filter(|node| fleet.runs(*node) == Some(undone)));
+        let may: BTreeSet<_> = first.union(&touched).copied().collect();
+        prop_assert_eq!(&told(&fleet, below), &may, "all who go back, at once, and nobody else");
+        let gone_on = fleet.snapshot.rollouts.iter().find(|r| r.release == below).unwrap().clone();
+        prop_assert_eq!((gone_on.state, gone_on.wave), (RolloutState::Running, 0));
+        // The others get it with their waves.
+        all_waves(&mut fleet);
+        prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(below)));
+        prop_assert!(fleet.snapshot.rollouts.iter().all(|r| r.state != RolloutState::Running));
+    }
+
+    /// A first wave in which every node failed by its own fault says nothing of the release: they try again, and the
+    /// rollout goes on from there.
+    #[test]
+    fn a_wave_of_nodes_that_failed_by_their_own_fault_tries_again(nodes in 4..40_usize, times in 1..4_usize) {
+        let mut fleet = waved(nodes, &["25%", "100%"]);
+        let good = fleet.release();
+        all_waves(&mut fleet);
+        let next = fleet.release();
+        let first = nodes.div_ceil(4);
+        for time in 0..times {
+            fleet.step();
+            let open = fleet.open();
+            prop_assert_eq!(open.len(), first, "time {}", time);
+            let again_at = fleet.snapshot.now.checked_add(Duration::from_secs(SOAK)).unwrap();
+            for (_, attempt) in open {
+                fleet.tries.get_mut(&attempt.deployment).unwrap().1.again_at = Some(again_at);
+                fleet.end(attempt.deployment, TryState::Failed);
+            }
+            fleet.settle(well);
+            prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(good)), "not before");
+            later(&mut fleet, SOAK);
+        }
+        fleet.step();
+        prop_assert_eq!(told(&fleet, next).len(), first);
+        all_waves(&mut fleet);
+        prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(next)));
+        prop_assert_eq!(fleet.snapshot.rollouts.len(), 2);
+        prop_assert_eq!(fleet.snapshot.rollouts[1].state, RolloutState::Succeeded);
+    }
+
+    /// A node on which a release failed, within what its rollout allowed, is left where it went back to.
+    #[test]
+    fn a_failure_that_was_allowed_is_not_tried_for_ever(nodes in 10..30_usize, bad in any::<prop::sample::Index>()) {
+        let mut fleet = waved(nodes, &[]);
+        let strategy = &mut fleet.snapshot.stacks[0].strategy;
+        (strategy.min_sample, strategy.stop) = (0, vec!["failed > 1".to_owned()]);
+        let good = fleet.release();
+        fleet.settle(well);
+        let next = fleet.release();
+        let bad = fleet.snapshot.nodes[bad.index(nodes)].id;
+        let mut tried = 0;
+        fleet.settle(|node, release| {
+            if node != bad || release != next {
+                return TryState::Succeeded;
+            }
+            tried += 1;
+            TryState::Failed
+        });
+        prop_assert_eq!(tried, 1);
+        prop_assert_eq!(fleet.runs(bad), Some(good));
+        prop_assert_eq!(fleet.snapshot.rollouts.last().unwrap().state, RolloutState::Succeeded);
+    }
+}
