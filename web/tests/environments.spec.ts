@@ -13,7 +13,7 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       const dev = async () => (await stage.get<Environments>('/api/v1/environments')).environments.find((one) => one.name === 'dev')?.stacks[0]?.release?.commit;
       await expect.poll(dev, { timeout: 20_000 }).toBeDefined();
       const before = await dev();
-      stage.commit('columns', name === 'phone' ? '3' : '4', `Use columns for production, on a ${name}`);
+      stage.commit('columns', name === 'phone' ? '9' : '10', `Use columns for production, on a ${name}`);
       const prod = async () => (await stage.get<Environments>('/api/v1/environments')).environments.find((one) => one.name === 'prod')?.stacks[0];
       const waits = async () => {
         const found = await prod();

@@ -11,7 +11,7 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
     test('a rollout is seen, overridden and aborted where all of them are', async ({ owner, stage }, info) => {
       const newest = async () => (await stage.get<{ items: Rollout[] }>('/api/v1/rollouts?limit=1')).items[0];
       stage.strategy('[rollout]\nwaves = ["name=web-1", "100%"]\nsoak = "1h"\n');
-      stage.commit('columns', name === 'phone' ? '3' : '4', `Use columns for a ${name}`);
+      stage.commit('columns', name === 'phone' ? '7' : '8', `Use columns for a ${name}`);
       await expect.poll(async () => (await newest())?.gate, { timeout: 30_000 }).toContain('watched for');
       await open(owner, '/');
       if (name === 'phone') {

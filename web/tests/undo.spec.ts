@@ -26,7 +26,7 @@ test('a conversation is undone in the page alone, and upstream is as before', as
 });
 
 test('an undo is undone', async ({ owner, stage }) => {
-  const { id } = await stage.converse('columns', '3');
+  const { id } = await stage.converse('columns', '11');
   const undo = await stage.call<{ id: string }>('POST', '/api/v1/undos', {
     selector: { select: 'conversation', conversation: id, meaning: 'only_its' },
     scope: { nodes: null, stack: null },
@@ -35,11 +35,11 @@ test('an undo is undone', async ({ owner, stage }) => {
   });
   await open(owner, `/undos/${undo.id}`);
   await expect(owner.getByText(/verified/i).first()).toBeVisible({ timeout: 30_000 });
-  await expect.poll(() => stage.upstream()).not.toContain('columns = 3');
+  await expect.poll(() => stage.upstream()).not.toContain('columns = 11');
 
   await owner.getByRole('button', { name: /undo (the|this) undo/i }).click();
   const dialog = owner.getByRole('dialog');
   await expect(dialog).toContainText('page.conf');
   await dialog.getByRole('button', { name: /^undo/i }).click();
-  await expect.poll(() => stage.upstream(), { timeout: 30_000 }).toContain('columns = 3');
+  await expect.poll(() => stage.upstream(), { timeout: 30_000 }).toContain('columns = 11');
 });
