@@ -4,6 +4,7 @@
 //! - `generate`, `check-generated`: files that are made from code.
 //! - `bench`: measurements against goals, with their baseline in the same run.
 //! - `crash-points`: the agent killed at every mutating system call.
+//! - `power-cuts`: the agent in a guest whose power goes at any moment.
 //! - `sim`: hub and agents under virtual time, network and disks.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
@@ -12,6 +13,7 @@ mod crash_points;
 mod edges;
 mod generate;
 mod metadata;
+mod power_cuts;
 mod purity;
 mod sim;
 
@@ -38,6 +40,8 @@ enum Chore {
     Bench(bench::Args),
     /// Kill the agent, and have its system calls fail, at every mutating call, by strace
     CrashPoints(crash_points::Args),
+    /// Cut the power of the agent in a guest under QEMU, again and again
+    PowerCuts(power_cuts::Args),
     /// Run hub and agents under virtual time, network and disks; `--help` says how
     #[command(disable_help_flag = true)]
     Sim {
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Chore::CheckGenerated => generate::check(),
         Chore::Bench(args) => bench::run(&args),
         Chore::CrashPoints(args) => crash_points::run(&args),
+        Chore::PowerCuts(args) => power_cuts::run(&args),
         Chore::Sim { arguments } => sim::run(&arguments),
     };
     match outcome {

@@ -29,6 +29,8 @@ pub enum Part {
     Faketime,
     /// The image of a machine that systemd runs.
     SystemdNode,
+    /// QEMU, a kernel for its guest, and the tools for the guest's disk.
+    Guest,
     /// The right to mount a small file system, which root has.
     Mount,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Part {
             Self::Strace => "strace",
             Self::Faketime => "libfaketime",
             Self::SystemdNode => "the image of a machine with systemd",
+            Self::Guest => "QEMU and a kernel for its guest",
             Self::Mount => "the right to mount file systems",
         })
     }

@@ -7,6 +7,7 @@
 //! - [`SshServer`]: Git over ssh.
 //! - [`Database`], [`PostgresServer`]: PostgreSQL 16 or later.
 //! - [`SystemdNode`]: a machine that systemd runs, in a container.
+//! - [`GuestMachine`], [`CachedDisk`]: a machine under QEMU, and a disk whose power can be cut.
 //! - [`Program`]: the project's own programs, to start, kill and read.
 //! - [`TestWorld`]: a clock that stands until it is moved, and seeded randomness.
 //!
@@ -21,6 +22,7 @@ mod command;
 mod docker;
 mod git;
 mod git_server;
+mod guest;
 pub mod http;
 mod image;
 pub mod left_out;
@@ -40,6 +42,7 @@ pub use command::{Failed, capture, run};
 pub use docker::{Docker, RunningContainer};
 pub use git::{BareRepository, CommitSpec, WorkTree};
 pub use git_server::GitServer;
+pub use guest::{CachedDisk, Guest, GuestMachine, Loss, Lost};
 pub use image::{Image, WEB_PORT};
 pub use left_out::Part;
 pub use paths::{cache_dir, find_tool, scratch_dir};

@@ -14,6 +14,6 @@ mod stack;
 
 pub(crate) use self::{
     hub::{FakeHub, PackMode},
-    node::{Node, eventually, eventually_within},
+    node::{Node, agent, eventually, eventually_within},
     stack::{Stack, process_stack},
 };

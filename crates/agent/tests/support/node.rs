@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::FakeHub;
 
 /// The agent under test; `BACKSTAY_TEST_AGENT` names another build, such as one for another machine.
-fn agent() -> String {
+pub(crate) fn agent() -> String {
     std::env::var("BACKSTAY_TEST_AGENT").unwrap_or_else(|_| env!("CARGO_BIN_EXE_backstay-agent").to_owned())
 }
 
