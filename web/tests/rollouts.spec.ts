@@ -64,6 +64,7 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await expect(why).not.toContainText('✕ now');
       await picture(owner, `rollout-explained-${name}`, info);
       stage.strategy('');
+      await stage.liftBans();
     });
 
     test('everything is stopped and let go on from there', async ({ owner, stage }, info) => {

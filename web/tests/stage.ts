@@ -107,6 +107,14 @@ export class Stage {
     });
   }
 
+  /** Lets content out after all that a rollout was stopped for: other tests build on it. */
+  async liftBans(): Promise<void> {
+    const { items } = await this.get<{ items: Schemas['Constraint'][] }>('/api/v1/constraints');
+    for (const ban of items.filter((one) => one.effect === 'ban')) {
+      await this.call('POST', `/api/v1/constraints/${ban.id}/lift`, { reason: 'the test is over' });
+    }
+  }
+
   /** Says in `fleet.toml` how rollouts go out, and pushes. */
   strategy(text: string): void {
     this.push('Say how rollouts go out', (tree) => writeFileSync(join(tree, 'fleet.toml'), text));
