@@ -12,8 +12,8 @@ use backstay_store::{
     releases, repositories, stacks,
 };
 use backstay_types::{
-    Cause, Constraint, ConstraintOrigin, Effect, EnvironmentName, Event, Refs, Release, ReleaseId,
-    RepositoryName, RolloutKind, StackName, Timestamp, UndoId,
+    Constraint, ConstraintOrigin, Effect, EnvironmentName, Event, Refs, Release, ReleaseId, RepositoryName,
+    StackName, Timestamp, UndoId,
 };
 
 use crate::{Engine, EngineError, reconcile::Loaded, sync::StackRecord};
@@ -340,13 +340,7 @@ impl Engine {
 
 /// How what an environment is meant to run came to be asked for.
 fn origin(row: &EnvironmentRelease, release: &Release) -> Origin {
-    match row.undo {
-        Some(undo) => Origin { kind: RolloutKind::Rollback, cause: Cause::Undo { undo } },
-        None => {
-            let cause = Cause::Change { repository: release.repository, commit: release.commit.clone() };
-            Origin { kind: RolloutKind::Update, cause }
-        }
-    }
+    Origin::of(row.undo, release.repository, &release.commit)
 }
 
 /// What an environment is to run at once, because the branch's newest change is an undo of something that is in what

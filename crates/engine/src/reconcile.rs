@@ -209,25 +209,16 @@ impl Engine {
             None => Err("not made yet".to_owned()),
             Some(release) => self.standing_in(ex, release, constraints, now).await?.map(|()| release.id),
         };
-        let cause = match record.undo {
-            Some(undo) => Cause::Undo { undo },
-            None => Cause::Change { repository: stack.repository, commit: record.commit.clone() },
-        };
-        let kind = if record.undo.is_some() { RolloutKind::Rollback } else { RolloutKind::Update };
         let mut selectors: Vec<Selector> = serde_json::from_str(&stack.assignment).unwrap_or_default();
         selectors.retain(|_| stack.present);
         let (removed_by, removing_undo) =
             record.assigned_by.clone().unwrap_or_else(|| (record.commit.clone(), record.undo));
-        let removal_cause = match removing_undo {
-            Some(undo) => Cause::Undo { undo },
-            None => Cause::Change { repository: stack.repository, commit: removed_by },
-        };
         Ok(StackFacts {
             name: stack.name.clone(),
             repository: stack.repository,
             windows: record.windows.clone(),
             release,
-            origin: Origin { kind, cause },
+            origin: Origin::of(record.undo, stack.repository, &record.commit),
             pin_origins: pin_origins(&stack.name, constraints, releases),
             assignments: selectors.into_iter().map(|nodes| Assignment { nodes }).collect(),
             max_updating: record.max_updating.map_or(MaxUpdating::All, limit),
@@ -239,7 +230,7 @@ impl Engine {
             undone: self.undone_releases(ex, (stack, record), releases, constraints, rollouts).await?,
             last_good: last_good(ex, &stack.name, rollouts, now).await?,
             prune: record.prune.map(limit),
-            removal_cause,
+            removal_cause: Origin::of(removing_undo, stack.repository, &removed_by).cause,
             within: Within::Everyone,
         })
     }
@@ -430,19 +421,12 @@ fn pin_origins(
     for constraint in constraints {
         let Effect::Pin { stack: pinned, release } = &constraint.effect else { continue };
         let Some(found) = releases.get(release).filter(|_| pinned == stack) else { continue };
+        let of = |undo| Origin::of(undo, found.repository, &found.commit);
         let origin = match constraint.origin {
-            ConstraintOrigin::Undo { undo } => {
-                Origin { kind: RolloutKind::Rollback, cause: Cause::Undo { undo } }
-            }
+            ConstraintOrigin::Undo { undo } => of(Some(undo)),
             // Set because the whole fleet was not well: back to the last good.
-            ConstraintOrigin::Rollout => Origin {
-                kind: RolloutKind::Rollback,
-                cause: Cause::Change { repository: found.repository, commit: found.commit.clone() },
-            },
-            _ => Origin {
-                kind: RolloutKind::Update,
-                cause: Cause::Change { repository: found.repository, commit: found.commit.clone() },
-            },
+            ConstraintOrigin::Rollout => Origin { kind: RolloutKind::Rollback, ..of(None) },
+            _ => of(None),
         };
         origins.insert(*release, origin);
     }

@@ -30,9 +30,7 @@ impl Engine {
         tx.record(event, rollout_refs(&rollout))?;
         let kind = if paused { DecisionKind::Paused } else { DecisionKind::Resumed };
         self.note_by_hand(&mut tx, id, kind, reason, by).await?;
-        tx.commit().await?;
-        self.changed_by_hand();
-        self.rollout(id).await
+        self.close(tx, id).await
     }
 
     /// Opens the wave after `wave` at once, whatever its gate waits for. Another call for the same wave changes nothing.
@@ -62,9 +60,7 @@ impl Engine {
         self.note_by_hand(&mut tx, id, DecisionKind::Promoted, reason, by).await?;
         let reason = format!("opened by {by}: {reason}");
         tx.record(Event::RolloutWaveOpened { wave: next + 1, reason }, rollout_refs(&rollout))?;
-        tx.commit().await?;
-        self.changed_by_hand();
-        self.rollout(id).await
+        self.close(tx, id).await
     }
 
     /// Ends a rollout forward and bans its tree until something newer is there.
@@ -89,9 +85,7 @@ impl Engine {
         if let Some(release) = release {
             self.ban(&mut tx, &rollout.stack, release.tree, &reason, now).await?;
         }
-        tx.commit().await?;
-        self.changed_by_hand();
-        self.rollout(id).await
+        self.close(tx, id).await
     }
 
     /// Lets a rollout that runs go on in spite of freezes and closed windows. Asked twice, it is done once.
@@ -115,12 +109,13 @@ impl Engine {
         let event = Event::RolloutOverridden { reason: reason.to_owned(), by: by.to_owned() };
         tx.record(event, rollout_refs(&rollout))?;
         self.note_by_hand(&mut tx, id, DecisionKind::Overridden, reason, by).await?;
-        tx.commit().await?;
-        self.changed_by_hand();
-        self.rollout(id).await
+        self.close(tx, id).await
     }
 
-    async fn rollout(&self, id: RolloutId) -> Result<Rollout, EngineError> {
+    /// Commits what was done by hand, lets planning look at it, and gives the rollout as it is now.
+    async fn close(&self, tx: Tx, id: RolloutId) -> Result<Rollout, EngineError> {
+        tx.commit().await?;
+        self.changed_by_hand();
         let found = rollouts::get(&mut self.inner.store.read(), id).await?;
         found.ok_or_else(|| EngineError::not_found("rollout", id))
     }

@@ -8,8 +8,8 @@ use std::{
 
 use backstay_manifest::{Selector, Window};
 use backstay_types::{
-    Cause, Constraint, DeploymentId, Figures, FleetThresholds, Labels, NodeId, NodeName, ReleaseId,
-    RepositoryId, Rollout, RolloutId, RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest,
+    Cause, CommitId, Constraint, DeploymentId, Figures, FleetThresholds, Labels, NodeId, NodeName, ReleaseId,
+    RepositoryId, Rollout, RolloutId, RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest, UndoId,
 };
 
 use crate::promotion::Within;
@@ -186,6 +186,19 @@ pub struct Origin {
     pub kind: RolloutKind,
     /// What set it off.
     pub cause: Cause,
+}
+
+impl Origin {
+    /// An undo asks for a way back, a commit for one forward.
+    pub fn of(undo: Option<UndoId>, repository: RepositoryId, commit: &CommitId) -> Self {
+        match undo {
+            Some(undo) => Self { kind: RolloutKind::Rollback, cause: Cause::Undo { undo } },
+            None => Self {
+                kind: RolloutKind::Update,
+                cause: Cause::Change { repository, commit: commit.clone() },
+            },
+        }
+    }
 }
 
 /// A limit on how many nodes update at once.

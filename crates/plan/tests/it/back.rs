@@ -2,25 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use backstay_plan::{MaxUpdating, TryState};
-use backstay_types::{NodeId, ReleaseId, RolloutKind, RolloutState, RolloutStrategy};
+use backstay_plan::TryState;
+use backstay_types::{NodeId, ReleaseId, RolloutKind, RolloutState};
 use proptest::prelude::*;
 
-use crate::simulated::{Fleet, well};
-
-const SOAK: u64 = 900;
-
-fn waved(nodes: usize, waves: &[&str]) -> Fleet {
-    let mut fleet = Fleet::new(nodes, MaxUpdating::All);
-    let waves = waves.iter().map(|wave| (*wave).to_owned()).collect();
-    fleet.snapshot.stacks[0].strategy =
-        RolloutStrategy { waves, soak_seconds: SOAK, ..RolloutStrategy::default() };
-    fleet
-}
-
-fn later(fleet: &mut Fleet, seconds: u64) {
-    fleet.snapshot.now = fleet.snapshot.now.checked_add(Duration::from_secs(seconds)).unwrap();
-}
+use crate::simulated::{Fleet, SOAK, later, waved, well};
 
 /// Every wave opens and does well.
 fn all_waves(fleet: &mut Fleet) {

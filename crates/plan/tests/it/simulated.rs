@@ -1,6 +1,6 @@
 //! A small fleet in which planned attempts really happen.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use backstay_plan::{
     Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, Pasts, RolloutRef,
@@ -228,6 +228,23 @@ impl Fleet {
         let at = self.snapshot.nodes.iter().position(|known| known.id == node)?;
         self.snapshot.past.of(0, at).settled.map(|settled| settled.release)
     }
+}
+
+/// How long each wave is watched, in seconds.
+pub(crate) const SOAK: u64 = 900;
+
+/// A fleet whose stack goes out in waves.
+pub(crate) fn waved(nodes: usize, waves: &[&str]) -> Fleet {
+    let mut fleet = Fleet::new(nodes, MaxUpdating::All);
+    let waves = waves.iter().map(|wave| (*wave).to_owned()).collect();
+    fleet.snapshot.stacks[0].strategy =
+        RolloutStrategy { waves, soak_seconds: SOAK, ..RolloutStrategy::default() };
+    fleet
+}
+
+/// Lets time go by.
+pub(crate) fn later(fleet: &mut Fleet, seconds: u64) {
+    fleet.snapshot.now = fleet.snapshot.now.checked_add(Duration::from_secs(seconds)).unwrap();
 }
 
 /// Every attempt goes well.

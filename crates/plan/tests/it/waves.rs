@@ -1,26 +1,12 @@
 //! Waves and gates: who moves when, what stops a rollout, and what becomes of those who moved.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use backstay_plan::{Gate, GateFigures, GoBack, MaxUpdating, NodeFacts, TryState, gate, progress};
+use backstay_plan::{Gate, GateFigures, GoBack, NodeFacts, TryState, gate, progress};
 use backstay_types::{Labels, NodeId, OnStop, Paused, RolloutKind, RolloutState, RolloutStrategy, Timestamp};
 use proptest::prelude::*;
 
-use crate::simulated::{Fleet, well};
-
-const SOAK: u64 = 900;
-
-fn waved(nodes: usize, waves: &[&str]) -> Fleet {
-    let mut fleet = Fleet::new(nodes, MaxUpdating::All);
-    let waves = waves.iter().map(|wave| (*wave).to_owned()).collect();
-    fleet.snapshot.stacks[0].strategy =
-        RolloutStrategy { waves, soak_seconds: SOAK, ..RolloutStrategy::default() };
-    fleet
-}
-
-fn later(fleet: &mut Fleet, seconds: u64) {
-    fleet.snapshot.now = fleet.snapshot.now.checked_add(Duration::from_secs(seconds)).unwrap();
-}
+use crate::simulated::{Fleet, SOAK, later, waved, well};
 
 /// Lets everything happen that can without time going by.
 fn rest(fleet: &mut Fleet) {
