@@ -84,18 +84,29 @@ export function ticks(since: number, until: number, most: number): Tick[] {
   return found;
 }
 
-const DATE = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric', month: 'short' });
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });
-const EXACT = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
+const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+const two = (n: number) => String(n).padStart(2, '0');
+
+// Not by `Intl.DateTimeFormat`: the first one that is made takes longer than the axis.
+function date(at: number): string {
+  const day = new Date(at);
+  return `${DAYS[day.getDay()]} ${day.getDate()} ${MONTHS[day.getMonth()]}`;
+}
+
+function clock(at: number, seconds: boolean): string {
+  const time = new Date(at);
+  return `${two(time.getHours())}:${two(time.getMinutes())}${seconds ? `:${two(time.getSeconds())}` : ''}`;
+}
 
 function tick(at: number, step: number, midnight: boolean): Tick {
-  if (midnight) return { at, label: DATE.format(at), strong: true };
-  return { at, label: (step < MINUTE ? EXACT : CLOCK).format(at), strong: false };
+  if (midnight) return { at, label: date(at), strong: true };
+  return { at, label: clock(at, step < MINUTE), strong: false };
 }
 
 /** A point on the axis in words, as exact as the window lets one point. */
 export const pointed = (at: number, width: number): string =>
-  `${DATE.format(at)} ${(width < 6 * HOUR ? EXACT : CLOCK).format(at)}`;
+  `${date(at)} ${clock(at, width < 6 * HOUR)}`;
 
 /** What was asked of the hub: somewhat more than the window, so that moving it a little needs no new answer. */
 export interface Cover { since: number; until: number | null; width: number }
