@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::SignIn,
-    http::Hosts,
+    http::{Encoded, Hosts},
     keys::Keys,
     live::{Feed, Follows, Live, Questions, Roster, Shared, Waiters},
     metrics::Metrics,
@@ -50,7 +50,7 @@ pub(crate) struct App {
     /// Who follows events.
     pub(crate) feed: Feed,
     /// The overview, for all pages that show it.
-    pub(crate) overview: Shared<Overview>,
+    pub(crate) overview: Shared<Encoded<Overview>>,
     /// Who follows logs.
     pub(crate) follows: Follows,
     /// Packs on disk.

@@ -259,6 +259,7 @@ CREATE TABLE rollouts (
     finished_at BIGINT
 );
 CREATE INDEX rollouts_stack ON rollouts (stack, id);
+CREATE INDEX rollouts_environment ON rollouts (stack, environment, id);
 CREATE INDEX rollouts_running ON rollouts (id) WHERE state = 'running';
 CREATE INDEX rollouts_halted ON rollouts (created_at) WHERE state = 'halted';
 CREATE INDEX rollouts_release ON rollouts (release_id);

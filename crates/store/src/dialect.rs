@@ -55,6 +55,8 @@ async fn connect_sqlite(path: &str) -> Result<Db> {
         .journal_mode(SqliteJournalMode::Wal)
         // Acknowledged is durable: FULL syncs the log at each commit.
         .synchronous(SqliteSynchronous::Full)
+        // All rows are awaited anyway: few changes of threads rather than one for every few rows.
+        .row_buffer_size(1024)
         .busy_timeout(ACQUIRE);
     let writer = SqlitePoolOptions::new()
         .max_connections(1)

@@ -6,6 +6,7 @@ use axum::body::Body;
 use backstay_api::Endpoint;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::Encoded;
 use crate::{app::App, auth::Caller};
 
 /// An authenticated, parsed call of an endpoint.
@@ -39,6 +40,8 @@ pub(crate) struct Reply<T> {
 pub(crate) enum Content<T> {
     /// As declared.
     Typed(T),
+    /// As declared, written already.
+    Encoded(Encoded<T>),
     /// Bytes of the declared type, written as they are read.
     Raw(Body),
 }
@@ -65,5 +68,11 @@ impl<T> Reply<T> {
 impl<T> From<T> for Reply<T> {
     fn from(body: T) -> Self {
         Self { status: StatusCode::OK, headers: Vec::new(), content: Content::Typed(body) }
+    }
+}
+
+impl<T> From<Encoded<T>> for Reply<T> {
+    fn from(body: Encoded<T>) -> Self {
+        Self { status: StatusCode::OK, headers: Vec::new(), content: Content::Encoded(body) }
     }
 }

@@ -11,6 +11,7 @@ mod conversations;
 mod deployments;
 mod diff;
 mod docs_page;
+mod encoded;
 mod environments;
 mod error;
 pub(crate) mod events;
@@ -40,6 +41,7 @@ use backstay_types::ErrorCode;
 
 pub(crate) use self::{
     call::{Call, Reply},
+    encoded::Encoded,
     error::ApiError,
     events::ServerEvent,
     gate::Hosts,

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     call::{Call, Content, Reply},
+    encoded::takes_gzip,
     error::ApiError,
     gate::{RequestId, RouteName},
     input,
@@ -163,8 +164,11 @@ where
     R: Into<Reply<E::Response>> + Send + 'static,
 {
     let id = request.parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let gzip = takes_gzip(&request.parts.headers);
     let result = match admit::<E>(app.clone(), request, limits).await {
-        Ok(call) => run(&app.tasks, limits, handler(call)).await.and_then(|reply| write::<E>(reply.into())),
+        Ok(call) => {
+            run(&app.tasks, limits, handler(call)).await.and_then(|reply| write::<E>(reply.into(), gzip))
+        }
         Err(error) => Err(error),
     };
     let mut response = result.unwrap_or_else(|error| error.into_response(&id));
@@ -218,8 +222,14 @@ async fn run<R: Send + 'static>(
     }
 }
 
-fn write<E: Endpoint>(reply: Reply<E::Response>) -> Result<Response, ApiError> {
+fn write<E: Endpoint>(reply: Reply<E::Response>, gzip: bool) -> Result<Response, ApiError> {
+    let mut compressed = false;
     let body = match reply.content {
+        Content::Encoded(written) if gzip => {
+            compressed = true;
+            Body::from(written.gzip())
+        }
+        Content::Encoded(written) => Body::from(written.plain()),
         Content::Typed(value) => Body::from(body::encode(&value).map_err(ApiError::internal)?),
         Content::Raw(body) => body,
     };
@@ -228,6 +238,10 @@ fn write<E: Endpoint>(reply: Reply<E::Response>) -> Result<Response, ApiError> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, media);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if compressed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
     for (name, value) in reply.headers {
         headers.insert(name, value);
     }

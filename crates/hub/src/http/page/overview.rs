@@ -15,7 +15,7 @@ use backstay_types::{CommitId, Release, ReleaseId, Repository, RepositoryId, Tim
 use super::attention;
 use crate::{
     app::App,
-    http::{ApiError, Call, deployments, deployments::steer::stop_view, names},
+    http::{ApiError, Call, Encoded, deployments, deployments::steer::stop_view, names},
     live::Census,
 };
 
@@ -29,8 +29,8 @@ const FAR: u64 = 5_000;
 const QUIET: [&str; 2] = ["desired_changed", "release_created"];
 
 /// The fleet at a glance. All pages that show it ask when something happens: they share what is made then.
-pub(crate) async fn overview(call: Call<GetOverview>) -> Result<Overview, ApiError> {
-    call.app.overview.get(made(&call.app)).await
+pub(crate) async fn overview(call: Call<GetOverview>) -> Result<Encoded<Overview>, ApiError> {
+    call.app.overview.get(async { Encoded::of(&made(&call.app).await?) }).await
 }
 
 async fn made(app: &App) -> Result<Overview, ApiError> {
