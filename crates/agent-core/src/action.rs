@@ -188,6 +188,8 @@ pub enum Task {
         running: Option<Prepared>,
         /// The runtime's name for the stack, when it is fixed.
         project: Option<String>,
+        /// The tree that runs now.
+        from: Option<TreeDigest>,
     },
     /// Have the runtime run it.
     Activate {
@@ -195,6 +197,8 @@ pub enum Task {
         target: DesiredStack,
         /// How.
         prepared: Prepared,
+        /// The tree that ran until now.
+        from: Option<TreeDigest>,
     },
     /// Ask until it is healthy or time is up.
     Probe {

@@ -12,7 +12,7 @@ mod space;
 
 pub use self::identity::Identity;
 pub(crate) use self::{
-    files::{remove_dir, sync_dir, write_atomic},
+    files::{remove_dir, replace_file, sync_dir, write_atomic},
     identity::{parse_key, token_fingerprint},
     journal::JournalDb,
     layout::{Layout, SAFE_MODE, private_dir},

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, io};
 
 use backstay_agent_core::{Finding, Prepared};
 use backstay_api::agent::LogLine;
+use backstay_manifest::Part;
 use backstay_types::{Container, Digest, FailureKind, ImageId, StackName, Step, TreeDigest};
 
 pub(crate) use self::follow::{Cursor, NewLines};
@@ -90,6 +91,15 @@ pub(crate) trait Runtime {
         _services: &[String],
     ) -> Result<(), Failed> {
         self.up(cx, release, prepared, Step::Return).await.map(drop)
+    }
+
+    /// Services that see files of parts that are reloaded, of those parts that are meant.
+    fn services_that_see(
+        &self,
+        _release: &Loaded,
+        _meant: &dyn Fn(&Part) -> bool,
+    ) -> Result<Vec<String>, Failed> {
+        Ok(Vec::new())
     }
 
     /// Whether everything is here to run it again.
@@ -219,6 +229,14 @@ impl Runtimes {
         each!(self, runtime => runtime.recreate(cx, release, prepared, services).await)
     }
 
+    pub(crate) fn services_that_see(
+        &self,
+        release: &Loaded,
+        meant: &dyn Fn(&Part) -> bool,
+    ) -> Result<Vec<String>, Failed> {
+        each!(self, runtime => runtime.services_that_see(release, meant))
+    }
+
     pub(crate) async fn can_run(&self, prepared: &Prepared) -> io::Result<bool> {
         each!(self, runtime => runtime.can_run(prepared).await)
     }
@@ -275,6 +293,9 @@ pub(crate) async fn prune(cx: &mut Context, stack: &StackName, keep: &[TreeDiges
     let fail = |error| Fail::io(Step::Commit, "old releases cannot be removed")(error);
     cx.layout.sweep_stack(stack).map_err(fail)?;
     prune_bundled(cx, stack);
+    // What runs may have been started from a release before parts of it were switched.
+    let used = process::used(&cx.layout, stack).map_err(fail)?;
+    let is_used = |tree: &TreeDigest| used.iter().any(|dir| dir.starts_with(cx.layout.release(stack, *tree)));
     let mut doomed = Vec::new();
     match std::fs::read_dir(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -282,7 +303,7 @@ pub(crate) async fn prune(cx: &mut Context, stack: &StackName, keep: &[TreeDiges
             for entry in entries.map_err(fail)? {
                 let name = entry.map_err(fail)?.file_name();
                 let tree = name.to_str().and_then(|name| name.parse::<TreeDigest>().ok());
-                doomed.extend(tree.filter(|tree| !keep.contains(tree)));
+                doomed.extend(tree.filter(|tree| !keep.contains(tree) && !is_used(tree)));
             }
         }
     }

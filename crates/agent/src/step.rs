@@ -4,10 +4,12 @@
 //! that the agent itself stays small, and nothing that a release does to a
 //! parser can take the agent down.
 
+mod command;
 mod context;
 mod deep;
 mod fail;
 mod git;
+mod parts;
 mod prepare;
 mod release;
 mod stage;
@@ -68,7 +70,15 @@ pub(crate) enum Work {
     /// Validate and make ready.
     Prepare(Box<PrepareCall>),
     /// Have the runtime run it.
-    Up { stack: StackName, tree: TreeDigest, prepared: Box<Prepared>, again: bool },
+    Up {
+        stack: StackName,
+        tree: TreeDigest,
+        /// What runs until then.
+        #[serde(default)]
+        from: Option<TreeDigest>,
+        prepared: Box<Prepared>,
+        again: bool,
+    },
     /// Stop it and remove its containers.
     Down { stack: StackName, tree: Option<TreeDigest>, runtime: String, project: String },
     /// Compare everything of a stack with what it should be.
@@ -92,6 +102,16 @@ pub(crate) struct PrepareCall {
     pub(crate) known: Option<Prepared>,
     pub(crate) running: Option<Prepared>,
     pub(crate) project: Option<String>,
+    /// What runs now, when it is to be asked whether the release may follow it.
+    #[serde(default)]
+    pub(crate) preflight: Option<Follows>,
+}
+
+/// What a release is to follow.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Follows {
+    /// The tree that runs, if any.
+    pub(crate) from: Option<TreeDigest>,
 }
 
 /// How the work ended.
@@ -168,9 +188,9 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         Work::Prepare(call) => {
             prepare::prepare(&mut cx, *call, records).await.map(|p| Reply::Prepared(Box::new(p)))
         }
-        Work::Up { stack, tree, prepared, again } => {
+        Work::Up { stack, tree, from, prepared, again } => {
             let step = if again { Step::Return } else { Step::Activate };
-            up(&mut cx, &stack, tree, &prepared, step, records).await.map(Reply::Containers)
+            up(&mut cx, (&stack, tree), from, &prepared, step, records).await.map(Reply::Containers)
         }
         Work::Down { stack, tree, runtime, project } => {
             Runtimes::new(&runtime)?.down(&mut cx, &stack, tree, &project).await?;
@@ -195,8 +215,8 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
 
 async fn up(
     cx: &mut Context,
-    stack: &StackName,
-    tree: TreeDigest,
+    (stack, tree): (&StackName, TreeDigest),
+    from: Option<TreeDigest>,
     prepared: &Prepared,
     step: Step,
     records: &mut Records,
@@ -204,8 +224,8 @@ async fn up(
     let started = records.start();
     let loaded = release::load(cx, stack, tree, step)?;
     loaded.render(cx, step)?;
-    let containers = Runtimes::new(&prepared.runtime)?.up(cx, &loaded, prepared, step).await?;
+    let (containers, said) = parts::switch(cx, &loaded, from, prepared, step).await?;
     crash::crash_point("up.started");
-    records.done(started, step, format!("{} services", prepared.services.len()));
+    records.done(started, step, said);
     Ok(containers)
 }

@@ -17,7 +17,7 @@ use backstay_types::{Container, FailureKind, StackName, Step, TreeDigest, World}
 use crate::{
     child,
     disk::{Layout, SAFE_MODE},
-    step::{Fail, Failed, Outcome, Place, PrepareCall, Records, Reply, StepCall, Work},
+    step::{Fail, Failed, Follows, Outcome, Place, PrepareCall, Records, Reply, StepCall, Work},
 };
 
 /// How long work that has no limit of its own may take: pulling and building images, starting containers.
@@ -52,7 +52,7 @@ impl Machine {
                 Err(Fail::of(Step::Validate, FailureKind::Invalid, reason))
             }
             Task::Fetch { target } => self.fetch(&target, records).await.map(|()| Done::Fetched),
-            Task::Prepare { target, known, running, project } => {
+            Task::Prepare { target, known, running, project, from } => {
                 let call = PrepareCall {
                     stack: target.stack,
                     tree: target.tree,
@@ -62,11 +62,13 @@ impl Machine {
                     known,
                     running,
                     project,
+                    preflight: Some(Follows { from }),
                 };
                 self.prepare(call, records).await.map(|prepared| Done::Prepared(Box::new(prepared)))
             }
-            Task::Activate { target, prepared } => {
-                self.up(&target.stack, target.tree, &prepared, false, records).await.map(Done::Activated)
+            Task::Activate { target, prepared, from } => {
+                let to = (&target.stack, target.tree);
+                self.up(to, from, &prepared, Step::Activate, records).await.map(Done::Activated)
             }
             Task::Probe { target, prepared } => {
                 let started = records.start();
@@ -148,11 +150,12 @@ impl Machine {
             known: None,
             running: None,
             project: None,
+            preflight: None,
         };
         let prepared = self.prepare(call, &mut records).await?;
         let runs = crate::runtime::process::runs(&self.layout, stack, &prepared);
         if !runs.map_err(Fail::io(Step::Activate, "what runs cannot be told"))? {
-            self.up(stack, tree, &prepared, true, &mut records).await?;
+            self.up((stack, tree), None, &prepared, Step::Return, &mut records).await?;
         }
         Ok(())
     }
@@ -181,15 +184,15 @@ impl Machine {
 
     async fn up(
         &self,
-        stack: &StackName,
-        tree: TreeDigest,
+        (stack, tree): (&StackName, TreeDigest),
+        from: Option<TreeDigest>,
         prepared: &Prepared,
-        again: bool,
+        step: Step,
         records: &mut Records,
     ) -> Result<Vec<Container>, Failed> {
         crate::crash::crash_point("up.before");
-        let step = if again { Step::Return } else { Step::Activate };
-        let work = Work::Up { stack: stack.clone(), tree, prepared: Box::new(prepared.clone()), again };
+        let again = step == Step::Return;
+        let work = Work::Up { stack: stack.clone(), tree, from, prepared: Box::new(prepared.clone()), again };
         let reply = self.child(work, step, LONG, records).await?;
         crate::crash::crash_point("up.after");
         match reply {
@@ -233,7 +236,7 @@ impl Machine {
             // Another runtime cannot take the failed one's place.
             self.down(stack, Some(failed_tree), failed, records).await?;
         }
-        self.up(stack, to.tree, &prepared, true, records).await?;
+        self.up((stack, to.tree), Some(failed_tree), &prepared, Step::Return, records).await?;
         let result = self.probe(stack, to.tree, &prepared, Step::Return).await;
         noted(result, records)
     }
@@ -258,6 +261,7 @@ impl Machine {
             known: None,
             running: None,
             project: None,
+            preflight: None,
         };
         self.prepare(call, records).await
     }

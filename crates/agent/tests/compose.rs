@@ -93,6 +93,46 @@ fn compose_changes_only_what_changed_and_says_whose_change_it_was() {
 }
 
 #[test]
+fn compose_starts_nothing_anew_when_only_a_policy_changes() {
+    let Some(fleet) = Fleet::start() else { return };
+    fleet.docker.image("web:v1", &Image::web("v1"));
+    let part = "[[probe]]\ncontainer = true\nevery = \"100ms\"\nwithin = \"8s\"\n\
+        [[part]]\nname = \"policy\"\npaths = [\"config\"]\napply = \"reload\"\n\
+        reload = [\"sh\", \"-c\", \"cat /config/app.conf >> /data/told\"]\nreload_in = \"web\"\n";
+    let claw =
+        |policy: &str| stack("web:v1", "web:v1").file("stack.toml", part).file("config/app.conf", policy);
+    fleet.deploy(&claw("1"));
+    let ids = || (fleet.service("web").id, fleet.service("side").id);
+    let before = ids();
+    let seen = || fleet.docker.run(&["exec", &fleet.service("web").id, "sh", "-c", "cat /config/*"]);
+
+    // Another file in it, and one fewer: the same containers see them, and are told.
+    fleet.deploy(&claw("2").file("config/more.conf", "+"));
+    assert_eq!((ids(), seen()), (before.clone(), "2+".to_owned()));
+    fleet.deploy(&claw("3"));
+    assert_eq!((ids(), seen()), (before.clone(), "3".to_owned()));
+    assert_eq!(fs::read_to_string(fleet.node.stack().join("state/data/told")).unwrap(), "23");
+
+    // It goes back without a start too: one of which the service cannot be told.
+    let refusing =
+        part.replace("cat /config/app.conf", "grep -vq 4 /config/app.conf && cat /config/app.conf");
+    fleet.deploy(&claw("3").file("stack.toml", &refusing));
+    assert_eq!(ids(), before, "the manifest is nothing that a container sees");
+    let deployment = fleet.hub.deploy(&claw("4").file("stack.toml", &refusing));
+    let DeploymentState::RolledBack { step, reason, .. } = fleet.end(deployment) else { panic!("refused") };
+    assert!(step == Step::Activate && reason.contains("BS3020"), "{reason}");
+    assert_eq!((ids(), seen()), (before.clone(), "3".to_owned()));
+
+    // Together with something else: what only sees the policy is made anew, since nobody told it.
+    fleet.docker.image("web:v2", &Image::web("v2"));
+    let both = stack("web:v1", "web:v2").file("stack.toml", &refusing).file("config/app.conf", "5");
+    fleet.deploy(&both);
+    assert_ne!(fleet.service("web").id, before.0);
+    assert_ne!(fleet.service("side").id, before.1);
+    assert_eq!(seen(), "5");
+}
+
+#[test]
 fn compose_goes_back_without_registry_and_after_a_prune() {
     let Some(fleet) = Fleet::start() else { return };
     let Some(mut registry) = Registry::require() else { return };

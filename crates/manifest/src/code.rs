@@ -36,6 +36,10 @@ pub const NOT_TEXT: ErrorCode = ErrorCode::BS1015;
 pub const BAD_PATH: ErrorCode = ErrorCode::BS1016;
 /// The same thing is named twice.
 pub const DUPLICATE_NAME: ErrorCode = ErrorCode::BS1017;
+/// Parts of a stack that overlap, or that name each other wrongly.
+pub const BAD_PARTS: ErrorCode = ErrorCode::BS1018;
+/// A part that is reloaded holds what can only be changed by a start.
+pub const PART_NOT_RELOADABLE: ErrorCode = ErrorCode::BS1019;
 /// A Compose file is not YAML.
 pub const YAML_SYNTAX: ErrorCode = ErrorCode::BS1101;
 /// A Compose file has another shape than Compose expects.

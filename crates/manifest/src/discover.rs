@@ -8,9 +8,10 @@ use backstay_types::{
 };
 
 use crate::{
-    Compose, EnvTemplate, FleetManifest, ProbeKind, Problem, ProcessSpec, Runtime, StackManifest, UnitSpec,
-    Variables, code,
+    Compose, EnvTemplate, FleetManifest, Parts, ProbeKind, Problem, ProcessSpec, Runtime, StackManifest,
+    UnitSpec, Variables, code,
     compose::{self, TreeEntry, classify},
+    part_check,
     problem::nearest,
     strategy::unknown_figure,
 };
@@ -307,7 +308,7 @@ impl Loader<'_> {
         let compose = match &manifest.runtime {
             Runtime::Compose(settings) => {
                 let literals = env.as_ref().map(EnvTemplate::literals).unwrap_or_default();
-                Some(self.compose(&settings.file, &Variables::partial(literals))?)
+                Some(self.compose(&settings.file, &Variables::partial(literals), &manifest.parts)?)
             }
             Runtime::Process { processes } => {
                 self.programs(processes);
@@ -319,9 +320,10 @@ impl Loader<'_> {
             }
         };
         self.probes(&manifest, compose.as_ref());
+        self.parts(&manifest, compose.as_ref());
         let validate = self.validate();
         let path = self.folder.to_owned();
-        let schema = manifest.runtime.schema();
+        let schema = manifest.schema();
         Some(Stack { name: name.clone(), path, manifest, compose, env, validate, schema })
     }
 
@@ -358,7 +360,7 @@ impl Loader<'_> {
         self.keep(EnvTemplate::parse(&path, &bytes))
     }
 
-    fn compose(&mut self, file: &str, variables: &Variables) -> Option<Compose> {
+    fn compose(&mut self, file: &str, variables: &Variables, parts: &Parts) -> Option<Compose> {
         let path = self.path(file);
         if !self.files.contains_key(file) {
             let message = format!("`{file}` is not in the stack's folder");
@@ -388,7 +390,7 @@ impl Loader<'_> {
                 Some(TreeEntry { path: (*path).to_owned(), mode, content: Digest::of(b""), len: 0 })
             })
             .collect();
-        if let Err(found) = classify(&compose, &tree) {
+        if let Err(found) = classify(&compose, &tree, parts) {
             self.problems.extend(found);
         }
         Some(compose)
@@ -397,23 +399,37 @@ impl Loader<'_> {
     /// Programs that are given by a path inside the release must be there and executable.
     fn programs(&mut self, processes: &[ProcessSpec]) {
         for process in processes {
-            let Some(program) = process.command.first().filter(|p| p.contains('/') && !p.starts_with('/'))
-            else {
-                continue;
-            };
-            if program.contains('$') {
-                continue;
+            self.program(&process.command, "process.command");
+        }
+    }
+
+    fn program(&mut self, command: &[String], field: &str) {
+        let Some(program) = command.first().filter(|p| p.contains('/') && !p.starts_with('/')) else {
+            return;
+        };
+        if program.contains('$') {
+            return;
+        }
+        let path = compose::normalise(program).unwrap_or_default();
+        let found = self.files.get(path.as_str()).map(|entry| Mode::from_number(entry.mode));
+        let message = match found {
+            Some(Some(Mode::Executable)) => return,
+            Some(_) => format!("`{program}` is not executable"),
+            None => format!("`{program}` is not in the stack's folder"),
+        };
+        let problem = Problem::error(code::NOT_EXECUTABLE, &self.path(STACK), message);
+        self.problems.push(problem.field(field).hint("git add --chmod=+x makes a file executable"));
+    }
+
+    /// Parts that overlap, or that could not be applied as they say.
+    fn parts(&mut self, manifest: &StackManifest, compose: Option<&Compose>) {
+        let paths: Vec<_> = self.files.keys().copied().collect();
+        self.problems.extend(part_check::check(manifest, compose, &paths, &self.path(STACK)));
+        for part in manifest.parts.iter() {
+            if part.reload_in.is_none() {
+                self.program(&part.reload, "part.reload");
             }
-            let path = compose::normalise(program).unwrap_or_default();
-            let found = self.files.get(path.as_str()).map(|entry| Mode::from_number(entry.mode));
-            let message = match found {
-                Some(Some(Mode::Executable)) => continue,
-                Some(_) => format!("`{program}` is not executable"),
-                None => format!("`{program}` is not in the stack's folder"),
-            };
-            let problem = Problem::error(code::NOT_EXECUTABLE, &self.path(STACK), message);
-            self.problems
-                .push(problem.field("process.command").hint("git add --chmod=+x makes a file executable"));
+            self.program(&part.preflight, "part.preflight");
         }
     }
 

@@ -22,6 +22,8 @@ mod figure;
 mod fleet;
 pub mod interpolate;
 mod opening;
+mod part;
+mod part_check;
 mod pattern;
 mod pin_edit;
 mod probe;
@@ -43,6 +45,7 @@ pub use figure::{FigureFrom, FigureSource};
 pub use fleet::{Assignment, FleetManifest, MaxUpdating, Pin, PruneSettings, RolloutSettings};
 pub use interpolate::Variables;
 pub use opening::Opening;
+pub use part::{Apply, BASE_PART, Part, Parts, PathPattern};
 pub use pattern::LogPattern;
 pub use pin_edit::{add_pins, remove_pins};
 pub use probe::{Probe, ProbeKind};
@@ -55,4 +58,4 @@ pub use unit::{RELEASE as RELEASE_IN_UNITS, UnitSpec, is_started};
 pub use window::{Blackout, Freeze, Window, Zone};
 
 /// The newest manifest schema that this build knows. Agents report it.
-pub const MANIFEST_SCHEMA: u32 = 2;
+pub const MANIFEST_SCHEMA: u32 = 3;

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FigureSource, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, code, figure, probe, process,
+    FigureSource, Parts, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, code, figure, part, probe,
+    process,
     read::{Table, read},
     unit,
 };
@@ -26,6 +27,9 @@ pub struct StackManifest {
     /// What it reports about itself.
     #[serde(default)]
     pub figures: Vec<FigureSource>,
+    /// Its parts, where it does not move as one.
+    #[serde(default)]
+    pub parts: Parts,
 }
 
 /// What runs a stack.
@@ -75,6 +79,11 @@ impl Runtime {
 }
 
 impl StackManifest {
+    /// The oldest manifest schema that has all of it: agents that know only older ones are not given such a release.
+    pub fn schema(&self) -> u32 {
+        if self.parts.is_empty() { self.runtime.schema() } else { 3 }
+    }
+
     /// What holds for a folder with a Compose file and no `stack.toml`.
     pub fn of_compose(file: &str) -> Self {
         Self {
@@ -82,6 +91,7 @@ impl StackManifest {
             probes: vec![Probe::new(ProbeKind::Container)],
             bake: Duration::ZERO,
             figures: Vec::new(),
+            parts: Parts::default(),
         }
     }
 
@@ -96,9 +106,10 @@ impl StackManifest {
             let probes: Vec<_> = root.tables("probe").into_iter().filter_map(probe::read).collect();
             let bake = root.table("bake").and_then(read_bake).unwrap_or_default();
             let figures = figure::read(root);
+            let parts = part::read(root);
             let runtime = runtime?;
             check_probes(root, &runtime, &probes);
-            Some(Self { probes: or_default(probes, &runtime), runtime, bake, figures })
+            Some(Self { probes: or_default(probes, &runtime), runtime, bake, figures, parts })
         })?;
         parsed.ok_or_else(Vec::new)
     }

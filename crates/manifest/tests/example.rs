@@ -54,9 +54,13 @@ fn the_example_is_what_its_readme_says() {
     let web = &fleet.stacks[&"web".parse().unwrap()];
     assert_eq!(web.env.as_ref().unwrap().needed(), ["SITE_NAME"]);
     assert_eq!(
-        compose::classify(fleet.stacks[&"cache".parse().unwrap()].compose.as_ref().unwrap(), &[])
-            .unwrap()
-            .state,
+        compose::classify(
+            fleet.stacks[&"cache".parse().unwrap()].compose.as_ref().unwrap(),
+            &[],
+            &backstay_manifest::Parts::default()
+        )
+        .unwrap()
+        .state,
         ["data"]
     );
 }

@@ -58,6 +58,8 @@ codes! {
     BS3016 500 "The bundle is damaged";
     BS3017 500 "The bundle is not for this node, or not by its hub";
     BS3018 500 "The bundle is older than what the node holds";
+    BS3019 500 "A preflight refused the release";
+    BS3020 500 "The release could not be reloaded";
     BS1001 422 "A file is not valid TOML";
     BS1002 422 "A key that nothing reads";
     BS1003 422 "A value is of the wrong type";
@@ -75,6 +77,8 @@ codes! {
     BS1015 422 "A file is not text, or is too large";
     BS1016 422 "A path or mode is not allowed in a release";
     BS1017 422 "A name is used twice";
+    BS1018 422 "The parts of a stack do not fit together";
+    BS1019 422 "A part cannot be reloaded";
     BS1101 422 "A Compose file is not valid YAML";
     BS1102 422 "A Compose file has the wrong shape";
     BS1103 422 "A file from Git is mounted writable";

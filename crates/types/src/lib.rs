@@ -56,7 +56,7 @@ pub use id::{
 };
 pub use labels::{Labels, LabelsError};
 pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, chain_hash};
-pub use name::{EnvironmentName, NameError, NodeName, RepositoryName, StackName, UserName};
+pub use name::{EnvironmentName, NameError, NodeName, PartName, RepositoryName, StackName, UserName};
 pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth};
 pub use pattern::{Blame, ErrorGroup, FailurePattern, Feature, Sureness};
 pub use release::{Release, ReleaseStanding};

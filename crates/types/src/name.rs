@@ -73,6 +73,8 @@ names! {
     RepositoryName = "repository";
     /// An environment of a fleet repository, such as `staging`.
     EnvironmentName = "fleet environment";
+    /// A part of a stack, unique in it.
+    PartName = "part";
     /// A person with an account, unique in a hub.
     UserName = "user";
 }

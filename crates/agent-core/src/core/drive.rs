@@ -67,7 +67,8 @@ impl Core {
             Phase::Activating(activating) => {
                 self.set_links(&target, false, out);
                 let why = format!("attempt {}", activating.attempt);
-                self.run(Task::Activate { target, prepared: activating.prepared }, why, out)
+                let from = self.record(&target.stack).committed.map(|committed| committed.tree);
+                self.run(Task::Activate { target, prepared: activating.prepared, from }, why, out)
             }
             Phase::Probing(probing) => {
                 self.run(Task::Probe { target, prepared: probing.prepared }, "it was started", out)
@@ -93,6 +94,7 @@ impl Core {
         let record = self.record(&target.stack);
         Task::Prepare {
             known: record.validated.get(&target.tree).map(|v| v.prepared.clone()),
+            from: record.committed.as_ref().map(|committed| committed.tree),
             running: record.committed.and_then(|c| c.prepared),
             project: record.project,
             target,

@@ -3,8 +3,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
 };
 
 use crate::crash::crash_point;
@@ -54,4 +54,28 @@ pub(crate) fn remove_dir(dir: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         other => other.map(|()| true),
     }
+}
+
+/// Puts a file in its place; what is there instead goes.
+pub(crate) fn replace_file(from: &Path, root: &Path, path: &str) -> io::Result<()> {
+    let to = root.join(path);
+    let mut dir = PathBuf::from(root);
+    let parents = Path::new(path).parent().into_iter().flat_map(Path::components);
+    for part in parents {
+        dir.push(part);
+        match fs::symlink_metadata(&dir) {
+            Ok(meta) if meta.is_dir() => continue,
+            // A link or file in the place of a folder would lead elsewhere.
+            Ok(_) => fs::remove_file(&dir)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::create_dir(&dir)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+    }
+    if fs::symlink_metadata(&to).is_ok_and(|meta| meta.is_dir()) {
+        remove_dir(&to)?;
+    }
+    fs::rename(from, &to)?;
+    sync_dir(&dir)
 }

@@ -115,6 +115,14 @@ impl Layout {
     pub(crate) fn mounts(&self, stack: &StackName) -> PathBuf {
         self.stack(stack).join("mounts")
     }
+    /// Folders of parts that are reloaded: their content is switched under what runs.
+    pub(crate) fn live(&self, stack: &StackName) -> PathBuf {
+        self.stack(stack).join("live")
+    }
+    /// Leads to the release that runs.
+    pub(crate) fn current(&self, stack: &StackName) -> PathBuf {
+        self.stack(stack).join("current")
+    }
     /// Lists of the files of releases.
     pub(crate) fn lists(&self, stack: &StackName) -> PathBuf {
         self.stack(stack).join("lists")
@@ -161,7 +169,7 @@ impl Layout {
 
     /// Deletes what unfinished work on a stack left behind.
     pub(crate) fn sweep_stack(&self, stack: &StackName) -> io::Result<()> {
-        for dir in [self.releases(stack), self.mounts(stack)] {
+        for dir in [self.releases(stack), self.mounts(stack), self.live(stack)] {
             let entries = match fs::read_dir(&dir) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,

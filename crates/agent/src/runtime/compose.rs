@@ -5,6 +5,7 @@ mod adopt;
 mod cli;
 mod compare;
 mod engine;
+mod live;
 mod mounts;
 
 use std::{collections::BTreeMap, io};
@@ -12,7 +13,7 @@ use std::{collections::BTreeMap, io};
 use backstay_agent_core::{Finding, Prepared, PreparedService};
 use backstay_api::agent::LogLine;
 use backstay_manifest::{
-    Compose as ComposeFile, Runtime as Declared,
+    Compose as ComposeFile, Part, Runtime as Declared,
     compose::{MountPlan, OverrideInput, ServiceOverlay, classify, override_document},
 };
 use backstay_types::{
@@ -155,6 +156,7 @@ impl Runtime for Compose {
         let read = read(release, step)?;
         // A prune may have taken it.
         mounts::place(cx, release, &read.plan, step)?;
+        live::switch(cx, release, &read.plan).map_err(Fail::io(step, "the files of parts"))?;
         crate::disk::private_dir(&cx.layout.state(&release.stack))
             .map_err(Fail::io(step, "the state's folder"))?;
         write_overlay(cx, release, &read, prepared_overlays(cx, release, prepared), step)?;
@@ -192,6 +194,8 @@ impl Runtime for Compose {
         let all: Vec<_> = prepared.services.keys().map(String::as_str).collect();
         let mut found =
             mounts::compare(cx, release, &read.plan, &all, gently).map_err(Fail::io(step, "the mounts"))?;
+        let live = live::compare(cx, release, &read.plan, gently);
+        found.extend(live.map_err(Fail::io(step, "the files of parts"))?);
         write_overlay(cx, release, &read, prepared_overlays(cx, release, prepared), step)?;
         let hashes = cli::config_hashes(cx, release, &read.file, &prepared.project).await?;
         let document = cli::rendered(cx, release, &read.file, &prepared.project).await?;
@@ -232,11 +236,31 @@ impl Runtime for Compose {
         let step = Step::Return;
         let read = read(release, step)?;
         mounts::place(cx, release, &read.plan, step)?;
+        live::switch(cx, release, &read.plan).map_err(Fail::io(step, "the files of parts"))?;
         write_overlay(cx, release, &read, prepared_overlays(cx, release, prepared), step)?;
         cx.lock.inherit(true).map_err(Fail::io(step, "the work lock"))?;
         let overlay = cx.layout.overlay(&release.stack, release.tree);
         let names: Vec<_> = services.iter().map(String::as_str).collect();
         cli::run(cx, release, &read.file, &prepared.project, Some(&overlay), "recreate", &names, step).await
+    }
+
+    fn services_that_see(
+        &self,
+        release: &Loaded,
+        meant: &dyn Fn(&Part) -> bool,
+    ) -> Result<Vec<String>, Failed> {
+        let read = read(release, Step::Activate)?;
+        let parts = &release.manifest.parts;
+        let is_meant = |(file, _): &(String, String)| parts.reloaded(file).is_some_and(meant);
+        let mut services = Vec::new();
+        for (at, mount) in read.plan.live.iter().enumerate() {
+            if mount.files.iter().any(is_meant) {
+                services.extend(read.plan.services_that_see(at).into_iter().map(str::to_owned));
+            }
+        }
+        services.sort();
+        services.dedup();
+        Ok(services)
     }
 
     async fn can_run(&self, prepared: &Prepared) -> io::Result<bool> {
@@ -341,7 +365,8 @@ fn read(release: &Loaded, step: Step) -> Result<Read, Failed> {
             format!("{file}:{}: `{}`: other Compose files cannot be taken in", include.line, include.value);
         return Err(Fail::of(step, FailureKind::Invalid, reason));
     }
-    let plan = classify(&compose, &release.entries).map_err(|p| invalid(step, &p))?;
+    let plan =
+        classify(&compose, &release.entries, &release.manifest.parts).map_err(|p| invalid(step, &p))?;
     let project = compose.project_name(settings.project.as_deref(), &release.stack);
     Ok(Read { file, compose, plan, project })
 }
@@ -355,6 +380,7 @@ fn write_overlay(
 ) -> Result<(), Failed> {
     let input = OverrideInput {
         mounts: cx.layout.mounts(&release.stack).display().to_string(),
+        live: cx.layout.live(&release.stack).display().to_string(),
         state: cx.layout.state(&release.stack).display().to_string(),
         env_file: Some(cx.layout.rendered(&release.stack, release.tree).display().to_string()),
         services,

@@ -80,8 +80,13 @@ impl Runtime for Process {
         }
         let kept = stop_others(&dir, &wanted).map_err(fail)?;
         crate::crash::crash_point("up.stopped");
-        for spec in wanted.iter().filter(|spec| !kept.contains(&spec.name)) {
-            start(&dir, spec, step)?;
+        for spec in &wanted {
+            if kept.contains(&spec.name) {
+                // Should it have to be started again, then from the release that is there now.
+                note(&dir, spec, step)?;
+            } else {
+                start(&dir, spec, step)?;
+            }
         }
         observe(&dir).map_err(fail)
     }
@@ -190,6 +195,16 @@ pub(crate) fn runs(layout: &Layout, stack: &StackName, prepared: &Prepared) -> i
     Ok(true)
 }
 
+/// The folders in which processes of a stack were started.
+pub(crate) fn used(layout: &Layout, stack: &StackName) -> io::Result<Vec<PathBuf>> {
+    let dir = records(layout, stack);
+    let mut used = Vec::new();
+    for name in Status::names(&dir)? {
+        used.extend(Status::read(&dir, &name)?.and_then(|status| status.directory));
+    }
+    Ok(used)
+}
+
 /// Whether there are records of processes of a stack.
 pub(crate) fn is_known(layout: &Layout, stack: &StackName) -> bool {
     Status::names(&records(layout, stack)).is_ok_and(|names| !names.is_empty())
@@ -226,6 +241,8 @@ fn spec(
     environment.extend(super::compose::names(&cx.place.node, &release.stack, service).1);
     let state = cx.layout.state(&release.stack).display().to_string();
     environment.insert("BACKSTAY_STATE_DIR".to_owned(), state);
+    let current = cx.layout.current(&release.stack).display().to_string();
+    environment.insert("BACKSTAY_CURRENT".to_owned(), current);
     Ok(Spec {
         name: process.name.clone(),
         program,
@@ -281,11 +298,17 @@ fn stop_others(dir: &Path, wanted: &[Spec]) -> io::Result<Vec<String>> {
     Ok(kept)
 }
 
-fn start(dir: &Path, spec: &Spec, step: Step) -> Result<(), Failed> {
-    let fail = |error| Fail::io(step, format!("process `{}`", spec.name))(error);
+/// Writes down what a process is.
+fn note(dir: &Path, spec: &Spec, step: Step) -> Result<PathBuf, Failed> {
     let bytes = serde_json::to_vec(spec).map_err(|error| Fail::other(step, error))?;
     let path = Spec::path(dir, &spec.name);
-    write_atomic(&path, &bytes, 0o600).map_err(fail)?;
+    write_atomic(&path, &bytes, 0o600).map_err(Fail::io(step, format!("process `{}`", spec.name)))?;
+    Ok(path)
+}
+
+fn start(dir: &Path, spec: &Spec, step: Step) -> Result<(), Failed> {
+    let fail = |error| Fail::io(step, format!("process `{}`", spec.name))(error);
+    let path = note(dir, spec, step)?;
     let mut command = child::own_program(&["internal", "supervise"]);
     command.arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.current_dir("/").spawn().map_err(fail)?;

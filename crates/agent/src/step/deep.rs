@@ -1,10 +1,6 @@
 //! Deep looks, and putting right what they found, file by file.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, io};
 
 use backstay_agent_core::{Committed, Finding, StackRecord};
 use backstay_types::{DeploymentId, DriftPart, FailureKind, StackName, Step, TreeDigest, tree};
@@ -14,7 +10,7 @@ use crate::{
     disk::{
         FolderSink,
         audit::{self, Differing, Gently, How},
-        remove_dir, sync_dir,
+        remove_dir, replace_file,
     },
     runtime::Runtimes,
 };
@@ -116,36 +112,12 @@ pub(super) fn repair(
     audit::note(&cx.layout.lists(stack), tree, &list).map_err(fail)?;
     for Differing { path, how } in audit::compare(&root, &list, &mut Gently::new(0)).map_err(fail)? {
         if how != How::Stray {
-            replace(&growing.join(&path), &root, &path).map_err(fail)?;
+            replace_file(&growing.join(&path), &root, &path).map_err(fail)?;
             crate::crash::crash_point("repair.replaced");
         }
     }
     let _ = fs::remove_file(&pack);
     remove_dir(&growing).map(drop).map_err(fail)
-}
-
-/// Puts a file in its place; what is there instead goes.
-fn replace(from: &Path, root: &Path, path: &str) -> io::Result<()> {
-    let to = root.join(path);
-    let mut dir = PathBuf::from(root);
-    let parents = Path::new(path).parent().into_iter().flat_map(Path::components);
-    for part in parents {
-        dir.push(part);
-        match fs::symlink_metadata(&dir) {
-            Ok(meta) if meta.is_dir() => continue,
-            // A link or file in the place of a folder would lead elsewhere.
-            Ok(_) => fs::remove_file(&dir)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        fs::create_dir(&dir)?;
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
-    }
-    if fs::symlink_metadata(&to).is_ok_and(|meta| meta.is_dir()) {
-        remove_dir(&to)?;
-    }
-    fs::rename(from, &to)?;
-    sync_dir(&dir)
 }
 
 /// Makes services anew, from what was prepared.

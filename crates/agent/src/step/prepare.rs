@@ -6,7 +6,7 @@ use backstay_agent_core::{Prepared, PreparedService};
 use backstay_manifest::env;
 use backstay_types::{Digest, FailureKind, Step, TreeDigest};
 
-use super::{Context, Fail, Failed, PrepareCall, Records, release, validate};
+use super::{Context, Fail, Failed, Loaded, PrepareCall, Records, release, validate};
 use crate::{
     disk::audit,
     runtime::{Made, Runtimes},
@@ -29,7 +29,8 @@ pub(super) async fn prepare(
     let runtime = Runtimes::new(loaded.manifest.runtime.name())?;
     // What it was made from besides the runtime's own part.
     let values = env::write_values(&loaded.variables);
-    let base = Digest::of(&[&call.tree.as_bytes()[..], values.expose().as_bytes()].concat());
+    let content = started_by(&loaded)?;
+    let base = Digest::of(&[&content.as_bytes()[..], values.expose().as_bytes()].concat());
     let made = runtime.prepare(cx, &loaded, base, call.known.as_ref()).await?;
     check_project(&call, &made)?;
     let said = if call.known.is_some() {
@@ -40,7 +41,11 @@ pub(super) async fn prepare(
     } else {
         String::new()
     };
-    let lines = made.notes.iter().cloned().chain(Some(said)).filter(|line| !line.is_empty());
+    let asked = match &call.preflight {
+        Some(follows) => validate::preflights(cx, &loaded, follows.from, &made.services).await?,
+        None => Vec::new(),
+    };
+    let lines = made.notes.iter().cloned().chain(Some(said)).chain(asked).filter(|line| !line.is_empty());
     records.done(started, Step::Validate, lines.collect::<Vec<_>>().join("; "));
     let services = name_changes(&call, &made);
     Ok(Prepared {
@@ -52,6 +57,22 @@ pub(super) async fn prepare(
         figures: loaded.manifest.figures,
         inputs: made.inputs,
     })
+}
+
+/// The digest over the files for whose changes what runs is started anew. Compose is asked itself what each service is
+/// made from, so there it is over all of them.
+fn started_by(loaded: &Loaded) -> Result<TreeDigest, Failed> {
+    let parts = &loaded.manifest.parts;
+    let switched = |path: &str| parts.reloaded(path).is_some();
+    if loaded.manifest.processes().is_empty() || !loaded.entries.iter().any(|e| switched(&e.path)) {
+        return Ok(loaded.tree);
+    }
+    let mut hasher = backstay_types::tree::TreeHasher::default();
+    for entry in loaded.entries.iter().filter(|entry| !switched(&entry.path)) {
+        let added = hasher.add(entry.mode, &entry.path, entry.content, entry.len);
+        added.map_err(|error| Fail::of(Step::Validate, FailureKind::Mismatch, error))?;
+    }
+    Ok(hasher.finish())
 }
 
 /// The files may have been touched since they were staged.

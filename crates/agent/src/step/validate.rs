@@ -1,69 +1,57 @@
-//! The stack's own check: an executable that says whether the release is good for this node.
+//! What is asked before anything is touched: the stack's own check, and the preflights of the parts that change.
 
-use std::{process::Stdio, time::Duration};
+use std::collections::BTreeMap;
 
-use backstay_types::{ErrorCode, FailureKind, Step};
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
+use backstay_types::{ErrorCode, ImageId, Step, TreeDigest};
 
-use super::{Context, Fail, Failed, Loaded};
+use super::{
+    Context, Failed, Loaded,
+    command::{self, Asked},
+    parts::{self, Change},
+};
 
-/// So much of its output is kept, from the end.
-const OUTPUT: usize = 4096;
-
-/// Runs the check in a process group and with an environment of its own.
+/// Runs the stack's own check: an executable that says whether the release is good for this node.
 pub(super) async fn run(cx: &mut Context, loaded: &Loaded, program: &str) -> Result<(), Failed> {
-    let refuse = |reason: String| {
-        Fail::coded(Step::Validate, FailureKind::Invalid, ErrorCode::BS3005, format!("`{program}` {reason}"))
+    let asked = Asked {
+        what: format!("`{program}`"),
+        argv: &[format!("./{program}")],
+        variables: BTreeMap::new(),
+        sees_machine: false,
+        step: Step::Validate,
+        code: ErrorCode::BS3005,
     };
-    let mut command = Command::new(loaded.dir.join(program));
-    command.current_dir(&loaded.dir).env_clear().env("PATH", crate::child::PATH);
-    command.envs(loaded.variables.iter().map(|(name, value)| (name, value.expose())));
-    command.env("BACKSTAY_STACK", loaded.stack.as_str()).env("BACKSTAY_NODE", cx.place.node.as_str());
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.kill_on_drop(true);
-    let fail = |error| Fail::io(Step::Validate, format!("`{program}` cannot be started"))(error);
-    cx.lock.inherit(true).map_err(fail)?;
-    let spawned = command.spawn();
-    cx.lock.inherit(false).map_err(fail)?;
-    let mut child = spawned.map_err(|error| refuse(format!("cannot be started: {error}")))?;
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    if let Some(group) = group {
-        cx.lock.add(group).map_err(fail)?;
-    }
-    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
-    let finished = async {
-        let (out, err, status) = tokio::join!(tail(out.as_mut()), tail(err.as_mut()), child.wait());
-        status.map(|status| (status, [err, out].concat()))
-    };
-    let finished = timeout(cx.place.validate_timeout, finished).await;
-    // Nothing that it started may stay.
-    if let Some(group) = group {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    match finished {
-        Ok(Ok((status, _))) if status.success() => Ok(()),
-        Ok(Ok((status, output))) => {
-            let text = String::from_utf8_lossy(&output);
-            Err(refuse(format!("ended with {status}: {}", text.trim())))
+    command::run(cx, loaded, asked).await
+}
+
+/// Asks the preflights of parts that differ from what runs. Returns what there is to tell of it.
+pub(super) async fn preflights(
+    cx: &mut Context,
+    loaded: &Loaded,
+    from: Option<TreeDigest>,
+    images: &BTreeMap<String, (ImageId, backstay_types::Digest)>,
+) -> Result<Vec<String>, Failed> {
+    let change = Change::between(cx, from, loaded);
+    let mut said = Vec::new();
+    for part in loaded.manifest.parts.iter().filter(|part| !part.preflight.is_empty() && change.touches(part))
+    {
+        let mut variables = parts::variables(cx, loaded, &part.name);
+        for (service, (image, _)) in images {
+            variables.insert(format!("BACKSTAY_IMAGE_{}", parts::shouted(service)), image.0.clone());
         }
-        Ok(Err(error)) => Err(refuse(error.to_string())),
-        Err(_) => Err(refuse(format!("did not end within {}", show(cx.place.validate_timeout)))),
+        if let Some(dir) = from.map(|from| cx.layout.release(&loaded.stack, from)).filter(|dir| dir.is_dir())
+        {
+            variables.insert("BACKSTAY_RUNNING".to_owned(), dir.display().to_string());
+        }
+        let asked = Asked {
+            what: format!("the preflight of part `{}`, `{}`,", part.name, part.preflight.join(" ")),
+            argv: &part.preflight,
+            variables,
+            sees_machine: true,
+            step: Step::Validate,
+            code: ErrorCode::BS3019,
+        };
+        command::run(cx, loaded, asked).await?;
+        said.push(format!("the preflight of part `{}` agrees", part.name));
     }
-}
-
-async fn tail(stream: Option<&mut (impl tokio::io::AsyncRead + Unpin)>) -> Vec<u8> {
-    let Some(stream) = stream else { return Vec::new() };
-    let mut kept = Vec::new();
-    let mut buffer = [0; 1024];
-    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
-        kept.extend_from_slice(&buffer[..n]);
-        let surplus = kept.len().saturating_sub(OUTPUT);
-        kept.drain(..surplus);
-    }
-    kept
-}
-
-fn show(duration: Duration) -> String {
-    backstay_manifest::format_duration(duration)
+    Ok(said)
 }

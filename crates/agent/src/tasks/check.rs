@@ -102,7 +102,7 @@ impl Machine {
                 let again = Committed { prepared: None, ..committed.clone() };
                 self.prepared(stack, &again, records).await?;
             }
-            self.up(stack, committed.tree, &prepared, true, records).await?;
+            self.up((stack, committed.tree), None, &prepared, Step::Return, records).await?;
             self.probe(stack, committed.tree, &prepared, Step::Return).await?;
         }
         if wanted.previous

@@ -8,7 +8,7 @@ use backstay_types::{
 };
 
 use super::{Bind, Compose, FileSource, normalise};
-use crate::{Problem, code};
+use crate::{Parts, Problem, code};
 
 /// Files that only keep an empty folder in Git; a folder of nothing else is state.
 const PLACEHOLDERS: [&str; 4] = [".gitkeep", ".keep", ".gitignore", ".placeholder"];
@@ -33,6 +33,8 @@ pub struct MountPlan {
     pub tracked: Vec<TrackedMount>,
     /// Paths relative to the state folder, sorted, each once.
     pub state: Vec<String>,
+    /// Folders whose content is switched under what runs, each path once.
+    pub live: Vec<LiveMount>,
     pub(super) binds: BTreeMap<String, Vec<(Bind, Source)>>,
     pub(super) configs: BTreeMap<String, Source>,
     pub(super) secrets: BTreeMap<String, Source>,
@@ -46,7 +48,7 @@ impl MountPlan {
         self.binds.iter().flat_map(|(service, binds)| {
             binds.iter().filter_map(|(bind, source)| match source {
                 Source::State(path) => Some((service.as_str(), bind.target.as_str(), path.as_str())),
-                Source::Tracked(_) => None,
+                Source::Tracked(_) | Source::Live(_) => None,
             })
         })
     }
@@ -59,6 +61,29 @@ impl MountPlan {
         let binds = |source: &Source| matches!(source, Source::Tracked(at) if *at == tracked);
         let services = self.binds.iter().filter(|(_, all)| all.iter().any(|(_, source)| binds(source)));
         services.map(|(service, _)| service.as_str()).collect()
+    }
+
+    /// The services that bind the folder with this place in [`MountPlan::live`].
+    pub fn services_that_see(&self, live: usize) -> Vec<&str> {
+        let binds = |source: &Source| matches!(source, Source::Live(at) if *at == live);
+        let services = self.binds.iter().filter(|(_, all)| all.iter().any(|(_, source)| binds(source)));
+        services.map(|(service, _)| service.as_str()).collect()
+    }
+}
+
+/// A folder of a part that is reloaded. It is mounted read-only from a path that stays, whatever is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveMount {
+    /// Its path in the stack's folder.
+    pub path: String,
+    /// The files to put there: path in the stack's folder, and path below [`LiveMount::name`].
+    pub files: Vec<(String, String)>,
+}
+
+impl LiveMount {
+    /// The folder's name among those of the stack.
+    pub fn name(&self) -> String {
+        Digest::of(self.path.as_bytes()).short()
     }
 }
 
@@ -100,15 +125,19 @@ pub(super) enum Source {
     Tracked(usize),
     /// Path relative to the state folder.
     State(String),
+    /// Index into [`MountPlan::live`].
+    Live(usize),
 }
 
 /// Says of each relative bind, file-based config and secret whether it comes from the tree or is state.
 /// Absolute paths, named volumes and paths that depend on unknown variables are left alone.
 ///
 /// # Errors
-/// Tracked files that are mounted writable, and paths that leave the stack's folder.
-pub fn classify(compose: &Compose, tree: &[TreeEntry]) -> Result<MountPlan, Vec<Problem>> {
-    let mut classifier = Classifier { compose, tree, plan: MountPlan::default(), problems: Vec::new() };
+/// Tracked files that are mounted writable, paths that leave the stack's folder, and files of a part that is reloaded
+/// where they could not be switched under what runs.
+pub fn classify(compose: &Compose, tree: &[TreeEntry], parts: &Parts) -> Result<MountPlan, Vec<Problem>> {
+    let mut classifier =
+        Classifier { compose, tree, parts, plan: MountPlan::default(), problems: Vec::new() };
     for (name, service) in &compose.services {
         for bind in &service.binds {
             if let Some(source) = classifier.bind(name, bind) {
@@ -116,8 +145,12 @@ pub fn classify(compose: &Compose, tree: &[TreeEntry]) -> Result<MountPlan, Vec<
             }
         }
         for file in &service.env_files {
-            let tracked =
-                normalise(&file.path).is_some_and(|path| tree.iter().any(|entry| entry.path == path));
+            let path = normalise(&file.path);
+            let tracked = path.as_ref().is_some_and(|path| tree.iter().any(|entry| entry.path == *path));
+            if let Some(part) = path.and_then(|path| parts.reloaded(&path)).filter(|_| tracked) {
+                let field = format!("services.{name}.env_file");
+                classifier.fixed(&file.path, part, (file.line, file.column), &field);
+            }
             if !tracked && !file.path.starts_with('/') {
                 classifier.plan.untracked_env.insert(file.path.clone());
             }
@@ -134,6 +167,7 @@ pub fn classify(compose: &Compose, tree: &[TreeEntry]) -> Result<MountPlan, Vec<
 struct Classifier<'a> {
     compose: &'a Compose,
     tree: &'a [TreeEntry],
+    parts: &'a Parts,
     plan: MountPlan,
     problems: Vec<Problem>,
 }
@@ -143,7 +177,7 @@ impl Classifier<'_> {
         let field = format!("services.{service}.volumes");
         let path = self.relative(&bind.source, bind.line, bind.column, &field)?;
         let source = self.source(&path, bind.line, bind.column, &field)?;
-        if matches!(source, Source::Tracked(_)) && !bind.read_only {
+        if !matches!(source, Source::State(_)) && !bind.read_only {
             let message = format!(
                 "`{}` is in Git and is mounted writable: what the container writes there would be lost with the next release",
                 bind.source
@@ -170,6 +204,11 @@ impl Classifier<'_> {
                 .relative(&place.value, place.line, place.column, &field)
                 .and_then(|path| self.source(&path, place.line, place.column, &field));
             if let Some(source) = source {
+                if matches!(source, Source::Live(_)) {
+                    let message = format!("`{}` is a folder: expected a file", place.value);
+                    let problem = Problem::error(code::COMPOSE_SHAPE, &self.compose.file, message);
+                    self.problems.push(problem.at(place.line, place.column).field(field.as_str()));
+                }
                 found.insert(name.clone(), source);
             }
         }
@@ -212,6 +251,24 @@ impl Classifier<'_> {
                 (MountContent::Folder, below.into_iter().map(|entry| (entry, inner(entry))).collect())
             }
         };
+        let reloaded: Vec<_> = entries.iter().map(|(e, _)| self.parts.reloaded(&e.path)).collect();
+        if let Some(part) = reloaded.iter().flatten().next() {
+            if content == MountContent::File {
+                self.fixed(path, part, (line, column), field);
+                return None;
+            }
+            if reloaded.iter().any(Option::is_none) {
+                let message = format!(
+                    "`{path}` holds files of part `{}`, which is reloaded, and others: expected a folder of such files alone",
+                    part.name
+                );
+                let problem = Problem::error(code::PART_NOT_RELOADABLE, &self.compose.file, message);
+                self.problems.push(problem.at(line, column).field(field));
+                return None;
+            }
+            let files = entries.iter().map(|(entry, inner)| (entry.path.clone(), inner.clone())).collect();
+            return Some(Source::Live(self.live(path, files)));
+        }
         match digest(&entries) {
             Ok(digest) => Some(Source::Tracked(self.tracked(digest, path, content, &entries))),
             Err(error) => {
@@ -223,6 +280,28 @@ impl Classifier<'_> {
                 None
             }
         }
+    }
+
+    /// A file of a part that is reloaded cannot be switched here.
+    fn fixed(&mut self, path: &str, part: &crate::Part, (line, column): (u32, u32), field: &str) {
+        let message = format!(
+            "`{path}` is in part `{}`, which is reloaded, and a container sees it as it was at its start",
+            part.name
+        );
+        self.problems.push(
+            Problem::error(code::PART_NOT_RELOADABLE, &self.compose.file, message)
+                .at(line, column)
+                .field(field)
+                .hint("mount the folder that it is in, or take it out of the part"),
+        );
+    }
+
+    fn live(&mut self, path: &str, files: Vec<(String, String)>) -> usize {
+        let known = self.plan.live.iter().position(|mount| mount.path == path);
+        known.unwrap_or_else(|| {
+            self.plan.live.push(LiveMount { path: path.to_owned(), files });
+            self.plan.live.len() - 1
+        })
     }
 
     fn tracked(

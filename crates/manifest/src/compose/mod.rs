@@ -10,7 +10,7 @@ mod yaml;
 
 use std::collections::BTreeMap;
 
-pub use classify::{MountContent, MountPlan, TrackedMount, TreeEntry, classify};
+pub use classify::{LiveMount, MountContent, MountPlan, TrackedMount, TreeEntry, classify};
 pub use image::{ImageRef, Pinning};
 pub use overlay::{OverrideInput, ServiceOverlay, override_document};
 

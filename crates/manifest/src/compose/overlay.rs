@@ -11,6 +11,8 @@ use super::{Bind, Compose, MountPlan, Service, classify::Source};
 pub struct OverrideInput {
     /// The folder in which tracked mounts are kept by digest.
     pub mounts: String,
+    /// The folder in which folders of parts that are reloaded are kept by name.
+    pub live: String,
     /// The folder of the stack's state.
     pub state: String,
     /// The file to use for `env_file` entries that are not in Git.
@@ -83,7 +85,7 @@ fn volume(bind: &Bind, source: &Source, plan: &MountPlan, input: &OverrideInput)
     if bind.read_only {
         volume.insert("read_only".to_owned(), true.into());
     }
-    if matches!(source, Source::Tracked(_)) {
+    if !matches!(source, Source::State(_)) {
         // What comes from Git must be there: Docker would make an empty folder in its place.
         let options = volume.entry("bind").or_insert_with(|| json!({}));
         if let Value::Object(options) = options {
@@ -114,6 +116,9 @@ fn host_path(source: &Source, plan: &MountPlan, input: &OverrideInput) -> String
     match source {
         Source::Tracked(index) => {
             plan.tracked.get(*index).map_or_else(String::new, |mount| mount.source(&input.mounts))
+        }
+        Source::Live(index) => {
+            plan.live.get(*index).map_or_else(String::new, |mount| format!("{}/{}", input.live, mount.name()))
         }
         Source::State(path) if path.is_empty() => input.state.clone(),
         Source::State(path) => format!("{}/{path}", input.state),

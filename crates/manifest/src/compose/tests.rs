@@ -4,7 +4,7 @@ use backstay_types::{Digest, Secret, tree::Mode};
 use proptest::prelude::*;
 
 use super::*;
-use crate::code;
+use crate::{Parts, code};
 
 const FILE: &str = "stacks/web/compose.yaml";
 
@@ -95,7 +95,7 @@ fn reads_what_must_be_known() {
 #[test]
 fn tells_tracked_from_state() {
     let compose = parse(FULL).unwrap();
-    let plan = classify(&compose, &full_tree()).unwrap();
+    let plan = classify(&compose, &full_tree(), &Parts::default()).unwrap();
     assert_eq!(plan.state, ["data", "secrets/key"]);
     let paths: Vec<_> = plan.tracked.iter().map(|mount| mount.path.as_str()).collect();
     assert_eq!(paths, ["config/nginx.conf", "html", "config", "config/app.json"]);
@@ -107,10 +107,10 @@ fn tells_tracked_from_state() {
 #[test]
 fn a_mount_changes_only_with_its_own_content() {
     let compose = parse(FULL).unwrap();
-    let before = classify(&compose, &full_tree()).unwrap();
+    let before = classify(&compose, &full_tree(), &Parts::default()).unwrap();
     let mut changed = full_tree();
     changed[3].content = Digest::of(b"other");
-    let after = classify(&compose, &changed).unwrap();
+    let after = classify(&compose, &changed, &Parts::default()).unwrap();
     let differ: Vec<_> =
         before.tracked.iter().zip(&after.tracked).map(|(a, b)| a.digest != b.digest).collect();
     assert_eq!(differ, [false, true, false, false]);
@@ -119,17 +119,20 @@ fn a_mount_changes_only_with_its_own_content() {
 #[test]
 fn tracked_and_writable_is_refused() {
     let compose = parse("services:\n  web:\n    image: a:1\n    volumes:\n      - ./conf:/conf\n").unwrap();
-    let problem = classify(&compose, &tree(&[("conf/x", "1")])).unwrap_err().remove(0);
+    let problem = classify(&compose, &tree(&[("conf/x", "1")]), &Parts::default()).unwrap_err().remove(0);
     assert_eq!((problem.code, problem.line, problem.column), (code::WRITABLE_TRACKED, Some(5), Some(9)));
     assert!(problem.hint.unwrap().contains("./conf:/conf:ro"));
-    assert!(classify(&compose, &tree(&[("config/x", "1")])).is_ok(), "a longer name is another folder");
+    assert!(
+        classify(&compose, &tree(&[("config/x", "1")]), &Parts::default()).is_ok(),
+        "a longer name is another folder"
+    );
 }
 
 #[test]
 fn paths_that_leave_the_folder_are_refused() {
     for source in ["../x", "./a/../../x", "./a\\b"] {
         let text = format!("services:\n  web:\n    image: a:1\n    volumes: ['{source}:/x:ro']\n");
-        let problem = classify(&parse(&text).unwrap(), &[]).unwrap_err().remove(0);
+        let problem = classify(&parse(&text).unwrap(), &[], &Parts::default()).unwrap_err().remove(0);
         assert_eq!(problem.code, code::OUTSIDE_STACK, "{source}");
     }
     assert_eq!(normalise("./a/../b//c/."), Some("b/c".to_owned()));
@@ -140,21 +143,22 @@ fn unknown_variables_wait_for_the_node() {
     let text = b"services:\n  web:\n    image: 'a:${TAG}'\n    volumes: ['${DIR}/x:/x', './$DIR:/y']\n";
     let hub = Compose::parse(FILE, text, &Variables::partial(BTreeMap::new())).unwrap();
     assert_eq!(hub.services["web"].image.as_ref().unwrap().value, "a:${TAG}");
-    assert!(classify(&hub, &[]).unwrap().state.is_empty());
+    assert!(classify(&hub, &[], &Parts::default()).unwrap().state.is_empty());
     let on_node = Compose::parse(FILE, text, &node(&[("TAG", "2"), ("DIR", "./d")])).unwrap();
-    assert_eq!(classify(&on_node, &[]).unwrap().state, ["d", "d/x"]);
+    assert_eq!(classify(&on_node, &[], &Parts::default()).unwrap().state, ["d", "d/x"]);
 }
 
 #[test]
 fn the_override_maps_everything_and_is_stable() {
     let compose = parse(FULL).unwrap();
-    let plan = classify(&compose, &full_tree()).unwrap();
+    let plan = classify(&compose, &full_tree(), &Parts::default()).unwrap();
     let overlay = ServiceOverlay {
         image: Some("sha256:1".to_owned()),
         labels: BTreeMap::from([("dev.backstay.stack".to_owned(), "we$b".to_owned())]),
         environment: BTreeMap::from([("BACKSTAY_NODE".to_owned(), "n1".to_owned())]),
     };
     let input = OverrideInput {
+        live: "/live".to_owned(),
         mounts: "/m".to_owned(),
         state: "/s".to_owned(),
         env_file: None,
@@ -191,7 +195,7 @@ fn the_override_maps_everything_and_is_stable() {
 #[test]
 fn an_env_file_outside_git_is_replaced() {
     let compose = parse(FULL).unwrap();
-    let plan = classify(&compose, &full_tree()).unwrap();
+    let plan = classify(&compose, &full_tree(), &Parts::default()).unwrap();
     let input =
         OverrideInput { env_file: Some("/etc/backstay/env/web.env".to_owned()), ..OverrideInput::default() };
     let text = override_document(&compose, &plan, &input);
@@ -261,7 +265,7 @@ proptest! {
     fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[a-z: \n\\-\\[\\]{}&*<$./]{0,100}") {
         for input in [bytes.as_slice(), text.as_bytes(), format!("services:\n  a:\n    image: x\n    volumes: {text}\n").as_bytes()] {
             if let Ok(compose) = Compose::parse(FILE, input, &node(&[]))
-                && let Ok(plan) = classify(&compose, &full_tree())
+                && let Ok(plan) = classify(&compose, &full_tree(), &Parts::default())
             {
                 let _ = override_document(&compose, &plan, &OverrideInput::default());
             }
@@ -271,7 +275,7 @@ proptest! {
     #[test]
     fn what_is_mapped_stays_inside(source in "\\.{1,2}(/[a-z.]{0,3}){0,4}") {
         let text = format!("services:\n  a:\n    image: x\n    volumes: ['{source}:/x:ro']\n");
-        if let Ok(plan) = classify(&parse(&text).unwrap(), &full_tree()) {
+        if let Ok(plan) = classify(&parse(&text).unwrap(), &full_tree(), &Parts::default()) {
             for path in &plan.state {
                 prop_assert!(path.is_empty() || backstay_types::tree::check_path(path).is_ok(), "{}", path);
             }

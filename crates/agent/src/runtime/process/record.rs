@@ -88,6 +88,9 @@ pub(super) struct Status {
     pub(super) image: ImageId,
     pub(super) config: Digest,
     pub(super) deployment: DeploymentId,
+    /// Where it was started.
+    #[serde(default)]
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl Status {

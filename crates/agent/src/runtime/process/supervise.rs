@@ -97,6 +97,7 @@ impl Supervisor {
             image: spec.image.clone(),
             config: spec.config,
             deployment: spec.deployment,
+            directory: Some(spec.directory.clone()),
         };
         Self { dir, spec, status }
     }
@@ -106,6 +107,7 @@ impl Supervisor {
         let mut pause = FIRST_PAUSE;
         loop {
             let since = Instant::now();
+            self.renew();
             let again = match self.start() {
                 Ok(mut child) => {
                     self.status.spawned = true;
@@ -144,6 +146,16 @@ impl Supervisor {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
             self.status.restarts += 1;
+        }
+    }
+
+    /// Takes over where it is started from, should a newer release that is the same to it be there.
+    fn renew(&mut self) {
+        if let Ok(Some(spec)) = Spec::read(&self.dir, &self.spec.name)
+            && spec.config == self.spec.config
+        {
+            self.status.directory = Some(spec.directory.clone());
+            self.spec = spec;
         }
     }
 
