@@ -1,8 +1,8 @@
-//! The loop with a hub on PostgreSQL.
+//! The loop with a hub on PostgreSQL, and what is left of it while the database is away.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use backstay_e2e::{Fleet, stacks::conf};
-use backstay_testkit::Database;
+use backstay_testkit::{Database, PostgresServer, eventually};
 
 #[test]
 fn the_loop_on_postgres() {
@@ -22,4 +22,43 @@ fn the_loop_on_postgres() {
     fleet.cli.run(&["audit", "verify"]);
     let kept: u64 = database.sql("SELECT count(*) FROM ledger").parse().unwrap();
     assert!(kept > 10, "{kept}");
+}
+
+#[test]
+fn while_the_database_is_away_what_was_known_is_read_and_nodes_run_on() {
+    let Some(server) = PostgresServer::require() else { return };
+    let Some(fleet) = Fleet::of(1).database(&server.url()).start() else { return };
+    let mut fleet = fleet.with_process_stack();
+    let a = fleet.api.conversation("session-a");
+    fleet.change(a, 2, "A2");
+    let nodes = fleet.cli.run(&["nodes", "list"]);
+    let before = fleet.cli.json(&["status"]);
+
+    server.stop();
+    fleet.nodes[0].kill_agent();
+    fleet.nodes[0].start_agent();
+    fleet.serves(&fleet.nodes[0], &conf(&[(2, "A2")]));
+    eventually("the hub to say that its answer is old", || {
+        let output = fleet.cli.output(&["nodes", "list"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let known = output.status.success() && said.contains("database is away: this is as of");
+        known.then(|| String::from_utf8_lossy(&output.stdout).into_owned()).ok_or(said)
+    });
+    assert_eq!(nodes.lines().count(), fleet.cli.run(&["nodes", "list"]).lines().count());
+    let status = fleet.cli.json(&["status"]);
+    assert_eq!(status["stacks"], before["stacks"], "{status:#}");
+    let refused = fleet.cli.output(&["rollback", "--conversation", &a.to_string(), "--yes"]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("BS7002"), "{said}");
+    let other = fleet.cli.output(&["nodes", "show", "nobody"]);
+    assert!(!other.status.success(), "what nobody asked before is not known");
+
+    server.start();
+    fleet.change(a, 3, "A3");
+    let undo = fleet.rollback(&["--conversation", &a.to_string()]);
+    assert_eq!(undo["state"]["state"], "verified", "{undo:#}");
+    let output = fleet.cli.output(&["status"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("database is away"));
+    fleet.cli.run(&["audit", "verify"]);
 }

@@ -10,7 +10,7 @@ export interface Program {
 
 export function start(program: string, args: string[], log: string, env: Record<string, string> = {}): Program {
   const file = openSync(log, 'a');
-  const child = spawn(program, args, { stdio: ['ignore', file, file], env: { ...ours(), ...env } });
+  const child = spawn(program, args, { stdio: ['pipe', file, file], env: { ...ours(), ...env } });
   return { child, log };
 }
 

@@ -21,3 +21,7 @@ pub use problem::Problem;
 
 /// The cookie of a session in a browser.
 pub const SESSION_COOKIE: &str = "__Host-backstay";
+
+/// The header of an answer that was given before and is given again, because the hub's database is away: the time that
+/// it is of.
+pub const AS_OF: &str = "backstay-as-of";

@@ -50,6 +50,7 @@ pub fn openapi() -> Value {
 /// What server-sent events carry: no endpoint's answer names these.
 fn streamed(generator: &mut SchemaGenerator) {
     generator.subschema_for::<v1::EventsHello>();
+    generator.subschema_for::<v1::DatabaseState>();
     generator.subschema_for::<v1::NodesChanged>();
     generator.subschema_for::<v1::Touched>();
     generator.subschema_for::<LogLine>();

@@ -1,6 +1,9 @@
 //! Calls to the hub, and their errors as people should read them.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use backstay_api::{
     Binary, Empty, Endpoint, Events,
@@ -9,7 +12,7 @@ use backstay_api::{
 use backstay_client::{Client, ClientError, EventStream, Options};
 use backstay_types::{ErrorCode, Secret};
 
-use crate::error::CliError;
+use crate::{error::CliError, ui::Ui};
 
 /// How long a stream may be silent: some of the signs of life that the hub gives.
 const QUIET: Duration = Duration::from_secs(40);
@@ -21,6 +24,8 @@ const DOWNLOAD: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     client: Client,
+    /// Who is told once that the hub only repeats what it said before.
+    told: Option<(Ui, Arc<Once>)>,
 }
 
 impl Api {
@@ -32,7 +37,23 @@ impl Api {
         let options =
             Options { timeout, connect_timeout: timeout.min(Duration::from_secs(5)), ..Options::default() };
         let client = Client::with_options(url, token, options).map_err(|e| explain(e, url))?;
-        Ok(Self { client })
+        Ok(Self { client, told: None })
+    }
+
+    /// Says on this screen when what the hub answers is old.
+    pub(crate) fn telling(mut self, ui: Ui) -> Self {
+        self.told = Some((ui, Arc::new(Once::new())));
+        self
+    }
+
+    fn say_if_old(&self) {
+        if let (Some((ui, once)), Some(at)) = (&self.told, self.client.as_of()) {
+            once.call_once(|| {
+                ui.note(format!(
+                    "The hub's database is away: this is as of {at}. Nothing can be changed until it is back; what runs keeps running."
+                ));
+            });
+        }
     }
 
     /// The hub's address.
@@ -48,6 +69,7 @@ impl Api {
         request: E::Request,
     ) -> Result<E::Response, CliError> {
         let result = self.client.call::<E>(&path, &query, &request).await;
+        self.say_if_old();
         result.map_err(|e| explain(e, self.url()))
     }
 

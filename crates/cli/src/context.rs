@@ -45,7 +45,7 @@ impl Context {
 
     /// The hub, each call within `timeout`.
     pub(crate) fn api_within(&self, timeout: Duration) -> Result<Api, CliError> {
-        Api::new(&self.hub_url(), self.token()?, timeout)
+        Ok(Api::new(&self.hub_url(), self.token()?, timeout)?.telling(self.ui))
     }
 
     /// The hub's address: `--hub`, what a hub on this machine left, or the default.

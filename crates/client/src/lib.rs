@@ -8,9 +8,12 @@ mod address;
 mod error;
 mod events;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use backstay_api::{Binary, Endpoint, Events, Media, Method, Problem, body};
+use backstay_api::{AS_OF, Binary, Endpoint, Events, Media, Method, Problem, body};
 use backstay_types::Secret;
 use reqwest::{
     Response,
@@ -59,6 +62,8 @@ pub struct Client {
     credential: Option<Secret>,
     timeout: Duration,
     max_response_bytes: u64,
+    /// Of when the first answer was that the hub could only repeat.
+    as_of: Arc<OnceLock<String>>,
 }
 
 impl Client {
@@ -82,12 +87,17 @@ impl Client {
         let base = address::base(base_url)?;
         let http = transport(&base, &options).map_err(ClientError::Setup)?;
         let (timeout, max_response_bytes) = (options.timeout, options.max_response_bytes);
-        Ok(Self { base, http, credential, timeout, max_response_bytes })
+        Ok(Self { base, http, credential, timeout, max_response_bytes, as_of: Arc::default() })
     }
 
     /// The hub's address.
     pub fn base_url(&self) -> &Url {
         &self.base
+    }
+
+    /// Of when the first answer was, in RFC 3339, that the hub could only repeat because its database is away.
+    pub fn as_of(&self) -> Option<&str> {
+        self.as_of.get().map(String::as_str)
     }
 
     /// Calls an endpoint.
@@ -187,7 +197,13 @@ impl Client {
             builder = builder.bearer_auth(credential.expose());
         }
         let response = builder.send().await.map_err(ClientError::from_transport)?;
-        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        if let Some(at) = response.headers().get(AS_OF).and_then(|at| at.to_str().ok()) {
+            self.as_of.get_or_init(|| at.to_owned());
+        }
+        Ok(response)
     }
 }
 

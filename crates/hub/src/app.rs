@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use backstay_api::v1::Overview;
+use backstay_api::v1::{DatabaseState, Overview};
 use backstay_config::Settings;
 use backstay_engine::{Engine, Presence};
 use backstay_store::Store;
@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::SignIn,
-    http::{Encoded, Hosts},
+    http::{Encoded, Hosts, Kept, ServerEvent},
     keys::Keys,
     live::{Feed, Follows, Live, Questions, Roster, Shared, Waiters},
     metrics::Metrics,
@@ -51,6 +51,8 @@ pub(crate) struct App {
     pub(crate) feed: Feed,
     /// The overview, for all pages that show it.
     pub(crate) overview: Shared<Encoded<Overview>>,
+    /// The last answers, for when the database is away.
+    pub(crate) kept: Kept,
     /// Who follows logs.
     pub(crate) follows: Follows,
     /// Packs on disk.
@@ -77,6 +79,29 @@ impl App {
     /// Whether a node is heard from.
     pub(crate) fn node_state(&self, node: &Node) -> NodeState {
         self.live.state(node.id, node.revoked_at.is_some(), self.world.now())
+    }
+
+    /// The database could not be read; who follows events is told of it.
+    pub(crate) fn database_is_away(&self) {
+        if self.kept.lost() {
+            tracing::warn!("the database is away; what was asked before is answered as it was");
+            self.tell_of_database(Some(self.world.now()));
+        }
+    }
+
+    /// The database was read.
+    pub(crate) fn database_answers(&self) {
+        if self.kept.found() {
+            tracing::info!("the database is back");
+            self.tell_of_database(None);
+        }
+    }
+
+    fn tell_of_database(&self, away_since: Option<Timestamp>) {
+        match ServerEvent::json(&DatabaseState { away_since }) {
+            Ok(event) => self.feed.tell(None, event.named("database")),
+            Err(error) => tracing::error!(%error, "the state of the database could not be told"),
+        }
     }
 
     /// How long a check-in may be held at most.

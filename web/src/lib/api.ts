@@ -13,6 +13,7 @@ export type Stack = Schemas['StackView'];
 export type Entry = Schemas['LedgerEntry'] & { node_name?: string | null; conversation_title?: string | null };
 export type Hello = Schemas['EventsHello'];
 export type NodesChanged = Schemas['NodesChanged'];
+export type DatabaseState = Schemas['DatabaseState'];
 export type Touched = Schemas['Touched'];
 export type Overview = Schemas['Overview'];
 export type Attention = Schemas['Attention'];
@@ -96,12 +97,32 @@ async function call<T>(method: string, path: string, query: Query, body: unknown
     if (signal?.aborted) throw error;
     throw new Problem(0, '', 'The hub cannot be reached.', 'What runs keeps running. This page tries again by itself.');
   }
+  if (method === 'GET' && response.ok) noteAge(path, response);
   const text = await response.text();
   const json: unknown = text === '' ? {} : parse(text);
   if (response.ok) return json as T;
   const said = json as { code?: string; detail?: string; hint?: string };
   if (response.status === 401) window.dispatchEvent(new Event('signed-out'));
   throw new Problem(response.status, said.code ?? '', said.detail ?? `status ${response.status}`, said.hint ?? null);
+}
+
+/** Of when the oldest of the answers is that a view is made of, while the hub repeats what it said before because its
+ * database is away. */
+let oldest: string | null = null;
+let view = '';
+
+/** Of when what is shown is; nothing while it is new. Events `as-of` tell when that changes. */
+export const asOf = (): string | null => oldest;
+
+function noteAge(path: string, response: Response): void {
+  const age = response.headers.get('backstay-as-of');
+  const shown = path !== '/api/v1/session';
+  const fresh = shown && view !== location.hash;
+  if (shown) view = location.hash;
+  const next = age === null || oldest === null || fresh ? age : shown && age < oldest ? age : oldest;
+  if (next === oldest) return;
+  oldest = next;
+  window.dispatchEvent(new Event('as-of'));
 }
 
 function parse(text: string): unknown {

@@ -1,5 +1,5 @@
 // What happens, as the hub tells it by server-sent events. Views that show it are woken; `load` does that for them.
-import { get, type Entry, type Hello, type NodesChanged, type Session, type Touched } from './api';
+import { asOf, get, type DatabaseState, type Entry, type Hello, type NodesChanged, type Session, type Touched } from './api';
 
 /** Where the stream stands. `stale`: what the page shows may be old, since `since`; it is being tried again. */
 export const live = $state<{
@@ -9,7 +9,9 @@ export const live = $state<{
   seq: number;
   /** Whether the hub runs another version than the one that this page came from. */
   outdated: boolean;
-}>({ state: 'connecting', since: Date.now(), seq: 0, outdated: false });
+  /** Of when the hub's answers are while its database is away. */
+  asOf: string | null;
+}>({ state: 'connecting', since: Date.now(), seq: 0, outdated: false, asOf: null });
 
 export interface Heard {
   /** Ledger entries, as they are sealed. */
@@ -38,6 +40,8 @@ const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
 /** A hidden page lets go of the stream after this time, so that many open tabs cost the hub nothing. */
 const HIDDEN = 60_000;
+/** How often it asks whether the hub's database is back. */
+const AWAY = 3000;
 /** So long without a word, it asks whether the hub is still there. */
 const SILENCE = 40_000;
 
@@ -108,6 +112,7 @@ export function follow(): () => void {
     });
     on<NodesChanged>('nodes', (message) => tell('nodes', message));
     on<Touched>('touched', (message) => tell('touched', message));
+    on<DatabaseState>('database', ({ away_since }) => (away_since ? isAway(asOf() ?? away_since) : look()));
     // The browser's own retrying is not used: it gives up at the first answer that is not a stream.
     opened.onerror = retry;
   }
@@ -133,6 +138,20 @@ export function follow(): () => void {
     else if (source) retry();
   }, SILENCE / 2);
 
+  let database: ReturnType<typeof setInterval> | undefined;
+  const look = () => void get<Session>('/api/v1/session').then(() => isAway(asOf())).catch(() => null);
+  const isAway = (since: string | null) => {
+    const was = live.asOf;
+    live.asOf = since;
+    if ((was === null) === (since === null)) return;
+    clearInterval(database);
+    if (since) database = setInterval(look, AWAY);
+    else tell('reset', { seq: live.seq, everything: true });
+  };
+  const aged = () => isAway(asOf());
+  aged();
+
+  window.addEventListener('as-of', aged);
   document.addEventListener('visibilitychange', shown);
   window.addEventListener('offline', away);
   window.addEventListener('online', back);
@@ -141,6 +160,8 @@ export function follow(): () => void {
     close();
     clearTimeout(hide);
     clearInterval(probe);
+    clearInterval(database);
+    window.removeEventListener('as-of', aged);
     document.removeEventListener('visibilitychange', shown);
     window.removeEventListener('offline', away);
     window.removeEventListener('online', back);

@@ -16,8 +16,8 @@ endpoints! {
     /// What happens, as server-sent events, from where the reader was (`Last-Event-ID`, or `after`). `hello` says where
     /// the ledger is; each `entry` is a timeline entry and its id is the entry's position; `reset` says that more has
     /// happened than is told here, and where the ledger is: read anew what is shown. Without a position of their own:
-    /// `nodes`, nodes whose state or health changed (at most once a second), and `touched`, deployments and
-    /// conversations of which more is known now.
+    /// `nodes`, nodes whose state or health changed (at most once a second), `touched`, deployments and
+    /// conversations of which more is known now, and `database`, when the hub's database goes away or comes back.
     FollowEvents = Get "/api/v1/events" Viewer (query: EventsQuery) -> Events;
     /// The fleet at a glance: what runs, what happens, what needs a person.
     GetOverview = Get "/api/v1/overview" Viewer () -> Overview;
@@ -45,6 +45,14 @@ pub struct EventsHello {
     pub version: String,
     /// When the hub's process started.
     pub started_at: Timestamp,
+}
+
+/// The data of `database`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DatabaseState {
+    /// Since when the hub cannot read its database; absent when it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away_since: Option<Timestamp>,
 }
 
 /// The data of `nodes`.

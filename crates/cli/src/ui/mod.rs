@@ -21,7 +21,7 @@ pub(crate) use table::{Cell, Table};
 use crate::error::CliError;
 
 /// Where output goes, and in which form.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Ui {
     /// Data as one JSON document.
     pub(crate) json: bool,

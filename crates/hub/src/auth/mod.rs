@@ -9,7 +9,7 @@ pub(crate) mod webhook;
 
 use backstay_api::{Role, v1};
 use backstay_store::{nodes, sessions::Session, tokens};
-use backstay_types::{ErrorCode, Node, NodeId, Secret, TokenId};
+use backstay_types::{ErrorCode, Node, NodeId, Secret, Timestamp, TokenId};
 use http::{HeaderMap, header};
 
 pub(crate) use self::{
@@ -43,7 +43,12 @@ pub(crate) enum Caller {
 #[derive(Debug, Clone)]
 pub(crate) enum Via {
     /// An API token.
-    Token(TokenId),
+    Token {
+        /// The token.
+        id: TokenId,
+        /// When it runs out.
+        until: Option<Timestamp>,
+    },
     /// The cookie of a session.
     Session(Box<Session>),
 }
@@ -69,6 +74,15 @@ impl Caller {
             Self::User { via: Via::Session(session), .. } => Ok(session),
             _ => Err(ApiError::new(ErrorCode::BS4005, "this is for who is signed in; you showed a token")
                 .with_hint("a token is taken away by `backstay tokens revoke`")),
+        }
+    }
+
+    /// When what the caller showed runs out, if it does.
+    pub(crate) fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::User { via: Via::Token { until, .. }, .. } => *until,
+            Self::User { via: Via::Session(session), .. } => Some(session::runs_out(session)),
+            Self::Anyone | Self::Webhook(_) | Self::Node(_) => None,
         }
     }
 
@@ -127,8 +141,17 @@ async fn user(app: &App, headers: &HeaderMap) -> Result<(Caller, Role), ApiError
         return session::by_cookie(app, &cookie).await;
     }
     let presented = Presented::<TokenId>::read(Kind::Api, &bearer(headers)?).ok_or_else(unknown)?;
-    let (name, role) = token(app, presented).await?;
-    Ok((Caller::User { name, via: Via::Token(presented.id) }, role))
+    let (name, role, until) = token(app, presented).await?;
+    Ok((Caller::User { name, via: Via::Token { id: presented.id, until } }, role))
+}
+
+/// What a person or program shows, and whether that is a session's cookie: what [`user`] goes by.
+pub(crate) fn shown(headers: &HeaderMap) -> Option<(bool, Secret)> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        Some((false, bearer(headers).ok()?))
+    } else {
+        Some((true, session::cookie(headers)?))
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Secret, ApiError> {
@@ -157,8 +180,11 @@ async fn node(app: &App, presented: Presented<NodeId>) -> Result<Node, ApiError>
     }
 }
 
-/// The name and role of an API token.
-async fn token(app: &App, presented: Presented<TokenId>) -> Result<(String, Role), ApiError> {
+/// The name and role of an API token, and when it runs out.
+async fn token(
+    app: &App,
+    presented: Presented<TokenId>,
+) -> Result<(String, Role, Option<Timestamp>), ApiError> {
     let found = tokens::get(&mut app.store.read(), presented.id).await?;
     let (token, secret) = found.ok_or_else(unknown)?;
     let tokens::TokenKind::Api { role } = &token.kind else { return Err(unknown()) };
@@ -169,7 +195,7 @@ async fn token(app: &App, presented: Presented<TokenId>) -> Result<(String, Role
         return Err(ApiError::new(ErrorCode::BS4002, "the token has run out or was taken away"));
     }
     let role = role_of(role).ok_or_else(|| ApiError::internal("a token with an unknown role"))?;
-    Ok((token.name, role))
+    Ok((token.name, role, token.expires_at))
 }
 
 /// The role of that name, if a token may have it.

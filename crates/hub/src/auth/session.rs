@@ -41,6 +41,11 @@ impl SignIn {
         Self { passwords: Passwords::new(world), ended: watch::Sender::new(0) }
     }
 
+    /// How often something that let someone in was taken away, as far as this hub knows.
+    pub(crate) fn ends(&self) -> u64 {
+        *self.ended.borrow()
+    }
+
     /// Says that sessions, a user or a token were taken away; who goes on for long looks again.
     pub(crate) fn ended(&self) {
         self.ended.send_modify(|count| *count += 1);
@@ -66,7 +71,7 @@ pub(crate) async fn ended(app: Arc<App>, caller: Caller) {
 async fn still(app: &App, caller: &Caller) -> Result<bool, ApiError> {
     let Caller::User { via, .. } = caller else { return Ok(true) };
     match via {
-        Via::Token(id) => {
+        Via::Token { id, .. } => {
             let found = backstay_store::tokens::get(&mut app.store.read(), *id).await?;
             Ok(found.is_some_and(|(token, _)| token.works_at(app.world.now())))
         }
@@ -165,6 +170,11 @@ async fn of(app: &App, session: &Session) -> Result<Option<(String, Role)>, ApiE
 fn lives(session: &Session, now: Timestamp) -> bool {
     let idle = Duration::try_from(now.duration_since(session.seen_at)).unwrap_or_default();
     session.expires_at > now && idle < IDLE
+}
+
+/// When a session ends at the latest, unless it is used again.
+pub(super) fn runs_out(session: &Session) -> Timestamp {
+    session.seen_at.checked_add(IDLE).unwrap_or(session.expires_at).min(session.expires_at)
 }
 
 /// Notes now and then that a session is used. Where that cannot be written, it goes on as it was.

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backstay_store::{Backend, Result, nodes};
-use backstay_types::{NodeId, Timestamp};
+use backstay_types::{ErrorCode, NodeId, Timestamp};
 use tokio::time::sleep;
 
 use crate::{app::App, live::Seen};
@@ -32,11 +32,15 @@ async fn hear_others(app: &App, since: Timestamp) -> Timestamp {
     let until = app.world.now().checked_sub(EVERY * 4).unwrap_or(since).max(since);
     match nodes::soft_since(&mut app.store.read(), since).await {
         Ok(states) => {
+            app.database_answers();
             app.live.merge(states);
             until
         }
         Err(error) => {
             tracing::warn!(%error, "what nodes told other hubs could not be read");
+            if error.code() == ErrorCode::BS7002 {
+                app.database_is_away();
+            }
             since
         }
     }

@@ -71,6 +71,10 @@ fn pass_on(app: &App, entry: &LedgerEntry) {
     if let Some(event) = &entry.event {
         app.roster.heard(event);
     }
+    // Another hub on the same database may have changed it.
+    if matches!(entry.event, Some(Event::TokenChanged { .. } | Event::UserChanged { .. })) {
+        app.kept.forget();
+    }
     let concerns_node = matches!(entry.event, Some(Event::DesiredChanged { .. } | Event::NodeRevoked { .. }));
     if let Some(node) = entry.refs.node.filter(|_| concerns_node) {
         app.waiters.wake(node);

@@ -103,7 +103,8 @@ impl From<StoreError> for ApiError {
         match error.code() {
             ErrorCode::BS7001 => Self::internal(error),
             ErrorCode::BS7002 => {
-                let problem = Problem::new(ErrorCode::BS7002, "try again shortly");
+                let problem =
+                    Problem::new(ErrorCode::BS7002, "the hub's database does not answer; try again shortly");
                 Self { problem: Box::new(problem), cause: Some(error.to_string()), retry_after: None }
             }
             code => Self::new(code, error.to_string()),

@@ -21,6 +21,7 @@ mod gate;
 mod graph;
 mod hub;
 mod input;
+mod kept;
 pub(crate) mod names;
 mod page;
 mod paging;
@@ -46,6 +47,7 @@ pub(crate) use self::{
     events::ServerEvent,
     gate::Hosts,
     hub::create_token::create as create_token,
+    kept::Kept,
 };
 use self::{
     gate::RequestId,

@@ -7,15 +7,15 @@ use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::A
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{RawPathParams, Request, rejection::RawPathParamsRejection},
     response::{IntoResponse as _, Response},
     routing::{MethodFilter, on},
 };
 use backstay_api::{Declaration, Endpoint, Media, Method, Role, body, declarations};
-use backstay_types::ErrorCode;
+use backstay_types::{ErrorCode, Timestamp};
 use futures_util::FutureExt as _;
-use http::{HeaderValue, header, request::Parts};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     error::ApiError,
     gate::{RequestId, RouteName},
     input,
+    kept::Key,
 };
 use crate::{app::App, auth, auth::Caller, server::Peer};
 
@@ -164,16 +165,76 @@ where
     R: Into<Reply<E::Response>> + Send + 'static,
 {
     let id = request.parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let key = Key::of::<E>(&app, &request.parts);
     let gzip = takes_gzip(&request.parts.headers);
-    let result = match admit::<E>(app.clone(), request, limits).await {
-        Ok(call) => {
-            run(&app.tasks, limits, handler(call)).await.and_then(|reply| write::<E>(reply.into(), gzip))
-        }
-        Err(error) => Err(error),
+    let mut response = match key.and_then(|key| app.kept.at_once(key, app.world.now())) {
+        Some(response) => response,
+        None => match answer::<E, _, _, _>(&app, request, limits, gzip, handler).await {
+            Ok(answered) => answered.keep::<E>(&app, key),
+            Err(error) => again(&app, key, &error).unwrap_or_else(|| error.into_response(&id)),
+        },
     };
-    let mut response = result.unwrap_or_else(|error| error.into_response(&id));
     response.extensions_mut().insert(RouteName(E::NAME));
     response
+}
+
+/// An answer.
+struct Answered {
+    response: Response,
+    /// Its content, where that is whole.
+    whole: Option<Bytes>,
+    /// When what the caller showed runs out.
+    until: Option<Timestamp>,
+}
+
+impl Answered {
+    /// The response; kept, where it may be given again.
+    fn keep<E: Endpoint>(self, app: &App, key: Option<Key>) -> Response {
+        if matches!(E::ROLE, Role::Viewer | Role::Operator | Role::Admin) {
+            app.database_answers();
+        }
+        if let (Some(key), Some(whole)) = (key, self.whole) {
+            app.kept.keep(key, whole, app.world.now(), self.until);
+        }
+        self.response
+    }
+}
+
+/// What was answered before, where it failed because the database is away.
+fn again(app: &App, key: Option<Key>, error: &ApiError) -> Option<Response> {
+    let key = key?;
+    match error.problem().code {
+        ErrorCode::BS7002 => {
+            app.database_is_away();
+            app.kept.last(key, app.world.now())
+        }
+        ErrorCode::BS4002 | ErrorCode::BS4003 => {
+            app.kept.refused(key);
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Admits, handles, writes.
+async fn answer<E, H, F, R>(
+    app: &Arc<App>,
+    request: Incoming,
+    limits: Limits,
+    gzip: bool,
+    handler: H,
+) -> Result<Answered, ApiError>
+where
+    E: Endpoint,
+    H: Fn(Call<E>) -> F,
+    F: Future<Output = Result<R, ApiError>> + Send + 'static,
+    R: Into<Reply<E::Response>> + Send + 'static,
+{
+    let call = admit::<E>(app.clone(), request, limits).await?;
+    let until = call.caller.until();
+    let reply = run(&app.tasks, limits, handler(call)).await?;
+    let (response, whole) = write::<E>(reply.into(), gzip)?;
+    Ok(Answered { response, whole, until })
 }
 
 /// Who calls, and whether they may; only then what they say.
@@ -222,17 +283,22 @@ async fn run<R: Send + 'static>(
     }
 }
 
-fn write<E: Endpoint>(reply: Reply<E::Response>, gzip: bool) -> Result<Response, ApiError> {
+fn write<E: Endpoint>(reply: Reply<E::Response>, gzip: bool) -> Result<(Response, Option<Bytes>), ApiError> {
     let mut compressed = false;
-    let body = match reply.content {
+    let (body, whole) = match reply.content {
         Content::Encoded(written) if gzip => {
             compressed = true;
-            Body::from(written.gzip())
+            (Body::from(written.gzip()), Some(written.plain()))
         }
-        Content::Encoded(written) => Body::from(written.plain()),
-        Content::Typed(value) => Body::from(body::encode(&value).map_err(ApiError::internal)?),
-        Content::Raw(body) => body,
+        Content::Encoded(written) => (Body::from(written.plain()), Some(written.plain())),
+        Content::Typed(value) => {
+            // Without room to spare: it may be kept.
+            let bytes = Bytes::from(body::encode(&value).map_err(ApiError::internal)?.into_boxed_slice());
+            (Body::from(bytes.clone()), Some(bytes))
+        }
+        Content::Raw(body) => (body, None),
     };
+    let whole = whole.filter(|_| reply.status == StatusCode::OK);
     let mut response = (reply.status, body).into_response();
     let media = HeaderValue::from_static(Media::of::<E::Response>().content_type());
     let headers = response.headers_mut();
@@ -245,7 +311,7 @@ fn write<E: Endpoint>(reply: Reply<E::Response>, gzip: bool) -> Result<Response,
     for (name, value) in reply.headers {
         headers.insert(name, value);
     }
-    Ok(response)
+    Ok((response, whole))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
 /// Sessions may not ask for one: it would outlive the user that asked.
 pub(crate) async fn create_open_link(call: Call<CreateOpenLink>) -> Result<CreatedLink, ApiError> {
     let Call { app, caller, headers, .. } = call;
-    let Caller::User { via: Via::Token(_), .. } = caller else {
+    let Caller::User { via: Via::Token { .. }, .. } = caller else {
         return Err(ApiError::new(ErrorCode::BS4003, "this takes an API token"));
     };
     let loopback = app.settings.hub.listen.ip().is_loopback();

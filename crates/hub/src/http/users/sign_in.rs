@@ -46,7 +46,10 @@ pub(crate) async fn sign_in(call: Call<SignIn>) -> Result<Reply<SessionView>, Ap
     }
     let (session, cookie) = session::begin(&app, &mut tx, Some(user.id), &headers).await?;
     tx.commit().await?;
-    app.sign_in.ended();
+    if session::cookie(&headers).is_some() {
+        // The session that the browser had until now.
+        app.sign_in.ended();
+    }
     tried.succeeded(&app).await?;
     tracing::info!(user = %user.name, ?address, "signed in");
     let role = role_of(&user.role).ok_or_else(|| ApiError::internal("a user with an unknown role"))?;

@@ -48,7 +48,7 @@ pub(super) async fn session(app: &App, who: Option<(Caller, Role)>) -> Result<Se
         view.name = Some(name);
         view.role = Some(role);
         view.via = Some(match &via {
-            Via::Token(_) => SignedInVia::Token,
+            Via::Token { .. } => SignedInVia::Token,
             Via::Session(_) => SignedInVia::Session,
         });
         if let Via::Session(session) = via {
