@@ -9,7 +9,8 @@ use backstay_api::{
     statement::{DesiredAgent, SignedStatement, Statement, statement_place},
     v1::{
         AgentsView, BundleRequest, ExportBundle, GetAgents, HaltAgents, HaltAgentsRequest, NodePath,
-        RevokeNode, UpdateAgents, UpdateAgentsRequest, UploadAgent, UploadAgentQuery,
+        RepositoryPath, RevokeNode, SyncRepository, UpdateAgents, UpdateAgentsRequest, UploadAgent,
+        UploadAgentQuery,
     },
 };
 use backstay_types::{AgentOutcome, AgentUpdateState, Digest, ErrorCode};
@@ -193,14 +194,14 @@ async fn statements_are_pushed_to_the_repository_and_gone_with_their_node() {
     let agent = hub.join_as("n-1", "role=web").await;
     agent.say_hello().await;
     let (git, _repository) = hub.repository().await;
-    let (name, path) = statement_place(agent.joined.node);
+    let (name, file) = statement_place(agent.joined.node);
     let read = || {
         let listed = git.run(&["for-each-ref", "--format=%(refname)", &name]);
         if listed.is_empty() {
             return None;
         }
         let signed: SignedStatement =
-            serde_json::from_str(&git.run(&["show", &format!("{name}:{path}")])).ok()?;
+            serde_json::from_str(&git.run(&["show", &format!("{name}:{file}")])).ok()?;
         Some(signed.open(&key(&agent)).unwrap())
     };
     let first = eventually("it is there", async || read().filter(|s| !s.stacks.is_empty())).await;
@@ -209,6 +210,8 @@ async fn statements_are_pushed_to_the_repository_and_gone_with_their_node() {
     let fleet = "[[assign]]\nstack = \"shop\"\nnodes = \"role=web\"\n[[assign]]\nstack = \"blog\"\nnodes = \"role=web\"\n";
     git.commit("stacks/blog/compose.yaml", "services:\n  web:\n    image: web:2\n", "Another stack");
     git.commit("fleet.toml", fleet, "For the same nodes");
+    let path = RepositoryPath { repository: "fleet".into() };
+    hub.admin().call::<SyncRepository>(&path, &Empty {}, &Empty {}).await.unwrap();
     eventually("a newer one takes its place", async || read().filter(|s| s.generation > first.generation))
         .await;
     assert_eq!(git.run(&["rev-list", "--count", &name]), "1", "nothing of the one before is left");
