@@ -11,7 +11,7 @@ use backstay_types::{ConversationId, StackHealth, TreeDigest};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Api, Cli, Hub, Node, stacks};
+use crate::{Api, Cli, Hub, Node, Place, stacks};
 
 /// The name of the repository in the hub.
 pub const REPOSITORY: &str = "fleet";
@@ -78,6 +78,12 @@ impl FleetBuilder {
         self
     }
 
+    /// Lets the hub be reached from other places in the network too.
+    #[must_use]
+    pub fn reachable(self) -> Self {
+        self.hub_setting("BACKSTAY_HUB_LISTEN", &format!("0.0.0.0:{}", crate::hub::PORT))
+    }
+
     /// Starts everything; nothing is committed yet. `None` where a real part is missing.
     pub fn start(self) -> Option<Fleet> {
         left_out::require(Part::Busybox, find_tool("busybox").ok_or_else(|| "not installed".to_owned()))?;
@@ -99,7 +105,9 @@ impl FleetBuilder {
         let (api, cli) = (hub.api(), hub.cli());
         let names = ["alpha", "beta", "gamma", "delta"];
         let hurried = !self.as_shipped;
-        let join = |(name, docker): (&str, _)| Node::join(hub.url(), &api, dir.path(), name, docker, hurried);
+        let join = |(name, docker): (&str, _)| {
+            Node::join(hub.url(), &api, dir.path(), name, Place { docker, hurried, ..Place::default() })
+        };
         let nodes = names.into_iter().zip(engines).map(join).collect();
         Some(Fleet { nodes, api, cli, hub, tree, bare, git, ssh, url, dir })
     }
@@ -156,7 +164,12 @@ impl Fleet {
 
     /// Joins another node by way of `url`, where the hub is reached too.
     pub fn join(&mut self, name: &str, url: &str, docker: Option<Docker>) {
-        self.nodes.push(Node::join(url, &self.api, self.dir.path(), name, docker, false));
+        self.join_at(name, url, Place { docker, ..Place::default() });
+    }
+
+    /// Joins another node that is there, by way of `url`.
+    pub fn join_at(&mut self, name: &str, url: &str, place: Place) {
+        self.nodes.push(Node::join(url, &self.api, self.dir.path(), name, place));
     }
 
     /// Where upstream is, as the hub knows it.

@@ -6,13 +6,16 @@ use backstay_testkit::{Port, Program, Ready, eventually};
 
 use crate::{Api, Cli};
 
+/// In a setting's value, the port that the hub listens on.
+pub(crate) const PORT: &str = "{port}";
+
 /// A running hub. It can be killed and started again on the same address.
 #[derive(Debug)]
 pub struct Hub {
     program: Program,
     url: String,
     token: String,
-    _port: Port,
+    port: Port,
 }
 
 impl Hub {
@@ -40,7 +43,7 @@ impl Hub {
                 .env("BACKSTAY_POLL_JITTER", "50ms");
         }
         for (variable, value) in settings {
-            program = program.env(variable, value);
+            program = program.env(variable, value.replace(PORT, &port.number().to_string()));
         }
         if let Some(url) = database {
             program = program.env("BACKSTAY_HUB_DATABASE_URL", url);
@@ -49,7 +52,7 @@ impl Hub {
         let token = eventually("the hub to leave its token", || {
             fs::read_to_string(data.join("admin.token")).map_err(|error| error.to_string())
         });
-        Self { program, url: port.url(), token: token.trim().to_owned(), _port: port }
+        Self { program, url: port.url(), token: token.trim().to_owned(), port }
     }
 
     /// A hub as it is shipped on what is in `dir/hub` already.
@@ -60,6 +63,16 @@ impl Hub {
     /// Its address.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its address without the scheme, such as `127.0.0.1:21000`.
+    pub fn address(&self) -> String {
+        self.port.address()
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// The administrator's token.

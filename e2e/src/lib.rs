@@ -16,4 +16,4 @@ pub use api::Api;
 pub use cli::Cli;
 pub use fleet::{Fleet, FleetBuilder, REPOSITORY, Upstream};
 pub use hub::Hub;
-pub use node::Node;
+pub use node::{Node, Place};

@@ -8,7 +8,7 @@ use std::{
 };
 
 use backstay_api::{Empty, v1};
-use backstay_testkit::{Docker, Port, Program, Ready, http, kill_under, run};
+use backstay_testkit::{Docker, Network, Port, Program, Ready, capture, http, kill_under, run};
 
 use crate::Api;
 
@@ -20,19 +20,26 @@ pub struct Node {
     agent: Program,
     port: Port,
     docker: Option<Docker>,
+    network: Option<Network>,
+}
+
+/// Where and how a node is.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// Its container engine.
+    pub docker: Option<Docker>,
+    /// Its place in the network; the machine's own when absent.
+    pub network: Option<Network>,
+    /// Settings of its agent, by variables of its environment.
+    pub settings: Vec<(String, String)>,
+    /// Whether it looks often whether what runs is what should.
+    pub hurried: bool,
 }
 
 impl Node {
-    /// Joins the hub at `url` under `name`, with the label `name=<name>` and `role=web`, and starts its agent;
-    /// `hurried`, it looks often whether what runs is what should.
-    pub(crate) fn join(
-        url: &str,
-        api: &Api,
-        dir: &Path,
-        name: &str,
-        docker: Option<Docker>,
-        hurried: bool,
-    ) -> Self {
+    /// Joins the hub at `url` under `name`, with the label `name=<name>` and `role=web`, and starts its agent.
+    pub(crate) fn join(url: &str, api: &Api, dir: &Path, name: &str, place: Place) -> Self {
+        let Place { docker, network, settings, hurried } = place;
         let token =
             api.call::<v1::CreateJoinToken>(&Empty {}, &Empty {}, &v1::CreateJoinTokenRequest::default());
         let (port, node_dir) = (Port::take(), dir.join(name));
@@ -54,13 +61,22 @@ impl Node {
         for (key, value) in docker.iter().flat_map(Docker::env) {
             agent = agent.env(key, value);
         }
-        let mut join = Command::new(agent.path());
+        for (key, value) in settings {
+            agent = agent.env(key, value);
+        }
+        let mut join = match &network {
+            Some(network) => network.command(agent.path()),
+            None => Command::new(agent.path()),
+        };
         join.arg("join").args(["--hub", url, "--name", name, "--label", "role=web"]);
         join.args(["--label", &format!("name={name}")]);
         join.envs(agent.envs()).env("BACKSTAY_JOIN_TOKEN", token.token.expose());
         run(&mut join);
+        if let Some(network) = &network {
+            agent = agent.within(network);
+        }
         let agent = agent.args(["run"]).ready(Ready::Started).started();
-        Self { name: name.to_owned(), dir: node_dir, agent, port, docker }
+        Self { name: name.to_owned(), dir: node_dir, agent, port, docker, network }
     }
 
     /// Its name.
@@ -84,6 +100,14 @@ impl Node {
         self.docker.as_mut().expect("a node with an engine")
     }
 
+    /// Its place in the network.
+    ///
+    /// # Panics
+    /// When it has none of its own.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a node with a place in the network")
+    }
+
     /// The agent's process.
     pub fn pid(&self) -> Option<u32> {
         self.agent.pid()
@@ -104,6 +128,13 @@ impl Node {
     /// # Errors
     /// When nobody answers with 200.
     pub fn get(&self, path: &str) -> Result<String, String> {
+        if let Some(network) = &self.network {
+            let url = format!("{}/{path}", self.port.url());
+            let mut get = network.command("busybox");
+            return capture(get.args(["wget", "-q", "-O", "-", &url]))
+                .map(|text| text + "\n")
+                .map_err(|failed| failed.to_string());
+        }
         let response =
             http::get(&format!("{}/{path}", self.port.url())).map_err(|error| error.to_string())?;
         if response.status == 200 { Ok(response.body) } else { Err(format!("status {}", response.status)) }

@@ -1,6 +1,8 @@
 //! The loop with a hub on PostgreSQL, and what is left of it while the database is away.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::time::{Duration, Instant};
+
 use backstay_e2e::{Fleet, stacks::conf};
 use backstay_testkit::{Database, PostgresServer, eventually};
 
@@ -60,5 +62,33 @@ fn while_the_database_is_away_what_was_known_is_read_and_nodes_run_on() {
     assert_eq!(undo["state"]["state"], "verified", "{undo:#}");
     let output = fleet.cli.output(&["status"]);
     assert!(!String::from_utf8_lossy(&output.stderr).contains("database is away"));
+    fleet.cli.run(&["audit", "verify"]);
+}
+
+#[test]
+fn a_database_that_hangs_holds_nobody_up_for_long() {
+    let Some(server) = PostgresServer::require() else { return };
+    let Some(fleet) = Fleet::of(1).database(&server.url()).start() else { return };
+    let fleet = fleet.with_process_stack();
+    let a = fleet.api.conversation("session-a");
+    fleet.change(a, 2, "A2");
+    fleet.cli.run(&["nodes", "list"]);
+
+    server.pause();
+    let asked = Instant::now();
+    let output = fleet.cli.output(&["nodes", "list"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("database is away: this is as of"), "{said}");
+    assert!(asked.elapsed() < Duration::from_secs(12), "{:?}", asked.elapsed());
+    let asked = Instant::now();
+    for _ in 0..5 {
+        fleet.cli.run(&["nodes", "list"]);
+    }
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    fleet.all_serve(&conf(&[(2, "A2")]));
+
+    server.resume();
+    fleet.change(a, 3, "A3");
+    fleet.all_serve(&conf(&[(2, "A2"), (3, "A3")]));
     fleet.cli.run(&["audit", "verify"]);
 }

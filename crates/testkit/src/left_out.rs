@@ -33,6 +33,10 @@ pub enum Part {
     Guest,
     /// The right to mount a small file system, which root has.
     Mount,
+    /// The right to make network namespaces, which root has, with `ip`, `iptables` and `tc`.
+    Network,
+    /// nginx and `openssl`, for a proxy before the hub.
+    Proxy,
 }
 
 impl fmt::Display for Part {
@@ -50,6 +54,8 @@ impl fmt::Display for Part {
             Self::SystemdNode => "the image of a machine with systemd",
             Self::Guest => "QEMU and a kernel for its guest",
             Self::Mount => "the right to mount file systems",
+            Self::Network => "the right to make network namespaces",
+            Self::Proxy => "nginx and openssl",
         })
     }
 }

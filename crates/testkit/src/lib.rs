@@ -8,6 +8,7 @@
 //! - [`Database`], [`PostgresServer`]: PostgreSQL 16 or later.
 //! - [`SystemdNode`]: a machine that systemd runs, in a container.
 //! - [`GuestMachine`], [`CachedDisk`]: a machine under QEMU, and a disk whose power can be cut.
+//! - [`Network`]: a machine's link, to cut and to slow down. [`Proxy`]: nginx before a hub, with TLS.
 //! - [`Program`]: the project's own programs, to start, kill and read.
 //! - [`TestWorld`]: a clock that stands until it is moved, and seeded randomness.
 //!
@@ -26,11 +27,13 @@ mod guest;
 pub mod http;
 mod image;
 pub mod left_out;
+mod network;
 mod paths;
 mod port;
 mod postgres;
 mod process;
 mod program;
+mod proxy;
 mod registry;
 pub mod shared;
 mod ssh_server;
@@ -45,11 +48,13 @@ pub use git_server::GitServer;
 pub use guest::{CachedDisk, Guest, GuestMachine, Loss, Lost};
 pub use image::{Image, WEB_PORT};
 pub use left_out::Part;
+pub use network::{Lose, Network};
 pub use paths::{cache_dir, find_tool, scratch_dir};
 pub use port::Port;
 pub use postgres::{Database, PostgresServer};
 pub use process::{is_alive, kill_under, processes_under};
 pub use program::{Program, Ready};
+pub use proxy::Proxy;
 pub use registry::Registry;
 pub use ssh_server::SshServer;
 pub use systemd::SystemdNode;

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::{
     fs::{FlockOperation, flock},
-    process::geteuid,
+    process::{Signal, geteuid},
 };
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     left_out::{Part, require},
     paths::{cache_dir, find_tool, run_dir, scratch_dir, write},
     port::Port,
+    process::{self, processes_under},
 };
 
 const OLDEST: u32 = 16;
@@ -106,6 +107,22 @@ impl PostgresServer {
         self.cluster.stop(&self.tools);
     }
 
+    /// Lets it hang: connections are there, and nobody answers, until [`PostgresServer::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        for pid in processes_under(&self.cluster.dir) {
+            process::send(pid, signal);
+        }
+    }
+
     /// Starts it again on the same port.
     pub fn start(&self) {
         self.cluster.start(&self.tools);
@@ -122,6 +139,8 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
+        // One that hangs could not be told to end.
+        self.resume();
         self.stop();
     }
 }

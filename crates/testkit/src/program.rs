@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::{http, process, wait::eventually_within};
+use crate::{http, network::Network, process, wait::eventually_within};
 
 /// How one sees that a program is ready.
 #[derive(Debug, Clone)]
@@ -63,6 +63,15 @@ impl Program {
             discreet: false,
             child: None,
         }
+    }
+
+    /// Runs it at that place in the network.
+    #[must_use]
+    pub fn within(mut self, network: &Network) -> Self {
+        let [first, rest @ ..] = network.prefix();
+        let path = std::mem::replace(&mut self.path, first.into());
+        self.args.splice(0..0, rest.map(OsString::from).into_iter().chain([path.into()]));
+        self
     }
 
     /// Names this instance, where several run the same program; its log too.
