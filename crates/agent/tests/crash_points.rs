@@ -1,6 +1,7 @@
 //! Crash points by the kernel: `strace` kills the real agent, or has a system call fail with ENOSPC or EIO, at one
-//! mutating system call after the other of a deployment, of a way back and of joining. After each it runs undisturbed:
-//! the node must be on the old or the new release, healthy, its journal readable, and the hub must be told.
+//! mutating system call after the other of a deployment, of a way back, of the agent's own update and of joining. After
+//! each it runs undisturbed: the node must be on the old or the new release (or agent), healthy, its journal readable, and
+//! the hub must be told.
 //!
 //! Points are found by a counting run. A sample is taken in every run of the tests; `cargo xtask crash-points` takes as
 //! many as it is asked for (`BACKSTAY_CRASH_POINTS`).
@@ -19,14 +20,18 @@ use std::{
 };
 
 use backstay_testkit::{Part, find_tool, left_out::leave_out};
-use backstay_types::{DeploymentState, FixedClock, SeededEntropy, Timestamp, World};
-use support::{FakeHub, Node, Stack, eventually_within, process_stack};
+use backstay_loader::Slot;
+use backstay_types::{AgentOutcome, DeploymentState, Digest, FixedClock, SeededEntropy, Timestamp, World};
+use support::{FakeHub, Node, Stack, agent, eventually_within, process_stack};
 
 /// System calls that change something; of those that open, the ones that only read come along.
 const CALLS: &str = "openat,write,pwrite64,rename,renameat,renameat2,fsync,fdatasync,unlink,unlinkat,symlink,symlinkat,\
                      mkdir,mkdirat,ftruncate,link,linkat,chmod,fchmod,fchmodat,rmdir";
 /// How many points are taken when nobody asks for more.
 const SAMPLE: usize = 30;
+/// Of more calls of one kind than twice this, the first and the last so many are points: those between are all parts of
+/// one long download.
+const ENDS: usize = 200;
 /// How long the agent is left to itself with what was done to it.
 const DISTURBED: Duration = Duration::from_secs(4);
 /// How long the agent has to come to rest.
@@ -41,6 +46,21 @@ enum Way {
     Back,
     /// Joining a hub.
     Join,
+    /// A new agent in place of the one that runs, by the loader.
+    Update,
+}
+
+impl Way {
+    /// Its share of the points that are taken: those that come seldom in the life of a node get fewer.
+    fn share(self, count: usize) -> usize {
+        let percent = match self {
+            Self::Apply => 35,
+            Self::Back => 30,
+            Self::Update => 25,
+            Self::Join => 10,
+        };
+        (count * percent).div_ceil(100)
+    }
 }
 
 /// What happens at a point.
@@ -88,12 +108,15 @@ fn join() {
     disturb(Way::Join);
 }
 
+#[test]
+fn update() {
+    disturb(Way::Update);
+}
+
 fn disturb(way: Way) {
     let Some(strace) = strace() else { return };
     let asked: Option<usize> = env::var("BACKSTAY_CRASH_POINTS").ok().and_then(|count| count.parse().ok());
-    // Joining is a tenth of it: it is short.
-    let share = |count: usize| if way == Way::Join { count.div_ceil(10) } else { count * 9 / 20 };
-    let points = chosen(points(way, &strace), share(asked.unwrap_or(SAMPLE)), way);
+    let points = chosen(points(way, &strace), way.share(asked.unwrap_or(SAMPLE)), way);
     let began = Instant::now();
     let (mut hit, mut old, mut new) = (0, 0, 0);
     let mut trial = Trial::new(way);
@@ -134,6 +157,7 @@ fn points(way: Way, strace: &Path) -> Vec<Point> {
     match way {
         Way::Join => drop(trial.join(&prefix, &nothing)),
         Way::Apply | Way::Back => drop(trial.deploy(&prefix, &nothing)),
+        Way::Update => drop(trial.update(&prefix, &nothing)),
     }
     let text = fs::read_to_string(&log).unwrap();
     // How many calls of each kind each thread made.
@@ -152,7 +176,7 @@ fn points(way: Way, strace: &Path) -> Vec<Point> {
     }
     let mut points = Vec::new();
     for (call, most) in most {
-        for nth in 1..=most {
+        for nth in (1..=most).filter(|nth| *nth <= ENDS || most - nth < ENDS) {
             let faults = [
                 Fault::Kill,
                 Fault::Once("ENOSPC"),
@@ -187,6 +211,8 @@ struct Trial {
     node: Node,
     version: usize,
     runs: Option<Stack>,
+    /// The agent that is known to work.
+    agent: Digest,
 }
 
 struct Outcome {
@@ -199,10 +225,15 @@ impl Trial {
         let hub = FakeHub::start();
         let mut node = if way == Way::Join { Node::new() } else { Node::join(&hub) };
         // What is wrong is to be looked at, and put right, within the patience of a test.
-        node.settings = "failure_pause = \"100ms\"\ncheck_every = \"2s\"".to_owned();
-        let mut trial = Self { way, hub, node, version: 0, runs: None };
+        node.settings =
+            "failure_pause = \"100ms\"\ncheck_every = \"2s\"\nupdate_confirm_within = \"30s\"".to_owned();
+        let installed = Digest::of(&fs::read(agent()).unwrap());
+        let mut trial = Self { way, hub, node, version: 0, runs: None, agent: installed };
         if way != Way::Join {
-            trial.node.start("");
+            match way {
+                Way::Update => trial.node.start_loaded(""),
+                _ => trial.node.start(""),
+            }
             let first = process_stack("v0", "true");
             let deployment = trial.hub.deploy(&first);
             eventually_within(PATIENCE, "the first release", || trial.hub.ends(deployment).pop());
@@ -220,6 +251,7 @@ impl Trial {
         let new = match self.way {
             Way::Join => self.join(&prefix, point),
             Way::Apply | Way::Back => self.deploy(&prefix, point),
+            Way::Update => self.update(&prefix, point),
         };
         let text = fs::read_to_string(&log).unwrap_or_default();
         Outcome { hit: text.contains("(INJECTED)") || text.contains("killed by SIGKILL"), new }
@@ -285,6 +317,46 @@ impl Trial {
         let committed = self.node.status()["stacks"]["web"]["committed"].clone();
         assert_eq!(committed, expected.tree().to_string(), "{point}: the journal");
         assert!(!self.node.data().join("agent.db.damaged").exists(), "{point}: the journal was set aside");
+    }
+
+    /// True when the new agent is what it ended on. What runs is not touched by any of it.
+    fn update(&mut self, prefix: &[String], point: &Point) -> bool {
+        self.version += 1;
+        let (old, pids) = (self.agent, self.node.pids());
+        self.node.stop_loaded();
+        let mut program = fs::read(agent()).unwrap();
+        program.extend_from_slice(format!("{}", self.version).as_bytes());
+        let new = self.hub.ask_agent(&program, false);
+        self.node.start_loaded_under(prefix);
+        let until = Instant::now() + DISTURBED;
+        while Instant::now() < until && self.node.is_alive() && self.hub.agent_outcome(new).is_none() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.node.kill();
+        let known = self.known_to_work();
+        assert!(known == old || known == new, "{point}: neither the old agent nor the new is known to work");
+
+        self.node.start_loaded("");
+        let end = eventually_within(PATIENCE, &format!("{point}: an end"), || self.hub.agent_outcome(new));
+        self.quiet(point);
+        let is_new = end == AgentOutcome::Updated;
+        assert!(is_new || matches!(end, AgentOutcome::Failed { .. }), "{point}: {end:?}");
+        let expected = if is_new { new } else { old };
+        assert_eq!(self.known_to_work(), expected, "{point}: it ended as {end:?}");
+        assert_eq!(self.node.loader_state().trial, None, "{point}: nothing is on trial any more");
+        assert_eq!(self.node.pids(), pids, "{point}: what runs kept running");
+        self.hub.forget_agent(new);
+        self.agent = expected;
+        is_new
+    }
+
+    /// The agent that the loader goes back to.
+    fn known_to_work(&self) -> Digest {
+        let path = match self.node.loader_state().good {
+            Slot::Installed => PathBuf::from(agent()),
+            slot => self.node.slots().join(slot.word()),
+        };
+        Digest::of(&fs::read(path).unwrap())
     }
 
     /// Joins; a node that has not joined can do so again.

@@ -218,6 +218,21 @@ impl FakeHub {
         self.reports().into_iter().filter_map(outcome).collect()
     }
 
+    /// What was told last of the update to an agent with this SHA-256.
+    pub(crate) fn agent_outcome(&self, sha256: Digest) -> Option<AgentOutcome> {
+        let its = format!("new-{}", sha256.short());
+        let outcome = |report: Report| match report.body {
+            ReportBody::AgentUpdate { version, outcome, .. } if version == its => Some(outcome),
+            _ => None,
+        };
+        self.reports().into_iter().rev().find_map(outcome)
+    }
+
+    /// Gives an agent no longer: the memory is wanted for others.
+    pub(crate) fn forget_agent(&self, sha256: Digest) {
+        self.inner().packs.remove(&format!("agent {sha256}"));
+    }
+
     /// Signs a statement without giving it.
     pub(crate) fn sign(&self, statement: &Statement) -> SignedStatement {
         statement.sign(&self.key)

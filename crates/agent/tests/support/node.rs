@@ -183,6 +183,16 @@ impl Node {
         self.loaded = Some(Loaded { stop, pid, thread: Some(thread) });
     }
 
+    /// Starts the loader once, under another program that follows it into the agents that it becomes.
+    pub(crate) fn start_loaded_under(&mut self, prefix: &[String]) {
+        assert!(self.agent.is_none() && self.loaded.is_none(), "one agent at a time");
+        let run = self.command(&["run"]);
+        let mut loader = Command::new(env!("CARGO_BIN_EXE_backstay-loader"));
+        loader.arg(self.slots()).arg(agent()).args(run.get_args());
+        loader.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.spawn_under(prefix, &loader);
+    }
+
     /// Ends the loader's loop and what it runs.
     pub(crate) fn stop_loaded(&mut self) {
         self.loaded = None;
@@ -197,8 +207,13 @@ impl Node {
     /// started have ended.
     pub(crate) fn start_under(&mut self, prefix: &[String]) {
         assert!(self.agent.is_none(), "one agent at a time");
+        let run = self.command(&["run"]);
+        self.spawn_under(prefix, &run);
+    }
+
+    fn spawn_under(&mut self, prefix: &[String], program: &Command) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = under(prefix, &self.command(&["run"]));
+        let mut command = under(prefix, program);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.over = Some(child.id());
         self.agent = Some(child);
@@ -401,8 +416,10 @@ fn under(prefix: &[String], command: &Command) -> Command {
 /// The agent under a tracer. Tracers have other children too, for a moment, while they find out what they can do.
 fn child_of(pid: u32) -> Option<String> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    // The loader becomes an agent, and one in a slot is called as the slot is.
     let is_agent = |child: &&str| {
-        fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.starts_with("backstay-agent"))
+        fs::read_to_string(format!("/proc/{child}/comm"))
+            .is_ok_and(|name| name.starts_with("backstay-") || ["a", "b"].contains(&name.trim()))
     };
     children.split_whitespace().find(is_agent).map(str::to_owned)
 }
