@@ -57,7 +57,8 @@ struct StackStep<'a> {
     /// Rollouts that end in this step because nodes failed; their releases move nobody.
     halted: Vec<RolloutId>,
     banned: Vec<ReleaseId>,
-    /// Rollouts whose next wave waits for nodes that failed by their own fault: these try again while it runs.
+    /// Rollouts that wait for nodes that failed by their own fault, since no other has shown how the release does: these
+    /// try again while it runs.
     hindered: Vec<RolloutId>,
     /// Releases to which this step begins a rollout, with where it stands in the plan, and its waves.
     new: Vec<((ReleaseId, bool), usize, Waves)>,
@@ -141,7 +142,8 @@ impl<'a> StackStep<'a> {
         for tally in &tallies {
             let id = tally.rollout.id;
             // One whose wave has just begun is looked at again with that wave open.
-            if !self.halted.contains(&id) && !plan.waves.iter().any(|opened| opened.rollout == id) {
+            let goes_on = plan.waves.iter().any(|opened| opened.rollout == id) || self.hindered.contains(&id);
+            if !self.halted.contains(&id) && !goes_on {
                 self.end(tally, plan);
             }
         }

@@ -171,14 +171,14 @@ pub fn gate(strategy: &RolloutStrategy, figures: &GateFigures, last: bool, now: 
         }
         return Gate::Wait(text);
     }
-    if last {
-        return Gate::Wait("every wave is open".to_owned());
-    }
     if figures.is_hindered() {
         let GateFigures { hindered, members, .. } = figures;
         return Gate::Wait(format!(
             "none of {members} nodes could try it: {hindered} failed by their own fault and will try again"
         ));
+    }
+    if last {
+        return Gate::Wait("every wave is open".to_owned());
     }
     if figures.members > 0 && figures.ended == 0 && figures.run == 0 {
         return Gate::Wait(format!("none of {} nodes has tried it yet: they are away", figures.members));

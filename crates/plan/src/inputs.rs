@@ -132,8 +132,8 @@ pub fn gated(inputs: &GateInputs) -> Gated {
 fn topic(figures: &GateFigures, last: bool) -> Option<String> {
     match figures {
         GateFigures { open: 1.., held_by, .. } => held_by.as_ref().map(ToString::to_string),
-        _ if last => None,
         figures if figures.is_hindered() => Some("nodes that failed by their own fault".to_owned()),
+        _ if last => None,
         GateFigures { ended: 0, run: 0, .. } => Some("nodes that are away".to_owned()),
         _ => Some("time".to_owned()),
     }
@@ -155,6 +155,8 @@ pub struct EndInputs {
     pub kind: RolloutKind,
     /// How many nodes are meant to run its release.
     pub wanting: u64,
+    /// How many of them do.
+    pub run: u64,
     /// On how many its attempt succeeded.
     pub succeeded: u64,
     /// On how many it failed.
@@ -163,7 +165,7 @@ pub struct EndInputs {
 
 /// Decides how a rollout that has nothing left to do ends.
 pub fn ending(inputs: &EndInputs) -> (RolloutState, String) {
-    let EndInputs { kind, wanting, succeeded, failed } = *inputs;
+    let EndInputs { kind, wanting, run, succeeded, failed } = *inputs;
     if kind == RolloutKind::Removal {
         return match (succeeded, failed) {
             (0, 0) => (RolloutState::Superseded, "no node is meant to lose it any more".to_owned()),
@@ -179,11 +181,14 @@ pub fn ending(inputs: &EndInputs) -> (RolloutState, String) {
         }
         (0, _) => (RolloutState::Superseded, "no node is meant to run it any more".to_owned()),
         (n, 0) => (RolloutState::Succeeded, format!("{n} of {n} nodes run it")),
+        // Whatever its rules allow: what does well nowhere is no success, and nothing to go back to later.
+        (n, failed) if kind == RolloutKind::Update && run == 0 => {
+            (RolloutState::Halted, format!("none of {n} nodes runs it, {failed} failed"))
+        }
         // Within what its rules allow: the gates would have stopped it.
-        (n, failed) if kind == RolloutKind::Update => (
-            RolloutState::Succeeded,
-            format!("{} of {n} nodes run it, {failed} failed", n.saturating_sub(failed)),
-        ),
+        (n, failed) if kind == RolloutKind::Update => {
+            (RolloutState::Succeeded, format!("{run} of {n} nodes run it, {failed} failed"))
+        }
         (n, failed) => (RolloutState::Halted, format!("failed on {failed} of {n} nodes")),
     }
 }

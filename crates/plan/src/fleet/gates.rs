@@ -23,7 +23,7 @@ impl<'a> StackStep<'a> {
         let seen = self.figures(places);
         let forward: Vec<_> = self.running.iter().map(|(rollout, _)| *rollout).zip(seen).collect();
         for (rollout, figures) in forward.into_iter().filter(|(r, _)| r.kind == RolloutKind::Update) {
-            if figures.is_hindered() && (rollout.wave as usize) + 1 < rollout.strategy.waves.len() {
+            if figures.is_hindered() {
                 self.hindered.push(rollout.id);
             }
             let inputs = self.gate_inputs(rollout, figures, places);

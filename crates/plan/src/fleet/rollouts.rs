@@ -116,6 +116,10 @@ impl StackStep<'_> {
         let Some(inputs) = tally.end() else { return };
         let (state, reason) = ending(&inputs);
         let rollout = tally.rollout.id;
+        let tree = self.tree(tally.rollout.release);
+        if let (RolloutKind::Update, RolloutState::Halted, Some(tree)) = (inputs.kind, state, tree) {
+            plan.ban.push((self.stack.name.clone(), tree, reason.clone()));
+        }
         plan.decided.push(Decided {
             rollout: RolloutRef::Existing(rollout),
             stack: self.index,
@@ -142,6 +146,8 @@ pub(super) struct Tally<'a> {
     pub(super) rollout: &'a Rollout,
     /// Nodes that want its release.
     wanting: usize,
+    /// Those of them that run it.
+    run: usize,
     /// Attempts that failed.
     failed: usize,
     /// Attempts that came to a good end.
@@ -154,11 +160,13 @@ pub(super) struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     pub(super) fn new(rollout: &'a Rollout) -> Self {
-        Self { rollout, wanting: 0, failed: 0, succeeded: 0, open: 0, waiting: false }
+        Self { rollout, wanting: 0, run: 0, failed: 0, succeeded: 0, open: 0, waiting: false }
     }
 
     pub(super) fn see(&mut self, place: &Place<'_>) {
-        self.wanting += usize::from(place.wants(self.rollout.release));
+        let wants = place.wants(self.rollout.release);
+        self.wanting += usize::from(wants);
+        self.run += usize::from(wants && place.is_there(self.rollout.release));
         match self.mine(place.past.latest.as_ref()) {
             Some(TryState::Failed) => self.failed += 1,
             Some(TryState::Succeeded) => self.succeeded += 1,
@@ -197,6 +205,7 @@ impl<'a> Tally<'a> {
         ends.then_some(EndInputs {
             kind: self.rollout.kind,
             wanting: self.wanting as u64,
+            run: self.run as u64,
             succeeded: self.succeeded as u64,
             failed: self.failed as u64,
         })

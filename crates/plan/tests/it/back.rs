@@ -96,6 +96,63 @@ proptest! {
         prop_assert_eq!(fleet.snapshot.rollouts[1].state, RolloutState::Succeeded);
     }
 
+    /// The same where everybody is in one wave: what nobody could try is no success, and nothing is banned for it.
+    #[test]
+    fn a_rollout_that_nobody_could_try_waits(nodes in 1..20_usize, times in 1..4_usize, away in any::<bool>()) {
+        let mut fleet = waved(nodes, &[]);
+        let good = fleet.release();
+        fleet.settle(well);
+        fleet.snapshot.nodes[0].silent = away && nodes > 1;
+        let next = fleet.release();
+        for _ in 0..times {
+            fleet.step();
+            let again_at = fleet.snapshot.now.checked_add(Duration::from_secs(SOAK)).unwrap();
+            for (node, attempt) in fleet.open() {
+                if away && nodes > 1 && node == fleet.snapshot.nodes[0].id {
+                    continue;
+                }
+                fleet.tries.get_mut(&attempt.deployment).unwrap().1.again_at = Some(again_at);
+                fleet.end(attempt.deployment, TryState::Failed);
+            }
+            for _ in 0..3 {
+                fleet.step();
+            }
+            let rollout = fleet.snapshot.rollouts.last().unwrap();
+            prop_assert_eq!((rollout.release, rollout.state), (next, RolloutState::Running));
+            prop_assert!(fleet.snapshot.constraints.is_empty(), "nothing is banned");
+            prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(good)));
+            later(&mut fleet, SOAK);
+        }
+        fleet.settle(well);
+        prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(next)));
+        prop_assert_eq!(fleet.snapshot.rollouts.len(), 2);
+        prop_assert_eq!(fleet.snapshot.rollouts[1].state, RolloutState::Succeeded);
+    }
+
+    /// Whatever its rules allow, a release that does well nowhere has not succeeded; it goes round neither.
+    #[test]
+    fn a_release_that_does_well_nowhere_has_not_succeeded(nodes in 1..6_usize, hindered in 0..5_usize) {
+        let mut fleet = waved(nodes, &[]);
+        let strategy = &mut fleet.snapshot.stacks[0].strategy;
+        (strategy.min_sample, strategy.stop) = (0, vec!["failed > 10".to_owned()]);
+        let good = fleet.release();
+        fleet.settle(well);
+        let bad = fleet.release();
+        fleet.step();
+        let again_at = fleet.snapshot.now.checked_add(Duration::from_secs(SOAK)).unwrap();
+        for (index, (_, attempt)) in fleet.open().into_iter().enumerate() {
+            if index < hindered.min(nodes - 1) {
+                fleet.tries.get_mut(&attempt.deployment).unwrap().1.again_at = Some(again_at);
+            }
+            fleet.end(attempt.deployment, TryState::Failed);
+        }
+        fleet.settle(|_, release| if release == bad { TryState::Failed } else { TryState::Succeeded });
+        let ended = fleet.snapshot.rollouts.last().unwrap();
+        prop_assert_eq!((ended.release, ended.state), (bad, RolloutState::Halted));
+        prop_assert_eq!((fleet.snapshot.rollouts.len(), fleet.snapshot.constraints.len()), (2, 1));
+        prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(good)));
+    }
+
     /// A node on which a release failed, within what its rollout allowed, is left where it went back to.
     #[test]
     fn a_failure_that_was_allowed_is_not_tried_for_ever(nodes in 10..30_usize, bad in any::<prop::sample::Index>()) {
