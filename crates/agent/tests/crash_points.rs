@@ -19,8 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstay_testkit::{Part, find_tool, left_out::leave_out};
 use backstay_loader::Slot;
+use backstay_testkit::{Part, find_tool, left_out::leave_out};
 use backstay_types::{AgentOutcome, DeploymentState, Digest, FixedClock, SeededEntropy, Timestamp, World};
 use support::{FakeHub, Node, Stack, agent, eventually_within, process_stack};
 

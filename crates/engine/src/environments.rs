@@ -120,7 +120,7 @@ impl Engine {
             }
             let from = facts.asked.and_then(|id| releases.get(&id));
             let name = Some(&environment.name);
-            line.go_back = crate::reconcile::go_back(ex, record, from, name, constraints, now).await?;
+            line.go_back = self.go_back(ex, record, from, name, constraints, now).await?;
             line.within = Within::Environment(facts);
             all.push(line);
         }

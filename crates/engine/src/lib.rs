@@ -21,6 +21,7 @@ mod news;
 mod nodes;
 mod patterns;
 mod progress;
+mod proven;
 mod provenance;
 mod publish;
 mod reconcile;

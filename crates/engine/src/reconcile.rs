@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use backstay_manifest::{Selector, StopRule};
 use backstay_plan::{
-    Assignment, Candidate, FleetPlan, FleetSnapshot, GoBack, MaxUpdating, Members, NodeFacts, Origin, Pasts,
-    Reason, RolloutRef, StackFacts, Told, Try, TryState, WaveOpened, Within,
+    Assignment, Candidate, FleetPlan, FleetSnapshot, MaxUpdating, Members, NodeFacts, Origin, Pasts, Reason,
+    RolloutRef, StackFacts, Told, Try, TryState, WaveOpened, Within,
 };
 use backstay_store::{
     Executor, Tx, constraints, deployments, environments, leases, nodes, releases, rollouts, stacks,
 };
 use backstay_types::{
-    Cause, Constraint, ConstraintOrigin, Deployment, DeploymentId, DeploymentState, Effect, EnvironmentName,
-    Event, FleetThresholds, Node, NodeId, OnStop, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind,
-    RolloutState, Scope, StackName, Timestamp, TreeDigest,
+    Cause, Constraint, ConstraintOrigin, Deployment, DeploymentId, DeploymentState, Effect, Event,
+    FleetThresholds, Node, NodeId, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState,
+    Scope, StackName, Timestamp, TreeDigest,
 };
 
 use crate::{Engine, EngineError, emergency, environments::Asked, sync::StackRecord};
@@ -115,10 +115,14 @@ impl Engine {
             if !stack.present && record.prune.is_none() {
                 continue;
             }
-            let base = self.stack_facts(ex, stack, record, &releases, &constraints, &rollouts, now).await?;
+            let base = self.stack_facts(ex, stack, record, &releases, &constraints, now).await?;
             let asked_for = (&asked, &releases);
-            let lines =
+            let mut lines =
                 self.within_environments(ex, base, (stack, record), asked_for, &constraints, now).await?;
+            for line in &mut lines {
+                let known = (&releases, rollouts.as_slice());
+                self.look_back(ex, line, (stack, record), known, &constraints, now).await?;
+            }
             facts.extend(lines);
         }
         let nodes = nodes::active(ex).await?;
@@ -193,7 +197,6 @@ impl Engine {
         facts
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that is known, and each is a different thing")]
     async fn stack_facts(
         &self,
         ex: &mut impl Executor,
@@ -201,7 +204,6 @@ impl Engine {
         record: &StackRecord,
         releases: &HashMap<ReleaseId, Release>,
         constraints: &[Constraint],
-        rollouts: &[Rollout],
         now: Timestamp,
     ) -> Result<StackFacts, EngineError> {
         let release = match stack.release.and_then(|id| releases.get(&id)) {
@@ -225,10 +227,12 @@ impl Engine {
             strategy: record.strategy.clone(),
             go_back: {
                 let from = stack.release.and_then(|id| releases.get(&id));
-                go_back(ex, record, from, None, constraints, now).await?
+                self.go_back(ex, record, from, None, constraints, now).await?
             },
-            undone: self.undone_releases(ex, (stack, record), releases, constraints, rollouts).await?,
-            last_good: last_good(ex, &stack.name, rollouts, now).await?,
+            // These three are filled in for each part of the fleet.
+            undone: Default::default(),
+            unproven: None,
+            last_good: None,
             prune: record.prune.map(limit),
             removal_cause: Origin::of(removing_undo, stack.repository, &removed_by).cause,
             within: Within::Everyone,
@@ -285,26 +289,6 @@ async fn named_releases(
 fn thresholds(records: &HashMap<StackName, StackRecord>) -> FleetThresholds {
     let all = records.values().map(|record| record.thresholds);
     all.reduce(FleetThresholds::strictest).unwrap_or_default()
-}
-
-/// The release of a stack's last rollout that succeeded, where one forward runs.
-async fn last_good(
-    ex: &mut impl Executor,
-    stack: &StackName,
-    rollouts: &[Rollout],
-    now: Timestamp,
-) -> Result<Option<ReleaseId>, EngineError> {
-    if !runs_forward(stack, rollouts) {
-        return Ok(None);
-    }
-    Ok(rollouts::completed_at(ex, stack, now).await?.map(|rollout| rollout.release))
-}
-
-/// Whether a rollout of a stack forward runs.
-pub(crate) fn runs_forward(stack: &StackName, rollouts: &[Rollout]) -> bool {
-    let forward =
-        |r: &Rollout| r.stack == *stack && r.state == RolloutState::Running && r.kind == RolloutKind::Update;
-    rollouts.iter().any(forward)
 }
 
 /// When a deployment failed by its node's own fault.
@@ -387,28 +371,6 @@ fn attempt(deployment: &Deployment, removals: &HashSet<RolloutId>) -> Try {
             _ => TryState::Superseded,
         },
     }
-}
-
-/// Where nodes go back to, when the branch's release was stopped by its rollout and is to be taken back everywhere.
-pub(crate) async fn go_back(
-    ex: &mut impl Executor,
-    record: &StackRecord,
-    from: Option<&Release>,
-    environment: Option<&EnvironmentName>,
-    constraints: &[Constraint],
-    now: Timestamp,
-) -> Result<Option<GoBack>, EngineError> {
-    let Some(from) = from else { return Ok(None) };
-    let banned = constraints.iter().any(|constraint| {
-        constraint.origin == ConstraintOrigin::Rollout
-            && constraint.effect == Effect::Ban { stack: from.stack.clone(), tree: from.tree }
-    });
-    if record.strategy.on_stop != OnStop::Return || !banned {
-        return Ok(None);
-    }
-    let good = rollouts::completed_in(ex, &from.stack, environment, now).await?;
-    let to = good.map(|rollout| rollout.release).filter(|to| *to != from.id);
-    Ok(to.map(|to| GoBack { from: from.id, to }))
 }
 
 /// What set off the moves that pins ask for.

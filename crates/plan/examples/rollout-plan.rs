@@ -175,6 +175,7 @@ impl Bench {
                 },
                 go_back: None,
                 undone: Default::default(),
+                unproven: None,
                 last_good: None,
                 prune: None,
                 removal_cause: cause,

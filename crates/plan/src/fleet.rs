@@ -60,6 +60,8 @@ struct StackStep<'a> {
     /// Rollouts that wait for nodes that failed by their own fault, since no other has shown how the release does: these
     /// try again while it runs.
     hindered: Vec<RolloutId>,
+    /// An undo asks for a release that some get in waves only.
+    in_waves: bool,
     /// Releases to which this step begins a rollout, with where it stands in the plan, and its waves.
     new: Vec<((ReleaseId, bool), usize, Waves)>,
     standing: Vec<Standing>,
@@ -94,6 +96,7 @@ impl<'a> StackStep<'a> {
             halted: Vec::new(),
             banned: Vec::new(),
             hindered: Vec::new(),
+            in_waves: false,
             new: Vec::new(),
             standing: Vec::with_capacity(world.nodes.len()),
             worded: Vec::new(),
@@ -105,6 +108,7 @@ impl<'a> StackStep<'a> {
         let mut places = self.places();
         self.gates(&places, plan);
         self.keep_banned(&mut places);
+        self.in_waves = self.goes_in_waves(&places);
         let assigned = places.iter().filter(|p| matches!(p.wanted, Wanted::Release { .. })).count();
         let limit = self.limit(assigned);
         let mut under_way = Self::under_way(&places);
@@ -119,13 +123,16 @@ impl<'a> StackStep<'a> {
                 Move::To(release) => (release, false),
                 Move::Away(release) => (release, true),
             };
-            let kind = self.kind_of(release, removal);
+            let kind = match self.kind_of(release, removal) {
+                RolloutKind::Rollback if self.follows_waves(place, release) => RolloutKind::Update,
+                kind => kind,
+            };
             let slot = slot_of(&mut under_way, release);
             // Of whom the hub has only just been started it knows nothing yet; only who is known to be away counts for nothing.
             let full = !place.node.silent && *slot >= limit;
-            let back = kind == RolloutKind::Rollback && !self.follows_waves(place, release);
+            let back = kind == RolloutKind::Rollback;
             let may = |this: &mut Self, plan: &mut FleetPlan| {
-                let rollout = this.rollout_for(release, removal, plan)?;
+                let rollout = this.rollout_for(release, kind, plan)?;
                 (back || (!full && this.has_its_turn(place.node, rollout, plan))).then_some(rollout)
             };
             match may(&mut self, plan) {

@@ -38,6 +38,9 @@ pub struct BeganInputs {
     pub removal: bool,
     /// Whether it is the return from a rollout that was stopped.
     pub goes_back: bool,
+    /// Whether an undo asks for what has not proved itself, and some nodes get it in waves only.
+    #[serde(default)]
+    pub unproven: bool,
     /// Whether a pin asks for it.
     pub pinned: bool,
     /// The waves that `fleet.toml` asks for.
@@ -64,6 +67,7 @@ pub fn opening(inputs: &BeganInputs) -> Opening {
     let kind = match inputs.asked {
         _ if inputs.removal => RolloutKind::Removal,
         _ if inputs.goes_back => RolloutKind::Rollback,
+        RolloutKind::Rollback if inputs.unproven && !inputs.pinned => RolloutKind::Update,
         asked => asked,
     };
     let reason = match &inputs.cause {
@@ -76,6 +80,9 @@ pub fn opening(inputs: &BeganInputs) -> Opening {
         reason: match () {
             () if inputs.removal => format!("no longer assigned since {reason}"),
             () if inputs.goes_back => format!("back from what {reason} brought, whose rollout stopped"),
+            () if inputs.unproven && !inputs.pinned => {
+                format!("{reason}, to what has not proved itself: in waves where nothing is undone by it")
+            }
             () => reason,
         },
     }

@@ -33,6 +33,6 @@ pub use policy::{Policy, Rest};
 pub use promotion::{Entry, EnvironmentFacts, Passing, Verdict, Within, passing, verdicts};
 pub use snapshot::{
     Assignment, FleetSnapshot, GoBack, MaxUpdating, Members, NodeFacts, Origin, Past, Pasts, Reason,
-    StackFacts, Told, Try, TryState,
+    StackFacts, Told, Try, TryState, Unproven,
 };
 pub use wanted::{Wanted, wanted};

@@ -145,6 +145,9 @@ pub struct StackFacts {
     /// Releases that contain what an undo took back, where a rollout forward runs: who runs one of them or was told of it
     /// goes back at once.
     pub undone: BTreeSet<ReleaseId>,
+    /// Set where an undo asks for a release that has not proved itself: no rollout of it succeeded. Who does not run what
+    /// is undone gets it in waves.
+    pub unproven: Option<Unproven>,
     /// The release of the last rollout that succeeded, where one forward runs.
     pub last_good: Option<ReleaseId>,
     /// From how many nodes of the fleet it may be taken away at once, when it is no longer assigned to them; `None`
@@ -161,6 +164,13 @@ impl StackFacts {
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
         self.within.holds(node) && self.assignments.iter().any(|a| node.is_in(&a.nodes))
     }
+}
+
+/// A release that has not proved itself on all of the fleet, or of its environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unproven {
+    /// The nodes on which it has done well: they go back to it at once.
+    pub ran: BTreeSet<NodeId>,
 }
 
 /// A return that a stopped rollout asks for.

@@ -1,8 +1,8 @@
 //! Rollouts.
 
 use backstay_types::{
-    Cause, CommitId, EnvironmentName, NodeId, Overridden, Paused, RepositoryId, Rollout, RolloutId,
-    RolloutState, StackName, Timestamp, UndoId,
+    Cause, CommitId, EnvironmentName, NodeId, Overridden, Paused, ReleaseId, RepositoryId, Rollout,
+    RolloutId, RolloutState, StackName, Timestamp, UndoId,
 };
 
 use crate::{
@@ -285,6 +285,35 @@ pub async fn completed_in(
     let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND state = 'succeeded' \
                   AND finished_at <= $3 ORDER BY finished_at DESC, id DESC LIMIT 1";
     query(select).bind(stack).bind(within(environment)).bind(at).optional(ex, read).await
+}
+
+/// Those of a stack in an environment that have succeeded at or before `at`, newest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn succeeded_in(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    environment: Option<&EnvironmentName>,
+    at: Timestamp,
+    limit: u32,
+) -> Result<Vec<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND state = 'succeeded' \
+                  AND finished_at <= $3 ORDER BY id DESC LIMIT $4";
+    query(select).bind(stack).bind(within(environment)).bind(at).bind(limit).all(ex, read).await
+}
+
+/// Those of a release in an environment, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_release(
+    ex: &mut impl Executor,
+    release: ReleaseId,
+    environment: Option<&EnvironmentName>,
+) -> Result<Vec<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE release_id = $1 AND environment = $2 ORDER BY id";
+    query(select).bind(release).bind(within(environment)).all(ex, read).await
 }
 
 /// The rollout of a stack in an environment before another.

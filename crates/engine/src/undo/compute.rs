@@ -236,7 +236,8 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let assignments: Vec<_> = assignments.into_iter().map(|nodes| Assignment { nodes }).collect();
         let release = releases::by_tree(&mut self.inner.store.read(), stack, tree).await?;
-        let filter = deployments::Filter { release: release.map(|r| r.id), ..deployments::Filter::default() };
+        let id = release.as_ref().map(|release| release.id);
+        let filter = deployments::Filter { release: id, ..deployments::Filter::default() };
         let ran = match filter.release {
             Some(_) => deployments::list(&mut self.inner.store.read(), &filter, None, ATTEMPTS).await?,
             None => Vec::new(),
@@ -247,7 +248,13 @@ impl Engine {
                 continue;
             }
             let facts = StackFacts { assignments: assignments.clone(), ..facts.clone() };
+            let before = plan.nodes.len();
             move_nodes(want, loaded, (row, &facts), tree, &cached, plan)?;
+            if want.scope.nodes.is_none() {
+                let moved = &plan.nodes[before..];
+                let note = self.in_waves(loaded, (row, &facts), release.as_ref(), undone, moved).await?;
+                plan.notes.extend(note);
+            }
         }
         Ok(())
     }

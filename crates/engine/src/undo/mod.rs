@@ -2,7 +2,7 @@
 //!
 //! `select` finds the commits, `compute` takes them back on a draft of the tree,
 //! `act` makes it so, `push` brings it upstream, `settle` watches it through,
-//! `undone` knows which releases contain what was taken back.
+//! `undone` knows which releases contain what was taken back, `waves` who gets what it goes back to in waves only.
 
 mod act;
 mod compute;
@@ -12,6 +12,7 @@ mod select;
 mod settle;
 mod undone;
 mod upstream;
+mod waves;
 
 use std::collections::BTreeMap;
 

@@ -4,27 +4,21 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use backstay_store::{Executor, stacks};
 use backstay_types::{
-    Constraint, ConstraintOrigin, Effect, Meaning, Release, ReleaseId, Rollout, Undo, UndoRoute, UndoSelector,
+    Constraint, ConstraintOrigin, Effect, Meaning, Release, ReleaseId, Undo, UndoRoute, UndoSelector,
 };
 
-use crate::{Engine, EngineError, reconcile::runs_forward, sync::StackRecord};
+use crate::{Engine, EngineError};
 
 impl Engine {
-    /// Those of the releases of a stack that contain what an undo took back. None where nobody asks: no undo brought what
-    /// its branch or an environment asks for, or no rollout forward runs.
+    /// Those of the releases of a stack that contain what an undo took back.
     pub(crate) async fn undone_releases(
         &self,
         ex: &mut impl Executor,
-        (stack, record): (&stacks::Stack, &StackRecord),
+        stack: &stacks::Stack,
         releases: &HashMap<ReleaseId, Release>,
         constraints: &[Constraint],
-        rollouts: &[Rollout],
     ) -> Result<BTreeSet<ReleaseId>, EngineError> {
         let mut undone = BTreeSet::new();
-        let asked = record.undo.is_some() || !record.environments.is_empty();
-        if !asked || !runs_forward(&stack.name, rollouts) {
-            return Ok(undone);
-        }
         for constraint in constraints {
             let Effect::Hold { repository, commit } = &constraint.effect else { continue };
             if !matches!(constraint.origin, ConstraintOrigin::Undo { .. }) || *repository != stack.repository

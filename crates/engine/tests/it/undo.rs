@@ -1,4 +1,4 @@
-use backstay_types::{Meaning, PushState, UndoRoute, UndoSelector, UndoState};
+use backstay_types::{ConversationId, Meaning, PushState, UndoRoute, UndoSelector, UndoState};
 
 use crate::fleet::{Fleet, want};
 
@@ -276,6 +276,92 @@ async fn an_undo_on_top_of_a_rollout_leaves_its_waves_as_they_are() {
     }
     fleet.play(|_, _| true).await;
     fleet.assert_all_run(&["welcome", "quiet"], &[]).await;
+}
+
+/// A fleet in three waves, in which a change of `a` has come to the first, and then one of `b` instead.
+async fn half_way(a: ConversationId, b: ConversationId) -> Fleet {
+    let mut fleet = Fleet::new().await;
+    let waves = "[rollout]\nwaves = [\"ring=one\", \"ring=two\", \"100%\"]\nsoak = \"1h\"\n";
+    fleet.work.write("fleet.toml", &format!("{waves}[[assign]]\nstack = \"web\"\nnodes = \"\"\n"));
+    fleet.commit("In waves", None);
+    fleet.deploy().await;
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    fleet.assert_runs("one", &["welcome", "quiet"], &[]).await;
+    fleet.change("quiet", "loud", b);
+    fleet.deploy().await;
+    fleet.assert_runs("one", &["welcome", "loud"], &[]).await;
+    fleet.assert_runs("two", &["hello", "quiet"], &[]).await;
+    fleet
+}
+
+/// The waves open one after the other.
+async fn soaked(fleet: &mut Fleet) {
+    for _ in 0..4 {
+        for _ in 0..61 {
+            fleet.later();
+        }
+        fleet.play(|_, _| true).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_superseded_before_it_proved_itself_comes_back_in_waves() {
+    for brand_new in [false, true] {
+        let (a, b) = (
+            backstay_types::Id::from_uuid(uuid::Uuid::from_u128(1)),
+            backstay_types::Id::from_uuid(uuid::Uuid::from_u128(2)),
+        );
+        let mut fleet = half_way(a, b).await;
+        // Without b it is the release that never came further than the first wave; without a it is one that never was.
+        let (undone, with, without) = if brand_new { (a, "loud", "welcome") } else { (b, "welcome", "loud") };
+        let plan = fleet.engine.plan_undo(&fleet.only_its(undone)).await.unwrap();
+        let note = plan.notes.iter().find(|note| note.contains("in waves"));
+        assert!(note.is_some_and(|note| note.contains("2 of 3 nodes")), "{:?}", plan.notes);
+        let undo = fleet.undo(fleet.only_its(undone)).await;
+        fleet.assert_runs("one", &[with], &[without]).await;
+        for node in ["two", "three"] {
+            fleet.assert_runs(node, &["hello", "quiet"], &[]).await;
+        }
+        fleet.assert_verified(&undo);
+        soaked(&mut fleet).await;
+        fleet.assert_all_run(&[with], &[without]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_fails_in_the_waves_of_an_undo_stops_there_and_brings_nothing_undone_back() {
+    let (a, b) = (
+        backstay_types::Id::from_uuid(uuid::Uuid::from_u128(1)),
+        backstay_types::Id::from_uuid(uuid::Uuid::from_u128(2)),
+    );
+    let mut fleet = half_way(a, b).await;
+    fleet.work.pull();
+    let text = fleet.work.read("fleet.toml").replace("soak", "on_stop = \"return\"\nsoak");
+    fleet.work.write("fleet.toml", &text);
+    fleet.commit("And return", None);
+    // What b brought proves itself everywhere.
+    fleet.deploy().await;
+    soaked(&mut fleet).await;
+    fleet.assert_all_run(&["welcome", "loud"], &[]).await;
+    fleet.later();
+    let undo = fleet.engine.create_undo(fleet.only_its(b), "test").await.unwrap();
+    fleet.play(|node, _| node == "one").await;
+    // It ran well on the first before, and comes back there at once; the others are left alone until their wave.
+    fleet.assert_runs("one", &["welcome", "quiet"], &["loud"]).await;
+    for node in ["two", "three"] {
+        fleet.assert_runs(node, &["welcome", "loud"], &[]).await;
+    }
+    for _ in 0..61 {
+        fleet.later();
+    }
+    fleet.play(|node, _| node == "one").await;
+    let undo = fleet.settled_push(undo.id).await;
+    assert!(matches!(undo.state, UndoState::Failed { .. }), "{:?}", undo.state);
+    fleet.assert_runs("two", &["welcome", "loud"], &[]).await;
+    fleet.assert_runs("three", &["welcome", "loud"], &[]).await;
+    // It stopped and is to be taken back everywhere: to what stood last and is not undone.
+    fleet.assert_runs("one", &["hello", "quiet"], &[]).await;
 }
 
 #[tokio::test]

@@ -152,18 +152,28 @@ impl<'a> StackStep<'a> {
     }
 
     /// Whether a node gets a release that an undo asks for when its wave is open, and not at once: a rollout takes that
-    /// release out already, and the node neither runs what was undone nor has been told of it.
+    /// release out already, or it has not proved itself; and the node neither runs what was undone nor has been told of it,
+    /// nor has the release done well there before.
     pub(super) fn follows_waves(&self, place: &Place<'_>, release: ReleaseId) -> bool {
         let by_branch = matches!(place.wanted, Wanted::Release { pinned: false, .. });
         let forward = |r: &Rollout| {
             r.release == release && r.kind == RolloutKind::Update && !self.halted.contains(&r.id)
         };
+        let unproven = self.stack.unproven.as_ref().filter(|_| !self.stack.strategy.waves.is_empty());
         let Past { latest, settled } = *place.past;
         let told = settled.into_iter().chain(latest.filter(Try::is_open));
         by_branch
             && self.stack.release == Ok(release)
-            && self.running.iter().any(|(rollout, _)| forward(rollout))
+            && (unproven.is_some() || self.running.iter().any(|(rollout, _)| forward(rollout)))
             && !told.into_iter().any(|attempt| self.stack.undone.contains(&attempt.release))
+            && !unproven.is_some_and(|unproven| unproven.ran.contains(&place.node.id))
+    }
+
+    /// Whether somebody gets what an undo asks for in waves only.
+    pub(super) fn goes_in_waves(&self, places: &[Place<'_>]) -> bool {
+        let Ok(release) = self.stack.release else { return false };
+        let moves = |place: &Place<'_>| place.wants(release) && !place.is_there(release);
+        places.iter().any(|place| moves(place) && self.follows_waves(place, release))
     }
 
     /// Tried and failed: again under another rollout that takes it along, never under the one in which it failed, also

@@ -34,14 +34,15 @@ impl StackStep<'_> {
     pub(super) fn rollout_for(
         &mut self,
         release: ReleaseId,
-        removal: bool,
+        kind: RolloutKind,
         plan: &mut FleetPlan,
     ) -> Option<RolloutRef> {
+        let removal = kind == RolloutKind::Removal;
         let known = self.takes_along(release, removal);
         if let Some(id) = known.filter(|id| self.running.iter().any(|(running, _)| running.id == *id)) {
             return Some(RolloutRef::Existing(id));
         }
-        if self.stopped.is_some() && self.kind_of(release, removal) != RolloutKind::Rollback {
+        if self.stopped.is_some() && kind != RolloutKind::Rollback {
             return None;
         }
         if let Some(id) = known {
@@ -77,6 +78,7 @@ impl StackStep<'_> {
             asked: origin.kind,
             removal,
             goes_back: back && self.stack.release != Ok(release),
+            unproven: self.in_waves && self.stack.release == Ok(release),
             pinned: self.stack.pin_origins.contains_key(&release),
             waves: self.stack.strategy.waves.clone(),
             assigned: assigned.len() as u64,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use backstay_plan::TryState;
+use backstay_plan::{TryState, Unproven, Waves};
 use backstay_types::{NodeId, ReleaseId, RolloutKind, RolloutState};
 use proptest::prelude::*;
 
@@ -61,6 +61,60 @@ proptest! {
         let gone_on = fleet.snapshot.rollouts.iter().find(|r| r.release == below).unwrap().clone();
         prop_assert_eq!((gone_on.state, gone_on.wave), (RolloutState::Running, 0));
         // The others get it with their waves.
+        all_waves(&mut fleet);
+        prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(below)));
+        prop_assert!(fleet.snapshot.rollouts.iter().all(|r| r.state != RolloutState::Running));
+    }
+
+    /// A release was superseded before it had proved itself, and an undo goes back to it: who runs what is undone, or ran the
+    /// release well before, has it at once. Everybody else gets it in waves, and when it fails nobody else does.
+    #[test]
+    fn an_undo_to_what_never_proved_itself_goes_in_waves(
+        nodes in 3..40_usize,
+        bad in any::<bool>(),
+        limits in any::<bool>(),
+    ) {
+        let mut fleet = waved(nodes, &["20%", "50%", "100%"]);
+        let good = fleet.release();
+        all_waves(&mut fleet);
+        let below = fleet.release();
+        fleet.settle(well);
+        let ran: BTreeSet<_> = fleet.snapshot.nodes.iter().map(|node| node.id).filter(|node| fleet.runs(*node) == Some(below)).collect();
+        let undone = fleet.release();
+        fleet.settle(well);
+        let runs_undone: BTreeSet<_> =
+            fleet.snapshot.nodes.iter().map(|node| node.id).filter(|node| fleet.runs(*node) == Some(undone)).collect();
+        prop_assert!(runs_undone.len() < nodes && fleet.snapshot.rollouts[1].state == RolloutState::Superseded);
+        let stack = &mut fleet.snapshot.stacks[0];
+        (stack.release, stack.origin.kind) = (Ok(below), RolloutKind::Rollback);
+        stack.undone = BTreeSet::from([undone]);
+        stack.unproven = Some(Unproven { ran: ran.clone() });
+        if limits {
+            fleet.snapshot.stopped = Some("no".to_owned());
+        }
+        fleet.step();
+        let rollout = fleet.snapshot.rollouts.last().unwrap().clone();
+        prop_assert_eq!((rollout.kind, rollout.release, rollout.wave), (RolloutKind::Update, below, 0));
+        let waves = Waves::of(&rollout.strategy, &rollout.cuts, fleet.snapshot.trees.get(&below).copied(), None);
+        let may = |node: &NodeId| {
+            let facts = fleet.snapshot.nodes.iter().find(|facts| facts.id == *node).unwrap();
+            runs_undone.contains(node) || ran.contains(node) || (!limits && waves.wave_of(facts) == 0)
+        };
+        let told = told(&fleet, below);
+        prop_assert!(told.iter().all(may), "nobody else");
+        let at_once = runs_undone.iter().chain(&ran).filter(|node| fleet.runs(**node) != Some(below));
+        prop_assert!(at_once.clone().all(|node| told.contains(node)), "at once");
+        fleet.snapshot.stopped = None;
+        if bad && !told.is_empty() {
+            fleet.settle(|_, release| if release == below { TryState::Failed } else { TryState::Succeeded });
+            later(&mut fleet, SOAK);
+            fleet.settle(well);
+            let rollout = fleet.snapshot.rollouts.iter().find(|r| r.id == rollout.id).unwrap();
+            prop_assert_eq!(rollout.state, RolloutState::Halted);
+            let left = fleet.snapshot.nodes.iter().filter(|node| !ran.contains(&node.id) && !runs_undone.contains(&node.id));
+            prop_assert!(left.into_iter().all(|node| fleet.runs(node.id) == Some(good)));
+            return Ok(());
+        }
         all_waves(&mut fleet);
         prop_assert!(fleet.snapshot.nodes.iter().all(|node| fleet.runs(node.id) == Some(below)));
         prop_assert!(fleet.snapshot.rollouts.iter().all(|r| r.state != RolloutState::Running));

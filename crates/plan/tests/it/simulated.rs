@@ -44,6 +44,7 @@ impl Fleet {
             strategy: RolloutStrategy::default(),
             go_back: None,
             undone: Default::default(),
+            unproven: None,
             last_good: None,
             prune: None,
             removal_cause: cause,

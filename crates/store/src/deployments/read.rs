@@ -217,3 +217,14 @@ pub async fn ran_at(ex: &mut impl Executor, at: Timestamp) -> Result<Vec<Deploym
     .all(ex, read_row)
     .await
 }
+
+/// The nodes on which a release has come to a good end.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn ran_well(ex: &mut impl Executor, release: ReleaseId) -> Result<Vec<NodeId>> {
+    query("SELECT DISTINCT node_id FROM deployments WHERE release_id = $1 AND state = 'succeeded'")
+        .bind(release)
+        .all(ex, |row| row.get("node_id"))
+        .await
+}

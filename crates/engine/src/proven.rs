@@ -1,0 +1,136 @@
+//! What has proved itself, and what has not: where nodes may go back to, and how they come to what an undo asks for.
+
+use std::collections::{BTreeSet, HashMap};
+
+use backstay_plan::{GoBack, StackFacts, Unproven};
+use backstay_store::{Executor, deployments, releases, rollouts, stacks};
+use backstay_types::{
+    Cause, Constraint, ConstraintOrigin, Effect, EnvironmentName, OnStop, Release, ReleaseId, Rollout,
+    RolloutKind, RolloutState, StackName, Timestamp,
+};
+
+use crate::{Engine, EngineError, sync::StackRecord};
+
+/// So many rollouts that succeeded are looked at for one whose release may still be planned.
+const MOST: u32 = 50;
+
+impl Engine {
+    /// Fills in what a stack has to go back to, in its part of the fleet, and how.
+    pub(crate) async fn look_back(
+        &self,
+        ex: &mut impl Executor,
+        facts: &mut StackFacts,
+        (stack, record): (&stacks::Stack, &StackRecord),
+        (releases, rollouts): (&HashMap<ReleaseId, Release>, &[Rollout]),
+        constraints: &[Constraint],
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let environment = facts.within.environment().cloned();
+        if runs_forward(&stack.name, environment.as_ref(), rollouts) {
+            let good = self.last_good(ex, &stack.name, environment.as_ref(), constraints, now).await?;
+            facts.last_good = good.map(|release| release.id);
+        }
+        let mut begun = false;
+        if let (Ok(release), RolloutKind::Rollback) = (&facts.release, facts.origin.kind) {
+            let stands = self.unproven(ex, *release, environment.as_ref(), Some(&facts.origin.cause)).await?;
+            (facts.unproven, begun) = stands.map_or((None, false), |(ran, begun)| (Some(ran), begun));
+        }
+        let asks = record.undo.is_some() || !record.environments.is_empty();
+        let forward = runs_forward(&stack.name, environment.as_ref(), rollouts);
+        if asks && (forward || facts.unproven.is_some()) {
+            facts.undone = self.undone_releases(ex, stack, releases, constraints).await?;
+        }
+        if begun {
+            // What was superseded before it had proved itself takes nobody off what has, but in waves.
+            for release in facts.undone.clone() {
+                if has_succeeded(&rollouts::of_release(ex, release, environment.as_ref()).await?) {
+                    facts.undone.remove(&release);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes on which a release that an undo asks for did well, when no rollout of it has succeeded; and whether there
+    /// was one before that undo, `asked_by`.
+    pub(crate) async fn unproven(
+        &self,
+        ex: &mut impl Executor,
+        release: ReleaseId,
+        environment: Option<&EnvironmentName>,
+        asked_by: Option<&Cause>,
+    ) -> Result<Option<(Unproven, bool)>, EngineError> {
+        let tried = rollouts::of_release(ex, release, environment).await?;
+        if has_succeeded(&tried) {
+            return Ok(None);
+        }
+        let begun = tried.iter().any(|rollout| Some(&rollout.cause) != asked_by);
+        let ran = deployments::ran_well(ex, release).await?.into_iter().collect();
+        Ok(Some((Unproven { ran }, begun)))
+    }
+
+    /// The release of the last rollout that succeeded in a part of the fleet and that may be planned still.
+    pub(crate) async fn last_good(
+        &self,
+        ex: &mut impl Executor,
+        stack: &StackName,
+        environment: Option<&EnvironmentName>,
+        constraints: &[Constraint],
+        now: Timestamp,
+    ) -> Result<Option<Release>, EngineError> {
+        let mut seen = BTreeSet::new();
+        for rollout in rollouts::succeeded_in(ex, stack, environment, Timestamp::MAX, MOST).await? {
+            if rollout.kind == RolloutKind::Removal || !seen.insert(rollout.release) {
+                continue;
+            }
+            let Some(release) = releases::get(ex, rollout.release).await? else { continue };
+            if self.standing_in(ex, &release, constraints, now).await?.is_ok() {
+                return Ok(Some(release));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where nodes go back to, when the release that is asked for was stopped by its rollout and is to be taken back
+    /// everywhere.
+    pub(crate) async fn go_back(
+        &self,
+        ex: &mut impl Executor,
+        record: &StackRecord,
+        from: Option<&Release>,
+        environment: Option<&EnvironmentName>,
+        constraints: &[Constraint],
+        now: Timestamp,
+    ) -> Result<Option<GoBack>, EngineError> {
+        let Some(from) = from else { return Ok(None) };
+        let banned = constraints.iter().any(|constraint| {
+            constraint.origin == ConstraintOrigin::Rollout
+                && constraint.effect == Effect::Ban { stack: from.stack.clone(), tree: from.tree }
+        });
+        if record.strategy.on_stop != OnStop::Return || !banned {
+            return Ok(None);
+        }
+        // What did well here before and was stopped now has nothing newer to go back to.
+        let newest = rollouts::succeeded_in(ex, &from.stack, environment, Timestamp::MAX, 1).await?;
+        if newest.iter().any(|rollout| rollout.release == from.id) {
+            return Ok(None);
+        }
+        let good = self.last_good(ex, &from.stack, environment, constraints, now).await?;
+        Ok(good.filter(|to| to.id != from.id).map(|to| GoBack { from: from.id, to: to.id }))
+    }
+}
+
+fn has_succeeded(rollouts: &[Rollout]) -> bool {
+    rollouts.iter().any(|rollout| rollout.state == RolloutState::Succeeded)
+}
+
+/// Whether a rollout of a stack forward runs in a part of the fleet.
+fn runs_forward(stack: &StackName, environment: Option<&EnvironmentName>, rollouts: &[Rollout]) -> bool {
+    let forward = |r: &Rollout| {
+        r.stack == *stack
+            && r.environment.as_ref() == environment
+            && r.state == RolloutState::Running
+            && r.kind == RolloutKind::Update
+    };
+    rollouts.iter().any(forward)
+}
