@@ -98,14 +98,15 @@ impl Engine {
                 soak: environment.soak,
                 asked: row.map(|row| row.release),
                 since: row.map(|row| row.since),
+                turn: row.map(|row| row.turn),
                 undone: None,
             };
             earlier.push(environment.nodes.clone());
             let mut line = base.clone();
             if environment.after.is_empty() {
                 facts.asked = stack.release;
-                facts.since =
-                    facts.since.filter(|_| row.is_some_and(|row| Some(row.release) == stack.release));
+                let noted = row.filter(|row| Some(row.release) == stack.release);
+                (facts.since, facts.turn) = (noted.map(|row| row.since), noted.map(|row| row.turn));
             } else {
                 let known = row.and_then(|row| releases.get(&row.release));
                 facts.undone = undone(self, ex, &base, record, known, constraints, now).await?;
@@ -155,6 +156,7 @@ impl Engine {
                 by: BY_ITSELF.to_owned(),
                 reason,
                 undo,
+                turn: 0,
             };
             self.enter(tx, loaded.releases.get(&release), &row, false).await?;
             any = true;
@@ -180,6 +182,7 @@ impl Engine {
                 by: "branch".to_owned(),
                 reason: "the deployed branch asks for it".to_owned(),
                 undo: None,
+                turn: 0,
             };
             environments::put(tx, &row).await?;
             any = true;
@@ -330,6 +333,7 @@ impl Engine {
             by: by.to_owned(),
             reason,
             undo: None,
+            turn: 0,
         };
         self.enter(&mut tx, Some(&release), &row, forced).await?;
         tx.commit().await?;

@@ -61,6 +61,8 @@ impl Engine {
             leases::acquire(&mut tx, LEASE, &self.inner.settings.holder, now, LEASE_LIFE).await?
         else {
             self.note_progress(None);
+            // Another looks after what begins and ends by itself.
+            self.note_look(None);
             return Ok(false);
         };
         let ran_out = self.lift_run_out(&mut tx, now).await?;
@@ -101,6 +103,7 @@ impl Engine {
         let known: HashSet<_> = rollouts.iter().map(|r| r.id).collect();
         rollouts
             .extend(rollouts::newest_of_each_stack(ex).await?.into_iter().filter(|r| !known.contains(&r.id)));
+        self.mint_after_all(&latest, &rollouts, &constraints);
         let rows = environments::list(ex).await?;
         let asked: Asked =
             rows.into_iter().map(|row| ((row.stack.clone(), row.environment.clone()), row)).collect();
@@ -149,6 +152,20 @@ impl Engine {
             records,
             asked,
         })
+    }
+
+    /// What is made from now on comes after all that is there, in whatever life of whichever hub it was made, and whatever
+    /// its clock said: planning goes by the order of ids.
+    fn mint_after_all(&self, latest: &[Deployment], rollouts: &[Rollout], constraints: &[Constraint]) {
+        let world = &self.inner.world;
+        latest.iter().map(|deployment| deployment.id).max().into_iter().for_each(|id| world.mint_after(id));
+        rollouts.iter().map(|rollout| rollout.id).max().into_iter().for_each(|id| world.mint_after(id));
+        constraints
+            .iter()
+            .map(|constraint| constraint.id)
+            .max()
+            .into_iter()
+            .for_each(|id| world.mint_after(id));
     }
 
     /// Who is in those waves of running rollouts that go by labels.

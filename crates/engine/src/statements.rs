@@ -1,6 +1,9 @@
 //! Statements: what a node should run, signed. Written only under the reconciler's lease.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
 use backstay_api::statement::{DesiredAction, DesiredStack, STATEMENT_VERSION, Statement};
 use backstay_plan::{FleetPlan, Reason};
@@ -9,7 +12,7 @@ use backstay_store::{
     repositories, rollouts, safe_mode,
 };
 use backstay_types::{
-    ConversationId, Deployment, DeploymentId, Event, NodeId, Refs, Release, ReleaseId, Repository,
+    ConversationId, Deployment, DeploymentId, Digest, Event, NodeId, Refs, Release, ReleaseId, Repository,
     RepositoryId, Rollout, RolloutId, RolloutKind, StackName, Timestamp,
 };
 
@@ -80,14 +83,17 @@ impl Engine {
                 Some(before) => before.generation + 1,
                 None => 1,
             };
+            let issued_at = issued_at(now, before, digest, leaves.get(node).map(|word| word.at));
             let statement = Statement {
                 version: STATEMENT_VERSION,
                 node: *node,
                 epoch,
                 generation,
                 digest,
-                issued_at: now,
-                expires_at: now.checked_add(self.inner.settings.statement_life).unwrap_or(Timestamp::MAX),
+                issued_at,
+                expires_at: issued_at
+                    .checked_add(self.inner.settings.statement_life)
+                    .unwrap_or(Timestamp::MAX),
                 ledger: head,
                 stacks,
                 agent: applied.agents.of(*node),
@@ -104,7 +110,7 @@ impl Engine {
                 generation,
                 digest,
                 statement: signed,
-                updated_at: now,
+                updated_at: issued_at,
             });
             for (stack, (deployment, reason)) in lines {
                 let Some(line) = details.get(deployment) else { continue };
@@ -319,6 +325,20 @@ fn reworded(
             Some(desired::DesiredStack { reason: reason.to_string(), ..line.clone() })
         })
         .collect()
+}
+
+/// When a statement is said to be signed. What renews another is taken by its agent only when it is later than that, and an
+/// operator's word has gone out when the statement is later than the word: also after the clock was set back.
+fn issued_at(
+    now: Timestamp,
+    before: Option<&desired::Version>,
+    digest: Digest,
+    word_at: Option<Timestamp>,
+) -> Timestamp {
+    const LATER: Duration = Duration::from_millis(1);
+    let renewed = before.filter(|before| before.digest == digest).map(|before| before.updated_at);
+    let after = renewed.into_iter().chain(word_at).filter_map(|at| at.checked_add(LATER).ok()).max();
+    if word_at.is_some() { after.map_or(now, |after| now.max(after)) } else { now }
 }
 
 fn half_life_ago(now: Timestamp, life: std::time::Duration) -> Timestamp {

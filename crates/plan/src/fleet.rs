@@ -92,7 +92,7 @@ impl<'a> StackStep<'a> {
             health,
             policy: Policy::new(stack, &world.constraints, world.now),
             running: running.collect(),
-            newest: of_stack().max_by_key(|r| (r.created_at, r.id)),
+            newest: of_stack().max_by_key(|r| r.id),
             halted: Vec::new(),
             banned: Vec::new(),
             hindered: Vec::new(),

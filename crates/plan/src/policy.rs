@@ -79,7 +79,7 @@ impl Policy {
             unassigned: unassigned.unwrap_or_else(|| "no assignment selects this node".into()),
         };
         let mut newest_first: Vec<_> = constraints.iter().filter(|c| in_force(c, now)).collect();
-        newest_first.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.id)));
+        newest_first.sort_by_key(|c| std::cmp::Reverse(c.id));
         for constraint in newest_first {
             policy.take(stack, constraint);
         }

@@ -59,6 +59,8 @@ pub struct EnvironmentFacts {
     pub asked: Option<ReleaseId>,
     /// Since when.
     pub since: Option<Timestamp>,
+    /// Which in order it was let in, among those of the stack.
+    pub turn: Option<i64>,
     /// What it is meant to run at once instead, because an undo took back something that is in `asked`.
     pub undone: Option<(ReleaseId, UndoId)>,
 }
@@ -167,9 +169,8 @@ fn verdict(
     }
     let Some(release) = next else { return (None, Entry::Has) };
     // What came here after it had come there was let in past it.
-    let stale = environment
-        .since
-        .is_some_and(|since| before.iter().all(|(_, b)| b.since.is_none_or(|at| at <= since)));
+    let stale =
+        environment.turn.is_some_and(|turn| before.iter().all(|(_, b)| b.turn.is_none_or(|b| b <= turn)));
     if environment.asked == Some(release) || stale {
         return (None, Entry::Has);
     }

@@ -200,7 +200,7 @@ impl Scenario {
     fn draw_fault(&self, chance: &mut Chance) -> Happening {
         let node = chance.index(self.nodes);
         let lasts = chance.seconds(5, 12 * MINUTE);
-        match chance.below(30) {
+        match chance.below(31) {
             0..=2 => Happening::AgentDies { node },
             3..=6 => Happening::PowerLoss { node, lasts: chance.seconds(5, 5 * MINUTE) },
             7..=9 => {
@@ -225,7 +225,8 @@ impl Scenario {
             26 => Happening::Corrupt { lasts },
             27 => Happening::Vandal { node, how: u8::try_from(chance.below(3)).unwrap_or(0) },
             28 => Happening::Replay { node },
-            _ => Happening::JournalLost { node },
+            29 => Happening::JournalLost { node },
+            _ => Happening::HubClock { seconds: *chance.pick(&[-3600, -600, -90, 60]), lasts },
         }
     }
 }

@@ -284,6 +284,8 @@ CREATE TABLE environment_releases (
     let_in_by TEXT NOT NULL,
     reason TEXT NOT NULL,
     undo_id TEXT,
+    -- In which order releases of a stack came to its environments, whatever the clock said.
+    turn BIGINT NOT NULL,
     PRIMARY KEY (stack, environment)
 );
 
@@ -329,7 +331,7 @@ CREATE INDEX deployments_release ON deployments (release_id, id);
 CREATE INDEX deployments_created ON deployments (created_at, stack, state, node_id);
 CREATE INDEX deployments_broken ON deployments (id) WHERE state = 'broken';
 CREATE INDEX deployments_open ON deployments (id) WHERE state IN ('pending', 'running');
-CREATE INDEX deployments_good ON deployments (node_id, stack, finished_at, id) WHERE state = 'succeeded';
+CREATE INDEX deployments_good ON deployments (node_id, stack, id, finished_at) WHERE state = 'succeeded';
 
 -- Deployments by the hour, since 1970, in which they were planned. Kept with every write to `deployments`, so that a
 -- month of a large fleet is drawn without reading each of them.

@@ -24,6 +24,8 @@ pub struct EnvironmentRelease {
     pub reason: String,
     /// The undo that brought it, if one did.
     pub undo: Option<UndoId>,
+    /// In which order releases of the stack came to its environments; [`put`] counts it.
+    pub turn: i64,
 }
 
 /// Keeps what an environment is meant to run, in place of what it was.
@@ -32,10 +34,11 @@ pub struct EnvironmentRelease {
 /// When the database refuses.
 pub async fn put(tx: &mut Tx, row: &EnvironmentRelease) -> Result<()> {
     query(
-        "INSERT INTO environment_releases (stack, environment, release_id, since, let_in_by, reason, undo_id) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (stack, environment) DO UPDATE SET \
+        "INSERT INTO environment_releases (stack, environment, release_id, since, let_in_by, reason, undo_id, turn) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, \
+         (SELECT COALESCE(MAX(turn), 0) + 1 FROM environment_releases WHERE stack = $1)) ON CONFLICT (stack, environment) DO UPDATE SET \
          release_id = excluded.release_id, since = excluded.since, let_in_by = excluded.let_in_by, \
-         reason = excluded.reason, undo_id = excluded.undo_id",
+         reason = excluded.reason, undo_id = excluded.undo_id, turn = excluded.turn",
     )
     .bind(&row.stack)
     .bind(&row.environment)
@@ -64,6 +67,7 @@ pub async fn list(ex: &mut impl Executor) -> Result<Vec<EnvironmentRelease>> {
                 by: row.get("let_in_by")?,
                 reason: row.get("reason")?,
                 undo: row.opt("undo_id")?,
+                turn: row.get("turn")?,
             })
         })
         .await

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jiff::Timestamp;
@@ -28,12 +31,18 @@ pub trait Entropy: Send + Sync {
 pub struct World {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    /// The first 60 bits of the newest id, its version left out: ids never go back, whatever the clock does.
+    newest: Arc<AtomicU64>,
 }
+
+/// Bits of an id's random part that keep ids of one millisecond in order.
+const COUNTER_BITS: u32 = 12;
+const COUNTER: u64 = (1 << COUNTER_BITS) - 1;
 
 impl World {
     /// A world from its two parts. The shells build it from the system's; tests from [`FixedClock`] and [`SeededEntropy`].
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { clock, entropy }
+        Self { clock, entropy, newest: Arc::default() }
     }
 
     /// The time now, UTC.
@@ -41,12 +50,29 @@ impl World {
         self.clock.now()
     }
 
-    /// A new id, sortable by time.
+    /// A new id. Ids sort in the order in which they were minted: by the time, and also while the clock stands or was set
+    /// back.
     pub fn mint<I: Id>(&self) -> I {
         let mut random = [0; 10];
         self.entropy.fill(&mut random);
         let millis = u64::try_from(self.now().as_millisecond()).unwrap_or(0);
-        I::from_uuid(Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+        let own =
+            (millis << COUNTER_BITS) | (u64::from(u16::from_be_bytes([random[0], random[1]])) & COUNTER);
+        let after = |newest: u64| own.max(newest.saturating_add(1));
+        let before =
+            self.newest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |newest| Some(after(newest)));
+        let place = after(before.unwrap_or_else(|newest| newest));
+        let [.., high, low] = (place & COUNTER).to_be_bytes();
+        (random[0], random[1]) = (high, low);
+        I::from_uuid(Builder::from_unix_timestamp_millis(place >> COUNTER_BITS, &random).into_uuid())
+    }
+
+    /// From now on ids come after this one, which another process, or this one in an earlier life, has minted.
+    pub fn mint_after(&self, id: impl Id) {
+        let (high, _) = id.uuid().as_u64_pair();
+        // 48 bits of time, 4 of version, 12 of the rest.
+        let place = ((high >> 16) << COUNTER_BITS) | (high & COUNTER);
+        self.newest.fetch_max(place, Ordering::Relaxed);
     }
 
     /// Random bytes for a key, salt or token.
@@ -106,5 +132,40 @@ impl Entropy for SeededEntropy {
             chunk.copy_from_slice(&block[..chunk.len()]);
             state.1 += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::RolloutId;
+
+    #[test]
+    fn ids_come_one_after_the_other_whatever_the_clock_does() {
+        let now: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
+        let clock = Arc::new(FixedClock::new(now));
+        let world = World::new(Arc::clone(&clock) as _, Arc::new(SeededEntropy::new(1)));
+        let mut newest: RolloutId = world.mint();
+        let mut next = |world: &World, what: &str| {
+            for _ in 0..10_000 {
+                let id = world.mint();
+                assert!(id > newest, "{what}: {id} after {newest}");
+                newest = id;
+            }
+            newest
+        };
+        next(&world, "it stands");
+        clock.set(now.checked_sub(Duration::from_secs(3600)).unwrap());
+        next(&world, "it was set back");
+        let last = next(&world.clone(), "by another who has it");
+        let restarted = World::new(Arc::clone(&clock) as _, Arc::new(SeededEntropy::new(2)));
+        restarted.mint_after(last);
+        next(&restarted, "in another life");
+        clock.set(now.checked_add(Duration::from_secs(3600)).unwrap());
+        let id: RolloutId = world.mint();
+        let (seconds, _) = id.uuid().get_timestamp().unwrap().to_unix();
+        assert_eq!(i64::try_from(seconds).unwrap(), now.as_second() + 3600, "it is the time again");
     }
 }

@@ -81,6 +81,8 @@ struct Fleet {
     settled: HashMap<(NodeId, StackName), ReleaseId>,
     trees: HashMap<ReleaseId, TreeDigest>,
     rollouts: HashMap<RolloutId, Rollout>,
+    /// The first rollout of each stack that the undo set off.
+    own: HashMap<StackName, RolloutId>,
     /// What a stack's branch asks for, and why it brings nobody there: it is held or banned.
     stuck: HashMap<StackName, (TreeDigest, String)>,
     /// Where rollouts forward take their stacks.
@@ -123,7 +125,12 @@ impl Fleet {
         // Asked only where it says something.
         let asks = !stuck.is_empty() || !forward.is_empty();
         let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
+        let mut own = HashMap::new();
+        for rollout in rollouts::of_undo(&mut read, undo.id).await? {
+            own.entry(rollout.stack).or_insert(rollout.id);
+        }
         Ok(Self {
+            own,
             nodes,
             latest,
             settled,
@@ -162,7 +169,11 @@ impl Fleet {
             };
         }
         // Something newer came after the undo and took the node along: the undo is part of what it runs.
-        let newer = !own && rollout.is_some_and(|r| r.created_at > undo.created_at);
+        let after = |r: &Rollout| match self.own.get(&place.stack) {
+            Some(own) => r.id > *own,
+            None => r.created_at > undo.created_at,
+        };
+        let newer = !own && rollout.is_some_and(after);
         if newer { Standing::There } else { self.waits(&key, place) }
     }
 

@@ -128,6 +128,23 @@ impl Fleet {
         fleet
     }
 
+    /// The hub goes and is started again on what it had stored.
+    pub(crate) async fn restart(&mut self) {
+        self.world = World::new(Arc::clone(&self.clock) as _, Arc::new(SeededEntropy::new(2)));
+        let path = self._dir.path().join("hub.db");
+        self.store = Store::open(path.to_str().unwrap(), self.world.clone()).await.unwrap();
+        let settings = Settings::new(self._dir.path().join("data"));
+        let presence = Arc::clone(&self.presence) as _;
+        self.engine =
+            Engine::new(self.store.clone(), self.world.clone(), self.key.clone(), presence, settings);
+    }
+
+    /// The hub's clock is set back.
+    pub(crate) fn set_back(&self, hours: u64) {
+        let now = self.world.now();
+        self.clock.set(now.checked_sub(Duration::from_secs(hours * 3600)).unwrap());
+    }
+
     pub(crate) async fn join(&mut self, name: &str) {
         let node = Node {
             id: self.world.mint(),

@@ -22,6 +22,7 @@ fn environment(text: &str, after: &[&str], soak: u64) -> EnvironmentFacts {
         soak: Duration::from_secs(soak),
         asked: None,
         since: None,
+        turn: None,
         undone: None,
     }
 }
@@ -38,7 +39,7 @@ fn world(dev: &[Option<TryState>], ago: u64) -> (Fleet, ReleaseId) {
         within: Within::Environment(facts),
         ..base.clone()
     };
-    let asked = |facts| EnvironmentFacts { asked: Some(release), since: Some(ended), ..facts };
+    let asked = |facts| EnvironmentFacts { asked: Some(release), since: Some(ended), turn: Some(1), ..facts };
     fleet.snapshot.stacks =
         vec![line(asked(environment("dev", &[], 60))), line(environment("prod", &["dev"], 0))];
     for (index, node) in fleet.snapshot.nodes.iter_mut().enumerate() {
@@ -132,6 +133,6 @@ fn a_person_a_stop_and_what_was_forced_past_are_heeded() {
     assert!(matches!(entry(&fleet), Entry::ByHand(_)));
     // Something newer was forced in past dev: what dev runs since before does not come back.
     let (other, now): (ReleaseId, Timestamp) = (fleet.world.mint(), fleet.snapshot.now);
-    prod(&mut fleet, &|facts| (facts.asked, facts.since) = (Some(other), Some(now)));
+    prod(&mut fleet, &|facts| (facts.asked, facts.since, facts.turn) = (Some(other), Some(now), Some(2)));
     assert_eq!(entry(&fleet), Entry::Has);
 }

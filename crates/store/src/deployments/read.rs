@@ -180,7 +180,7 @@ pub async fn latest_of_all(ex: &mut impl Executor, stack: Option<&StackName>) ->
     select.all(ex, read_row).await
 }
 
-/// The last deployment of a node and stack to succeed before `before` (by when it ended).
+/// The last deployment of a node and stack to succeed that ended before `before`.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -192,7 +192,7 @@ pub async fn previous_good(
 ) -> Result<Option<Deployment>> {
     query(
         "SELECT * FROM deployments WHERE node_id = $1 AND stack = $2 AND state = 'succeeded' \
-         AND finished_at < $3 ORDER BY finished_at DESC, id DESC LIMIT 1",
+         AND finished_at < $3 ORDER BY id DESC LIMIT 1",
     )
     .bind(node)
     .bind(stack)
@@ -201,8 +201,9 @@ pub async fn previous_good(
     .await
 }
 
-/// What each node ran of each stack at a time: the last deployment to succeed at or before it. A node from which
-/// the stack had been taken away ran nothing of it.
+/// What each node ran of each stack at a time: the last deployment to succeed that ended at or before it. Last is which was
+/// made last: what the clock said when it ended may be before an earlier one's end. A node from which the stack had been
+/// taken away ran nothing of it.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -210,7 +211,7 @@ pub async fn ran_at(ex: &mut impl Executor, at: Timestamp) -> Result<Vec<Deploym
     query(
         "SELECT d.* FROM deployment_latest l JOIN deployments d ON d.id = \
          (SELECT g.id FROM deployments g WHERE g.node_id = l.node_id AND g.stack = l.stack \
-          AND g.state = 'succeeded' AND g.finished_at <= $1 ORDER BY g.finished_at DESC, g.id DESC LIMIT 1) \
+          AND g.state = 'succeeded' AND g.finished_at <= $1 ORDER BY g.id DESC LIMIT 1) \
          WHERE NOT EXISTS (SELECT 1 FROM rollouts r WHERE r.id = d.rollout_id AND r.kind = 'removal')",
     )
     .bind(at)
