@@ -122,12 +122,18 @@ impl Engine {
             }
             ReportBody::DeploymentFinished { deployment, state, containers } => {
                 let Some(known) = own(tx, node, *deployment).await? else { return Ok(()) };
-                if known.state.is_final() || !state.is_final() {
+                // What was given up while its node could not be told may have been done all the same, and runs there.
+                let given_up =
+                    known.state == DeploymentState::Superseded && *state != DeploymentState::Superseded;
+                if !state.is_final() || (known.state.is_final() && !given_up) {
                     return Ok(());
                 }
                 // What the hub's clock says: windows and "at that time" are judged by it.
                 let now = self.inner.world.now();
-                deployments::finish(tx, known.id, state, now, containers).await?;
+                match given_up {
+                    true => deployments::finish_given_up(tx, known.id, state, now, containers).await?,
+                    false => deployments::finish(tx, known.id, state, now, containers).await?,
+                }
                 let steps = deployments::steps_digest(tx, known.id).await?;
                 tx.record(Event::DeploymentFinished { state: state.clone(), steps }, refs(&known))?;
             }

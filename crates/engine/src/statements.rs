@@ -41,14 +41,15 @@ impl Engine {
     ) -> Result<bool, EngineError> {
         let mut wanted = wanted(plan, applied);
         let said = said(desired::all_stacks(tx).await?);
-        for node in said.keys().filter(|node| loaded.nodes.contains_key(node)) {
-            // Of what was taken away nothing more is said.
-            wanted.entry(*node).or_default();
-        }
         for node in applied.agents.nodes.iter().filter(|node| loaded.nodes.contains_key(node)) {
             wanted.entry(*node).or_default();
         }
         let versions: HashMap<_, _> = desired::versions(tx).await?.into_iter().map(|v| (v.node, v)).collect();
+        for node in versions.keys().filter(|node| loaded.nodes.contains_key(node)) {
+            // Of what was taken away nothing more is said. Who has nothing to run is still told what else there is to say.
+            wanted.entry(*node).or_default();
+        }
+        let nothing = BTreeMap::new();
         let epoch = hub_state::epoch(tx).await?;
         let leaves = safe_mode::leaves(tx).await?;
         let renew_before = half_life_ago(now, self.inner.settings.statement_life);
@@ -56,7 +57,7 @@ impl Engine {
             .iter()
             .filter(|(node, lines)| {
                 let version = versions.get(node);
-                let changed = said.get(node).is_none_or(|said| !same(said, lines));
+                let changed = !same(said.get(node).unwrap_or(&nothing), lines);
                 let old = version.is_none_or(|v| v.updated_at < renew_before || v.epoch != epoch);
                 // A word of an operator goes out with a statement that was signed after it.
                 let word = leaves.get(node).is_some_and(|w| version.is_none_or(|v| v.updated_at <= w.at));

@@ -193,8 +193,9 @@ impl Node {
                 let wait = self.chance.seconds(3, 20);
                 self.lose_power(wait, cx);
             }
+            // Once all is calm, somebody sees to it that disks do not fill up any more.
             MachineEvent::Filled(stack, tree)
-                if self.powered && self.runtime.runs.get(&stack) == Some(&tree) =>
+                if self.powered && !cx.calm && self.runtime.runs.get(&stack) == Some(&tree) =>
             {
                 cx.say(&self.who(), format_args!("{stack} has filled the disk"));
                 self.disk.mood = crate::disk::Mood::Full;

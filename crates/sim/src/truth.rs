@@ -44,8 +44,6 @@ pub(crate) struct Attempt {
     pub(crate) node: NodeId,
     pub(crate) rollout: RolloutId,
     pub(crate) tree: TreeDigest,
-    /// Epoch and generation of the statement that asked for it.
-    pub(crate) asked_by: (u64, u64),
     pub(crate) started: u32,
     pub(crate) activated: u32,
     pub(crate) ended: Option<DeploymentState>,

@@ -12,6 +12,7 @@ mod holds;
 mod limits;
 mod questions;
 mod removal;
+mod statements;
 mod sync;
 mod undo;
 mod upstream;

@@ -167,23 +167,16 @@ impl Node {
         match body {
             ReportBody::DeploymentStarted { deployment, .. } => {
                 let held = self.disk.files().journal.held.as_ref();
-                let asked_by = held.map_or((0, 0), |held| (held.epoch, held.generation));
                 let line =
                     held.and_then(|held| held.stacks.iter().find(|line| line.deployment == *deployment));
                 let attempt = cx.truth.attempts.entry(*deployment).or_insert_with(|| Attempt {
                     node: self.id,
                     rollout: line.map_or(RolloutId::from_uuid(uuid::Uuid::nil()), |line| line.rollout),
                     tree: line.map_or(Digest::from_bytes([0; 32]), |line| line.tree),
-                    asked_by,
                     started: 0,
                     activated: 0,
                     ended: None,
                 });
-                // A hub that could not know what came of a newer one asks for what it knows, in a newer statement.
-                if attempt.asked_by < asked_by {
-                    (attempt.asked_by, attempt.started, attempt.activated) = (asked_by, 0, 0);
-                    attempt.ended = None;
-                }
                 attempt.started += 1;
                 let (twice, tree) = (attempt.started > 1, attempt.tree);
                 let (name, content) = (cx.trace.name(*deployment), cx.truth.describe(tree));

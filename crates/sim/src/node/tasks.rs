@@ -76,6 +76,10 @@ impl Node {
             }
             Task::Return { stack, to, failed_tree, .. } => match to {
                 Some(to) => self.start(stack, to.tree, Step::Return, cx)?,
+                None if self.runtime.silent => {
+                    let what = "the container engine does not answer";
+                    return Err(failed(Step::Return, FailureKind::Node, what));
+                }
                 None => self.stop(stack, Some(*failed_tree), cx),
             },
             Task::Remove { stack, .. } => self.remove(stack, cx),

@@ -255,8 +255,6 @@ impl Sim {
             let name = self.cx.trace.name(id);
             match kept.iter().find(|kept| kept.id == id) {
                 None => self.cx.violated(Invariant::Acknowledged, format!("{name} is gone")),
-                // What the hub had given up before the end came is not changed by it.
-                Some(kept) if kept.state == DeploymentState::Superseded => {}
                 Some(kept) if kept.state.word() != state.word() => {
                     let (is, was) = (kept.state.word(), state.word());
                     let what = format!("{name} ended as {was}, and the hub has {is}");

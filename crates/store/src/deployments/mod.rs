@@ -15,7 +15,7 @@ pub use read::{
     Filter, broken, count_by_state, first_of_release, get, latest, latest_of_all, latest_of_node, list, many,
     of_rollout, open, previous_good, ran_at, ran_well,
 };
-pub use write::{advance, finish, insert, start};
+pub use write::{advance, finish, finish_given_up, insert, start};
 
 const WHAT: &str = "deployment";
 

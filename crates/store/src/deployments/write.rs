@@ -1,4 +1,5 @@
-//! Making deployments and moving them on. A final state never changes.
+//! Making deployments and moving them on. A final state never changes, but for that of one which was given up and done all
+//! the same.
 
 use std::collections::BTreeMap;
 
@@ -104,14 +105,40 @@ pub async fn finish(
     at: Timestamp,
     containers: &[Container],
 ) -> Result<()> {
+    let update = "UPDATE deployments SET state = $1, state_json = $2, finished_at = $3, containers = $4 \
+                  WHERE id = $5 AND state IN ('pending', 'running')";
+    end(tx, update, id, state, at, containers).await
+}
+
+/// The same for one that had been given up: its node had come to its end before it could hear of that. What was given up
+/// has been done by nobody; this is what was.
+///
+/// # Errors
+/// [`Stale`](StoreError::Stale) when it was not given up, or `state` is not final.
+pub async fn finish_given_up(
+    tx: &mut Tx,
+    id: DeploymentId,
+    state: &DeploymentState,
+    at: Timestamp,
+    containers: &[Container],
+) -> Result<()> {
+    let update = "UPDATE deployments SET state = $1, state_json = $2, finished_at = $3, containers = $4 \
+                  WHERE id = $5 AND state = 'superseded'";
+    end(tx, update, id, state, at, containers).await
+}
+
+async fn end(
+    tx: &mut Tx,
+    update: &'static str,
+    id: DeploymentId,
+    state: &DeploymentState,
+    at: Timestamp,
+    containers: &[Container],
+) -> Result<()> {
     if !state.is_final() {
         return Err(StoreError::stale(WHAT, id));
     }
-    let update = query(
-        "UPDATE deployments SET state = $1, state_json = $2, finished_at = $3, containers = $4 \
-         WHERE id = $5 AND state IN ('pending', 'running')",
-    );
-    update
+    query(update)
         .bind(state.word())
         .bind(json(state)?)
         .bind(at)
