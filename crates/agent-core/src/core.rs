@@ -121,6 +121,8 @@ pub struct Core {
     paused: BTreeMap<StackName, Duration>,
     /// Stacks to be stopped, since not even their last good release runs.
     to_stop: BTreeSet<StackName>,
+    /// Stacks of which a release is to be stopped that failed when nothing had run before it.
+    to_leave: BTreeSet<StackName>,
     /// How often in a row the container engine did not answer, and at which count it is started again.
     engine_silent: u32,
     restart_engine_at: u32,
@@ -162,6 +164,7 @@ impl Core {
             refused: None,
             paused: BTreeMap::new(),
             to_stop: BTreeSet::new(),
+            to_leave: BTreeSet::new(),
             engine_silent: 0,
             restart_engine_at: 0,
             hub_time: None,

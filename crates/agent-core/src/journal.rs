@@ -37,6 +37,9 @@ pub struct StackRecord {
     pub previous: Option<Committed>,
     /// The last attempt that ended here without becoming `committed`; it is not tried again.
     pub ended: Option<Ended>,
+    /// The newest attempt that has made here what it was to make. None before it is made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Asked>,
     /// Releases whose files are here and were found valid.
     pub validated: BTreeMap<TreeDigest, Validated>,
     /// The runtime's name for the stack (Compose project), fixed at the first activation:
@@ -87,6 +90,15 @@ pub struct Ended {
     pub generation: u64,
     /// Why it ended.
     pub reason: String,
+}
+
+/// An attempt, and the life of the hub's store in which it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Epoch of the statement that asked for it.
+    pub epoch: u64,
+    /// The deployment. Their ids come in the order in which a hub makes them.
+    pub deployment: DeploymentId,
 }
 
 /// A release made ready to run on this machine.
@@ -317,5 +329,16 @@ impl StackRecord {
     pub fn is_settled(&self, deployment: DeploymentId) -> bool {
         let committed = self.committed.as_ref().and_then(|c| c.deployment);
         committed == Some(deployment) || self.ended.as_ref().is_some_and(|e| e.deployment == deployment)
+    }
+
+    /// Whether an attempt is an older one than what made what is here: who asks for it does not know that yet.
+    pub fn is_past(&self, asked: Asked) -> bool {
+        self.newest.is_some_and(|done| done.epoch == asked.epoch && done.deployment > asked.deployment)
+    }
+
+    /// An attempt has made what it was to make.
+    pub(crate) fn made(&mut self, asked: Asked) {
+        let later = |known: &Asked| (known.epoch, known.deployment) > (asked.epoch, asked.deployment);
+        self.newest = Some(self.newest.filter(later).unwrap_or(asked));
     }
 }

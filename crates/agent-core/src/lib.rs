@@ -34,13 +34,13 @@ pub use self::{
     drift::{Deviation, Seen, deviations, same_images},
     intake::{Verdict, judge},
     journal::{
-        Activating, Adopted, Baking, BootId, Committed, Ended, Fetching, Journal, Links, Operation, Phase,
-        Prepared, PreparedService, Probing, Ready, Removing, ReturnCause, Returning, StackRecord, Staged,
-        Validated,
+        Activating, Adopted, Asked, Baking, BootId, Committed, Ended, Fetching, Journal, Links, Operation,
+        Phase, Prepared, PreparedService, Probing, Ready, Removing, ReturnCause, Returning, StackRecord,
+        Staged, Validated,
     },
     probe::{ProbeRun, ProbeStep},
     reach::Reach,
     recurrence::{Departures, Finding, Followed, Limits, Recurring, describe as describe_finding},
     retention::releases_to_keep,
-    safety::{InSafeMode, OUTAGE, Outage, Safety, Trouble},
+    safety::{InSafeMode, Left, OUTAGE, Outage, Safety, Trouble},
 };

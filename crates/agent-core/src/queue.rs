@@ -3,7 +3,7 @@
 use backstay_api::statement::{DesiredAction, DesiredStack};
 use backstay_types::RolloutKind;
 
-use crate::journal::Journal;
+use crate::journal::{Asked, Journal};
 
 /// What a desired stack calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,9 @@ pub(crate) fn next(
         .stacks
         .iter()
         .filter(|desired| {
-            journal.stacks.get(&desired.stack).is_none_or(|record| !record.is_settled(desired.deployment))
+            let asked = Asked { epoch: held.epoch, deployment: desired.deployment };
+            let record = journal.stacks.get(&desired.stack);
+            record.is_none_or(|record| !record.is_settled(desired.deployment) && !record.is_past(asked))
         })
         .map(|desired| (desired, call(journal, desired, schema)))
         .filter(|(desired, call)| *call != Call::Deploy || !waits(desired))
@@ -50,10 +52,12 @@ fn rank(desired: &DesiredStack, call: Call) -> u8 {
 }
 
 fn call(journal: &Journal, desired: &DesiredStack, schema: u32) -> Call {
-    let committed = journal.stacks.get(&desired.stack).and_then(|record| record.committed.as_ref());
+    let record = journal.stacks.get(&desired.stack);
+    let committed = record.and_then(|record| record.committed.as_ref());
+    let left = record.is_some_and(|record| record.trouble.left.is_some());
     match (desired.action, committed) {
-        (DesiredAction::Remove, None) => Call::Gone,
-        (DesiredAction::Remove, Some(_)) => Call::Remove,
+        (DesiredAction::Remove, None) if !left => Call::Gone,
+        (DesiredAction::Remove, _) => Call::Remove,
         (DesiredAction::Run, _) if desired.manifest_schema > schema => Call::TooNew,
         (DesiredAction::Run, Some(committed)) if committed.tree == desired.tree => Call::Same,
         (DesiredAction::Run, _) => Call::Deploy,

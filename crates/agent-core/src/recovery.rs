@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use backstay_types::{StackName, Timestamp};
 
 use crate::journal::{Adopted, BootId, Committed, Journal, StackRecord};
+use crate::safety::Trouble;
 
 /// Takes stacks whose links are there without a record of ours: the journal was lost. What `current`
-/// names counts as committed, until the hub says otherwise. True when any was taken.
+/// names counts as committed, until the hub says otherwise. Whether it is what runs nobody knows any more, so it is started
+/// again; what is the same keeps running.
 pub(crate) fn adopt(
     journal: &mut Journal,
     found: BTreeMap<StackName, Adopted>,
@@ -30,6 +32,8 @@ pub(crate) fn adopt(
         let record = StackRecord {
             committed: Some(committed(current)),
             previous: adopted.links.previous.map(committed),
+            // A way back may have failed, or been under way, when the journal was lost.
+            trouble: Trouble { astray: true, ..Trouble::default() },
             ..StackRecord::default()
         };
         journal.stacks.insert(stack.clone(), record);

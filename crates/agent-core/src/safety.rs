@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use backstay_types::{SafeModeId, StackName, Timestamp, TreeDigest};
 use serde::{Deserialize, Serialize};
 
-use crate::journal::BootId;
+use crate::journal::{BootId, Committed, Prepared};
 
 /// The longest pause after failed updates.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -51,6 +51,18 @@ pub struct Trouble {
     /// The way back failed: what runs may be the release that failed, however it looks, until what should run was
     /// started again.
     pub astray: bool,
+    /// Nothing ran before it, and it could not be stopped: it is tried again until it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Box<Left>>,
+}
+
+/// A release that failed and that may run still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Its tree.
+    pub tree: TreeDigest,
+    /// How it was to run.
+    pub prepared: Prepared,
 }
 
 /// A time without a hub.
@@ -68,6 +80,20 @@ pub struct Outage {
     pub deployments: u32,
     /// How often what runs departed from what should.
     pub drifts: u32,
+}
+
+impl Left {
+    /// As something that runs, to be stopped or taken away.
+    pub(crate) fn as_running(&self, at: Timestamp) -> Committed {
+        Committed {
+            tree: self.tree,
+            target: None,
+            deployment: None,
+            prepared: Some(self.prepared.clone()),
+            containers: Vec::new(),
+            at,
+        }
+    }
 }
 
 impl Trouble {

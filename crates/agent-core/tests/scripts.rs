@@ -304,3 +304,63 @@ fn a_machine_that_goes_down_with_the_release_goes_back() {
     node.settle();
     insta::assert_snapshot!(node.log);
 }
+
+#[test]
+fn an_earlier_deployment_is_not_made_again() {
+    let mut node = Node::new();
+    node.state(vec![run("web", "a", 1)]);
+    node.settle();
+    node.state(vec![run("web", "b", 2)]);
+    node.settle();
+    let told = node.told.len();
+    // The hub was away, and takes back what it does not know to be done.
+    node.state(vec![run("web", "a", 1)]);
+    node.settle();
+    let runs = |node: &Node| node.journal.stacks[&"web".parse().unwrap()].committed.as_ref().unwrap().tree;
+    assert_eq!((runs(&node), node.told.len()), (tree("b"), told), "{}", node.log);
+    let waiting = node.safety().waiting;
+    assert!(waiting.iter().any(|waits| waits.reason.contains("earlier deployment")), "{waiting:?}");
+    node.restart(true);
+    node.settle();
+    assert_eq!(runs(&node), tree("b"), "{}", node.log);
+    // A new one to the same release is made.
+    node.state(vec![run("web", "a", 3)]);
+    node.settle();
+    assert_eq!(runs(&node), tree("a"), "{}", node.log);
+    // A hub that was restored knows nothing of what came after, and says so by its epoch.
+    let restored = node.make(vec![run("web", "b", 2)], 2, 1, HOUR);
+    node.give(restored);
+    node.settle();
+    assert_eq!(runs(&node), tree("b"), "{}", node.log);
+}
+
+#[test]
+fn what_was_found_without_a_journal_is_taken_for_what_the_hub_knows_after_something_newer_failed() {
+    let mut node = Node::new();
+    node.state(vec![run("web", "a", 1)]);
+    node.settle();
+    node.lose_journal();
+    node.state(vec![run("web", "b", 2)]);
+    node.until("prepare");
+    node.fail(Step::Validate, FailureKind::Invalid);
+    node.settle();
+    node.state(vec![run("web", "a", 1)]);
+    node.settle();
+    let record = &node.journal.stacks[&"web".parse().unwrap()];
+    assert!(record.is_settled(id(1)), "{}", node.log);
+}
+
+#[test]
+fn what_was_removed_is_not_brought_back_by_an_earlier_deployment() {
+    let mut node = Node::new();
+    node.state(vec![run("web", "a", 1)]);
+    node.settle();
+    node.state(vec![remove("web", 2)]);
+    node.settle();
+    node.state(vec![run("web", "a", 1)]);
+    node.settle();
+    assert!(node.journal.stacks[&"web".parse().unwrap()].committed.is_none(), "{}", node.log);
+    node.state(vec![run("web", "a", 3)]);
+    node.settle();
+    assert!(node.journal.stacks[&"web".parse().unwrap()].committed.is_some(), "{}", node.log);
+}

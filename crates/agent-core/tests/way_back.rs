@@ -5,10 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use backstay_agent_core::{Done, Finished, Input};
-use backstay_api::statement::Statement;
+use backstay_agent_core::{Done, Finished, Input, Task};
+use backstay_api::{agent::ReportBody, statement::Statement};
 use backstay_types::{FailureKind, LeaveSafeMode, ObservedStack, StackHealth, StackName, Step};
-use support::{HOUR, Node, run, tree};
+use support::{HOUR, Node, containers, prepared, remove, run, tree};
 
 const LOOK: Duration = Duration::from_secs(300);
 
@@ -134,4 +134,136 @@ fn a_later_way_back_that_succeeds_puts_right_what_an_earlier_one_left() {
     assert!(!is_astray(&node));
     look(&mut node, true);
     assert!(node.running.is_none(), "{}", node.log);
+}
+
+/// A look at `web`, of which the release called `name` runs.
+fn look_at(node: &mut Node, name: &str) {
+    node.pass(LOOK);
+    node.until("check");
+    let mut seen = node.seen(&web(), &node.journal.stacks[&web()]);
+    seen.containers = Ok(containers(&prepared(&run("web", name, 1), Duration::ZERO)));
+    let (task, _) = node.running.take().unwrap();
+    let result = Ok(Done::Checked(vec![seen]));
+    node.input(Input::Finished(Finished { id: task, records: Vec::new(), result }));
+}
+
+#[test]
+fn without_its_journal_a_node_starts_what_should_run_whatever_it_finds() {
+    let mut node = gone_astray();
+    assert_eq!(node.links[&web()].current, Some(tree("a")));
+    node.lose_journal();
+    // What the failed way back left runs, and nobody knows any more that it is not what should.
+    look_at(&mut node, "bad");
+    assert!(node.is_running("heal"), "{}", node.log);
+    assert_eq!(observed(&node).health, StackHealth::Degraded);
+    node.fail(Step::Return, FailureKind::Node);
+    look_at(&mut node, "bad");
+    assert!(node.is_running("heal"), "as long as it takes: {}", node.log);
+    node.succeed();
+    node.settle();
+    look_at(&mut node, "a");
+    assert!(node.running.is_none(), "once is enough: {}", node.log);
+    assert_eq!(observed(&node).health, StackHealth::Healthy, "{}", observed(&node).detail);
+}
+
+#[test]
+fn what_was_being_tried_when_the_journal_was_lost_has_yet_to_prove_itself() {
+    for proves in [true, false] {
+        let mut node = Node::new();
+        node.state(vec![run("web", "a", 1)]);
+        node.settle();
+        node.state(vec![run("web", "b", 2)]);
+        node.until("probe");
+        assert_eq!(node.links[&web()].current, Some(tree("b")));
+        node.lose_journal();
+        look_at(&mut node, "b");
+        node.until("");
+        let told = node.told.len();
+        node.state(vec![run("web", "b", 2)]);
+        node.until("probe");
+        assert!(node.is_running("probe"), "it is not taken for good because it runs: {}", node.log);
+        if proves {
+            node.settle();
+            assert_eq!(node.journal.stacks[&web()].committed.as_ref().unwrap().tree, tree("b"));
+            continue;
+        }
+        node.fail(Step::Probe, FailureKind::Unhealthy);
+        assert!(node.is_running("return"), "{}", node.log);
+        node.settle();
+        let record = &node.journal.stacks[&web()];
+        assert_eq!(record.committed.as_ref().unwrap().tree, tree("a"), "{}", node.log);
+        assert_eq!(node.links[&web()].current, Some(tree("a")));
+        let ends = node.told[told..].iter().filter_map(|report| match &report.body {
+            ReportBody::DeploymentFinished { state, .. } => Some(state.word()),
+            _ => None,
+        });
+        assert_eq!(ends.collect::<Vec<_>>(), ["rolled_back"]);
+    }
+}
+
+/// The first release ever fails, and so does stopping it.
+fn left_running() -> Node {
+    let mut node = Node::new();
+    node.state(vec![run("web", "bad", 1)]);
+    node.until("probe");
+    node.fail(Step::Probe, FailureKind::Unhealthy);
+    for wait in [1, 2, 4] {
+        assert!(node.is_running("return"), "{}", node.log);
+        node.fail(Step::Return, FailureKind::Node);
+        node.pass(Duration::from_secs(wait));
+    }
+    assert!(node.journal.operation.is_none(), "{}", node.log);
+    node
+}
+
+#[test]
+fn a_first_release_that_could_not_be_stopped_is_stopped_later() {
+    for restarts in [false, true] {
+        let mut node = left_running();
+        for _ in 0..3 {
+            node.pass(Duration::from_secs(15));
+            node.until("return");
+            let Some((_, Task::Return { failed, failed_tree, to, .. })) = &node.running else {
+                panic!("it is tried again: {}", node.log)
+            };
+            assert_eq!((*failed_tree, to), (tree("bad"), &None));
+            assert_eq!(failed.runtime, "process");
+            if restarts {
+                node.restart(true);
+                continue;
+            }
+            node.fail(Step::Return, FailureKind::Node);
+        }
+        node.pass(Duration::from_secs(15));
+        node.until("return");
+        node.succeed();
+        assert!(!is_astray(&node) && node.journal.stacks[&web()].trouble.left.is_none());
+        node.settle();
+        node.pass(LOOK);
+        node.until("return");
+        assert!(node.running.is_none(), "once is enough: {}", node.log);
+        let told = node.told.iter().filter(|report| matches!(report.body, ReportBody::Drift { .. })).count();
+        assert!(told <= 2, "it is said once that it failed, and once that it is over: {}", node.log);
+    }
+}
+
+#[test]
+fn what_could_not_be_stopped_is_taken_away_when_the_hub_says_so_and_replaced_by_what_comes() {
+    let mut node = left_running();
+    node.state(vec![remove("web", 2)]);
+    node.until("remove");
+    let Some((_, Task::Remove { running: Some(running), .. })) = &node.running else {
+        panic!("it is there to be removed: {}", node.log)
+    };
+    assert_eq!(running.tree, tree("bad"));
+    node.settle();
+    assert!(node.journal.stacks[&web()].trouble.is_none());
+
+    let mut node = left_running();
+    node.state(vec![run("web", "a", 2)]);
+    node.pass(Duration::from_secs(5));
+    node.settle();
+    let record = &node.journal.stacks[&web()];
+    assert_eq!(record.committed.as_ref().map(|c| c.tree), Some(tree("a")), "{}", node.log);
+    assert!(record.trouble.is_none());
 }

@@ -263,6 +263,22 @@ impl Runtimes {
     }
 }
 
+/// Takes down what runtimes other than this one run of a stack. A release may change from one to another, and none can
+/// take the other's place: a service of both would be there twice, or find its port taken.
+pub(crate) async fn leave_others(cx: &mut Context, stack: &StackName, runtime: &str) -> Result<(), Failed> {
+    if runtime != "process" && process::is_known(&cx.layout, stack) {
+        Process.down(cx, stack, None, "").await?;
+    }
+    if runtime != "systemd" {
+        Systemd.down(cx, stack, None, "").await?;
+    }
+    if runtime != "compose" {
+        compose::leave(cx, stack).await?;
+    }
+    // What is started after this outlives its starter, and must not keep others from working.
+    cx.lock.inherit(false).map_err(Fail::io(Step::Return, "the work lock"))
+}
+
 /// The runtimes that work on this machine, by name.
 pub(crate) async fn working() -> Vec<String> {
     let mut working = vec!["process".to_owned()];

@@ -224,6 +224,7 @@ async fn up(
     let started = records.start();
     let loaded = release::load(cx, stack, tree, step)?;
     loaded.render(cx, step)?;
+    crate::runtime::leave_others(cx, stack, &prepared.runtime).await?;
     let (containers, said) = parts::switch(cx, &loaded, from, prepared, step).await?;
     crash::crash_point("up.started");
     records.done(started, step, said);

@@ -89,16 +89,10 @@ impl Machine {
                 .await
                 .map(Done::Returned),
             Task::Remove { stack, running } => {
-                if let Some((tree, prepared)) = running.and_then(|r| Some((r.tree, r.prepared?))) {
-                    self.down(&stack, Some(tree), &prepared, records).await?;
-                }
-                Ok(Done::Removed)
+                self.stop(&stack, running.as_deref(), records).await.map(|()| Done::Removed)
             }
             Task::Stop { stack, running } => {
-                if let Some((tree, prepared)) = running.and_then(|r| Some((r.tree, r.prepared?))) {
-                    self.down(&stack, Some(tree), &prepared, records).await?;
-                }
-                Ok(Done::Stopped)
+                self.stop(&stack, running.as_deref(), records).await.map(|()| Done::Stopped)
             }
             Task::Prune { stack, keep, .. } => self
                 .child(Work::Prune { stack, keep }, Step::Commit, LONG, records)
@@ -216,6 +210,18 @@ impl Machine {
         Ok(())
     }
 
+    /// Stops what runs of a stack. Of what was found without a journal it has to be read first how it runs.
+    async fn stop(
+        &self,
+        stack: &StackName,
+        running: Option<&Committed>,
+        records: &mut Records,
+    ) -> Result<(), Failed> {
+        let Some(running) = running else { return Ok(()) };
+        let prepared = self.prepared(stack, running, records).await?;
+        self.down(stack, Some(running.tree), &prepared, records).await
+    }
+
     /// Runs what ran before, as it was made ready then, and sees that it is healthy.
     async fn go_back(
         &self,
@@ -232,10 +238,6 @@ impl Machine {
             return Ok(Vec::new());
         };
         let prepared = self.prepared(stack, &to, records).await?;
-        if prepared.runtime != failed.runtime {
-            // Another runtime cannot take the failed one's place.
-            self.down(stack, Some(failed_tree), failed, records).await?;
-        }
         self.up((stack, to.tree), Some(failed_tree), &prepared, Step::Return, records).await?;
         let result = self.probe(stack, to.tree, &prepared, Step::Return).await;
         noted(result, records)

@@ -8,7 +8,7 @@ use std::{fs, time::Duration};
 use backstay_api::agent::{Answer, Question, ReportBody};
 use backstay_testkit::{Docker, Image, Registry, RunningContainer};
 use backstay_types::{DeploymentId, DeploymentState, FailureKind, StackHealth, Step};
-use support::{FakeHub, Node, Stack, eventually_within};
+use support::{FakeHub, Node, Stack, eventually_within, process_stack};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -407,4 +407,28 @@ fn compose_is_killed_while_it_switches() {
     let end = fleet.end(deployment);
     assert!(matches!(end, DeploymentState::RolledBack { failure: FailureKind::Interrupted, .. }), "{end:?}");
     assert_eq!(image(&fleet), v1);
+}
+
+#[test]
+fn a_stack_that_changes_its_runtime_leaves_nothing_of_the_other_running() {
+    let Some(fleet) = Fleet::start() else { return };
+    fleet.docker.image("web:v1", &Image::web("v1"));
+    let containers =
+        || fleet.docker.run(&["ps", "--all", "--quiet", "--filter", "label=dev.backstay.stack=web"]);
+    let compose = stack("web:v1", "web:v1");
+    fleet.deploy(&compose);
+    assert_eq!(containers().lines().count(), 2);
+    // Forward to processes.
+    let processes = process_stack("p1", "true");
+    fleet.deploy(&processes);
+    assert_eq!((containers().as_str(), fleet.node.running()), ("", vec!["p1".to_owned()]));
+    // Back from a Compose release that fails.
+    let bad = stack("web:v1", "web:v1")
+        .file("stack.toml", "[[probe]]\nhttp = \"http://127.0.0.1:1/\"\nwithin = \"1s\"\n");
+    let deployment = fleet.hub.deploy(&bad);
+    assert!(fleet.end(deployment).is_failure());
+    assert_eq!((containers().as_str(), fleet.node.running()), ("", vec!["p1".to_owned()]));
+    // And to Compose again.
+    fleet.deploy(&stack("web:v1", "web:v1").file("README.md", "again"));
+    assert_eq!((containers().lines().count(), fleet.node.running()), (2, Vec::<String>::new()));
 }

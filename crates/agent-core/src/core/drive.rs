@@ -10,7 +10,7 @@ use super::{Batch, Core, Cx, Running};
 use crate::{
     action::{Act, Change, Task, TaskId},
     drift::deviations,
-    journal::{Committed, Ended, Fetching, Operation, Phase, Prepared, Removing},
+    journal::{Asked, Committed, Ended, Fetching, Operation, Phase, Prepared, Removing},
     queue::{self, Call},
     retention::releases_to_keep,
 };
@@ -84,7 +84,9 @@ impl Core {
                 self.run(Task::Return { stack: target.stack, failed, failed_tree, to }, why, out)
             }
             Phase::Removing(_) => {
-                let running = self.record(&target.stack).committed.map(Box::new);
+                let record = self.record(&target.stack);
+                let left = record.trouble.left.map(|left| left.as_running(self.now(cx)));
+                let running = record.committed.or(left).map(Box::new);
                 self.run(Task::Remove { stack: target.stack, running }, "the hub asked for it", out)
             }
         }
@@ -154,7 +156,9 @@ impl Core {
             }
             return false;
         };
-        if !deviations(&record, links, seen).is_empty() {
+        // What was found without a journal may be what was just being tried when that was lost: it has yet to prove itself.
+        let found = record.committed.as_ref().is_some_and(|committed| committed.prepared.is_none());
+        if found || !deviations(&record, links, seen).is_empty() {
             self.begin(desired, cx, out);
             return true;
         }
@@ -181,7 +185,10 @@ impl Core {
             containers,
             ..committed
         });
-        self.set_record(&desired.stack, crate::StackRecord { committed, ..record }, out);
+        let (epoch, _) = self.held_at();
+        let mut record = crate::StackRecord { committed, ..record };
+        record.made(Asked { epoch, deployment });
+        self.set_record(&desired.stack, record, out);
         out.flush("same", "the tree that is asked for already runs");
         true
     }
@@ -246,6 +253,14 @@ impl Core {
             let running = self.record(&stack).committed.map(Box::new);
             return self.run(Task::Stop { stack, running }, "not even its last good release runs", out);
         }
+        if let Some(stack) = self.to_leave.pop_first() {
+            if let Some(left) = self.record(&stack).trouble.left {
+                let (failed, failed_tree) = (left.prepared, left.tree);
+                let task = Task::Return { stack, failed, failed_tree, to: None };
+                return self.run(task, "it failed, and could not be stopped", out);
+            }
+            return true;
+        }
         if let Some((stack, found)) = self.to_heal.pop_front() {
             return self.heal(stack, &found, out);
         }
@@ -254,6 +269,8 @@ impl Core {
         }
         if self.check_at <= cx.mono {
             self.check_at = cx.mono.saturating_add(self.settings.check_every);
+            let left = self.journal.stacks.iter().filter(|(_, record)| record.trouble.left.is_some());
+            self.to_leave = left.map(|(stack, _)| stack.clone()).collect();
             let stacks = self.journal.stacks.iter();
             let stacks = stacks
                 .filter(|(_, record)| record.committed.is_some())

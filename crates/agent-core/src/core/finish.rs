@@ -9,10 +9,10 @@ use crate::{
     action::{Change, Done, Failure, Finished, Task},
     drift::{Seen, same_images},
     journal::{
-        Committed, Ended, Phase, Prepared, Ready, Removing, ReturnCause, Returning, StackRecord, Staged,
-        Validated,
+        Asked, Committed, Ended, Phase, Prepared, Ready, Removing, ReturnCause, Returning, StackRecord,
+        Staged, Validated,
     },
-    safety::Trouble,
+    safety::{Left, Trouble},
 };
 
 /// The longest pause between tries to fetch.
@@ -32,6 +32,9 @@ impl Core {
             // What came of it the next look shows.
             Task::RestartEngine {} => self.look_again(cx),
             Task::Stop { stack, .. } => self.stopped(&stack, finished.result.is_ok(), out),
+            Task::Return { stack, .. } if self.journal.operation.is_none() => {
+                self.left(&stack, finished.result, cx, out);
+            }
             _ => self.step_finished(finished, cx, out),
         }
     }
@@ -157,6 +160,7 @@ impl Core {
         self.report_steps(target, records, cx, out);
         let why = failure.reason.clone();
         let cause = ReturnCause::failed(failure);
+        self.trust_previous(target, out);
         let committed = self.record(&target.stack).committed.map(|c| c.tree);
         if committed == Some(target.tree) {
             // It is what ran before: there is nothing else to go back to.
@@ -170,6 +174,17 @@ impl Core {
         }
         self.set_phase(Phase::Returning(Returning::new(prepared, cause)), out);
         out.flush("returning", &why);
+    }
+
+    /// What was found without a journal and does not prove itself was being tried when that was lost: the link to what ran
+    /// before it is the way back.
+    fn trust_previous(&mut self, target: &DesiredStack, out: &mut Batch) {
+        let mut record = self.record(&target.stack);
+        let found = |c: &Committed| c.tree == target.tree && c.prepared.is_none();
+        if record.committed.as_ref().is_some_and(found) && record.previous.is_some() {
+            record.committed = record.previous.take();
+            self.set_record(&target.stack, record, out);
+        }
     }
 
     fn commit(
@@ -194,14 +209,16 @@ impl Core {
         };
         let trouble = if again {
             // Nothing new has proved itself; what failed is still what it was.
-            Trouble { stopped: false, unhealed: 0, astray: false, ..record.trouble.clone() }
+            Trouble { stopped: false, unhealed: 0, astray: false, left: None, ..record.trouble.clone() }
         } else {
             Trouble::default()
         };
         // What departed from the release before says nothing of this one.
         let departures = crate::recurrence::Departures::default();
-        let record =
+        let mut record =
             StackRecord { committed: Some(committed), previous, ended: None, trouble, departures, ..record };
+        let epoch = self.journal.operation.as_ref().map_or(0, |operation| operation.epoch);
+        record.made(Asked { epoch, deployment: target.deployment });
         self.set_record(&target.stack, record, out);
         if !again {
             self.trouble_over(&target.stack, "another release proved itself", cx, out);
@@ -250,7 +267,7 @@ impl Core {
             }
             None => "; nothing ran before it, so the stack was stopped",
         };
-        record.trouble.astray = false;
+        (record.trouble.astray, record.trouble.left) = (false, None);
         self.set_record(&target.stack, record, out);
         let why = phase.cause.reason();
         if matches!(phase.cause, ReturnCause::Failed { .. }) {
@@ -281,6 +298,12 @@ impl Core {
         }
         self.report_steps(target, records, cx, out);
         let why = phase.cause.reason();
+        let mut record = self.record(&target.stack);
+        if record.committed.is_none() {
+            let left = Left { tree: target.tree, prepared: phase.prepared.clone() };
+            record.trouble.left = Some(Box::new(left));
+            self.set_record(&target.stack, record, out);
+        }
         self.update_failed(target, Failed::Broken, &why, cx, out);
         self.end_operation(&why, phase.cause.broken(&failure.reason), cx, out);
         out.flush("broken", &failure.reason);
@@ -297,7 +320,8 @@ impl Core {
             generation: operation.generation,
             reason: "removed".to_owned(),
         };
-        let record = StackRecord { ended: Some(ended), ..StackRecord::default() };
+        let asked = Asked { epoch: operation.epoch, deployment: target.deployment };
+        let record = StackRecord { ended: Some(ended), newest: Some(asked), ..StackRecord::default() };
         self.set_record(&target.stack, record, out);
         self.trouble_over(&target.stack, "it was removed", cx, out);
         out.change(Change::Operation(None));

@@ -158,6 +158,31 @@ impl Core {
         }
     }
 
+    /// What failed when nothing had run before it was stopped, or was not.
+    pub(super) fn left(
+        &mut self,
+        stack: &StackName,
+        result: Result<Done, Failure>,
+        cx: &Cx<'_>,
+        out: &mut Batch,
+    ) {
+        let was = "a release that failed could not be stopped; nothing ran before it";
+        let Err(failure) = result else {
+            let mut record = self.record(stack);
+            (record.trouble.astray, record.trouble.left) = (false, None);
+            self.set_record(stack, record, out);
+            self.tell(stack, Concern::Running, was, true, cx, out);
+            self.told.remove(&(stack.clone(), Concern::Running));
+            return;
+        };
+        self.look_again(cx);
+        let key = (stack.clone(), Concern::Running);
+        if self.told.get(&key).is_none_or(|told| told != was) {
+            self.tell(stack, Concern::Running, &format!("{was}: {}", failure.reason), false, cx, out);
+            self.told.insert(key, was.to_owned());
+        }
+    }
+
     /// What should run was started: what a way back left is over.
     fn found_back(&mut self, stack: &StackName, out: &mut Batch) {
         let mut record = self.record(stack);

@@ -14,6 +14,7 @@ use backstay_types::{
 use super::{Batch, Core, Cx};
 use crate::{
     action::Change,
+    journal::Asked,
     safety::{InSafeMode, Trouble},
 };
 
@@ -97,7 +98,8 @@ impl Core {
         for stack in mode.stacks.keys() {
             let mut record = self.record(stack);
             // A word changes nothing about what runs.
-            record.trouble = Trouble { astray: record.trouble.astray, ..Trouble::default() };
+            let Trouble { astray, left, .. } = record.trouble;
+            record.trouble = Trouble { astray, left, ..Trouble::default() };
             self.set_record(stack, record, out);
             self.paused.remove(stack);
         }
@@ -134,6 +136,14 @@ impl Core {
             };
             format!("{times} failed here; the next is tried at most {} s later", pause.as_secs())
         })
+    }
+
+    /// Why an attempt is not made, when a newer one has come to its end here.
+    fn is_past(&self, desired: &DesiredStack) -> Option<String> {
+        let epoch = self.journal.held.as_ref()?.epoch;
+        let record = self.journal.stacks.get(&desired.stack)?;
+        let past = record.is_past(Asked { epoch, deployment: desired.deployment });
+        past.then(|| "the hub asks for an earlier deployment than the last that ended here".to_owned())
     }
 
     /// What should run could not be made to. In safe mode that is tried a few times, then the stack is stopped.
@@ -195,7 +205,7 @@ impl Core {
             })
         });
         let waiting = open.filter_map(|desired| {
-            let reason = self.waits(desired, cx)?;
+            let reason = self.is_past(desired).or_else(|| self.waits(desired, cx))?;
             Some(WaitingUpdate { stack: desired.stack.clone(), reason })
         });
         NodeSafety { waiting: waiting.collect(), safe_mode, ssh: SshState::Unknown }

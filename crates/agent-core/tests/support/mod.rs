@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use backstay_agent_core::{
-    Act, Action, BootId, Change, Core, Cx, Done, Failure, Finding, Finished, Input, Journal, Links, Prepared,
-    PreparedService, Seen, Settings, StackRecord, Task, TaskId,
+    Act, Action, Adopted, BootId, Change, Core, Cx, Done, Failure, Finding, Finished, Input, Journal, Links,
+    Prepared, PreparedService, Seen, Settings, StackRecord, Task, TaskId,
 };
 use backstay_api::{
     agent::{Report, ReportBody},
@@ -182,6 +182,19 @@ impl Node {
         let cx = Cx { world: &self.world, mono: self.mono };
         let (core, actions) =
             Core::start(self.settings.clone(), self.journal.clone(), boot, BTreeMap::new(), &cx);
+        self.core = core;
+        self.perform(actions);
+    }
+
+    /// The journal is lost with the agent that wrote it; the next one finds links, and what runs.
+    pub(crate) fn lose_journal(&mut self) {
+        (self.journal, self.running) = (Journal::default(), None);
+        let found = |(stack, links): (&StackName, &Links)| (stack.clone(), Adopted { links: *links });
+        let found = self.links.iter().map(found).collect();
+        let _ = writeln!(self.log, "-- the journal is lost");
+        let cx = Cx { world: &self.world, mono: self.mono };
+        let boot = BootId(self.boots.to_string());
+        let (core, actions) = Core::start(self.settings.clone(), self.journal.clone(), boot, found, &cx);
         self.core = core;
         self.perform(actions);
     }

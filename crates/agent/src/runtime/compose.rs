@@ -294,6 +294,18 @@ impl Runtime for Compose {
     }
 }
 
+/// Takes down what runs of a stack under Compose; nothing where no container engine answers.
+pub(super) async fn leave(cx: &mut Context, stack: &StackName) -> Result<(), Failed> {
+    let runtime = Compose::new();
+    let releases = cx.layout.releases(stack);
+    // An engine that does not answer may not be there at all. What it ran would be seen by the next start.
+    let Ok(projects) = runtime.engine.projects_of(stack.as_str(), &releases).await else { return Ok(()) };
+    for project in projects {
+        runtime.down(cx, stack, None, &project).await?;
+    }
+    Ok(())
+}
+
 /// Labels and variables that say to whom a service belongs and what last changed it.
 pub(crate) fn names(
     node: &NodeName,

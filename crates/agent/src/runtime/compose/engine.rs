@@ -1,6 +1,11 @@
 //! The engine's API over its socket, version 1.41: cheaper than its command line, and it tells more.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use backstay_api::agent::LogLine;
 use backstay_types::{Container, ImageId, StackName, Timestamp, TreeDigest};
@@ -74,6 +79,18 @@ impl Engine {
             .collect();
         containers.sort_by(|a, b| (&a.service, &a.name).cmp(&(&b.service, &b.name)));
         Ok(containers)
+    }
+
+    /// The Compose projects in which containers of a stack are, stopped ones too, that were made from releases in a folder.
+    pub(super) async fn projects_of(&self, stack: &str, releases: &Path) -> io::Result<BTreeSet<String>> {
+        let filter = json!({ "label": [format!("dev.backstay.stack={stack}")] });
+        let list = self.json(&list_path(&filter)).await?;
+        // Another agent beside this one may have a stack with the same name.
+        let mine = items(&list).filter(|item| {
+            let dir = label(item, "com.docker.compose.project.working_dir");
+            dir.is_some_and(|dir| Path::new(dir).starts_with(releases))
+        });
+        Ok(mine.filter_map(|item| label(item, "com.docker.compose.project").map(str::to_owned)).collect())
     }
 
     /// What the containers of a Compose project mount from the host, stopped ones too.
