@@ -114,8 +114,9 @@ impl Engine {
         let mut facts = Vec::new();
         for stack in &stored {
             let Some(record) = records.get(&stack.name) else { continue };
-            // What has left its repository concerns nobody, unless it may be taken away.
-            if !stack.present && record.prune.is_none() {
+            // What has left its repository concerns nobody, unless it may be taken away, or a rollout of it has yet to end.
+            let runs = rollouts.iter().any(|r| r.stack == stack.name && r.state == RolloutState::Running);
+            if !stack.present && record.prune.is_none() && !runs {
                 continue;
             }
             let base = self.stack_facts(ex, stack, record, &releases, &constraints, now).await?;

@@ -62,3 +62,29 @@ async fn what_a_node_did_while_it_could_not_be_told_that_it_was_given_up_is_what
     fleet.assert_verified(&undo);
     fleet.assert_all_run(&["hello"], &["welcome"]).await;
 }
+
+#[tokio::test]
+async fn a_stack_that_leaves_its_repository_half_way_ends_its_rollout() {
+    let mut fleet = Fleet::new().await;
+    fleet.work.write("fleet.toml", "[rollout]\nwaves = [\"ring=one\", \"100%\"]\nsoak = \"1h\"\n");
+    fleet.work.write("stacks/other/compose.yaml", crate::fleet::COMPOSE);
+    fleet.commit("Another stack, and waves", None);
+    fleet.deploy().await;
+    for _ in 0..61 {
+        fleet.later();
+    }
+    fleet.play(|_, _| true).await;
+    fleet.change("hello", "welcome", fleet.conversation());
+    fleet.deploy().await;
+    fleet.assert_runs("one", &["welcome"], &[]).await;
+    fleet.assert_runs("two", &["hello"], &[]).await;
+    fleet.work.remove("stacks/web/compose.yaml");
+    fleet.commit("It is gone", None);
+    fleet.deploy().await;
+    let running = backstay_store::rollouts::running(&mut fleet.store.read()).await.unwrap();
+    assert!(running.is_empty(), "{running:#?}");
+    assert!(fleet.deployments().await.iter().all(|deployment| deployment.state.is_final()));
+    // Nobody said that it may be taken away.
+    fleet.assert_runs("one", &["welcome"], &[]).await;
+    fleet.assert_runs("two", &["hello"], &[]).await;
+}
