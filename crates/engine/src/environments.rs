@@ -98,7 +98,8 @@ impl Engine {
                 soak: environment.soak,
                 asked: row.map(|row| row.release),
                 since: row.map(|row| row.since),
-                turn: row.map(|row| row.turn),
+                // What an undo brought here was not let in past anything.
+                turn: row.filter(|row| row.undo.is_none()).map(|row| row.turn),
                 undone: None,
             };
             earlier.push(environment.nodes.clone());
@@ -109,7 +110,7 @@ impl Engine {
                 (facts.since, facts.turn) = (noted.map(|row| row.since), noted.map(|row| row.turn));
             } else {
                 let known = row.and_then(|row| releases.get(&row.release));
-                facts.undone = undone(self, ex, &base, record, known, constraints, now).await?;
+                facts.undone = self.taken_back(ex, &facts, known, constraints, now).await?;
                 line.release = match known {
                     _ if !stack.present => base.release.clone(),
                     None => Err(format!("not let into `{}` yet", environment.name)),
@@ -130,6 +131,35 @@ impl Engine {
         Ok(all)
     }
 
+    /// What an environment is to run at once, because an undo took back something that is in what it runs: the last that did
+    /// well there and is without it. What came to the branch meanwhile was not let in here, by nobody.
+    async fn taken_back(
+        &self,
+        ex: &mut impl Executor,
+        environment: &EnvironmentFacts,
+        known: Option<&Release>,
+        constraints: &[Constraint],
+        now: Timestamp,
+    ) -> Result<Option<(ReleaseId, UndoId)>, EngineError> {
+        let Some(known) = known else { return Ok(None) };
+        if self.standing_in(ex, known, constraints, now).await?.is_ok() {
+            return Ok(None);
+        }
+        for constraint in constraints {
+            let (ConstraintOrigin::Undo { undo }, Effect::Hold { .. }) =
+                (&constraint.origin, &constraint.effect)
+            else {
+                continue;
+            };
+            if self.standing_in(ex, known, std::slice::from_ref(constraint), now).await?.is_err() {
+                let name = Some(&environment.name);
+                let good = self.last_good(ex, &known.stack, name, constraints, now).await?;
+                return Ok(good.map(|good| (good.id, *undo)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Lets in what may enter. Whether there was anything.
     pub(crate) async fn let_in(
         &self,
@@ -141,7 +171,7 @@ impl Engine {
         for verdict in verdicts(&loaded.snapshot) {
             let (reason, undo) = match verdict.entry {
                 Entry::Enters(reason) => (reason, None),
-                Entry::Undo(undo) => (format!("undo {undo} goes everywhere at once"), Some(undo)),
+                Entry::Undo(undo) => (format!("undo {undo} takes it back at once"), Some(undo)),
                 Entry::Has | Entry::ByHand(_) | Entry::Not(_) => continue,
             };
             let (Some(release), Some((stack, environment))) = (verdict.next, place(loaded, verdict.stack))
@@ -347,27 +377,6 @@ fn origin(row: &EnvironmentRelease, release: &Release) -> Origin {
     Origin::of(row.undo, release.repository, &release.commit)
 }
 
-/// What an environment is to run at once, because the branch's newest change is an undo of something that is in what
-/// it runs.
-async fn undone(
-    engine: &Engine,
-    ex: &mut impl Executor,
-    base: &StackFacts,
-    record: &StackRecord,
-    known: Option<&Release>,
-    constraints: &[Constraint],
-    now: Timestamp,
-) -> Result<Option<(ReleaseId, UndoId)>, EngineError> {
-    let (Some(undo), Ok(release), Some(known)) = (record.undo, &base.release, known) else { return Ok(None) };
-    let its = |constraint: &&Constraint| {
-        constraint.origin == ConstraintOrigin::Undo { undo }
-            && matches!(constraint.effect, Effect::Hold { .. })
-    };
-    let holds: Vec<_> = constraints.iter().filter(its).cloned().collect();
-    let held = *release != known.id && engine.standing_in(ex, known, &holds, now).await?.is_err();
-    Ok(held.then_some((*release, undo)))
-}
-
 fn place(loaded: &Loaded, stack: usize) -> Option<(StackName, EnvironmentName)> {
     let facts = loaded.snapshot.stacks.get(stack)?;
     Some((facts.name.clone(), facts.within.environment()?.clone()))
@@ -379,7 +388,7 @@ fn why(facts: &StackFacts, verdict: Option<&Verdict>) -> String {
         (None, _) => "it follows the branch".to_owned(),
         (Some(Entry::Has), _) => "nothing newer comes from the environments before it".to_owned(),
         (Some(Entry::Enters(reason) | Entry::Not(reason)), _) => reason.clone(),
-        (Some(Entry::Undo(undo)), _) => format!("undo {undo} goes everywhere at once"),
+        (Some(Entry::Undo(undo)), _) => format!("undo {undo} takes it back at once"),
         (Some(Entry::ByHand(reason)), _) => format!("waits for `backstay promote`: {reason}"),
     }
 }

@@ -42,6 +42,20 @@ pub enum EngineError {
     /// The result of an undo would not be a valid repository.
     #[error("the result would not be valid: {0}")]
     InvalidResult(String),
+    /// An undo goes back to what is banned: nobody would be moved there.
+    #[error("{stack} would go back to {tree}, which is banned by {by} ({constraint}): {reason}")]
+    BannedResult {
+        /// The stack.
+        stack: String,
+        /// Its tree, shortened.
+        tree: String,
+        /// Who banned it.
+        by: String,
+        /// The constraint's id.
+        constraint: String,
+        /// Why.
+        reason: String,
+    },
     /// A background task was stopped.
     #[error("the hub is stopping")]
     Stopping,
@@ -58,6 +72,7 @@ impl EngineError {
             Self::Conflict(_) => ErrorCode::BS4005,
             Self::Refused(_) => ErrorCode::BS5001,
             Self::InvalidResult(_) => ErrorCode::BS5002,
+            Self::BannedResult { .. } => ErrorCode::BS5003,
             Self::Stopping => ErrorCode::BS7001,
         }
     }
@@ -74,6 +89,9 @@ impl EngineError {
             Self::InvalidResult(_) => {
                 Some("`backstay rollback … --dry-run` shows the files; resolve them with `--resolve`")
             }
+            Self::BannedResult { .. } => Some(
+                "lift the ban (`backstay hold lift ID`) if it may be tried again, or undo more: `--before`, or `--to` an earlier state",
+            ),
             _ => None,
         }
     }

@@ -78,17 +78,30 @@ impl Engine {
         constraints: &[Constraint],
         now: Timestamp,
     ) -> Result<Option<Release>, EngineError> {
-        let mut seen = BTreeSet::new();
-        for rollout in rollouts::succeeded_in(ex, stack, environment, Timestamp::MAX, MOST).await? {
-            if rollout.kind == RolloutKind::Removal || !seen.insert(rollout.release) {
-                continue;
-            }
-            let Some(release) = releases::get(ex, rollout.release).await? else { continue };
+        for release in good(ex, stack, environment).await? {
             if self.standing_in(ex, &release, constraints, now).await?.is_ok() {
                 return Ok(Some(release));
             }
         }
         Ok(None)
+    }
+
+    /// All of them, newest first.
+    pub(crate) async fn all_good(
+        &self,
+        ex: &mut impl Executor,
+        stack: &StackName,
+        environment: Option<&EnvironmentName>,
+        constraints: &[Constraint],
+        now: Timestamp,
+    ) -> Result<Vec<Release>, EngineError> {
+        let mut all = Vec::new();
+        for release in good(ex, stack, environment).await? {
+            if self.standing_in(ex, &release, constraints, now).await?.is_ok() {
+                all.push(release);
+            }
+        }
+        Ok(all)
     }
 
     /// Where nodes go back to, when the release that is asked for was stopped by its rollout and is to be taken back
@@ -118,6 +131,26 @@ impl Engine {
         let good = self.last_good(ex, &from.stack, environment, constraints, now).await?;
         Ok(good.filter(|to| to.id != from.id).map(|to| GoBack { from: from.id, to: to.id }))
     }
+}
+
+/// What rollouts that succeeded in a part of the fleet brought, newest first, each once. What went to all before there were
+/// environments went to each.
+async fn good(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    environment: Option<&EnvironmentName>,
+) -> Result<Vec<Release>, EngineError> {
+    let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
+    let mut succeeded = rollouts::succeeded_in(ex, stack, environment, Timestamp::MAX, MOST).await?;
+    if environment.is_some() {
+        succeeded.extend(rollouts::succeeded_in(ex, stack, None, Timestamp::MAX, MOST).await?);
+    }
+    for rollout in succeeded {
+        if rollout.kind != RolloutKind::Removal && seen.insert(rollout.release) {
+            all.extend(releases::get(ex, rollout.release).await?);
+        }
+    }
+    Ok(all)
 }
 
 fn has_succeeded(rollouts: &[Rollout]) -> bool {

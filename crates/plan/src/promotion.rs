@@ -83,7 +83,7 @@ pub enum Entry {
     Has,
     /// It enters, for this reason.
     Enters(String),
-    /// It enters at once, whatever the environments before say: an undo goes everywhere.
+    /// It enters at once, whatever the environments before say: an undo took back what is here.
     Undo(UndoId),
     /// It may, and a person has to say so.
     ByHand(String),

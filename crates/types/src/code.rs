@@ -127,6 +127,7 @@ codes! {
     BS4018 422 "The password cannot be used";
     BS5001 409 "The undo selects nothing, or not exactly";
     BS5002 422 "The undo would leave a repository that is not valid";
+    BS5003 409 "The undo goes back to what is banned";
     BS6001 401 "The webhook's signature or token is not right";
     BS6002 401 "A header that proves the sender is missing or malformed";
     BS6003 401 "The webhook was signed too long ago";

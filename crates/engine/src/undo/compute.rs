@@ -19,6 +19,7 @@ use backstay_types::{
 use super::{
     WantedUndo,
     select::{Part, PartChange},
+    target::Undone,
 };
 use crate::{
     Engine, EngineError,
@@ -231,32 +232,42 @@ impl Engine {
         loaded: &Loaded,
         (stack, assignments): (&StackName, Vec<Selector>),
         tree: TreeDigest,
-        undone: (RepositoryId, &[CommitId]),
+        undone: Undone<'_>,
         plan: &mut UndoPlan,
     ) -> Result<(), EngineError> {
         let assignments: Vec<_> = assignments.into_iter().map(|nodes| Assignment { nodes }).collect();
         let release = releases::by_tree(&mut self.inner.store.read(), stack, tree).await?;
-        let id = release.as_ref().map(|release| release.id);
-        let filter = deployments::Filter { release: id, ..deployments::Filter::default() };
-        let ran = match filter.release {
-            Some(_) => deployments::list(&mut self.inner.store.read(), &filter, None, ATTEMPTS).await?,
-            None => Vec::new(),
-        };
-        let cached: BTreeSet<NodeId> = ran.iter().map(|deployment| deployment.node).collect();
         for (row, facts) in loaded.snapshot.stacks.iter().enumerate().filter(|(_, s)| s.name == *stack) {
             if !self.goes_to(loaded, facts, undone).await? {
                 continue;
             }
+            let own = match want.scope.nodes {
+                None => self.own_target(loaded, facts, undone, plan).await?,
+                Some(_) => None,
+            };
+            let to = own.as_ref().or(release.as_ref());
+            let tree = own.as_ref().map_or(tree, |own| own.tree);
+            let cached = self.had(to.map(|release| release.id)).await?;
             let facts = StackFacts { assignments: assignments.clone(), ..facts.clone() };
             let before = plan.nodes.len();
             move_nodes(want, loaded, (row, &facts), tree, &cached, plan)?;
-            if want.scope.nodes.is_none() {
-                let moved = &plan.nodes[before..];
-                let note = self.in_waves(loaded, (row, &facts), release.as_ref(), undone, moved).await?;
-                plan.notes.extend(note);
-            }
+            let moved = &plan.nodes[before..];
+            let banned = self.check_banned(want, loaded, (row, &facts), tree, undone, moved).await?;
+            let note = match (&banned, &want.scope.nodes) {
+                (None, None) => self.in_waves(loaded, (row, &facts), to, undone, moved).await?,
+                _ => None,
+            };
+            plan.notes.extend(banned.into_iter().chain(note));
         }
         Ok(())
+    }
+
+    /// Nodes that had a release, and may have its files still.
+    async fn had(&self, release: Option<ReleaseId>) -> Result<BTreeSet<NodeId>, EngineError> {
+        let Some(release) = release else { return Ok(BTreeSet::new()) };
+        let filter = deployments::Filter { release: Some(release), ..deployments::Filter::default() };
+        let ran = deployments::list(&mut self.inner.store.read(), &filter, None, ATTEMPTS).await?;
+        Ok(ran.iter().map(|deployment| deployment.node).collect())
     }
 
     /// Whether an undo of these commits goes to a part of the fleet: an environment that does not follow the branch has
@@ -265,7 +276,7 @@ impl Engine {
         &self,
         loaded: &Loaded,
         facts: &StackFacts,
-        (repository, undone): (RepositoryId, &[CommitId]),
+        undone: Undone<'_>,
     ) -> Result<bool, EngineError> {
         let environment = match &facts.within {
             Within::Everyone => return Ok(true),
@@ -274,12 +285,7 @@ impl Engine {
             Within::Environment(environment) => environment,
         };
         let Some(runs) = environment.asked.and_then(|id| loaded.releases.get(&id)) else { return Ok(false) };
-        for commit in undone {
-            if self.is_contained(&mut self.inner.store.read(), repository, commit, runs).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.has_any(runs, undone).await
     }
 
     /// For `--to TIME`: nodes that ran something else than the branch at that time are named.

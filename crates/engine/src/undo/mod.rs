@@ -10,6 +10,7 @@ mod diff;
 mod push;
 mod select;
 mod settle;
+mod target;
 mod undone;
 mod upstream;
 mod waves;

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use backstay_plan::StackFacts;
-use backstay_types::{CommitId, NodeMove, NodeName, Release, ReleaseId, RepositoryId};
+use backstay_types::{NodeMove, NodeName, Release, ReleaseId};
 
+use super::target::Undone;
 use crate::{Engine, EngineError, reconcile::Loaded};
 
 impl Engine {
@@ -15,7 +16,7 @@ impl Engine {
         loaded: &Loaded,
         (row, facts): (usize, &StackFacts),
         target: Option<&Release>,
-        (repository, undone): (RepositoryId, &[CommitId]),
+        undone: Undone<'_>,
         moved: &[NodeMove],
     ) -> Result<Option<String>, EngineError> {
         if facts.strategy.waves.is_empty() || moved.is_empty() {
@@ -43,13 +44,9 @@ impl Engine {
                     (Some(known), _) => known,
                     (None, None) => false,
                     (None, Some(release)) => {
-                        let mut contains = false;
-                        for commit in undone {
-                            contains |= self.is_contained(&mut read, repository, commit, release).await?;
-                        }
                         let proved =
                             begun && self.unproven(&mut read, release.id, environment, None).await?.is_none();
-                        contains && !proved
+                        !proved && self.has_any(release, undone).await?
                     }
                 };
                 leaves.insert(release, known);

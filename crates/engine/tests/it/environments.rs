@@ -168,6 +168,40 @@ async fn an_undo_goes_everywhere_at_once_and_takes_nothing_where_the_change_neve
 }
 
 #[tokio::test]
+async fn an_undo_brings_an_environment_nothing_that_was_not_let_in_there() {
+    let mut fleet = in_line().await;
+    let (a, b) = (who(&fleet), who(&fleet));
+    fleet.change("hello", "hi", a);
+    fleet.deploy().await;
+    wait(&mut fleet, 6).await;
+    promote(&mut fleet, "prod", false).await.unwrap();
+    fleet.assert_all_run(&["hi"], &[]).await;
+    // B has come to dev, where it is watched by nobody for long enough, and to nowhere else.
+    fleet.full = vec!["two".to_owned()];
+    fleet.change("quiet", "loud", b);
+    fleet.deploy().await;
+    fleet.full.clear();
+    fleet.assert_runs("three", &["hi", "quiet"], &[]).await;
+
+    let plan = fleet.engine.plan_undo(&fleet.only_its(a)).await.unwrap();
+    let said = |what: &str| plan.notes.iter().any(|note| note.contains(what));
+    assert!(said("`prod` goes back to") && said("let in as any release"), "{:?}", plan.notes);
+    let to: std::collections::BTreeSet<_> = plan.nodes.iter().map(|place| place.to).collect();
+    assert_eq!((plan.nodes.len(), to.len()), (3, 2), "{plan:#?}");
+    let undo = fleet.undo(fleet.only_its(a)).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_runs("one", &["hello", "loud"], &["hi"]).await;
+    fleet.assert_runs("three", &["hello", "quiet"], &["hi", "loud"]).await;
+    // What dev has goes on from there in order, and asks for a person before prod.
+    wait(&mut fleet, 20).await;
+    fleet.assert_runs("two", &["hello", "loud"], &["hi"]).await;
+    fleet.assert_runs("three", &["hello", "quiet"], &["hi", "loud"]).await;
+    wait(&mut fleet, 6).await;
+    promote(&mut fleet, "prod", false).await.unwrap();
+    fleet.assert_all_run(&["hello", "loud"], &["hi"]).await;
+}
+
+#[tokio::test]
 async fn a_node_in_no_environment_gets_nothing_new() {
     let mut fleet = in_line().await;
     fleet.join("four").await;

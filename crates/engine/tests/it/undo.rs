@@ -1,4 +1,5 @@
-use backstay_types::{ConversationId, Meaning, PushState, UndoRoute, UndoSelector, UndoState};
+use backstay_engine::WantedUndo;
+use backstay_types::{ConversationId, Meaning, PushState, UndoRoute, UndoScope, UndoSelector, UndoState};
 
 use crate::fleet::{Fleet, want};
 
@@ -201,7 +202,7 @@ async fn an_undo_that_fails_says_so() {
 }
 
 #[tokio::test]
-async fn an_undo_back_to_what_was_stopped_ends_and_says_so() {
+async fn an_undo_back_to_what_was_stopped_is_refused_before_anything_is_pushed() {
     let mut fleet = Fleet::new().await;
     let (a, b) = (fleet.conversation(), fleet.conversation());
     fleet.change("hello", "welcome", a);
@@ -211,11 +212,44 @@ async fn an_undo_back_to_what_was_stopped_ends_and_says_so() {
     fleet.change("quiet", "loud", b);
     fleet.deploy().await;
     fleet.assert_all_run(&["welcome", "loud"], &[]).await;
-    // Without b's change it is again the tree that failed everywhere: nobody is sent there.
-    let undo = fleet.undo(fleet.only_its(b)).await;
-    let UndoState::Failed { reason } = &undo.state else { panic!("{:?}", undo.state) };
-    assert!(reason.contains("what it would go back to is banned"), "{reason}");
+    // Without b's change it is again the tree that failed everywhere: nobody may be sent there.
+    let tip = fleet.upstream.message("main");
+    let planned = fleet.engine.plan_undo(&fleet.only_its(b)).await.unwrap_err();
+    let asked = fleet.engine.create_undo(fleet.only_its(b), "test").await.unwrap_err();
+    let some = UndoScope { nodes: Some("ring=one".to_owned()), ..UndoScope::default() };
+    let pinned = WantedUndo { scope: some, ..fleet.only_its(b) };
+    let pinned = fleet.engine.plan_undo(&pinned).await.unwrap_err();
+    for error in [&planned, &asked, &pinned] {
+        assert_eq!(error.code().as_str(), "BS5003", "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("hold lift")), "{error}");
+    }
+    let now = fleet.world.now();
+    let bans = backstay_store::constraints::in_force(&mut fleet.store.read(), now).await.unwrap();
+    assert!(planned.to_string().contains(&bans[0].id.to_string()), "{planned}");
+    assert_eq!((fleet.upstream.message("main"), bans.len()), (tip, 1), "nothing was pushed or held");
     fleet.assert_all_run(&["welcome", "loud"], &[]).await;
+    fleet.engine.lift(bans[0].id, "try again", "test").await.unwrap();
+    let undo = fleet.undo(fleet.only_its(b)).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["welcome", "quiet"], &["loud"]).await;
+}
+
+#[tokio::test]
+async fn an_undo_of_what_runs_nowhere_may_go_back_to_what_is_banned_and_says_so() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    for (from, to, by) in [("hello", "welcome", a), ("quiet", "loud", b)] {
+        fleet.change(from, to, by);
+        fleet.later();
+        fleet.engine.sync_repository(fleet.repository).await.unwrap();
+        fleet.play(|_, _| false).await;
+    }
+    fleet.assert_all_run(&["hello", "quiet"], &[]).await;
+    let plan = fleet.engine.plan_undo(&fleet.only_its(b)).await.unwrap();
+    assert!(plan.notes.iter().any(|note| note.contains("is banned by")), "{:?}", plan.notes);
+    let undo = fleet.undo(fleet.only_its(b)).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["hello", "quiet"], &[]).await;
 }
 
 #[tokio::test]
