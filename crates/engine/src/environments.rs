@@ -13,7 +13,7 @@ use backstay_store::{
 };
 use backstay_types::{
     Constraint, ConstraintOrigin, Effect, EnvironmentName, Event, Refs, Release, ReleaseId, RepositoryName,
-    StackName, Timestamp, UndoId,
+    Scope, StackName, Timestamp, UndoId,
 };
 
 use crate::{Engine, EngineError, reconcile::Loaded, sync::StackRecord};
@@ -104,6 +104,12 @@ impl Engine {
             };
             earlier.push(environment.nodes.clone());
             let mut line = base.clone();
+            let elsewhere = |constraint: &&Constraint| match &constraint.scope {
+                Scope::Environment { environment: of } => *of != environment.name,
+                Scope::Fleet | Scope::Nodes { .. } => false,
+            };
+            let here: Vec<_> = constraints.iter().filter(|c| !elsewhere(c)).cloned().collect();
+            line.pin_origins = crate::reconcile::pin_origins(&stack.name, &here, releases);
             if environment.after.is_empty() {
                 facts.asked = stack.release;
                 let noted = row.filter(|row| Some(row.release) == stack.release);

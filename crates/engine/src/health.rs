@@ -1,6 +1,6 @@
 //! What follows when the whole fleet is not well.
 
-use backstay_plan::{FleetPlan, FleetVerdict};
+use backstay_plan::{FleetPlan, FleetVerdict, PinToGood};
 use backstay_store::{Executor, StoreError, Tx, constraints, hub_state, rollouts};
 use backstay_types::{
     Constraint, ConstraintOrigin, Effect, Event, FleetHealth, HealthLevel, Paused, Refs, Scope, Timestamp,
@@ -41,14 +41,18 @@ impl Engine {
             }
         }
         let standing = constraints::in_force(tx, now).await?;
-        for (stack, release, reason) in &plan.pin {
+        for PinToGood { stack, environment, release, reason } in &plan.pin {
             let effect = Effect::Pin { stack: stack.clone(), release: *release };
-            if standing.iter().any(|one| one.effect == effect && one.scope == Scope::Fleet) {
+            let scope = match environment {
+                Some(environment) => Scope::Environment { environment: environment.clone() },
+                None => Scope::Fleet,
+            };
+            if standing.iter().any(|one| one.effect == effect && one.scope == scope) {
                 continue;
             }
             let pin = Constraint {
                 id: self.inner.world.mint(),
-                scope: Scope::Fleet,
+                scope,
                 effect,
                 reason: format!("back to the last good: {reason}"),
                 by: BY.to_owned(),

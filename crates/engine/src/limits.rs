@@ -2,9 +2,10 @@
 
 use backstay_manifest::Selector;
 use backstay_source::StackTree;
-use backstay_store::{Tx, constraints, nodes, releases, rollouts, stacks};
+use backstay_store::{Tx, constraints, nodes, releases, stacks};
 use backstay_types::{
-    CommitId, Constraint, ConstraintOrigin, Effect, ReleaseId, Repository, Scope, StackName, Timestamp,
+    CommitId, Constraint, ConstraintOrigin, Effect, EnvironmentName, ReleaseId, Repository, Scope, StackName,
+    Timestamp,
 };
 
 use crate::{Engine, EngineError, mirrors::blocking};
@@ -75,7 +76,7 @@ impl Engine {
             self.present(stack).await?;
         }
         let found = match &new.effect {
-            LimitEffect::Pin { stack, to } => Some(self.release_to_pin(stack, to.as_deref()).await?),
+            LimitEffect::Pin { stack, to } => Some(self.release_to_pin(stack, to.as_deref(), &scope).await?),
             _ => None,
         };
         let mut tx = self.inner.store.begin().await?;
@@ -128,19 +129,59 @@ impl Engine {
         Ok(Scope::Nodes { selector: selector.to_string() })
     }
 
+    /// The environment that all nodes of a scope are in; none where a stack has no environments.
+    async fn environment_of(
+        &self,
+        stack: &StackName,
+        scope: &Scope,
+    ) -> Result<Option<EnvironmentName>, EngineError> {
+        let loaded = self.load(&mut self.inner.store.read(), self.inner.world.now()).await?;
+        let lines = || loaded.snapshot.stacks.iter().filter(|facts| facts.name == *stack);
+        if lines().all(|facts| facts.within.environment().is_none()) {
+            return Ok(None);
+        }
+        let reached = loaded.snapshot.nodes.iter().filter(|node| match scope {
+            Scope::Nodes { selector } => selector.parse().is_ok_and(|selector| node.is_in(&selector)),
+            Scope::Fleet | Scope::Environment { .. } => true,
+        });
+        let mut found: Vec<_> = reached
+            .filter_map(|node| lines().find(|facts| facts.within.holds(node)))
+            .map(|facts| facts.within.environment())
+            .collect();
+        found.sort();
+        found.dedup();
+        match found[..] {
+            [Some(one)] => Ok(Some(one.clone())),
+            _ => {
+                let message = format!(
+                    "`{stack}` has environments, each with its own last good: say to what, or choose nodes of one of them"
+                );
+                Err(EngineError::Conflict(message))
+            }
+        }
+    }
+
     async fn present(&self, stack: &StackName) -> Result<stacks::Stack, EngineError> {
         let found = stacks::get(&mut self.inner.store.read(), stack).await?;
         found.ok_or_else(|| EngineError::not_found("stack", stack))
     }
 
-    async fn release_to_pin(&self, stack: &StackName, to: Option<&str>) -> Result<Found, EngineError> {
+    async fn release_to_pin(
+        &self,
+        stack: &StackName,
+        to: Option<&str>,
+        scope: &Scope,
+    ) -> Result<Found, EngineError> {
         let row = self.present(stack).await?;
         let mut read = self.inner.store.read();
         let Some(text) = to else {
-            let last = rollouts::completed_at(&mut read, stack, self.inner.world.now()).await?;
+            let now = self.inner.world.now();
+            let environment = self.environment_of(stack, scope).await?;
+            let standing = constraints::in_force(&mut read, now).await?;
+            let last = self.last_good(&mut read, stack, environment.as_ref(), &standing, now).await?;
             let none =
                 || EngineError::Conflict(format!("no rollout of `{stack}` has succeeded yet: say to what"));
-            return Ok(Found::Release(last.ok_or_else(none)?.release));
+            return Ok(Found::Release(last.ok_or_else(none)?.id));
         };
         if let Ok(id) = text.parse::<ReleaseId>() {
             let found = releases::get(&mut read, id).await?.filter(|release| release.stack == *stack);

@@ -392,7 +392,7 @@ fn attempt(deployment: &Deployment, removals: &HashSet<RolloutId>) -> Try {
 }
 
 /// What set off the moves that pins ask for.
-fn pin_origins(
+pub(crate) fn pin_origins(
     stack: &StackName,
     constraints: &[Constraint],
     releases: &HashMap<ReleaseId, Release>,

@@ -9,7 +9,8 @@ mod rollouts;
 use backstay_types::{HealthLevel, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
 pub use decision::{
-    Attempt, Decided, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing, WaveOpened,
+    Attempt, Decided, FleetPlan, PinToGood, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing,
+    WaveOpened,
 };
 pub use progress::{Progress, WaveFigures, progress};
 

@@ -23,8 +23,8 @@ mod wanted;
 pub use agents::{AgentNode, AgentStep, agent_place, agents};
 pub use constraint::{Candidate, in_force, standing};
 pub use fleet::{
-    Attempt, Decided, FleetPlan, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing,
-    WaveFigures, WaveOpened, plan, progress,
+    Attempt, Decided, FleetPlan, PinToGood, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding,
+    Standing, WaveFigures, WaveOpened, plan, progress,
 };
 pub use gate::{Gate, GateFigures, Judged, Waves, cuts, gate, judged, members, place_in_line};
 pub use health::{FleetInputs, FleetVerdict, judge, verdict};

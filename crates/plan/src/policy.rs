@@ -1,7 +1,7 @@
 //! The constraints that concern one stack, read once for a whole step.
 
 use backstay_manifest::Window;
-use backstay_types::{Constraint, ConstraintOrigin, Effect, ReleaseId, StackName, Timestamp};
+use backstay_types::{Constraint, ConstraintOrigin, Effect, ReleaseId, Scope, StackName, Timestamp};
 
 use crate::{
     constraint::in_force,
@@ -92,7 +92,14 @@ impl Policy {
     }
 
     fn take(&mut self, stack: &StackFacts, constraint: &Constraint) {
-        let Some(reach) = Reach::of_scope(&constraint.scope) else { return };
+        let reach = match &constraint.scope {
+            // What is planned here is planned for one part of the fleet.
+            Scope::Environment { environment } => {
+                (stack.within.environment() == Some(environment)).then_some(Reach::Everyone)
+            }
+            scope => Reach::of_scope(scope),
+        };
+        let Some(reach) = reach else { return };
         // What a repository says is about its own stacks.
         if matches!(constraint.origin, ConstraintOrigin::Manifest { repository } if repository != stack.repository)
         {

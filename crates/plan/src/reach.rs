@@ -48,11 +48,13 @@ impl Reach {
         }
     }
 
-    /// Of a scope. A selector that cannot be read reaches nobody: what cannot be understood changes nothing.
+    /// Of a scope. A selector that cannot be read reaches nobody: what cannot be understood changes nothing. Who is in an
+    /// environment is known where a stack is planned for it.
     pub(crate) fn of_scope(scope: &Scope) -> Option<Self> {
         match scope {
             Scope::Fleet => Some(Self::Everyone),
             Scope::Nodes { selector } => selector.parse().ok().map(|selector| Self::of(&selector)),
+            Scope::Environment { .. } => None,
         }
     }
 

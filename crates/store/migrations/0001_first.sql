@@ -442,6 +442,7 @@ CREATE INDEX desired_stacks_release ON desired_stacks (release_id);
 CREATE TABLE constraints (
     id TEXT NOT NULL PRIMARY KEY,
     scope TEXT NOT NULL,
+    -- Of nodes; of an environment it is the name.
     selector TEXT,
     effect TEXT NOT NULL,
     stack TEXT,

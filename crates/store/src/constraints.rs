@@ -19,7 +19,8 @@ const WHAT: &str = "constraint";
 pub async fn insert(tx: &mut Tx, constraint: &Constraint) -> Result<()> {
     let (scope, selector) = match &constraint.scope {
         Scope::Fleet => ("fleet", None),
-        Scope::Nodes { selector } => ("nodes", Some(selector)),
+        Scope::Nodes { selector } => ("nodes", Some(selector.as_str())),
+        Scope::Environment { environment } => ("environment", Some(environment.as_str())),
     };
     let mut insert = query(
         "INSERT INTO constraints (scope, selector, id, reason, set_by, created_at, from_at, until_at, lifted_at, \
@@ -179,6 +180,7 @@ fn read_scope(row: &Row) -> Result<Scope> {
     match row.get::<String>("scope")?.as_str() {
         "fleet" => Ok(Scope::Fleet),
         "nodes" => Ok(Scope::Nodes { selector: row.get("selector")? }),
+        "environment" => Ok(Scope::Environment { environment: row.get("selector")? }),
         other => Err(StoreError::corrupt("scope", other)),
     }
 }

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, ConstraintId, ReleaseId, RepositoryId, StackName, TreeDigest, UndoId};
+use crate::{
+    CommitId, ConstraintId, EnvironmentName, ReleaseId, RepositoryId, StackName, TreeDigest, UndoId,
+};
 
 /// A limit on what may be planned. Only `plan` evaluates them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +45,11 @@ pub enum Scope {
     Nodes {
         /// The selector, as in `fleet.toml`; `name=…` selects by node name.
         selector: String,
+    },
+    /// The nodes of an environment.
+    Environment {
+        /// Its name.
+        environment: EnvironmentName,
     },
 }
 

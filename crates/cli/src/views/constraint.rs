@@ -46,6 +46,7 @@ fn whom(scope: &Scope) -> String {
     match scope {
         Scope::Fleet => "everyone".to_owned(),
         Scope::Nodes { selector } => selector.clone(),
+        Scope::Environment { environment } => format!("environment {environment}"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Releases that go from environment to environment.
 
-use backstay_engine::{EngineError, EnvironmentStack, WantedPromotion};
+use backstay_engine::{EngineError, EnvironmentStack, LimitEffect, NewLimit, WantedPromotion};
 use backstay_store::rollouts;
-use backstay_types::{ConversationId, RolloutKind};
+use backstay_types::{ConversationId, Effect, RolloutKind, Scope};
 
 use crate::fleet::Fleet;
 
@@ -199,6 +199,54 @@ async fn an_undo_brings_an_environment_nothing_that_was_not_let_in_there() {
     wait(&mut fleet, 6).await;
     promote(&mut fleet, "prod", false).await.unwrap();
     fleet.assert_all_run(&["hello", "loud"], &["hi"]).await;
+}
+
+#[tokio::test]
+async fn a_fleet_that_turns_unhealthy_goes_back_to_the_last_good_of_each_environment() {
+    let mut fleet = in_line().await;
+    fleet.work.write("fleet.toml", &format!("{LINE}[rollout.fleet]\nmin_nodes = 3\n"));
+    fleet.change("hello", "hi", who(&fleet));
+    fleet.deploy().await;
+    wait(&mut fleet, 6).await;
+    promote(&mut fleet, "prod", false).await.unwrap();
+    fleet.change("quiet", "loud", who(&fleet));
+    fleet.deploy().await;
+    wait(&mut fleet, 6).await;
+    fleet.assert_runs("two", &["hi", "loud"], &[]).await;
+    fleet.assert_runs("three", &["hi", "quiet"], &[]).await;
+    // The next is on its way to dev when the fleet turns unhealthy.
+    fleet.away = vec!["one".to_owned()];
+    fleet.change("small", "large", who(&fleet));
+    fleet.deploy().await;
+    let now = fleet.later();
+    fleet.presence.sick.lock().unwrap().extend(fleet.nodes.values().map(|node| (*node, now)));
+    fleet.play(|_, _| true).await;
+    fleet.away.clear();
+    fleet.play(|_, _| true).await;
+    let set = backstay_store::constraints::in_force(&mut fleet.store.read(), now).await.unwrap();
+    let scopes: Vec<_> = set
+        .iter()
+        .filter(|one| matches!(one.effect, Effect::Pin { .. }))
+        .map(|one| one.scope.clone())
+        .collect();
+    assert_eq!(scopes, [Scope::Environment { environment: "dev".parse().unwrap() }]);
+    fleet.assert_runs("one", &["hi", "loud", "small"], &[]).await;
+    fleet.assert_runs("two", &["hi", "loud", "small"], &[]).await;
+    fleet.assert_runs("three", &["hi", "quiet", "small"], &[]).await;
+
+    // By hand it is the same: each environment has its own, and of several it has to be said which.
+    let pin = |nodes: Option<&str>| NewLimit {
+        effect: LimitEffect::Pin { stack: "web".parse().unwrap(), to: None },
+        nodes: nodes.map(str::to_owned),
+        reason: "a quiet week".to_owned(),
+        from: None,
+        until: None,
+    };
+    let refused = fleet.engine.limit(pin(None), "ada").await.unwrap_err();
+    assert!(refused.to_string().contains("each with its own last good"), "{refused}");
+    fleet.engine.limit(pin(Some("ring=three")), "ada").await.unwrap();
+    fleet.play(|_, _| true).await;
+    fleet.assert_runs("three", &["hi", "quiet", "small"], &[]).await;
 }
 
 #[tokio::test]

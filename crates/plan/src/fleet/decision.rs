@@ -29,7 +29,7 @@ pub struct FleetPlan {
     /// Rollouts to pause, because the whole fleet is not well.
     pub pause: Vec<(RolloutId, String)>,
     /// Releases to pin everyone who runs a stack to, because the whole fleet is not well.
-    pub pin: Vec<(StackName, ReleaseId, String)>,
+    pub pin: Vec<PinToGood>,
     /// Why everything is to be stopped, if it is.
     pub stop: Option<String>,
     /// How well the whole fleet is.
@@ -97,6 +97,19 @@ pub struct RolloutStart {
     pub cuts: Vec<Option<u32>>,
     /// Who is in a wave that goes by labels, from 0.
     pub members: Vec<(NodeId, u32)>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A pin of everyone who runs a stack to the last that did well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinToGood {
+    /// The stack.
+    pub stack: StackName,
+    /// Only for the nodes of this environment, where there are any.
+    pub environment: Option<EnvironmentName>,
+    /// The release.
+    pub release: ReleaseId,
     /// Why.
     pub reason: String,
 }

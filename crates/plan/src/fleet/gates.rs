@@ -2,7 +2,7 @@
 
 use backstay_types::{DecisionKind, HealthLevel, Rollout, RolloutKind, RolloutState};
 
-use super::{Decided, FleetPlan, RolloutEnd, RolloutRef, StackStep, WaveOpened, places::Place};
+use super::{Decided, FleetPlan, PinToGood, RolloutEnd, RolloutRef, StackStep, WaveOpened, places::Place};
 use crate::{
     gate::GateFigures,
     health::fleet_inputs,
@@ -75,7 +75,12 @@ impl<'a> StackStep<'a> {
         }
         for rollout in forward {
             if let Some(good) = self.stack.last_good.filter(|good| *good != rollout.release) {
-                plan.pin.push((self.stack.name.clone(), good, reason.clone()));
+                plan.pin.push(PinToGood {
+                    stack: self.stack.name.clone(),
+                    environment: self.stack.within.environment().cloned(),
+                    release: good,
+                    reason: reason.clone(),
+                });
             }
             plan.decided.push(Decided {
                 rollout: RolloutRef::Existing(rollout.id),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use backstay_plan::{
-    Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, Pasts, RolloutRef,
+    Assignment, FleetPlan, FleetSnapshot, MaxUpdating, NodeFacts, Origin, Past, Pasts, PinToGood, RolloutRef,
     StackFacts, Try, TryState, Within, inputs::replay, plan,
 };
 use backstay_types::{
@@ -126,7 +126,7 @@ impl Fleet {
             assert!(rollout.paused.is_none());
             rollout.paused = Some(Paused { by: "backstay".to_owned(), reason, at: self.snapshot.now });
         }
-        for (stack, release, reason) in pin {
+        for PinToGood { stack, release, reason, .. } in pin {
             let kind = RolloutKind::Rollback;
             let origin = Origin { kind, cause: self.snapshot.stacks[0].origin.cause.clone() };
             self.snapshot.stacks[0].pin_origins.insert(release, origin);

@@ -29,7 +29,8 @@ pub(crate) async fn list_constraints(call: Call<ListConstraints>) -> Result<Page
 fn limits(constraint: &Constraint, node: &Node) -> bool {
     let of_release = matches!(constraint.effect, Effect::Hold { .. } | Effect::Ban { .. });
     let reached = match &constraint.scope {
-        Scope::Fleet => true,
+        // Who is in an environment its repository says: it may reach the node.
+        Scope::Fleet | Scope::Environment { .. } => true,
         Scope::Nodes { selector } => {
             selector.parse::<Selector>().is_ok_and(|selector| selector.matches(&node.name, &node.labels))
         }

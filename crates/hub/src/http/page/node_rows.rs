@@ -138,7 +138,7 @@ impl Limits {
             };
             match &constraint.scope {
                 Scope::Nodes { selector } => Some((selector.parse().ok()?, mark)),
-                Scope::Fleet => None,
+                Scope::Fleet | Scope::Environment { .. } => None,
             }
         };
         Self(constraints.iter().filter_map(one).collect())
