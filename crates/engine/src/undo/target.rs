@@ -1,6 +1,6 @@
 //! Where an undo takes a part of the fleet, and whether anybody may go there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use backstay_plan::{StackFacts, Within};
 use backstay_types::{
@@ -114,8 +114,8 @@ impl Engine {
             let past = loaded.snapshot.past.of(row, at);
             let told = past.settled.into_iter().chain(past.latest.filter(|latest| latest.is_open()));
             for release in told.filter_map(|attempt| loaded.releases.get(&attempt.release)) {
-                if !asked.contains_key(&release.id) {
-                    asked.insert(release.id, self.has_any(release, undone).await?);
+                if let Entry::Vacant(entry) = asked.entry(release.id) {
+                    entry.insert(self.has_any(release, undone).await?);
                 }
             }
         }
