@@ -1,5 +1,6 @@
 // What a test plays on: the demonstration's hub, three agents and repository, in a folder and on a port of their own.
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -152,6 +153,14 @@ export class Stage {
     const headers = { authorization: `Bearer ${credential}`, 'content-type': 'application/json' };
     const response = await fetch(new URL('/agent/v1/check-in', this.url), { method: 'POST', headers, body });
     if (!response.ok) throw new Error(`check-in: ${response.status} ${await response.text()}`);
+  }
+
+  /** What a node reports, in an agent's place. */
+  async reports(credential: string, what: Record<string, unknown>): Promise<void> {
+    const body = JSON.stringify({ reports: [{ id: randomUUID(), at: new Date().toISOString(), ...what }] });
+    const headers = { authorization: `Bearer ${credential}`, 'content-type': 'application/json' };
+    const response = await fetch(new URL('/agent/v1/reports', this.url), { method: 'POST', headers, body });
+    if (!response.ok) throw new Error(`reports: ${response.status} ${await response.text()}`);
   }
 
   /** The page's settings as they stand upstream. */

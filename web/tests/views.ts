@@ -8,7 +8,7 @@ type Schemas = components['schemas'];
 interface List<T> { items: T[] }
 
 export const NAMES = [
-  'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'stacks', 'stack', 'rollouts', 'rollout', 'release', 'deployment',
+  'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'agents', 'stacks', 'stack', 'rollouts', 'rollout', 'release', 'deployment',
   'limits', 'undos', 'undo', 'why', 'welcome', 'repositories', 'webhooks', 'tokens', 'users', 'account',
 ] as const;
 
@@ -29,6 +29,7 @@ export async function addresses(stage: Stage): Promise<Record<(typeof NAMES)[num
     conversation: `/conversations/${first(conversations.items).id}`,
     nodes: '/nodes',
     node: '/nodes/web-2',
+    agents: '/agents',
     stacks: '/stacks',
     stack: '/stacks/page',
     release: `/releases/${first(releases.items).id}`,

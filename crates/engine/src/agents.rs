@@ -170,6 +170,14 @@ impl Engine {
         Ok(Some((update, answers)))
     }
 
+    /// The newest update of agents, without what nodes say of it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn newest_agent_update(&self) -> Result<Option<AgentUpdate>, EngineError> {
+        current(&mut self.inner.store.read()).await
+    }
+
     /// Takes the update a step on, and says which nodes' statements should speak of it. True when it moved.
     pub(crate) async fn step_agents(
         &self,

@@ -13,6 +13,10 @@ export type Stack = Schemas['StackView'];
 export type Entry = Schemas['LedgerEntry'] & { node_name?: string | null; conversation_title?: string | null };
 export type Hello = Schemas['EventsHello'];
 export type NodesChanged = Schemas['NodesChanged'];
+export type FleetHealth = Schemas['FleetHealth'];
+export type Agents = Schemas['AgentsView'];
+export type AgentBuild = Schemas['AgentBuild'];
+export type AgentUpdate = Schemas['AgentUpdate'];
 export type DatabaseState = Schemas['DatabaseState'];
 export type Touched = Schemas['Touched'];
 export type Overview = Schemas['Overview'];
@@ -85,7 +89,10 @@ async function call<T>(method: string, path: string, query: Query, body: unknown
     if (value !== null && value !== undefined && value !== '') url.searchParams.set(key, String(value));
   }
   const init: RequestInit = { method, credentials: 'same-origin', signal: signal ?? null };
-  if (body !== undefined) {
+  if (body instanceof Blob) {
+    init.body = body;
+    init.headers = { 'content-type': 'application/octet-stream' };
+  } else if (body !== undefined) {
     init.body = JSON.stringify(body);
     init.headers = { 'content-type': 'application/json' };
   }
@@ -137,4 +144,6 @@ export const get = <T>(path: string, query: Query = {}, signal?: AbortSignal): P
   call<T>('GET', path, query, undefined, signal);
 export const post = <T>(path: string, body: unknown = {}, signal?: AbortSignal): Promise<T> =>
   call<T>('POST', path, {}, body, signal);
+/** Sends a file as it is. */
+export const upload = <T>(path: string, query: Query, file: Blob): Promise<T> => call<T>('POST', path, query, file);
 export const remove = <T>(path: string): Promise<T> => call<T>('DELETE', path, {}, undefined);

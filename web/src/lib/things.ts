@@ -60,8 +60,9 @@ export function duration(millis: number): string {
   const seconds = millis / 1000;
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  const and = (rest: number, unit: string) => (rest ? ` ${rest} ${unit}` : '');
+  if (minutes < 60) return `${minutes} min${and(Math.floor(seconds % 60), 's')}`;
+  return `${Math.floor(minutes / 60)} h${and(minutes % 60, 'min')}`;
 }
 
 /** A size in bytes, for people. */

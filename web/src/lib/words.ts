@@ -31,6 +31,10 @@ export function mark(entry: Entry): Mark {
     case 'conversation_opened': case 'conversation_closed': case 'change_linked': return 'talk';
     case 'drift_reported': case 'repository_health_changed': case 'safe_mode_entered': return 'bad';
     case 'safe_mode_left': return 'good';
+    case 'fleet_health_changed': return event.level === 'well' ? 'good' : 'bad';
+    case 'emergency_stop_set': return event.stopped ? 'bad' : 'good';
+    case 'agent_updated': return event.outcome === 'updated' ? 'good' : event.outcome === 'failed' ? 'bad' : 'plain';
+    case 'agent_update_changed': return event.state === 'halted' ? 'bad' : 'busy';
     default: return 'plain';
   }
 }

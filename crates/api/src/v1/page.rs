@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use backstay_types::{
-    CommitId, ConversationId, DeploymentId, Labels, NodeId, NodeName, NodeState, Refs, StackHealth,
-    StackName, Timestamp, TreeDigest, Undo,
+    AgentUpdate, CommitId, ConversationId, DeploymentId, FleetHealth, Labels, NodeId, NodeName, NodeState,
+    Refs, StackHealth, StackName, Timestamp, TreeDigest, Undo,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,11 @@ pub struct Overview {
     pub undos: Vec<Undo>,
     /// What needs a person, worst first.
     pub attention: Vec<Attention>,
+    /// How well the whole fleet is.
+    pub fleet: FleetHealth,
+    /// The newest update of agents, while it runs or has stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_update: Option<AgentUpdate>,
     /// The last 48 hours, oldest first.
     pub hours: Vec<HourFigures>,
     /// The newest entries that say something to a person.

@@ -10,7 +10,7 @@ use backstay_store::{
     ledger::{self, Filter, Window},
     releases, repositories, rollouts, stacks, undos,
 };
-use backstay_types::{CommitId, Release, ReleaseId, Repository, RepositoryId, Timestamp};
+use backstay_types::{AgentUpdateState, CommitId, Release, ReleaseId, Repository, RepositoryId, Timestamp};
 
 use super::attention;
 use crate::{
@@ -53,6 +53,12 @@ async fn made(app: &App) -> Result<Overview, ApiError> {
         stop: stop_view(app.engine.emergency_stop().await?),
         undos: open,
         attention,
+        fleet: app.engine.fleet_health().await?,
+        agent_update: app
+            .engine
+            .newest_agent_update()
+            .await?
+            .filter(|one| one.state != AgentUpdateState::Done),
         hours: hours(&mut store, now).await?,
         latest: latest(app, &mut store).await?,
         repositories: known.len() as u64,
