@@ -112,7 +112,7 @@ impl ProbeKind {
     pub fn describe(&self) -> String {
         match self {
             Self::Container => "container health".to_owned(),
-            Self::Http { url, .. } => format!("http {url}"),
+            Self::Http { url, .. } => url.clone(),
             Self::Tcp { address } => format!("tcp {address}"),
             Self::Command { argv } => format!("command {}", argv.join(" ")),
             Self::Systemd { unit } => format!("systemd {unit}"),

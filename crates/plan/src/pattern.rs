@@ -113,7 +113,9 @@ pub fn findings(pattern: &FailurePattern) -> Vec<String> {
     let FailurePattern { failed, succeeded, .. } = pattern;
     let mut lines = vec![format!("failed on {failed}, succeeded on {succeeded}")];
     for group in pattern.errors.iter().take(3) {
-        lines.push(format!("{} of {failed} failed the same way: {}", group.nodes, group.reason));
+        let way = if group.nodes > 1 { " the same way" } else { "" };
+        // As one of them said it: what is the same for all has its numbers and names taken out.
+        lines.push(format!("{} of {failed} failed{way}: {}", group.nodes, group.example));
     }
     for feature in &pattern.apart {
         lines.push(describe(feature));

@@ -95,7 +95,11 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'safe_mode_leave_asked': return `${event.by} said that ${node(refs.node)} may leave safe mode${because}`;
     case 'safe_mode_left': return `${node(refs.node)} left safe mode${because}`;
     case 'node_was_cut_off': return `${node(refs.node)} had no hub for a while: ${event.detail}`;
-    case 'constraint_set': return `${constraintName((event.effect as { effect?: string } | null)?.effect)} was set${where ? ` for ${where}` : ''}${because}`;
+    case 'constraint_set': {
+      const effect = (event.effect ?? {}) as { effect?: string; commit?: string; tree?: string };
+      const what = effect.commit ? ` on commit ${short(effect.commit)}` : effect.tree ? ` on version ${short(effect.tree)}` : '';
+      return `${constraintName(effect.effect)} was set${what}${where ? ` for ${where}` : ''}${because}`;
+    }
     case 'constraint_lifted': return `A constraint was lifted${because}`;
     case 'undo_requested': return `${event.by} asked for an undo${because}`;
     case 'undo_state_changed': return `The undo is ${state.replaceAll('_', ' ')}${because}`;

@@ -80,7 +80,15 @@ pub(super) async fn switch(
     step: Step,
 ) -> Result<(Vec<Container>, String), Failed> {
     let runtime = Runtimes::new(&prepared.runtime)?;
-    let plain = |containers| (containers, format!("{} services", prepared.services.len()));
+    let plain = |containers| {
+        (
+            containers,
+            match prepared.services.len() {
+                1 => "1 service".to_owned(),
+                count => format!("{count} services"),
+            },
+        )
+    };
     if loaded.manifest.parts.iter().all(|part| !part.is_reloaded()) {
         return runtime.up(cx, loaded, prepared, step).await.map(plain);
     }
