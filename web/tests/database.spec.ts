@@ -32,8 +32,10 @@ test.beforeEach(async () => {
 
 test.afterEach(async () => {
   await end(up);
+  // It ends its server and then itself; a signal would leave the server.
+  const gone = new Promise((done) => database.child.once('exit', done));
   database.child.stdin?.end();
-  await end(database);
+  await gone;
   await endUnder(dir);
   rmSync(dir, { recursive: true, force: true });
 });

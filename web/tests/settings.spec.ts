@@ -27,6 +27,12 @@ test('a user is made and let in by the link that is shown', async ({ owner, brow
   await expect(page.getByLabel(/password/i).first()).toBeVisible();
 });
 
+test('who did what to users is told in words', async ({ owner, stage }) => {
+  const { name } = await stage.invite('viewer');
+  await open(owner, '/timeline?span=1h');
+  await expect(owner.getByRole('main')).toContainText(`local admin made the user ${name}, as viewer`);
+});
+
 test('a webhook gets a secret, and a delivery of its own form comes through', async ({ owner }) => {
   await open(owner, '/settings/webhooks');
   const github = owner.getByRole('region', { name: 'Webhook github' });

@@ -105,7 +105,21 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'undo_state_changed': return `The undo is ${state.replaceAll('_', ' ')}${because}`;
     case 'undo_pushed': return (event.push as { push?: string } | undefined)?.push === 'awaiting_merge' ? 'The undo waits to be merged in Git' : 'The undo was pushed to Git';
     case 'token_changed': return String(event.detail);
+    case 'user_changed': return `${event.by} ${userChange(event.change as Record<string, string>, String(event.name))}`;
     default: return entry.kind.replaceAll('_', ' ');
+  }
+}
+
+function userChange(done: Record<string, string>, user: string): string {
+  switch (done.change) {
+    case 'created': return `made the user ${user}, as ${done.role}`;
+    case 'role_changed': return `made ${user} ${done.to}, who was ${done.from}`;
+    case 'disabled': return `disabled ${user}`;
+    case 'enabled': return `let ${user} in again`;
+    case 'link_made': return `made a link for ${user}`;
+    case 'password_set': return `set the password of ${user}`;
+    case 'signed_out': return `signed ${user} out everywhere`;
+    default: return `changed ${user}`;
   }
 }
 
