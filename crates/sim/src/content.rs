@@ -111,6 +111,15 @@ impl Content {
         })
     }
 
+    /// Whether a node on which it came to a good end must have looked away: it never does well there, not even for a while.
+    pub(crate) fn never_does_well(&self, odd: bool) -> bool {
+        self.parts.iter().any(|part| match part.kind {
+            Kind::Invalid | Kind::Start | Kind::Unhealthy | Kind::Bake | Kind::Image => true,
+            Kind::Some => odd,
+            Kind::Good | Kind::Slow | Kind::Crash | Kind::Fill => false,
+        })
+    }
+
     /// In words.
     pub(crate) fn describe(&self) -> String {
         let mut text = String::new();

@@ -11,6 +11,8 @@ pub enum Invariant {
     Confined,
     /// What is held, undone or banned does not come back.
     StaysAway,
+    /// What has not proved itself is not taken for good.
+    Proven,
     /// What was acknowledged is not lost.
     Acknowledged,
     /// Nothing is done twice.
@@ -29,10 +31,11 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Working,
         Self::Confined,
         Self::StaysAway,
+        Self::Proven,
         Self::Acknowledged,
         Self::Once,
         Self::Converges,
@@ -49,6 +52,7 @@ impl fmt::Display for Invariant {
             Self::Working => "a node has a release that works",
             Self::Confined => "failures stay in their wave",
             Self::StaysAway => "what is held, undone or banned stays away",
+            Self::Proven => "what has not proved itself is not taken for good",
             Self::Acknowledged => "what was acknowledged is not lost",
             Self::Once => "nothing is done twice",
             Self::Converges => "everything converges",
@@ -84,6 +88,14 @@ pub enum Planted {
     ForgetsHolds,
     /// The hub acknowledges some reports without taking them.
     AcksTooSoon,
+    /// Nodes call healthy whatever runs.
+    BlindProbes,
+    /// What stopped is noted as a success.
+    CallsItGood,
+    /// An undo takes its content to everyone at once, whatever it is.
+    RushesBack,
+    /// The hub takes what was made last for the oldest.
+    LosesOrder,
     /// An agent that was started again does not know what it has done.
     DoesItAgain,
     /// An agent is never woken by time.
@@ -98,13 +110,17 @@ pub enum Planted {
 
 impl Planted {
     /// All of them, with what must catch them.
-    pub const ALL: [(Self, Invariant); 11] = [
+    pub const ALL: [(Self, Invariant); 15] = [
         (Self::LyingJournal, Invariant::NeverOlder),
         (Self::UnsyncedRelease, Invariant::Working),
         (Self::PrunesTheWayBack, Invariant::Working),
         (Self::OpenGates, Invariant::Confined),
         (Self::ForgetsHolds, Invariant::StaysAway),
         (Self::AcksTooSoon, Invariant::Acknowledged),
+        (Self::BlindProbes, Invariant::Proven),
+        (Self::CallsItGood, Invariant::Proven),
+        (Self::RushesBack, Invariant::Proven),
+        (Self::LosesOrder, Invariant::Converges),
         (Self::DoesItAgain, Invariant::Once),
         (Self::Sleeps, Invariant::Converges),
         (Self::UnknownIsEmpty, Invariant::UnknownRemovesNothing),

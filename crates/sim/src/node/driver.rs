@@ -2,7 +2,7 @@
 
 use backstay_agent_core::{Act, Action, BootId, Change, Core, Cx, Input, Settings, Transaction};
 use backstay_api::agent::ReportBody;
-use backstay_types::{Digest, Id as _, RolloutId};
+use backstay_types::{DeploymentState, Digest, Id as _, RolloutId};
 
 use super::{Node, Running};
 use crate::{
@@ -190,7 +190,12 @@ impl Node {
                 let name = cx.trace.name(*deployment);
                 cx.say(&self.who(), format_args!("ends {name}: {}", state.word()));
                 let Some(attempt) = cx.truth.attempts.get_mut(deployment) else { return };
-                let twice = attempt.ended.replace(state.clone()).is_some();
+                let (twice, tree) = (attempt.ended.replace(state.clone()).is_some(), attempt.tree);
+                let content = cx.truth.content(tree);
+                if *state == DeploymentState::Succeeded && content.never_does_well(self.odd) {
+                    let what = format!("{} says that {name} does well: {}", self.name, content.describe());
+                    cx.violated(Invariant::Proven, what);
+                }
                 if twice && !self.forgetful {
                     cx.violated(Invariant::Once, format!("{} ends {name} twice", self.name));
                 }

@@ -296,8 +296,12 @@ impl Sim {
 
     /// For a bug that is planted: somebody edits the ledger.
     fn edit_ledger(&mut self) -> io::Result<()> {
-        let edited = rusqlite::Connection::open(self.hub.database())
-            .and_then(|db| db.execute("UPDATE ledger SET kind = 'edited' WHERE seq = 2", []));
+        self.edit("UPDATE ledger SET kind = 'edited' WHERE seq = 2")
+    }
+
+    /// For bugs that are planted: somebody changes what the hub has stored.
+    pub(super) fn edit(&mut self, statement: &str) -> io::Result<()> {
+        let edited = rusqlite::Connection::open(self.hub.database()).and_then(|db| db.execute(statement, []));
         edited.map(drop).map_err(io::Error::other)
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use backstay_plan::{NodeFacts, Waves};
 use backstay_store::{deployments, ledger, releases, rollouts, undos};
 use backstay_types::{
-    Deployment, DeploymentId, DeploymentState, Labels, Release, Rollout, RolloutKind, RolloutState,
+    Cause, Deployment, DeploymentId, DeploymentState, Labels, Release, Rollout, RolloutKind, RolloutState,
     TreeDigest,
 };
 
@@ -46,6 +46,9 @@ impl Sim {
         for deployment in std::mem::take(&mut self.cx.begun) {
             let Some(attempt) = self.cx.truth.attempts.get(&deployment).cloned() else { continue };
             let Some(rollout) = self.rollouts.get(&attempt.rollout).cloned() else { continue };
+            if rollout.kind == RolloutKind::Rollback {
+                self.judge_way_back(deployment, &rollout);
+            }
             if rollout.kind != RolloutKind::Update || rollout.state != RolloutState::Running {
                 continue;
             }
@@ -118,6 +121,17 @@ impl Sim {
         if self.cx.has(Planted::OpenGates) {
             self.open_gates()?;
         }
+        if self.cx.has(Planted::CallsItGood) {
+            self.edit("UPDATE rollouts SET state = 'succeeded' WHERE state = 'halted'")?;
+        }
+        if self.cx.has(Planted::RushesBack) {
+            self.edit(
+                "UPDATE rollouts SET kind = 'rollback', wave = 99 WHERE cause_undo_id IS NOT NULL AND state = 'running'",
+            )?;
+        }
+        if self.cx.has(Planted::LosesOrder) {
+            self.edit("UPDATE deployment_latest SET deployment_id = (SELECT MIN(d.id) FROM deployments d WHERE d.node_id = deployment_latest.node_id AND d.stack = deployment_latest.stack)")?;
+        }
         Ok(())
     }
 
@@ -134,6 +148,9 @@ impl Sim {
         }
         if rollout.wave > had && rollout.kind == RolloutKind::Update {
             self.judge_gate(&rollout, had);
+        }
+        if rollout.state == RolloutState::Succeeded && was != Some(rollout.state) {
+            self.judge_success(&rollout);
         }
         self.rollouts.insert(rollout.id, rollout);
     }
@@ -177,6 +194,56 @@ impl Sim {
         };
         let what = format!("{id} opens wave {} {why}: {failed} of {ended} failed", rollout.wave + 1);
         self.cx.violated(Invariant::Confined, what);
+    }
+
+    /// A rollout forward is said to have succeeded: somewhere it must have done well.
+    fn judge_success(&mut self, rollout: &Rollout) {
+        let Some(tree) = self.tree_of(rollout).filter(|_| rollout.kind == RolloutKind::Update) else {
+            return;
+        };
+        let well = |attempt: &crate::truth::Attempt| {
+            attempt.tree == tree && attempt.ended == Some(DeploymentState::Succeeded)
+        };
+        let runs = |node: &crate::node::Node| {
+            let record = node.disk.files().journal.stacks.get(&rollout.stack);
+            record
+                .and_then(|record| record.committed.as_ref())
+                .is_some_and(|committed| committed.tree == tree)
+        };
+        if !self.cx.truth.attempts.values().any(well) && !self.nodes.iter().any(runs) {
+            let id = self.rollout_name(rollout);
+            let what = format!("{id} is said to have succeeded, and did well nowhere: {}", rollout.reason);
+            self.cx.violated(Invariant::Proven, what);
+        }
+    }
+
+    /// An undo has a node begin at once: it must run what is undone, or what it goes to must have done well, there or in a
+    /// rollout to its end.
+    fn judge_way_back(&mut self, deployment: DeploymentId, rollout: &Rollout) {
+        let (Some(attempt), Cause::Undo { .. }) = (self.cx.truth.attempts.get(&deployment), &rollout.cause)
+        else {
+            return;
+        };
+        let (node, tree) = (attempt.node, attempt.tree);
+        let Some(index) = self.index_of(node) else { return };
+        let well = |other: &crate::truth::Attempt| {
+            other.node == node && other.tree == tree && other.ended == Some(DeploymentState::Succeeded)
+        };
+        let finished = |other: &&Rollout| {
+            other.release == rollout.release
+                && other.state == RolloutState::Succeeded
+                && other.id != rollout.id
+        };
+        let free = self.scenario.strategy.waves.is_empty()
+            || self.ways_back.contains(&deployment)
+            || self.nodes[index].forgetful
+            || self.cx.truth.attempts.values().any(well)
+            || self.rollouts.values().any(|other| finished(&other));
+        if !free {
+            let (name, id) = (self.nodes[index].who(), self.rollout_name(rollout));
+            let what = format!("{name} is taken by {id} at once to what has not proved itself");
+            self.cx.violated(Invariant::Proven, what);
+        }
     }
 
     /// A deployment was made: it must not bring back what is to stay away.

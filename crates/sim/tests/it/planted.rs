@@ -82,6 +82,29 @@ fn reports_that_are_acknowledged_too_soon() {
 }
 
 #[test]
+fn probes_that_look_away() {
+    found(Planted::BlindProbes, Invariant::Proven, vec![(60, push(0, Kind::Unhealthy))]);
+}
+
+#[test]
+fn a_failure_that_is_called_good() {
+    found(Planted::CallsItGood, Invariant::Proven, vec![(60, push(0, Kind::Unhealthy))]);
+}
+
+#[test]
+fn an_undo_that_takes_everyone_along() {
+    // Both are on their way to the first wave; without the one it is content that nobody has ever had.
+    let happenings =
+        vec![(100, push(0, Kind::Good)), (102, push(1, Kind::Slow)), (112, Happening::Undo { push: 0 })];
+    found(Planted::RushesBack, Invariant::Proven, happenings);
+}
+
+#[test]
+fn a_hub_that_loses_the_order() {
+    found(Planted::LosesOrder, Invariant::Converges, vec![(60, push(0, Kind::Good))]);
+}
+
+#[test]
 fn an_agent_that_does_it_again() {
     found(Planted::DoesItAgain, Invariant::Once, vec![(300, Happening::AgentDies { node: 1 })]);
 }
