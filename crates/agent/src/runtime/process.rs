@@ -333,7 +333,7 @@ fn observe(dir: &Path) -> io::Result<Vec<Container>> {
     let mut containers = Vec::new();
     for name in Status::names(dir)? {
         let Some(status) = Status::read(dir, &name)? else { continue };
-        containers.push(status.container(&name));
+        containers.push(status.container(&name)?);
     }
     Ok(containers)
 }

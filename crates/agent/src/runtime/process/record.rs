@@ -63,6 +63,15 @@ impl Ref {
         Some(Self { pid: pid.as_raw_nonzero().get(), started, boot: proc::boot_id() })
     }
 
+    /// Whether it is still alive.
+    ///
+    /// # Errors
+    /// When that cannot be told: it does not mean that it is not.
+    fn is_alive(&self) -> io::Result<bool> {
+        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(false) };
+        Ok(proc::try_start_time(pid)? == Some(self.started) && self.boot == proc::try_boot_id()?)
+    }
+
     /// Its number, when it is still alive.
     pub(super) fn alive(&self) -> Option<Pid> {
         let pid = Pid::from_raw(self.pid)?;
@@ -136,18 +145,23 @@ impl Status {
         self.supervisor.as_ref().and_then(Ref::alive).is_some()
     }
 
-    pub(super) fn container(&self, name: &str) -> Container {
-        let running = self.child.as_ref().is_some_and(|child| child.alive().is_some());
+    /// As others see it.
+    ///
+    /// # Errors
+    /// When it cannot be told whether it runs.
+    pub(super) fn container(&self, name: &str) -> io::Result<Container> {
+        let is_alive = |process: &Option<Ref>| process.as_ref().map_or(Ok(false), Ref::is_alive);
+        let running = is_alive(&self.child)? && is_alive(&self.supervisor)?;
         let id = self.child.as_ref().map(|child| format!("{}-{}", child.pid, child.started));
-        Container {
+        Ok(Container {
             service: name.to_owned(),
             id: id.unwrap_or_default(),
             name: name.to_owned(),
             image: self.image.clone(),
-            running: running && self.is_supervised(),
+            running,
             health: self.rests.then(|| "completed".to_owned()),
             deployment: Some(self.deployment),
-        }
+        })
     }
 }
 
