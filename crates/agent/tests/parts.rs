@@ -5,8 +5,10 @@ mod support;
 
 use std::fs;
 
-use backstay_types::{DeploymentId, DeploymentState, FailureKind, Step};
-use support::{FakeHub, Node, Stack, eventually};
+use backstay_api::statement::{DesiredStack, PartSource};
+use backstay_testkit::{BareRepository, CommitSpec, WorkTree};
+use backstay_types::{CommitId, DeploymentId, DeploymentState, FailureKind, Step, tree::Mode};
+use support::{FakeHub, Node, PackMode, Stack, eventually};
 
 /// A gateway that goes by a policy, which is reloaded, and a plugin, whose preflight looks at what runs.
 fn claw(policy: &str, plugin: &str) -> Stack {
@@ -53,7 +55,14 @@ fn servers(node: &Node) -> Vec<String> {
         fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|line| line.windows(7).any(|part| part == b"./serve" || part == b"/serve\0"))
     };
-    node.pids().into_iter().filter(is_server).collect()
+    let found: Vec<String> = node.pids().into_iter().filter(is_server).collect();
+    // What it starts looks like it for a moment.
+    let parent = |pid: &String| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().find_map(|line| line.strip_prefix("PPid:").map(|id| id.trim().to_owned()))
+    };
+    let own = |pid: &&String| parent(pid).is_some_and(|parent| !found.contains(&parent));
+    found.iter().filter(own).cloned().collect()
 }
 
 #[test]
@@ -137,4 +146,60 @@ fn a_preflight_is_asked_first_and_its_refusal_changes_nothing() {
     assert_eq!(state(&node, "asked"), "plugin \n");
     assert_eq!(end(&hub, hub.deploy(&claw("two", "b"))), DeploymentState::Succeeded);
     assert_eq!(state(&node, "asked"), "plugin \nplugin after\n");
+}
+
+#[test]
+fn parts_of_several_commits_are_put_together_from_git_when_the_hub_has_no_pack() {
+    let (hub, node) = running(&claw("one", "a"));
+    let dir = tempfile::tempdir().unwrap();
+    let bare = BareRepository::create(&dir.path().join("bare.git"));
+    let work = WorkTree::clone_from(&bare.url(), &dir.path().join("work"));
+    let commit = |stack: &Stack| {
+        for file in &stack.files {
+            let path = format!("stacks/web/{}", file.path);
+            let text = String::from_utf8(file.content.clone()).unwrap();
+            match file.mode {
+                Mode::File => work.write(&path, &text),
+                Mode::Executable => work.write_executable(&path, &text),
+            };
+        }
+        let commit = work.commit(&CommitSpec::new("stack"));
+        work.push();
+        commit.parse::<CommitId>().unwrap()
+    };
+    let (first, second) = (commit(&claw("one", "b")), commit(&claw("two", "incompatible")));
+    let source =
+        |part: &str, commit: &CommitId| PartSource { part: part.parse().unwrap(), commit: commit.clone() };
+    hub.packs(PackMode::Gone);
+    let wanted = claw("two", "b");
+    let desired = DesiredStack {
+        // One of the hub's own, which nobody else has.
+        commit: "f".repeat(40).parse().unwrap(),
+        path: "stacks/web".to_owned(),
+        endpoints: vec![bare.url()],
+        sources: vec![source("base", &first), source("plugin", &first), source("policy", &second)],
+        ..hub.offer(&wanted)
+    };
+    let deployment = desired.deployment;
+    hub.state(vec![desired.clone()]);
+    assert_eq!(end(&hub, deployment), DeploymentState::Succeeded);
+    assert_eq!(node.link("current"), Some(wanted.tree()));
+    sees(&node, "two");
+
+    // What does not come to what was signed is not taken, and what runs stays.
+    let other = claw("three", "b");
+    let lie = DesiredStack {
+        sources: desired.sources,
+        commit: desired.commit,
+        path: desired.path,
+        endpoints: desired.endpoints,
+        ..hub.offer(&other)
+    };
+    let deployment = lie.deployment;
+    hub.state(vec![lie]);
+    let DeploymentState::Failed { failure, .. } = end(&hub, deployment) else {
+        panic!("it is not what was signed")
+    };
+    assert_eq!(failure, FailureKind::Mismatch);
+    sees(&node, "two");
 }

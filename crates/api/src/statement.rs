@@ -2,7 +2,7 @@
 
 use backstay_types::{
     AgentBuild, AgentUpdateId, CommitId, ConversationId, DeploymentId, Digest, LeaveSafeMode, LedgerHead,
-    NodeId, ReleaseId, RolloutId, RolloutKind, StackName, Timestamp, TreeDigest,
+    NodeId, PartName, ReleaseId, RolloutId, RolloutKind, StackName, Timestamp, TreeDigest,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -84,6 +84,19 @@ pub struct DesiredStack {
     pub endpoints: Vec<String>,
     /// The manifest schema that the release needs.
     pub manifest_schema: u32,
+    /// Of which commits its tree is put together, where no commit of the branch may carry it: of each its part. Not part
+    /// of the statement's digest, so that agents that do not know of it take the statement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<PartSource>,
+}
+
+/// Where the files of a part are from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartSource {
+    /// The part; that of what no part names holds the manifest that says which files are whose.
+    pub part: PartName,
+    /// A commit that carries it.
+    pub commit: CommitId,
 }
 
 /// What to do with a stack.
@@ -125,7 +138,9 @@ pub enum StatementError {
 impl Statement {
     /// The digest of what a statement asks for: over the stacks alone, so that renewing it changes nothing.
     pub fn digest_of(stacks: &[DesiredStack]) -> Digest {
-        Digest::of(&serde_json::to_vec(stacks).unwrap_or_default())
+        let plain = |stack: &DesiredStack| DesiredStack { sources: Vec::new(), ..stack.clone() };
+        let stacks: Vec<_> = stacks.iter().map(plain).collect();
+        Digest::of(&serde_json::to_vec(&stacks).unwrap_or_default())
     }
 
     /// Signs it.

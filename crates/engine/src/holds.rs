@@ -1,6 +1,6 @@
 //! Holds and other constraints, set and lifted by people and by undos.
 
-use backstay_store::{Executor, Tx, changes, constraints, links};
+use backstay_store::{Executor, Tx, changes, constraints, links, releases};
 use backstay_types::{
     CommitId, Constraint, ConstraintId, ConstraintOrigin, ConversationId, Effect, Event, Refs, Release,
     ReleaseStanding, RepositoryId, Scope, Timestamp,
@@ -167,6 +167,26 @@ impl Engine {
         commit: &CommitId,
         release: &Release,
     ) -> Result<bool, EngineError> {
+        if release.part.is_none() && !release.parts.is_empty() {
+            let ids: Vec<_> = release.parts.values().copied().collect();
+            for part in releases::many(ex, &ids).await? {
+                if self.is_in(ex, repository, commit, &part).await? {
+                    return Ok(true);
+                }
+            }
+            return Ok(false);
+        }
+        self.is_in(ex, repository, commit, release).await
+    }
+
+    /// The same of one that is not put together of others.
+    async fn is_in(
+        &self,
+        ex: &mut impl Executor,
+        repository: RepositoryId,
+        commit: &CommitId,
+        release: &Release,
+    ) -> Result<bool, EngineError> {
         let first = changes::get(ex, repository, &release.commit).await?;
         // One that is not on the branch, such as what an undo made for some nodes, is judged by all of the branch.
         let upto = first.and_then(|known| known.position).unwrap_or(i64::MAX);
@@ -181,6 +201,7 @@ impl Engine {
         // An undo that brought it back is judged by what it undid, not by its diff.
         for known in same.into_iter().filter(|k| k.undo.is_none() || k.change.commit == *commit) {
             if known.change.stacks.contains(&release.stack)
+                && touches(ex, repository, &known.change.commit, release).await?
                 && is_effective(ex, repository, &known, upto).await?
             {
                 return Ok(true);
@@ -188,6 +209,19 @@ impl Engine {
         }
         Ok(false)
     }
+}
+
+/// Whether a commit that touches a stack touches what a release holds of it. One from before the stack was divided so is
+/// taken to.
+async fn touches(
+    ex: &mut impl Executor,
+    repository: RepositoryId,
+    commit: &CommitId,
+    release: &Release,
+) -> Result<bool, EngineError> {
+    let Some(part) = &release.part else { return Ok(true) };
+    let parts = releases::parts_of_commit(ex, &release.stack, repository, commit).await?;
+    Ok(parts.is_empty() || parts.contains(part))
 }
 
 /// On the branch, no later than `upto`, and no revert of it there that is itself in effect.

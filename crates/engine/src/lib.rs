@@ -19,6 +19,8 @@ mod limits;
 mod mirrors;
 mod news;
 mod nodes;
+mod parts;
+mod past;
 mod patterns;
 mod progress;
 mod proven;
@@ -54,6 +56,7 @@ pub use error::EngineError;
 pub use limits::{LimitEffect, NewLimit};
 use mirrors::Mirrors;
 pub use nodes::Presence;
+pub use parts::StackPartState;
 pub use progress::Progress;
 pub use publish::Publish;
 pub use repositories::NewRepository;
@@ -113,6 +116,8 @@ struct Inner {
     members: std::sync::Mutex<HashMap<RolloutId, Arc<backstay_plan::Members>>>,
     /// When planning has to look again, whether anything was stored or not.
     look_at: std::sync::Mutex<Option<Timestamp>>,
+    /// Stacks whose parts could not be put together lately.
+    uncomposed: parts::Uncomposed,
     /// One step of planning at a time in this process; the lease guards it between processes.
     planning: tokio::sync::Mutex<()>,
     /// One change of what is deployed at a time.
@@ -141,6 +146,7 @@ impl Engine {
             progress: std::sync::Mutex::default(),
             members: std::sync::Mutex::default(),
             look_at: std::sync::Mutex::default(),
+            uncomposed: parts::Uncomposed::default(),
             planning: tokio::sync::Mutex::default(),
             advancing: tokio::sync::Mutex::default(),
         };

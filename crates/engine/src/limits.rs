@@ -8,7 +8,7 @@ use backstay_types::{
     Timestamp,
 };
 
-use crate::{Engine, EngineError, mirrors::blocking};
+use crate::{Engine, EngineError, mirrors::blocking, sync::StackRecord};
 
 /// Who is said to have lifted what ran out.
 const BY_TIME: &str = "backstay";
@@ -176,9 +176,14 @@ impl Engine {
         let mut read = self.inner.store.read();
         let Some(text) = to else {
             let now = self.inner.world.now();
-            let environment = self.environment_of(stack, scope).await?;
-            let standing = constraints::in_force(&mut read, now).await?;
-            let last = self.last_good(&mut read, stack, environment.as_ref(), &standing, now).await?;
+            let record: Option<StackRecord> = serde_json::from_str(&row.manifest).ok();
+            let last = if record.is_some_and(|record| record.layout.is_some()) {
+                crate::parts::completed_whole(&mut read, stack, now).await?
+            } else {
+                let environment = self.environment_of(stack, scope).await?;
+                let standing = constraints::in_force(&mut read, now).await?;
+                self.last_good(&mut read, stack, environment.as_ref(), &standing, now).await?
+            };
             let none =
                 || EngineError::Conflict(format!("no rollout of `{stack}` has succeeded yet: say to what"));
             return Ok(Found::Release(last.ok_or_else(none)?.id));
@@ -197,13 +202,17 @@ impl Engine {
         let repository = self.repository(repository).await?;
         let mirror = self.inner.mirrors.of(&repository)?;
         let (at, path) = (commit.clone(), row.path.clone());
-        let tree = blocking(move || mirror.stack_tree(&at, &path)).await?;
+        let (tree, divided) = blocking(move || {
+            Ok((mirror.stack_tree(&at, &path)?, crate::parts::divided_at(&mirror, &at, &path)?))
+        })
+        .await?;
         Ok(Found::Tree {
             repository: Box::new(repository),
             stack: stack.clone(),
             path: row.path,
             commit,
             tree,
+            divided,
         })
     }
 
@@ -211,8 +220,9 @@ impl Engine {
     async fn made(&self, tx: &mut Tx, found: Found, now: Timestamp) -> Result<ReleaseId, EngineError> {
         match found {
             Found::Release(id) => Ok(id),
-            Found::Tree { repository, stack, path, commit, tree } => {
-                Ok(self.release(tx, &repository, &stack, &path, &commit, &tree, now).await?.id)
+            Found::Tree { repository, stack, path, commit, tree, divided } => {
+                let whole = (&tree, divided.as_ref());
+                Ok(self.release(tx, &repository, &stack, &path, &commit, whole, now).await?.id)
             }
         }
     }
@@ -223,7 +233,14 @@ enum Found {
     /// A release that is there.
     Release(ReleaseId),
     /// A commit's tree of the stack, of which a release may have to be made.
-    Tree { repository: Box<Repository>, stack: StackName, path: String, commit: CommitId, tree: StackTree },
+    Tree {
+        repository: Box<Repository>,
+        stack: StackName,
+        path: String,
+        commit: CommitId,
+        tree: StackTree,
+        divided: Option<crate::parts::Divided>,
+    },
 }
 
 /// A limit that would never hold is a mistake.

@@ -1,29 +1,33 @@
 //! The reconciler: what is stored, through `plan`, to rollouts, deployments and statements.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use backstay_manifest::{Selector, StopRule};
 use backstay_plan::{
-    Assignment, Candidate, FleetPlan, FleetSnapshot, MaxUpdating, Members, NodeFacts, Origin, Pasts, Reason,
-    RolloutRef, StackFacts, Told, Try, TryState, WaveOpened, Within,
+    Assignment, Candidate, FleetPlan, FleetSnapshot, MaxUpdating, Members, NodeFacts, Origin, Reason,
+    RolloutRef, Share, StackFacts, Told, WaveOpened, Within,
 };
 use backstay_store::{
     Executor, Tx, constraints, deployments, environments, leases, nodes, releases, rollouts, stacks,
 };
 use backstay_types::{
     Cause, Constraint, ConstraintOrigin, Deployment, DeploymentId, DeploymentState, Effect, Event,
-    FleetThresholds, Node, NodeId, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState,
-    Scope, StackName, Timestamp, TreeDigest,
+    FleetThresholds, Node, NodeId, PartName, Refs, Release, ReleaseId, Rollout, RolloutId, RolloutKind,
+    RolloutState, Scope, StackName, Timestamp, TreeDigest,
 };
 
-use crate::{Engine, EngineError, emergency, environments::Asked, sync::StackRecord};
+use crate::{
+    Engine, EngineError, emergency,
+    environments::Asked,
+    parts::{Composed, Composition},
+    past,
+    sync::StackRecord,
+};
 
 pub(crate) const LEASE: &str = "reconciler";
 const LEASE_LIFE: Duration = Duration::from_secs(15);
-/// How long a node that failed by its own fault is left alone before it is tried again.
-const AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// The world as stored, with what the applying side needs beyond the snapshot.
 pub(crate) struct Loaded {
@@ -35,6 +39,10 @@ pub(crate) struct Loaded {
     pub(crate) records: HashMap<StackName, StackRecord>,
     /// What environments are meant to run.
     pub(crate) asked: Asked,
+    /// The release that each node runs of each stack, unless something is under way.
+    pub(crate) settled: HashMap<(NodeId, StackName), ReleaseId>,
+    /// Parts that have to be put together before nodes can be told of them.
+    pub(crate) wanted: BTreeSet<(StackName, Composition)>,
 }
 
 impl Engine {
@@ -74,7 +82,14 @@ impl Engine {
         }
         let plan = backstay_plan::plan(&loaded.snapshot);
         self.note_look(plan.look_at);
-        let mut applied = apply(self, &mut tx, &loaded, &plan, now).await?;
+        let composed = self.compositions(&mut tx, &loaded, &plan).await?;
+        if !composed.missing.is_empty() {
+            // Git is read outside the transaction; then everything is looked at anew.
+            drop(tx);
+            self.compose(composed.missing).await?;
+            return Ok(true);
+        }
+        let mut applied = apply(self, &mut tx, &loaded, &plan, &composed, now).await?;
         let (asked, moved) = self.step_agents(&mut tx, now).await?;
         applied.agents = asked;
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
@@ -109,9 +124,20 @@ impl Engine {
             rows.into_iter().map(|row| ((row.stack.clone(), row.environment.clone()), row)).collect();
         let releases = {
             let asked_for: Vec<_> = asked.values().map(|row| row.release).collect();
-            named_releases(ex, &stored, &constraints, &latest, &settled, &rollouts, &asked_for).await?
+            let mut named =
+                named_releases(ex, &stored, &constraints, &latest, &settled, &rollouts, &asked_for).await?;
+            let parts: BTreeSet<_> = named
+                .values()
+                .flat_map(|release| release.parts.values().copied())
+                .chain(records.values().flat_map(|record| record.parts.iter().map(|part| part.release)))
+                .filter(|id| !named.contains_key(id))
+                .collect();
+            let parts = releases::many(ex, &Vec::from_iter(parts)).await?;
+            named.extend(parts.into_iter().map(|release| (release.id, release)));
+            named
         };
-        let mut facts = Vec::new();
+        let (mut facts, mut wanted) = (Vec::new(), BTreeSet::new());
+        let mut of_parts = HashMap::new();
         for stack in &stored {
             let Some(record) = records.get(&stack.name) else { continue };
             // What has left its repository concerns nobody, unless it may be taken away, or a rollout of it has yet to end.
@@ -121,6 +147,15 @@ impl Engine {
             }
             let base = self.stack_facts(ex, stack, record, &releases, &constraints, now).await?;
             let asked_for = (&asked, &releases);
+            if record.layout.is_some() && record.environments.is_empty() {
+                of_parts.insert(stack.name.clone(), deployments::latest_of_parts(ex, &stack.name).await?);
+                let of_stack = (stack, record);
+                let lines = self
+                    .shares(ex, base, of_stack, &releases, &constraints, &rollouts, &mut wanted, now)
+                    .await?;
+                facts.extend(lines);
+                continue;
+            }
             let mut lines =
                 self.within_environments(ex, base, (stack, record), asked_for, &constraints, now).await?;
             for line in &mut lines {
@@ -131,15 +166,15 @@ impl Engine {
         }
         let nodes = nodes::active(ex).await?;
         let removals = removals(ex, &rollouts, &latest).await?;
-        let names: Vec<_> = facts.iter().map(|stack| stack.name.clone()).collect();
+        let past = past::of(&nodes, &facts, (&latest, &settled, &of_parts), (&releases, &records), &removals);
         let snapshot = FleetSnapshot {
             now,
             nodes: nodes.iter().map(|n| self.node_facts(n)).collect(),
             stacks: facts,
             trees: releases.values().map(|r| (r.id, r.tree)).collect(),
-            past: past(&nodes, &names, &latest, &settled, &removals),
+            past,
             members: self.members(ex, &rollouts).await?,
-            told: self.told(&rollouts, &nodes),
+            told: self.told(&rollouts, &nodes, &releases),
             thresholds: thresholds(&records),
             rollouts,
             constraints,
@@ -149,9 +184,11 @@ impl Engine {
             snapshot,
             releases,
             nodes: nodes.into_iter().map(|n| (n.id, n)).collect(),
+            settled: settled.iter().map(|d| ((d.node, d.stack.clone()), d.release)).collect(),
             deployments: latest.into_iter().chain(settled).map(|d| (d.id, d)).collect(),
             records,
             asked,
+            wanted,
         })
     }
 
@@ -192,19 +229,32 @@ impl Engine {
     }
 
     /// What nodes say about themselves, for rollouts that go by it.
-    fn told(&self, rollouts: &[Rollout], nodes: &[Node]) -> HashMap<StackName, HashMap<NodeId, Told>> {
+    fn told(
+        &self,
+        rollouts: &[Rollout],
+        nodes: &[Node],
+        releases: &HashMap<ReleaseId, Release>,
+    ) -> HashMap<(StackName, Option<PartName>), HashMap<NodeId, Told>> {
+        // Nodes name the tree of all that they run; a part is judged by its own.
+        let tree_of = |rollout: &Rollout, tree: TreeDigest| {
+            let Some(part) = &rollout.part else { return Some(tree) };
+            let whole = |r: &&Release| r.stack == rollout.stack && r.tree == tree && r.part.is_none();
+            let release = releases.values().filter(whole).find_map(|release| release.parts.get(part))?;
+            releases.get(release).map(|release| release.tree)
+        };
         let goes_by_it = |rollout: &&Rollout| {
             let mut rules = rollout.strategy.stop.iter().filter_map(|rule| rule.parse::<StopRule>().ok());
             rollout.state == RolloutState::Running && rules.any(|rule| rule.reported().is_some())
         };
-        let told = |stack: &StackName| {
+        let told = |rollout: &Rollout| {
             let said = |node: &Node| {
-                let (tree, figures) = self.inner.presence.figures(node.id, stack)?;
-                Some((node.id, Told { tree, figures }))
+                let (tree, figures) = self.inner.presence.figures(node.id, &rollout.stack)?;
+                Some((node.id, Told { tree: tree_of(rollout, tree)?, figures }))
             };
             nodes.iter().filter_map(said).collect()
         };
-        rollouts.iter().filter(goes_by_it).map(|r| (r.stack.clone(), told(&r.stack))).collect()
+        let key = |rollout: &Rollout| (rollout.stack.clone(), rollout.part.clone());
+        rollouts.iter().filter(goes_by_it).map(|rollout| (key(rollout), told(rollout))).collect()
     }
 
     fn node_facts(&self, node: &Node) -> NodeFacts {
@@ -254,6 +304,7 @@ impl Engine {
             prune: record.prune.map(limit),
             removal_cause: Origin::of(removing_undo, stack.repository, &removed_by).cause,
             within: Within::Everyone,
+            share: Share::All,
         })
     }
 
@@ -309,18 +360,7 @@ fn thresholds(records: &HashMap<StackName, StackRecord>) -> FleetThresholds {
     all.reduce(FleetThresholds::strictest).unwrap_or_default()
 }
 
-/// When a deployment failed by its node's own fault.
-fn own_fault(deployment: &Deployment) -> Option<Timestamp> {
-    let (DeploymentState::Failed { failure, .. }
-    | DeploymentState::RolledBack { failure, .. }
-    | DeploymentState::Broken { failure, .. }) = &deployment.state
-    else {
-        return None;
-    };
-    deployment.finished_at.filter(|_| failure.is_of_node())
-}
-
-fn limit(written: backstay_manifest::MaxUpdating) -> MaxUpdating {
+pub(crate) fn limit(written: backstay_manifest::MaxUpdating) -> MaxUpdating {
     match written {
         backstay_manifest::MaxUpdating::Count(n) => MaxUpdating::Nodes(n),
         backstay_manifest::MaxUpdating::Percent(p) => MaxUpdating::Percent(u32::from(p)),
@@ -340,55 +380,6 @@ async fn removals(
     let others = rollouts::many(ex, &missing).await?;
     let all = known.iter().chain(&others);
     Ok(all.filter(|r| r.kind == RolloutKind::Removal).map(|r| r.id).collect())
-}
-
-fn past(
-    nodes: &[Node],
-    stacks: &[StackName],
-    latest: &[Deployment],
-    settled: &[Deployment],
-    removals: &HashSet<RolloutId>,
-) -> Pasts {
-    let nodes: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect();
-    // A stack stands there once for each environment.
-    let mut rows: HashMap<&StackName, Vec<usize>> = HashMap::new();
-    for (at, stack) in stacks.iter().enumerate() {
-        rows.entry(stack).or_default().push(at);
-    }
-    let mut past = Pasts::default();
-    for (deployments, is_latest) in [(latest, true), (settled, false)] {
-        for deployment in deployments {
-            let (Some(stacks), Some(node)) = (rows.get(&deployment.stack), nodes.get(&deployment.node))
-            else {
-                continue;
-            };
-            let tried = Some(attempt(deployment, removals));
-            for stack in stacks {
-                let past = past.at(*stack, *node);
-                if is_latest { past.latest = tried } else { past.settled = tried }
-            }
-        }
-    }
-    past
-}
-
-fn attempt(deployment: &Deployment, removals: &HashSet<RolloutId>) -> Try {
-    Try {
-        ended_at: deployment.finished_at,
-        again_at: own_fault(deployment).and_then(|ended| ended.checked_add(AGAIN).ok()),
-        removal: removals.contains(&deployment.rollout),
-        deployment: deployment.id,
-        release: deployment.release,
-        rollout: deployment.rollout,
-        state: match &deployment.state {
-            DeploymentState::Pending => TryState::Pending,
-            DeploymentState::Running { .. } => TryState::Running,
-            DeploymentState::Succeeded => TryState::Succeeded,
-            DeploymentState::Superseded => TryState::Superseded,
-            state if state.is_failure() => TryState::Failed,
-            _ => TryState::Superseded,
-        },
-    }
 }
 
 /// What set off the moves that pins ask for.
@@ -428,6 +419,7 @@ async fn apply(
     tx: &mut Tx,
     loaded: &Loaded,
     plan: &FleetPlan,
+    composed: &Composed,
     now: Timestamp,
 ) -> Result<Applied, EngineError> {
     for end in &plan.end {
@@ -447,6 +439,7 @@ async fn apply(
             id: engine.inner.world.mint(),
             stack: start.stack.clone(),
             environment: start.environment.clone(),
+            part: start.part.clone(),
             release: start.release,
             kind: start.kind,
             cause: start.cause.clone(),
@@ -471,29 +464,44 @@ async fn apply(
     for id in &plan.supersede {
         deployments::finish(tx, *id, &DeploymentState::Superseded, now, &[]).await?;
     }
-    let mut made = Vec::new();
+    let (mut made, mut moved, mut brought) = (Vec::new(), Vec::new(), BTreeSet::new());
     for attempt in &plan.attempts {
         let rollout = match attempt.rollout {
             RolloutRef::Existing(id) => id,
             RolloutRef::New(index) => started[index],
         };
+        let runs = loaded.settled.get(&(attempt.node, attempt.stack.clone())).copied();
+        let (release, previous) = match crate::parts::after(loaded, attempt) {
+            None => (Some(attempt.release), attempt.previous),
+            Some(parts) => (composed.found.get(&(attempt.stack.clone(), parts)).copied(), runs),
+        };
+        // Its release is there, or the step would not have come this far.
+        let Some(release) = release else { continue };
         let deployment = Deployment {
             id: engine.inner.world.mint(),
             node: attempt.node,
             stack: attempt.stack.clone(),
-            release: attempt.release,
+            release,
             rollout,
-            previous: attempt.previous.and_then(|id| loaded.releases.get(&id)).map(|r| r.tree),
+            previous: previous.and_then(|id| loaded.releases.get(&id)).map(|r| r.tree),
             state: DeploymentState::Pending,
             created_at: now,
             started_at: None,
             finished_at: None,
             containers: Vec::new(),
         };
+        if attempt.part.is_some() {
+            brought.insert((attempt.release, release));
+        }
+        moved.push((deployment.clone(), attempt.part.clone()));
         made.push((deployment, attempt.reason.clone()));
     }
     let rows: Vec<_> = made.iter().map(|(deployment, _)| deployment.clone()).collect();
     deployments::insert(tx, &rows).await?;
+    for (part, whole) in brought {
+        releases::share_commits(tx, part, whole).await?;
+    }
+    crate::parts::note_moved(tx, loaded, &moved).await?;
     Ok(Applied { agents: crate::agents::Asked::default(), anything: !plan.is_quiet(), made, rollouts: by_id })
 }
 

@@ -5,15 +5,15 @@ use std::{
     time::Duration,
 };
 
-use backstay_api::statement::{DesiredAction, DesiredStack, STATEMENT_VERSION, Statement};
+use backstay_api::statement::{DesiredAction, DesiredStack, PartSource, STATEMENT_VERSION, Statement};
 use backstay_plan::{FleetPlan, Reason};
 use backstay_store::{
     StoreError, Tx, agents, changes, deployments, desired, hub_state, leases::Lease, ledger, releases,
     repositories, rollouts, safe_mode,
 };
 use backstay_types::{
-    ConversationId, Deployment, DeploymentId, Digest, Event, NodeId, Refs, Release, ReleaseId, Repository,
-    RepositoryId, Rollout, RolloutId, RolloutKind, StackName, Timestamp,
+    ConversationId, Deployment, DeploymentId, Digest, Event, NodeId, PartName, Refs, Release, ReleaseId,
+    Repository, RepositoryId, Rollout, RolloutId, RolloutKind, StackName, Timestamp,
 };
 
 use crate::{
@@ -39,7 +39,7 @@ impl Engine {
         applied: &Applied,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
-        let mut wanted = wanted(plan, applied);
+        let mut wanted = wanted(plan, loaded, applied);
         let said = said(desired::all_stacks(tx).await?);
         for node in applied.agents.nodes.iter().filter(|node| loaded.nodes.contains_key(node)) {
             wanted.entry(*node).or_default();
@@ -159,6 +159,9 @@ impl Engine {
         for rollout in rollouts.values() {
             causes.insert(rollout.id, conversations_of(tx, rollout).await?);
         }
+        let parts: HashSet<_> = releases.values().flat_map(|r| r.parts.values().copied()).collect();
+        let parts = releases::many(tx, &Vec::from_iter(parts)).await?;
+        let parts: HashMap<_, _> = parts.into_iter().map(|release| (release.id, release)).collect();
         let lines = found.values().filter_map(|deployment| {
             let release = releases.get(&deployment.release)?;
             let rollout = rollouts.get(&deployment.rollout)?;
@@ -181,6 +184,7 @@ impl Engine {
                 path: release.path.clone(),
                 endpoints: source.endpoints.clone(),
                 manifest_schema: record.map_or(backstay_manifest::MANIFEST_SCHEMA, |r| r.schema),
+                sources: sources_of(release, &parts),
             };
             Some((deployment.id, line))
         });
@@ -213,6 +217,14 @@ async fn releases_of(
     let missing: Vec<_> = ids.into_iter().filter(|id| !found.contains_key(id)).collect();
     found.extend(releases::many(tx, &missing).await?.into_iter().map(|r| (r.id, r)));
     Ok(found)
+}
+
+/// The commits that carry the parts of a release.
+fn sources_of(release: &Release, parts: &HashMap<ReleaseId, Release>) -> Vec<PartSource> {
+    let of = |(part, id): (&PartName, &ReleaseId)| {
+        Some(PartSource { part: part.clone(), commit: parts.get(id)?.commit.clone() })
+    };
+    release.parts.iter().filter_map(of).collect()
 }
 
 /// Conversations behind the commits that a rollout brings, in order of the commits: those that led to its release
@@ -280,12 +292,18 @@ async fn brought_to_environment(
 }
 
 /// What each node's statement should say: what stands, and over it the new attempts.
-fn wanted(plan: &FleetPlan, applied: &Applied) -> BTreeMap<NodeId, Lines> {
+fn wanted(plan: &FleetPlan, loaded: &Loaded, applied: &Applied) -> BTreeMap<NodeId, Lines> {
+    let is_open = |id: &DeploymentId| loaded.deployments.get(id).is_some_and(|known| !known.state.is_final());
     let mut wanted: BTreeMap<NodeId, Lines> = BTreeMap::new();
     for of_stack in &plan.standing {
         for line in &of_stack.lines {
             let said = (line.deployment, line.reason.clone());
-            wanted.entry(line.node).or_default().insert(of_stack.stack.clone(), said);
+            let lines = wanted.entry(line.node).or_default();
+            // Of a stack in parts that which is under way: its release holds what runs of the others.
+            let under_way = lines.get(&of_stack.stack).is_some_and(|(known, _)| is_open(known));
+            if !under_way || is_open(&line.deployment) {
+                lines.insert(of_stack.stack.clone(), said);
+            }
         }
     }
     for (deployment, reason) in &applied.made {

@@ -10,12 +10,18 @@ use backstay_store::{
     constraints, releases, repositories, stacks,
 };
 use backstay_types::{
-    Change, CommitId, Constraint, ConstraintOrigin, Effect, Event, FleetThresholds, Refs, Release,
-    Repository, RepositoryHealth, RepositoryId, RolloutStrategy, Scope, StackName, Timestamp, UndoId,
+    Change, CommitId, Constraint, ConstraintOrigin, Digest, Effect, Event, FleetThresholds, PartName, Refs,
+    Release, ReleaseId, Repository, RepositoryHealth, RepositoryId, RolloutStrategy, Scope, StackName,
+    Timestamp, UndoId,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Engine, EngineError, mirrors::blocking, provenance};
+use crate::{
+    Engine, EngineError,
+    mirrors::blocking,
+    parts::{Divided, PartRecord, declared_at, divided},
+    provenance,
+};
 
 /// How many commits are read when a repository is seen for the first time.
 const FIRST_HISTORY: usize = 20_000;
@@ -49,6 +55,15 @@ pub(crate) struct StackRecord {
     /// Where its releases go first.
     #[serde(default)]
     pub(crate) environments: Vec<manifest::Environment>,
+    /// Stands for how it is divided into parts, where it is.
+    #[serde(default)]
+    pub(crate) layout: Option<Digest>,
+    /// Its parts, with what no part names.
+    #[serde(default)]
+    pub(crate) parts: Vec<PartRecord>,
+    /// Versions of releases of its parts, as far as they say any.
+    #[serde(default)]
+    pub(crate) versions: BTreeMap<ReleaseId, manifest::Version>,
 }
 
 /// A tip, read whole: everything that [`apply`] needs.
@@ -60,9 +75,44 @@ pub(crate) struct Tip {
     /// Commits no longer on it.
     removed: Vec<CommitId>,
     fleet: Fleet,
-    trees: BTreeMap<StackName, StackTree>,
+    trees: BTreeMap<StackName, Content>,
     /// Trees that pins ask for, by stack and commit.
-    pinned: Vec<(manifest::Pin, StackTree)>,
+    pinned: Vec<(manifest::Pin, Content)>,
+}
+
+/// A stack's tree, and how it is divided.
+#[derive(Debug)]
+struct Content {
+    tree: StackTree,
+    divided: Option<Divided>,
+    /// The versions that its parts say.
+    versions: BTreeMap<PartName, manifest::Version>,
+}
+
+impl Content {
+    fn whole(&self) -> (&StackTree, Option<&Divided>) {
+        (&self.tree, self.divided.as_ref())
+    }
+
+    /// That of a stack at a commit, where it goes out in parts. Blocks.
+    fn read(
+        mirror: &Mirror,
+        at: &CommitId,
+        folder: &str,
+        parts: &manifest::Parts,
+    ) -> Result<Self, SourceError> {
+        let mut versions = BTreeMap::new();
+        for part in parts.iter() {
+            let Some(place) = &part.version else { continue };
+            let path =
+                if folder.is_empty() { place.file.clone() } else { format!("{folder}/{}", place.file) };
+            let text = mirror.try_read(at, &path)?;
+            versions
+                .extend(text.and_then(|text| place.read(&text)).map(|version| (part.name.clone(), version)));
+        }
+        let (tree, divided) = (mirror.stack_tree(at, folder)?, divided(mirror, at, folder, parts)?);
+        Ok(Self { tree, divided, versions })
+    }
 }
 
 /// Why a tip cannot be deployed.
@@ -97,13 +147,20 @@ pub(crate) fn read_tip(mirror: &Mirror, repository: &Repository, tip: &CommitId)
     }
     let fleet = read_fleet(mirror, repository, tip)?;
     let mut trees = BTreeMap::new();
+    // Through environments a stack goes as one.
+    let whole = manifest::Parts::default();
     for stack in fleet.stacks.values() {
-        trees.insert(stack.name.clone(), mirror.stack_tree(tip, &stack.path)?);
+        let parts = if fleet.manifest.environments.is_empty() { &stack.manifest.parts } else { &whole };
+        trees.insert(stack.name.clone(), Content::read(mirror, tip, &stack.path, parts)?);
     }
     let mut pinned = Vec::new();
     for pin in &fleet.manifest.pins {
         if let Some(stack) = fleet.stacks.get(&pin.stack) {
-            pinned.push((pin.clone(), mirror.stack_tree(&pin.commit, &stack.path)?));
+            let parts = match fleet.manifest.environments.is_empty() {
+                true => declared_at(mirror, &pin.commit, &stack.path)?,
+                false => whole.clone(),
+            };
+            pinned.push((pin.clone(), Content::read(mirror, &pin.commit, &stack.path, &parts)?));
         }
     }
     Ok(Tip { commit: tip.clone(), added, removed, fleet, trees, pinned })
@@ -305,18 +362,25 @@ impl Engine {
         now: Timestamp,
     ) -> Result<(), EngineError> {
         for stack in tip.fleet.stacks.values() {
-            let Some(tree) = tip.trees.get(&stack.name) else { continue };
-            let release =
-                self.release(tx, repository, &stack.name, &stack.path, &tip.commit, tree, now).await?;
+            let Some(content) = tip.trees.get(&stack.name) else { continue };
+            let release = self
+                .release(tx, repository, &stack.name, &stack.path, &tip.commit, content.whole(), now)
+                .await?;
             let brought = touched.get(&stack.name).map(Vec::as_slice).unwrap_or_default();
             for facts in brought {
                 releases::add_commit(tx, release.id, repository.id, &facts.commit).await?;
+                for part in content.divided.iter().flat_map(|divided| parts_of(facts, &stack.path, divided)) {
+                    if let Some(id) = release.parts.get(&part) {
+                        releases::add_commit(tx, *id, repository.id, &facts.commit).await?;
+                    }
+                }
             }
             let assigned = serde_json::to_string(&assignment(&tip.fleet, &stack.name));
             let assigned = assigned.map_err(StoreError::from)?;
             let old_row = before.iter().find(|b| b.name == stack.name);
             let old: Option<StackRecord> = old_row.and_then(|b| serde_json::from_str(&b.manifest).ok());
             let assigned_by = assigned_by(tip, old_row, old.as_ref(), &assigned);
+            let (parts, versions) = part_records(tip, stack, content, &release, brought, old.as_ref());
             let newest = brought.last().map(|f| (f.commit.clone(), f.undo.first().copied()));
             let (commit, undo) =
                 newest.or(old.map(|o| (o.commit, o.undo))).unwrap_or_else(|| (tip.commit.clone(), None));
@@ -331,6 +395,9 @@ impl Engine {
                 prune: prune(&tip.fleet),
                 assigned_by,
                 environments: tip.fleet.manifest.environments.clone(),
+                layout: release.layout,
+                parts,
+                versions,
             };
             let row = stacks::Stack {
                 name: stack.name.clone(),
@@ -363,9 +430,26 @@ impl Engine {
         stack: &StackName,
         path: &str,
         commit: &CommitId,
-        tree: &StackTree,
+        (tree, divided): (&StackTree, Option<&Divided>),
         now: Timestamp,
     ) -> Result<Release, EngineError> {
+        let mut parts = BTreeMap::new();
+        for (name, tree) in divided.iter().flat_map(|divided| &divided.trees) {
+            let release = Release {
+                id: self.inner.world.mint(),
+                stack: stack.clone(),
+                tree: tree.digest,
+                repository: repository.id,
+                commit: commit.clone(),
+                path: path.to_owned(),
+                bytes: tree.bytes,
+                created_at: now,
+                part: Some(name.clone()),
+                layout: divided.map(|divided| divided.layout),
+                parts: BTreeMap::new(),
+            };
+            parts.insert(name.clone(), releases::ensure_part(tx, &release).await?.id);
+        }
         let release = Release {
             id: self.inner.world.mint(),
             stack: stack.clone(),
@@ -375,6 +459,9 @@ impl Engine {
             path: path.to_owned(),
             bytes: tree.bytes,
             created_at: now,
+            part: None,
+            layout: divided.map(|divided| divided.layout),
+            parts,
         };
         let (release, new) = releases::ensure(tx, &release).await?;
         if new {
@@ -400,10 +487,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let origin = ConstraintOrigin::Manifest { repository: repository.id };
         let mut wanted = Vec::new();
-        for (pin, tree) in &tip.pinned {
+        for (pin, content) in &tip.pinned {
             let Some(stack) = tip.fleet.stacks.get(&pin.stack) else { continue };
-            let release =
-                self.release(tx, repository, &pin.stack, &stack.path, &pin.commit, tree, now).await?;
+            let release = self
+                .release(tx, repository, &pin.stack, &stack.path, &pin.commit, content.whole(), now)
+                .await?;
             let effect = Effect::Pin { stack: pin.stack.clone(), release: release.id };
             wanted.push((effect, &pin.nodes, None, pin.until, &pin.reason));
         }
@@ -502,12 +590,74 @@ pub(crate) fn assignment(fleet: &Fleet, stack: &StackName) -> Vec<Selector> {
 
 /// How rollouts of a stack go out: rules about figures that it does not report are not for it.
 fn strategy(fleet: &Fleet, stack: &manifest::Stack) -> RolloutStrategy {
-    let mut strategy = fleet.manifest.rollout.strategy.clone();
+    stack_strategy(&fleet.manifest.rollout.strategy, stack)
+}
+
+fn stack_strategy(strategy: &RolloutStrategy, stack: &manifest::Stack) -> RolloutStrategy {
+    let mut strategy = strategy.clone();
     let reports = |name: &str| stack.manifest.figures.iter().any(|figure| figure.name == name);
     strategy.stop.retain(|rule| {
         rule.parse::<manifest::StopRule>().is_ok_and(|rule| rule.reported().is_none_or(reports))
     });
     strategy
+}
+
+/// The parts of a stack that a commit touches itself.
+fn parts_of(facts: &ChangeFacts, folder: &str, divided: &Divided) -> Vec<PartName> {
+    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let own: Vec<_> = facts.own_paths().into_iter().filter_map(|path| path.strip_prefix(&prefix)).collect();
+    let touches = |name: &&PartName| {
+        own.iter().any(|path| match divided.declared.of(path) {
+            Some(part) => part.name == **name,
+            None => name.as_str() == manifest::BASE_PART,
+        })
+    };
+    divided.trees.keys().filter(touches).cloned().collect()
+}
+
+/// No more versions of releases of parts are kept.
+const MOST_VERSIONS: usize = 500;
+
+/// What is kept of a stack's parts, and the versions that their releases say.
+fn part_records(
+    tip: &Tip,
+    stack: &manifest::Stack,
+    content: &Content,
+    release: &Release,
+    brought: &[&ChangeFacts],
+    old: Option<&StackRecord>,
+) -> (Vec<PartRecord>, BTreeMap<ReleaseId, manifest::Version>) {
+    let mut versions = old.map(|old| old.versions.clone()).unwrap_or_default();
+    let Some(divided) = &content.divided else { return (Vec::new(), BTreeMap::new()) };
+    let mut records = Vec::new();
+    for (name, id) in &release.parts {
+        let declared = stack.manifest.parts.named(name);
+        let channel = declared.and_then(|part| part.channel.clone());
+        let rules = channel.as_deref().and_then(|channel| tip.fleet.manifest.channel(channel));
+        let rollout = &tip.fleet.manifest.rollout;
+        let before = old.and_then(|old| old.parts.iter().find(|part| part.name == *name));
+        let newest = brought.iter().rev().find(|facts| parts_of(facts, &stack.path, divided).contains(name));
+        let newest = newest.map(|facts| (facts.commit.clone(), facts.undo.first().copied()));
+        let known = before.map(|part| (part.commit.clone(), part.undo));
+        let (commit, undo) = newest.or(known).unwrap_or_else(|| (tip.commit.clone(), None));
+        let version = content.versions.get(name).cloned();
+        versions.extend(version.clone().map(|version| (*id, version)));
+        records.push(PartRecord {
+            name: name.clone(),
+            release: *id,
+            commit,
+            undo,
+            strategy: stack_strategy(rules.map_or(&rollout.strategy, |rules| &rules.strategy), stack),
+            max_updating: rules.and_then(|rules| rules.max_updating).or(rollout.max_updating),
+            channel,
+            requires: declared.map(|part| part.requires.clone()).unwrap_or_default(),
+            version,
+        });
+    }
+    while versions.len() > MOST_VERSIONS {
+        versions.pop_first();
+    }
+    (records, versions)
 }
 
 /// The windows that are for a stack.

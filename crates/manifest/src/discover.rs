@@ -122,6 +122,7 @@ pub fn discover(listing: Listing<'_>, read: ReadFile<'_>) -> Result<Fleet, Vec<P
     // What could not be read may declare any figure.
     if problems.is_empty() {
         named_figures(&manifest, &stacks, &mut problems);
+        named_channels(&manifest, &stacks, &mut warnings);
     }
     if problems.is_empty() { Ok(Fleet { stacks, manifest, warnings }) } else { Err(problems) }
 }
@@ -261,6 +262,39 @@ fn named_figures(manifest: &FleetManifest, stacks: &BTreeMap<StackName, Stack>, 
             Some(hint) => problem.hint(hint),
             None => problem,
         });
+    }
+}
+
+/// Channels that no part goes by, and parts that go by one that `fleet.toml`, which has others, does not have.
+fn named_channels(
+    manifest: &FleetManifest,
+    stacks: &BTreeMap<StackName, Stack>,
+    warnings: &mut Vec<Problem>,
+) {
+    let used = || {
+        let parts =
+            stacks.values().flat_map(|stack| stack.manifest.parts.iter().map(move |part| (stack, part)));
+        parts.filter_map(|(stack, part)| Some((stack, part, part.channel.as_deref()?)))
+    };
+    for channel in manifest.channels.iter().filter(|channel| !used().any(|(.., name)| name == channel.name)) {
+        let message = format!("no part of a stack goes by channel `{}`", channel.name);
+        let warning = Problem::warning(code::WRONG_VALUE, FLEET, message).at(channel.line, 0);
+        warnings.push(warning.field("channel.name"));
+    }
+    for (stack, part, name) in used().filter(|_| !manifest.channels.is_empty()) {
+        if manifest.channel(name).is_none() {
+            let message = format!("fleet.toml has no channel `{name}`: the part rolls out as its stack does");
+            let file =
+                if stack.path.is_empty() { STACK.to_owned() } else { format!("{}/{STACK}", stack.path) };
+            let warning =
+                Problem::warning(code::WRONG_VALUE, &file, message).at(part.line, 0).field("part.channel");
+            warnings.push(
+                match nearest(name, manifest.channels.iter().map(|channel| channel.name.as_str())) {
+                    Some(near) => warning.hint(format!("did you mean `{near}`?")),
+                    None => warning,
+                },
+            );
+        }
     }
 }
 
@@ -425,6 +459,10 @@ impl Loader<'_> {
     fn parts(&mut self, manifest: &StackManifest, compose: Option<&Compose>) {
         let paths: Vec<_> = self.files.keys().copied().collect();
         self.problems.extend(part_check::check(manifest, compose, &paths, &self.path(STACK)));
+        let read =
+            |path: &str| self.files.contains_key(path).then(|| (self.read)(&self.path(path))).flatten();
+        let found = part_check::versions(&manifest.parts, &read, &self.path(STACK));
+        self.problems.extend(found);
         for part in manifest.parts.iter() {
             if part.reload_in.is_none() {
                 self.program(&part.reload, "part.reload");

@@ -35,6 +35,22 @@ pub struct FleetManifest {
     /// Where releases go first. None at all: everywhere at once.
     #[serde(default)]
     pub environments: Vec<Environment>,
+    /// How parts of stacks go out.
+    #[serde(default)]
+    pub channels: Vec<Channel>,
+}
+
+/// `[[channel]]`: how parts of stacks that name it go out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Channel {
+    /// Its name.
+    pub name: String,
+    /// How many nodes may be updating at once; as `[rollout]` says when absent.
+    pub max_updating: Option<MaxUpdating>,
+    /// Waves, and what stops them. What it does not say is as if `[rollout]` did not say it either.
+    pub strategy: RolloutStrategy,
+    /// The line in `fleet.toml`.
+    pub line: u32,
 }
 
 /// `[[assign]]`: these nodes run this stack.
@@ -115,15 +131,25 @@ impl FleetManifest {
     /// # Errors
     /// Everything that is wrong with it, not only the first.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, Vec<Problem>> {
-        read(file, bytes, |root| Self {
-            assignments: root.tables("assign").into_iter().filter_map(read_assignment).collect(),
-            rollout: root.table("rollout").map(read_rollout).unwrap_or_default(),
-            pins: root.tables("pin").into_iter().filter_map(read_pin).collect(),
-            prune: root.table("prune").map(read_prune).unwrap_or_default(),
-            windows: root.tables("window").into_iter().filter_map(read_window).collect(),
-            freezes: root.tables("freeze").into_iter().filter_map(read_freeze).collect(),
-            environments: read_environments(root),
+        read(file, bytes, |root| {
+            let mut rollout = root.table("rollout").map(read_rollout).unwrap_or_default();
+            let channels = read_channels(root, &mut rollout.reported);
+            Self {
+                assignments: root.tables("assign").into_iter().filter_map(read_assignment).collect(),
+                rollout,
+                channels,
+                pins: root.tables("pin").into_iter().filter_map(read_pin).collect(),
+                prune: root.table("prune").map(read_prune).unwrap_or_default(),
+                windows: root.tables("window").into_iter().filter_map(read_window).collect(),
+                freezes: root.tables("freeze").into_iter().filter_map(read_freeze).collect(),
+                environments: read_environments(root),
+            }
         })
+    }
+
+    /// A channel by its name.
+    pub fn channel(&self, name: &str) -> Option<&Channel> {
+        self.channels.iter().find(|channel| channel.name == name)
     }
 
     /// Whether a node runs a stack.
@@ -218,6 +244,26 @@ fn read_rollout(mut table: Table<'_, '_>) -> RolloutSettings {
     let fleet = table.table("fleet").map(read_thresholds).unwrap_or_default();
     table.finish();
     RolloutSettings { max_updating, strategy, fleet, reported }
+}
+
+/// The channels; figures that nodes have to report for their rules join those of `[rollout]`.
+fn read_channels(root: &mut Table<'_, '_>, reported: &mut Vec<(String, u32)>) -> Vec<Channel> {
+    let mut all: Vec<Channel> = Vec::new();
+    for mut table in root.tables("channel") {
+        let name = table.required("name", "the channel's name, such as \"policy\"");
+        let max_updating = read_share(&mut table, "max_updating");
+        let (strategy, figures) = read_strategy(&mut table);
+        let line = table.line();
+        table.finish();
+        reported.extend(figures);
+        let Some(name) = name else { continue };
+        if all.iter().any(|known| known.name == name) {
+            let message = format!("two channels are called `{name}`: expected different names");
+            root.wrong::<()>("channel", code::DUPLICATE_NAME, message);
+        }
+        all.push(Channel { name, max_updating, strategy, line });
+    }
+    all
 }
 
 fn read_thresholds(mut table: Table<'_, '_>) -> FleetThresholds {

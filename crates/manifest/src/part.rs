@@ -23,6 +23,15 @@ pub struct Part {
     pub name: PartName,
     /// Which files it holds.
     pub paths: Vec<PathPattern>,
+    /// The channel by whose rules it rolls out; the stack's own rules when absent, or when `fleet.toml` says nothing of it.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// Where its version stands.
+    #[serde(default)]
+    pub version: Option<VersionPlace>,
+    /// What it needs of other parts.
+    #[serde(default)]
+    pub requires: Vec<Requirement>,
     /// What a change of it takes.
     pub apply: Apply,
     /// What tells the stack that files of a part that is reloaded have changed: a program and its arguments.
@@ -34,6 +43,84 @@ pub struct Part {
     /// The line in `stack.toml`.
     #[serde(default)]
     pub line: u32,
+}
+
+/// Where the version of a part stands: the first number with dots that follows a text at once, in a file of the part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VersionPlace {
+    /// The file, relative to the stack's folder.
+    pub file: String,
+    /// The text before it; the beginning of the file when empty.
+    pub after: String,
+}
+
+/// What a part needs of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Requirement {
+    /// The other part.
+    pub part: PartName,
+    /// The lowest version of it that will do; when absent, it has to be as the branch has it.
+    pub at_least: Option<Version>,
+}
+
+/// A version: numbers with dots between them, compared one by one. What follows the numbers (`-beta.1`) does not count.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct Version(Vec<u64>);
+
+impl Version {
+    /// The version at the beginning of a text, a `v` and spaces left aside.
+    pub fn at_start(text: &str) -> Option<Self> {
+        let text = text.trim_start();
+        let text = text.strip_prefix('v').unwrap_or(text);
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let numbers = text[..end].trim_end_matches('.').split('.').map(|number| number.parse().ok());
+        let mut numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
+        while numbers.len() > 1 && numbers.last() == Some(&0) {
+            numbers.pop();
+        }
+        Some(Self(numbers))
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.iter().map(u64::to_string).collect::<Vec<_>>().join("."))
+    }
+}
+
+impl std::str::FromStr for Version {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let whole = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let read = Self::at_start(text).filter(|_| whole);
+        read.ok_or_else(|| format!("`{text}`: expected a version such as \"2026.4.1\""))
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.to_string()
+    }
+}
+
+impl VersionPlace {
+    /// The version that a file's content says.
+    pub fn read(&self, content: &[u8]) -> Option<Version> {
+        let text = std::str::from_utf8(content).ok()?;
+        if self.after.is_empty() {
+            return Version::at_start(text);
+        }
+        text.match_indices(&self.after).find_map(|(at, found)| Version::at_start(&text[at + found.len()..]))
+    }
 }
 
 /// What a change of a part takes.
@@ -141,9 +228,14 @@ impl Parts {
         self.of(path).filter(|part| part.is_reloaded())
     }
 
-    /// Whether two stacks are divided alike: the same parts with the same paths.
+    /// One by name.
+    pub fn named(&self, name: &PartName) -> Option<&Part> {
+        self.0.iter().find(|part| part.name == *name)
+    }
+
+    /// Whether two stacks are divided alike: the same parts with the same paths and places of versions.
     pub fn divide_as(&self, other: &Self) -> bool {
-        let same = |(a, b): (&Part, &Part)| a.name == b.name && a.paths == b.paths;
+        let same = |(a, b): (&Part, &Part)| a.name == b.name && a.paths == b.paths && a.version == b.version;
         self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
     }
 }
@@ -185,9 +277,27 @@ fn read_one(mut table: Table<'_, '_>) -> Option<Part> {
         }
     }
     let preflight = read_command(&mut table, "preflight");
+    let channel = table.string("channel");
+    if channel.as_deref().is_some_and(|channel| channel.parse::<PartName>().is_err()) {
+        let message = "expected a word of a-z, 0-9, `-`, `_` and `.`";
+        table.wrong::<()>("channel", code::WRONG_VALUE, message);
+    }
+    let version = table.table("version").and_then(read_version);
+    let requires = table.tables("requires").into_iter().filter_map(read_requirement).collect();
     let line = table.line();
     table.finish();
-    Some(Part { name: name?, paths: paths?, apply, reload, reload_in, preflight, line })
+    Some(Part {
+        name: name?,
+        paths: paths?,
+        channel,
+        version,
+        requires,
+        apply,
+        reload,
+        reload_in,
+        preflight,
+        line,
+    })
 }
 
 fn read_paths(table: &mut Table<'_, '_>) -> Option<Vec<PathPattern>> {
@@ -213,6 +323,20 @@ fn read_paths(table: &mut Table<'_, '_>) -> Option<Vec<PathPattern>> {
         }
     }
     Some(paths)
+}
+
+fn read_version(mut table: Table<'_, '_>) -> Option<VersionPlace> {
+    let file = table.required("file", "the file of the part in which it stands");
+    let after = table.string("after").unwrap_or_default();
+    table.finish();
+    Some(VersionPlace { file: file?, after })
+}
+
+fn read_requirement(mut table: Table<'_, '_>) -> Option<Requirement> {
+    let part = table.required_parsed("part", code::WRONG_VALUE, "the name of another part");
+    let at_least = table.parsed("at_least", code::WRONG_VALUE);
+    table.finish();
+    Some(Requirement { part: part?, at_least })
 }
 
 fn read_command(table: &mut Table<'_, '_>, key: &'static str) -> Vec<String> {

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Compose, Part, Problem, Runtime, StackManifest, code, compose};
+use backstay_types::PartName;
+
+use crate::{
+    BASE_PART, Compose, Part, Parts, Problem, Requirement, Runtime, StackManifest, code, compose,
+    problem::nearest,
+};
 
 /// The manifest itself says what the parts are: it can be in none of them.
 const STACK: &str = "stack.toml";
@@ -36,6 +41,15 @@ pub(crate) fn check(
             let message = format!("`{STACK}` says what the parts are: expected paths without it");
             problems.push(error(code::BAD_PARTS, part, "paths", message));
         }
+        if let Some(place) = part.version.as_ref().filter(|place| !part.holds(&place.file)) {
+            let message = format!("`{}` is not of the part: expected a file of it", place.file);
+            problems.push(error(code::BAD_PARTS, part, "version.file", message));
+        }
+        for required in &part.requires {
+            if let Some(message) = wrong_requirement(part, required, &manifest.parts) {
+                problems.push(error(code::BAD_PARTS, part, "requires", message));
+            }
+        }
         if part.is_reloaded() {
             let found = not_reloadable(part, manifest, compose, files);
             problems.extend(
@@ -43,6 +57,64 @@ pub(crate) fn check(
                     .into_iter()
                     .map(|(field, message)| error(code::PART_NOT_RELOADABLE, part, field, message)),
             );
+        }
+    }
+    problems
+}
+
+/// What a part cannot need of another.
+fn wrong_requirement(part: &Part, required: &Requirement, parts: &Parts) -> Option<String> {
+    let name = &required.part;
+    let known = || parts.iter().map(|part| part.name.as_str()).chain([BASE_PART]);
+    if !known().any(|known| known == name.as_str()) {
+        let near = nearest(name.as_str(), known()).map(|near| format!("; did you mean `{near}`?"));
+        return Some(format!("no part is called `{name}`{}", near.unwrap_or_default()));
+    }
+    if leads_to(parts, name, &part.name, parts.0.len()) {
+        return Some(format!("`{}` and `{name}` need each other: neither could go first", part.name));
+    }
+    let has_version = parts.named(name).is_some_and(|other| other.version.is_some());
+    (required.at_least.is_some() && !has_version)
+        .then(|| format!("part `{name}` does not say where its version stands (`version`)"))
+}
+
+/// Whether a part is another or needs it, over at most so many others.
+fn leads_to(parts: &Parts, from: &PartName, to: &PartName, left: usize) -> bool {
+    from == to
+        || (left > 0
+            && parts.named(from).is_some_and(|part| {
+                part.requires.iter().any(|required| leads_to(parts, &required.part, to, left - 1))
+            }))
+}
+
+/// Versions that cannot be read, and those that are too low for what needs them. `read` gives the content of a file.
+pub(crate) fn versions(parts: &Parts, read: &dyn Fn(&str) -> Option<Vec<u8>>, file: &str) -> Vec<Problem> {
+    let error = |part: &Part, field: &str, message: String| {
+        Problem::error(code::BAD_PARTS, file, message).at(part.line, 0).field(format!("part.{field}"))
+    };
+    let version = |part: &Part| {
+        let place = part.version.as_ref()?;
+        place.read(&read(&place.file)?)
+    };
+    let mut problems = Vec::new();
+    for part in parts.iter() {
+        if let Some(place) = part.version.as_ref().filter(|_| version(part).is_none()) {
+            let message = format!(
+                "no version stands in `{}` after `{}`: expected such as 2026.4.1",
+                place.file, place.after
+            );
+            problems.push(error(part, "version", message));
+        }
+        for required in &part.requires {
+            let Some(least) = &required.at_least else { continue };
+            let found = parts.named(&required.part).and_then(version);
+            if let Some(found) = found.filter(|found| found < least) {
+                let message = format!(
+                    "part `{}` needs `{}` at least {least}, and here it is {found}",
+                    part.name, required.part
+                );
+                problems.push(error(part, "requires", message));
+            }
         }
     }
     problems

@@ -109,6 +109,90 @@ fn parts_that_make_no_sense_are_refused_with_their_line() {
     }
 }
 
+const OF_TWO: &str = "[[part]]\nname = \"upstream\"\npaths = [\"compose.yaml\"]\nversion = { file = \"compose.yaml\", after = \"openclaw:\" }\n\
+    [[part]]\nname = \"plugin\"\npaths = [\"plugin\"]\n[[part.requires]]\npart = \"upstream\"\n";
+
+#[test]
+fn what_a_part_needs_is_checked_with_its_version() {
+    let with = |rest: &str| run(COMPOSE, &format!("{OF_TWO}{rest}"), &["plugin/a"]);
+    for fits in ["", "at_least = \"2026.4\"\n", "at_least = \"2026.4.1\"\n"] {
+        assert!(with(fits).is_ok(), "{fits}: {:?}", with(fits).err());
+    }
+    let other = |text: &str| run(COMPOSE, &OF_TWO.replace("part = \"upstream\"\n", text), &["plugin/a"]);
+    let cases = [
+        (with("at_least = \"2026.5\"\n"), "needs `upstream` at least 2026.5, and here it is 2026.4.1"),
+        (other("part = \"upstreem\"\n"), "did you mean `upstream`?"),
+        (other("part = \"plugin\"\n"), "need each other"),
+        (other("part = \"base\"\nat_least = \"1\"\n"), "does not say where its version stands"),
+        (run(&COMPOSE.replace(":2026.4.1", ":latest"), OF_TWO, &[]), "no version stands in `compose.yaml`"),
+        (
+            run(COMPOSE, &OF_TWO.replace("{ file = \"compose.yaml\"", "{ file = \"plugin/a\""), &[]),
+            "is not of the part",
+        ),
+    ];
+    for (result, expected) in cases {
+        let all = found(result);
+        let (code, line, message) = &all[0];
+        assert_eq!(*code, ErrorCode::BS1018, "{all:?}");
+        assert!(*line > 0 && message.contains(expected), "{expected}: {all:?}");
+    }
+    let both = format!(
+        "{OF_TWO}{}",
+        "[[part]]\nname = \"third\"\npaths = [\"x\"]\n[[part.requires]]\npart = \"plugin\"\n"
+    );
+    let round = both.replace(
+        "after = \"openclaw:\" }\n",
+        "after = \"openclaw:\" }\n[[part.requires]]\npart = \"third\"\n",
+    );
+    assert!(run(COMPOSE, &both, &[]).is_ok(), "one after the other");
+    assert_eq!(found(run(COMPOSE, &round, &[])).len(), 3, "each of the circle");
+}
+
+#[test]
+fn versions_are_compared_by_their_numbers() {
+    let version = |text: &str| Version::at_start(text);
+    assert!(version("2026.10.1") > version("v2026.9.30-beta.1"));
+    assert_eq!(version(" 1.2.0\n"), version("1.2"));
+    assert_eq!((version("latest"), version(""), version("1..2")), (None, None, None));
+    let place = VersionPlace { file: "c".to_owned(), after: "web:".to_owned() };
+    assert_eq!(place.read(b"services:\n  web:\n    image: web:1.4\n"), version("1.4"));
+    assert!("1.2-beta".parse::<Version>().is_err());
+}
+
+#[test]
+fn channels_have_rules_of_their_own_and_odd_ones_are_told_of() {
+    let files = [
+        (
+            "fleet.toml",
+            "[rollout]\nmax_updating = 3\n[[channel]]\nname = \"policy\"\nwaves = [\"5%\", \"100%\"]\nsoak = \"1h\"\n",
+        ),
+        ("stacks/claw/compose.yaml", COMPOSE),
+        ("stacks/claw/stack.toml", &POLICY.replace("apply", "channel = \"polcy\"\napply")),
+        ("stacks/claw/policy/a", ""),
+    ];
+    let entries: Vec<_> = files
+        .iter()
+        .map(|(path, text)| Entry { path: (*path).to_owned(), mode: 0o100_644, size: text.len() as u64 })
+        .collect();
+    let read = |wanted: &str| {
+        files.iter().find(|(path, _)| *path == wanted).map(|(_, text)| text.as_bytes().to_vec())
+    };
+    let repository = "fleet".parse().unwrap();
+    let fleet =
+        discover(Listing { repository: &repository, stacks_path: None, entries: &entries }, &read).unwrap();
+    let policy = fleet.manifest.channel("policy").unwrap();
+    assert_eq!(
+        (policy.strategy.waves.len(), policy.strategy.soak_seconds, policy.max_updating),
+        (2, 3600, None)
+    );
+    let warned: Vec<_> = fleet.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert!(warned[0].contains("no part of a stack goes by channel `policy`"), "{warned:?}");
+    assert_eq!(fleet.warnings[1].hint.as_deref(), Some("did you mean `policy`?"));
+    let twice =
+        crate::FleetManifest::parse("fleet.toml", b"[[channel]]\nname = \"a\"\n[[channel]]\nname = \"a\"\n");
+    assert_eq!(twice.unwrap_err()[0].code, ErrorCode::BS1017);
+}
+
 #[test]
 fn what_cannot_be_switched_under_a_container_is_refused() {
     let cases = [("./policy/a.json:/a.json:ro", "is in part `policy`"), (".:/all:ro", "and others")];

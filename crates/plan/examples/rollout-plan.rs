@@ -180,6 +180,7 @@ impl Bench {
                 prune: None,
                 removal_cause: cause,
                 within: backstay_plan::Within::Everyone,
+                share: Default::default(),
             });
             let rollout = self.rollout(index, release, RolloutState::Succeeded);
             for at in 0..NODES {
@@ -259,6 +260,7 @@ impl Bench {
             id,
             stack: facts.name.clone(),
             environment: None,
+            part: None,
             release,
             kind: RolloutKind::Update,
             cause: facts.origin.cause.clone(),

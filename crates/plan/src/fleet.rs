@@ -2,6 +2,7 @@
 
 mod decision;
 mod gates;
+mod parts;
 mod places;
 mod progress;
 mod rollouts;
@@ -21,6 +22,7 @@ use crate::{
     snapshot::{FleetSnapshot, Reason, StackFacts, Try, TryState},
     wanted::Wanted,
 };
+use parts::Busy;
 use places::{Move, Place};
 use rollouts::Tally;
 
@@ -31,8 +33,9 @@ pub fn plan(world: &FleetSnapshot) -> FleetPlan {
     if health.level == HealthLevel::Stopped && world.stopped.is_none() {
         plan.stop = Some(health.reason.clone());
     }
+    let mut busy = Busy::of(world);
     for index in 0..world.stacks.len() {
-        StackStep::new(world, index, &health).decide(&mut plan);
+        StackStep::new(world, index, &health).decide(&mut plan, &mut busy);
     }
     plan.health = health;
     plan
@@ -40,7 +43,9 @@ pub fn plan(world: &FleetSnapshot) -> FleetPlan {
 
 /// Whether a rollout is of a stack, in the part of the fleet that it is planned for.
 fn is_of(rollout: &Rollout, stack: &StackFacts) -> bool {
-    rollout.stack == stack.name && rollout.environment.as_ref() == stack.within.environment()
+    rollout.stack == stack.name
+        && rollout.environment.as_ref() == stack.within.environment()
+        && rollout.part.as_ref() == stack.share.part()
 }
 
 /// Planning of one stack.
@@ -104,7 +109,7 @@ impl<'a> StackStep<'a> {
         }
     }
 
-    fn decide(mut self, plan: &mut FleetPlan) {
+    fn decide(mut self, plan: &mut FleetPlan, busy: &mut Busy) {
         plan.look_at = plan.look_at.into_iter().chain(self.policy.changes_at()).min();
         let mut places = self.places();
         self.gates(&places, plan);
@@ -132,13 +137,16 @@ impl<'a> StackStep<'a> {
             // Of whom the hub has only just been started it knows nothing yet; only who is known to be away counts for nothing.
             let full = !place.node.silent && *slot >= limit;
             let back = kind == RolloutKind::Rollback;
+            let waits =
+                busy.elsewhere(self.stack, self.index, place.node.id) || self.comes_after(place, back);
             let may = |this: &mut Self, plan: &mut FleetPlan| {
                 let rollout = this.rollout_for(release, kind, plan)?;
-                (back || (!full && this.has_its_turn(place.node, rollout, plan))).then_some(rollout)
+                (!waits && (back || (!full && this.has_its_turn(place, rollout, plan)))).then_some(rollout)
             };
             match may(&mut self, plan) {
                 Some(rollout) => {
                     *slot += usize::from(!place.node.silent);
+                    busy.begins(self.stack, self.index, place.node.id);
                     self.attempt(place, release, rollout, reason, &mut tallies, plan);
                 }
                 None => {
@@ -188,6 +196,7 @@ impl<'a> StackStep<'a> {
         plan.attempts.push(Attempt {
             node: place.node.id,
             stack: self.stack.name.clone(),
+            part: self.stack.share.part().cloned(),
             release,
             rollout,
             previous: place.past.settled.map(|s| s.release),
@@ -197,6 +206,9 @@ impl<'a> StackStep<'a> {
 
     /// What a node's statement goes on saying: the attempt under way, or what it settled on.
     fn stand(&mut self, place: &Place<'_>, tallies: &mut [Tally<'_>], plan: &mut FleetPlan) {
+        if place.elsewhere && !place.past.latest.is_some_and(|latest| latest.is_open()) {
+            return;
+        }
         if let Some(latest) = place.past.latest.filter(Try::is_open) {
             let wanted = match &place.wanted {
                 Wanted::Release { release, .. } => *release == latest.release && !latest.removal,

@@ -7,7 +7,7 @@ use crate::{
     constraint::in_force,
     promotion::Within,
     reach::Reach,
-    snapshot::{NodeFacts, Reason, StackFacts},
+    snapshot::{NodeFacts, Reason, Share, StackFacts},
 };
 
 /// What constraints say of a stack's nodes.
@@ -26,6 +26,15 @@ pub struct Policy {
     pub(crate) branch: Reason,
     /// The words for a node that no assignment selects.
     pub(crate) unassigned: Reason,
+}
+
+/// What a pin asks of a share of its stack.
+fn pinned_to(share: &Share, release: ReleaseId) -> Option<ReleaseId> {
+    match share {
+        Share::All => Some(release),
+        Share::Together { parts, .. } => (!parts.contains(&release)).then_some(release),
+        Share::Part { pins, .. } => pins.get(&release).copied(),
+    }
 }
 
 /// A node that keeps what it runs, whatever is asked of others.
@@ -105,13 +114,16 @@ impl Policy {
         {
             return;
         }
-        let stack = &stack.name;
+        let (stack, share) = (&stack.name, &stack.share);
         let because =
             |what: &str| Reason::from(format!("{what} by {}: {}", constraint.by, constraint.reason));
         let concerns = |of: &Option<StackName>| of.as_ref().is_none_or(|of| of == stack);
         match &constraint.effect {
             Effect::Pin { stack: of, release } if of == stack => {
-                self.pins.push((reach, *release, because("pinned")));
+                // Of a pin to all of the stack each part follows its own; one to a part is nothing to the others.
+                if let Some(release) = pinned_to(share, *release) {
+                    self.pins.push((reach, release, because("pinned")));
+                }
             }
             Effect::Freeze { stack: of } if concerns(of) => self.freezes.push((reach, because("frozen"))),
             Effect::UpdatesOff { stack: of } if concerns(of) => {

@@ -8,8 +8,9 @@ use std::{
 
 use backstay_manifest::{Selector, Window};
 use backstay_types::{
-    Cause, CommitId, Constraint, DeploymentId, Figures, FleetThresholds, Labels, NodeId, NodeName, ReleaseId,
-    RepositoryId, Rollout, RolloutId, RolloutKind, RolloutStrategy, StackName, Timestamp, TreeDigest, UndoId,
+    Cause, CommitId, Constraint, DeploymentId, Figures, FleetThresholds, Labels, NodeId, NodeName, PartName,
+    ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutStrategy, StackName, Timestamp,
+    TreeDigest, UndoId,
 };
 
 use crate::promotion::Within;
@@ -37,8 +38,8 @@ pub struct FleetSnapshot {
     pub past: Pasts,
     /// Who is in those waves of the rollouts that go by labels.
     pub members: HashMap<RolloutId, Arc<Members>>,
-    /// What nodes say about themselves, by stack, where a rollout that runs goes by it.
-    pub told: HashMap<StackName, HashMap<NodeId, Told>>,
+    /// What nodes say about themselves, by stack and part, where a rollout that runs goes by it.
+    pub told: HashMap<(StackName, Option<PartName>), HashMap<NodeId, Told>>,
     /// Constraints; those not in force at `now` are ignored.
     pub constraints: Vec<Constraint>,
     /// From when on the health of all nodes slows or stops rollouts.
@@ -50,7 +51,7 @@ pub struct FleetSnapshot {
 /// What a node says about itself while it runs a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// The release's tree.
+    /// The release's tree: that of the part, where a part rolls out.
     pub tree: TreeDigest,
     /// The figures.
     pub figures: Figures,
@@ -157,6 +158,8 @@ pub struct StackFacts {
     pub removal_cause: Cause,
     /// For which part of the fleet this is: where there are environments, a stack is planned once for each.
     pub within: Within,
+    /// Which share of the stack this is: one that is divided is planned once for each of its parts.
+    pub share: Share,
 }
 
 impl StackFacts {
@@ -171,6 +174,60 @@ impl StackFacts {
 pub struct Unproven {
     /// The nodes on which it has done well: they go back to it at once.
     pub ran: BTreeSet<NodeId>,
+}
+
+/// Which share of a stack is planned. Releases are those of the share.
+#[derive(Debug, Clone, Default)]
+pub enum Share {
+    /// All of it: it moves as one.
+    #[default]
+    All,
+    /// All parts of one that is divided, at once, on nodes that do not run it divided as it is now: those that run nothing
+    /// of it, or one from before.
+    Together {
+        /// Releases of the whole stack that are divided as it is now.
+        divided: BTreeSet<ReleaseId>,
+        /// Releases of parts: a pin to one of them is for that part alone.
+        parts: BTreeSet<ReleaseId>,
+    },
+    /// One part, on nodes that run the stack divided as it is now.
+    Part {
+        /// Its name.
+        name: PartName,
+        /// What a pin to a release of the whole stack, or of a part, asks of this one.
+        pins: BTreeMap<ReleaseId, ReleaseId>,
+        /// What it needs of others.
+        needs: Vec<Need>,
+    },
+}
+
+impl Share {
+    /// The part.
+    pub fn part(&self) -> Option<&PartName> {
+        match self {
+            Self::Part { name, .. } => Some(name),
+            Self::All | Self::Together { .. } => None,
+        }
+    }
+
+    /// What a part needs of others.
+    pub(crate) fn needs(&self) -> &[Need] {
+        match self {
+            Self::Part { needs, .. } => needs,
+            Self::All | Self::Together { .. } => &[],
+        }
+    }
+}
+
+/// What the release of a part that the branch asks for needs of another part on the same node.
+#[derive(Debug, Clone)]
+pub struct Need {
+    /// The other part.
+    pub part: PartName,
+    /// Its releases that will do.
+    pub accepts: BTreeSet<ReleaseId>,
+    /// The words for a node that has none of them.
+    pub reason: Reason,
 }
 
 /// A return that a stopped rollout asks for.

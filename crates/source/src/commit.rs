@@ -54,6 +54,20 @@ impl Mirror {
     /// # Errors
     /// When a parent is not in the mirror, or the mirror cannot be written.
     pub fn commit_undo(&self, undo: UndoId, new: &NewCommit<'_>) -> Result<CommitId, SourceError> {
+        self.commit_as(Some(&undo_ref(undo)), new)
+    }
+
+    /// Makes a commit that stays in the mirror without being on any branch, see [`Mirror::accept`].
+    ///
+    /// # Errors
+    /// As [`Self::commit_undo`].
+    pub fn commit_composed(&self, new: &NewCommit<'_>) -> Result<CommitId, SourceError> {
+        let made = self.commit_as(None, new)?;
+        self.accept(&made)?;
+        Ok(made)
+    }
+
+    fn commit_as(&self, name: Option<&str>, new: &NewCommit<'_>) -> Result<CommitId, SourceError> {
         let git = self.git();
         let parents: Vec<ObjectId> =
             new.parents.iter().map(|parent| self.commit_oid(&git, parent)).collect::<Result<_, _>>()?;
@@ -80,7 +94,9 @@ impl Mirror {
         let _lock = self.lock(Lock::Write)?;
         durable::write_objects(&self.dir.join("objects"), &self.private(), objects)
             .map_err(SourceError::io(&self.dir, "writing a commit"))?;
-        self.write_ref(&undo_ref(undo), id)?;
+        if let Some(name) = name {
+            self.write_ref(name, id)?;
+        }
         Ok(commit_id(id))
     }
 }

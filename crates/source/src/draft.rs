@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use backstay_types::CommitId;
+use backstay_types::{CommitId, tree::Mode};
 use gix::{ObjectId, objs::tree::EntryKind, odb::memory::Storage};
 
 use crate::{error::SourceError, mirror::Mirror, paths};
@@ -48,6 +48,9 @@ impl PartialEq for Draft {
 
 impl Eq for Draft {}
 
+/// Whether a file of a folder is meant, by its path in there.
+pub type Holds<'a> = dyn Fn(&str) -> bool + 'a;
+
 /// What to read: a commit of the mirror, or a draft.
 #[derive(Debug, Clone, Copy)]
 pub enum At<'a> {
@@ -87,6 +90,50 @@ impl Mirror {
         let (mut git, tree) = self.git_at(at.into())?;
         git.objects.enable_object_memory();
         Ok(self.draft(git, tree))
+    }
+
+    /// The tree of a commit in whose `folder` some files are those of other commits: for each of these, what it holds
+    /// there and no other does.
+    ///
+    /// # Errors
+    /// When a commit or its folder is not in the mirror, or holds what a release may not.
+    pub fn composed(
+        &self,
+        base: &CommitId,
+        folder: &str,
+        others: &[(CommitId, &Holds<'_>)],
+    ) -> Result<Draft, SourceError> {
+        let (mut git, root) = self.git_at(At::Commit(base))?;
+        git.objects.enable_object_memory();
+        let own = self.files_in(&git, root, At::Commit(base), folder)?;
+        let gone: Vec<_> = own
+            .into_iter()
+            .map(|(path, ..)| path)
+            .filter(|path| others.iter().any(|(_, holds)| holds(path)))
+            .collect();
+        let mut added = Vec::new();
+        for (commit, holds) in others {
+            let (from, root) = self.git_at(At::Commit(commit))?;
+            let files = self.files_in(&from, root, At::Commit(commit), folder)?;
+            added.extend(files.into_iter().filter(|(path, ..)| holds(path)));
+        }
+        let place = |path: &str| if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };
+        let edited = (|| -> gix::Result<ObjectId> {
+            let mut editor = git.edit_tree(root)?;
+            for path in &gone {
+                editor.remove(place(path))?;
+            }
+            for (path, mode, id) in &added {
+                let kind = match mode {
+                    Mode::Executable => EntryKind::BlobExecutable,
+                    Mode::File => EntryKind::Blob,
+                };
+                editor.upsert(place(path), kind, *id)?;
+            }
+            Ok(editor.write()?.detach())
+        })();
+        let edited = edited.map_err(|e| self.broken("putting a tree together", &e))?;
+        Ok(self.draft(git, edited))
     }
 
     /// The tree at `at` with one file replaced or added (`Some`), or removed (`None`). A file keeps its mode.

@@ -37,7 +37,7 @@ mod walk;
 pub use changes::{ChangeFacts, Changes};
 pub use commit::{NewCommit, undo_message};
 pub use diff::between as diff_between;
-pub use draft::{At, Draft};
+pub use draft::{At, Draft, Holds};
 pub use endpoint::{Endpoint, Protocol};
 pub use error::{EndpointFailure, FailureKind, SourceError};
 pub use fetch::{Credential, Fetched};

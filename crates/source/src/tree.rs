@@ -132,6 +132,33 @@ impl Mirror {
         Ok(found)
     }
 
+    /// The files of a stack's folder sorted into so many trees, by the place that each is given.
+    ///
+    /// # Errors
+    /// As [`Self::stack_tree`].
+    pub fn trees_of<'a>(
+        &self,
+        at: impl Into<At<'a>>,
+        folder: &str,
+        count: usize,
+        place: &dyn Fn(&str) -> usize,
+    ) -> Result<Vec<StackTree>, SourceError> {
+        let at = at.into();
+        let (git, root) = self.git_at(at)?;
+        let mut hashers: Vec<_> = (0..count).map(|_| (TreeHasher::default(), 0)).collect();
+        for (path, mode, id) in self.files_in(&git, root, at, folder)? {
+            let Some((hasher, files)) = hashers.get_mut(place(&path)) else { continue };
+            let (digest, len) = self.file_digest(&git, id, &path)?;
+            hasher.add(mode, &path, digest, len).map_err(|source| refused(folder, source))?;
+            *files += 1;
+        }
+        let finish = |(hasher, files): (TreeHasher, usize)| {
+            let bytes = hasher.bytes();
+            StackTree { digest: hasher.finish(), bytes, files }
+        };
+        Ok(hashers.into_iter().map(finish).collect())
+    }
+
     /// The files of a stack's folder, paths relative to it, in ascending order.
     ///
     /// # Errors
@@ -189,6 +216,18 @@ impl Mirror {
             return Err(SourceError::TooLarge { path: path.to_owned(), bytes, limit: MAX_FILE_BYTES });
         }
         Ok(git.find_blob(id).map_err(|e| self.broken("reading a file", &e))?.take_data())
+    }
+
+    /// The files of a stack's folder in a tree.
+    pub(crate) fn files_in(
+        &self,
+        git: &Git,
+        root: ObjectId,
+        at: At<'_>,
+        folder: &str,
+    ) -> Result<Vec<(String, Mode, ObjectId)>, SourceError> {
+        let tree = self.stack_oid(git, root, at, folder)?;
+        self.release_files(git, tree, folder)
     }
 
     fn size_of(&self, git: &Git, id: ObjectId) -> Result<u64, SourceError> {

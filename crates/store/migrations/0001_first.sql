@@ -212,7 +212,13 @@ CREATE TABLE releases (
     bytes BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     manifest TEXT,
-    UNIQUE (stack, tree)
+    -- Empty for a whole stack.
+    part TEXT NOT NULL,
+    -- How the stack is divided; empty where it moves as one.
+    layout TEXT NOT NULL,
+    -- The releases of its parts, by name.
+    parts TEXT NOT NULL,
+    UNIQUE (stack, tree, part, layout)
 );
 CREATE INDEX releases_stack ON releases (stack, id);
 CREATE INDEX releases_tree ON releases (tree);
@@ -237,11 +243,12 @@ CREATE TABLE stacks (
 );
 CREATE INDEX stacks_repository ON stacks (repository_id);
 
--- `environment` is empty where there are none.
+-- `environment` is empty where there are none, `part` where the stack moves as one.
 CREATE TABLE rollouts (
     id TEXT NOT NULL PRIMARY KEY,
     stack TEXT NOT NULL,
     environment TEXT NOT NULL,
+    part TEXT NOT NULL,
     release_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     cause_repository_id TEXT,
@@ -350,6 +357,15 @@ CREATE TABLE deployment_latest (
     deployment_id TEXT NOT NULL,
     PRIMARY KEY (node_id, stack)
 );
+-- The same for each part of those that are divided; `part` is empty for attempts that moved all of it.
+CREATE TABLE deployment_latest_parts (
+    node_id TEXT NOT NULL,
+    stack TEXT NOT NULL,
+    part TEXT NOT NULL,
+    deployment_id TEXT NOT NULL,
+    PRIMARY KEY (node_id, stack, part)
+);
+
 CREATE INDEX deployment_latest_stack ON deployment_latest (stack, node_id);
 
 CREATE TABLE deployment_steps (

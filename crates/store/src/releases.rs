@@ -1,10 +1,13 @@
 //! Releases: one stack's tree each, with the commits that carry it.
 
-use backstay_types::{CommitId, Release, ReleaseId, RepositoryId, StackName, TreeDigest};
+use std::collections::BTreeMap;
+
+use backstay_types::{CommitId, Digest, PartName, Release, ReleaseId, RepositoryId, StackName, TreeDigest};
 
 use crate::{
     Result, StoreError, Tx,
     db::{Executor, Row, query},
+    value::json,
 };
 
 const WHAT: &str = "release";
@@ -15,9 +18,25 @@ const WHAT: &str = "release";
 /// # Errors
 /// When the database refuses.
 pub async fn ensure(tx: &mut Tx, release: &Release) -> Result<(Release, bool)> {
+    let (standing, new) = keep(tx, release).await?;
+    add_commit(tx, standing.id, release.repository, &release.commit).await?;
+    Ok((standing, new))
+}
+
+/// Keeps the release of a part unless there is one of this tree. Gives the one that stands. Which commits led to it is
+/// noted apart, since most do not touch it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn ensure_part(tx: &mut Tx, release: &Release) -> Result<Release> {
+    Ok(keep(tx, release).await?.0)
+}
+
+async fn keep(tx: &mut Tx, release: &Release) -> Result<(Release, bool)> {
     let insert = query(
-        "INSERT INTO releases (id, stack, tree, repository_id, commit_id, path, bytes, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (stack, tree) DO NOTHING",
+        "INSERT INTO releases (id, stack, tree, repository_id, commit_id, path, bytes, created_at, part, layout, parts) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         ON CONFLICT (stack, tree, part, layout) DO NOTHING",
     );
     let kept = insert
         .bind(release.id)
@@ -28,11 +47,16 @@ pub async fn ensure(tx: &mut Tx, release: &Release) -> Result<(Release, bool)> {
         .bind(release.path.as_str())
         .bind(release.bytes)
         .bind(release.created_at)
+        .bind(of_part(release.part.as_ref()))
+        .bind(divided(release.layout))
+        .bind(json(&release.parts)?)
         .run(tx)
         .await?;
-    let standing = by_tree(tx, &release.stack, release.tree).await?;
+    let select = "SELECT * FROM releases WHERE stack = $1 AND tree = $2 AND part = $3 AND layout = $4";
+    let select = query(select).bind(&release.stack).bind(release.tree);
+    let select = select.bind(of_part(release.part.as_ref())).bind(divided(release.layout));
+    let standing = select.optional(tx, read).await?;
     let standing = standing.ok_or_else(|| StoreError::stale(WHAT, release.id))?;
-    add_commit(tx, standing.id, release.repository, &release.commit).await?;
     Ok((standing, kept == 1))
 }
 
@@ -51,6 +75,23 @@ pub async fn add_commit(
          ON CONFLICT (release_id, repository_id, commit_id) DO NOTHING",
     );
     Ok(insert.bind(release).bind(repository).bind(commit).run(tx).await? == 1)
+}
+
+/// Notes the commits of the release of a part with that of a whole stack, whose deployments bring it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn share_commits(tx: &mut Tx, part: ReleaseId, whole: ReleaseId) -> Result<()> {
+    query(
+        "INSERT INTO release_commits (release_id, repository_id, commit_id) \
+         SELECT $1, repository_id, commit_id FROM release_commits WHERE release_id = $2 \
+         ON CONFLICT (release_id, repository_id, commit_id) DO NOTHING",
+    )
+    .bind(whole)
+    .bind(part)
+    .run(tx)
+    .await
+    .map(drop)
 }
 
 /// Sets what the release's manifest says, as JSON that the store does not look into.
@@ -96,12 +137,41 @@ pub async fn many(ex: &mut impl Executor, ids: &[ReleaseId]) -> Result<Vec<Relea
     Ok(found)
 }
 
-/// The release of a stack with this tree.
+/// The release of a whole stack that is made of these releases of its parts.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_parts(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    parts: &BTreeMap<PartName, ReleaseId>,
+) -> Result<Option<Release>> {
+    let select = "SELECT * FROM releases WHERE stack = $1 AND parts = $2 AND part = '' ORDER BY id LIMIT 1";
+    query(select).bind(stack).bind(json(parts)?).optional(ex, read).await
+}
+
+/// Whether commits of a stack were noted with releases of its parts: with that of this part, and with any.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn parts_of_commit(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    repository: RepositoryId,
+    commit: &CommitId,
+) -> Result<Vec<PartName>> {
+    let select = "SELECT DISTINCT r.part FROM release_commits c JOIN releases r ON r.id = c.release_id \
+                  WHERE c.commit_id = $1 AND c.repository_id = $2 AND r.stack = $3 AND r.part <> ''";
+    query(select).bind(commit).bind(repository).bind(stack).all(ex, |row| row.get("part")).await
+}
+
+/// The release of a whole stack with this tree.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn by_tree(ex: &mut impl Executor, stack: &StackName, tree: TreeDigest) -> Result<Option<Release>> {
-    let select = "SELECT * FROM releases WHERE stack = $1 AND tree = $2";
+    let select =
+        "SELECT * FROM releases WHERE stack = $1 AND tree = $2 AND part = '' ORDER BY layout DESC LIMIT 1";
     query(select).bind(stack).bind(tree).optional(ex, read).await
 }
 
@@ -110,10 +180,10 @@ pub async fn by_tree(ex: &mut impl Executor, stack: &StackName, tree: TreeDigest
 /// # Errors
 /// When the database cannot be read.
 pub async fn with_tree(ex: &mut impl Executor, tree: TreeDigest) -> Result<Vec<Release>> {
-    query("SELECT * FROM releases WHERE tree = $1 ORDER BY id").bind(tree).all(ex, read).await
+    query("SELECT * FROM releases WHERE tree = $1 AND part = '' ORDER BY id").bind(tree).all(ex, read).await
 }
 
-/// A stack's releases, newest first, before id `before`.
+/// A whole stack's releases, newest first, before id `before`.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -123,7 +193,7 @@ pub async fn of_stack(
     before: Option<ReleaseId>,
     limit: u32,
 ) -> Result<Vec<Release>> {
-    let mut select = query("SELECT * FROM releases WHERE stack = ");
+    let mut select = query("SELECT * FROM releases WHERE part = '' AND stack = ");
     select.push_bind(stack);
     if let Some(before) = before {
         select.push(" AND id < ").push_bind(before);
@@ -166,5 +236,21 @@ pub(crate) fn read(row: &Row) -> Result<Release> {
         path: row.get("path")?,
         bytes: row.get("bytes")?,
         created_at: row.get("created_at")?,
+        part: is_set(row, "part")?.then(|| row.get("part")).transpose()?,
+        layout: is_set(row, "layout")?.then(|| row.get("layout")).transpose()?,
+        parts: row.json("parts")?,
     })
+}
+
+fn of_part(part: Option<&PartName>) -> &str {
+    part.map_or("", PartName::as_str)
+}
+
+fn divided(layout: Option<Digest>) -> String {
+    layout.map(|layout| layout.to_string()).unwrap_or_default()
+}
+
+/// Whether a column holds anything.
+fn is_set(row: &Row, column: &'static str) -> Result<bool> {
+    row.get(column).map(|text: String| !text.is_empty())
 }

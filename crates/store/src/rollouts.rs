@@ -1,7 +1,7 @@
 //! Rollouts.
 
 use backstay_types::{
-    Cause, CommitId, EnvironmentName, NodeId, Overridden, Paused, ReleaseId, RepositoryId, Rollout,
+    Cause, CommitId, EnvironmentName, NodeId, Overridden, PartName, Paused, ReleaseId, RepositoryId, Rollout,
     RolloutId, RolloutState, StackName, Timestamp, UndoId,
 };
 
@@ -23,14 +23,15 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
         Cause::Undo { undo } => (None, None, Some(*undo)),
     };
     query(
-        "INSERT INTO rollouts (id, stack, environment, release_id, kind, cause_repository_id, cause_commit_id, \
+        "INSERT INTO rollouts (id, stack, environment, part, release_id, kind, cause_repository_id, cause_commit_id, \
          cause_undo_id, state, max_updating, strategy, cuts, wave, paused, overridden, reason, created_at, \
          finished_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(rollout.id)
     .bind(&rollout.stack)
     .bind(within(rollout.environment.as_ref()))
+    .bind(of_part(rollout.part.as_ref()))
     .bind(rollout.release)
     .bind(word(&rollout.kind)?)
     .bind(repository)
@@ -207,13 +208,26 @@ pub async fn list_in(
     select.all(ex, read).await
 }
 
-/// The newest of each stack in each environment.
+/// The newest of each stack in each environment, and of each of its parts.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn newest_of_each_stack(ex: &mut impl Executor) -> Result<Vec<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts GROUP BY stack, environment) ORDER BY stack, id";
+    let select = "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts GROUP BY stack, environment, part) ORDER BY stack, id";
     query(select).all(ex, read).await
+}
+
+/// The newest of a part of a stack.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn newest_of_part(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    part: &PartName,
+) -> Result<Option<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND part = $2 ORDER BY id DESC LIMIT 1";
+    query(select).bind(stack).bind(part).optional(ex, read).await
 }
 
 /// Those that an undo set off, oldest first.
@@ -237,7 +251,7 @@ pub async fn of_commit(
     query(select).bind(commit).bind(repository).all(ex, read).await
 }
 
-/// The rollout of a stack that was the last to complete at or before `at`.
+/// The rollout of a stack, or of any part of it, that was the last to complete at or before `at`.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -251,11 +265,27 @@ pub async fn completed_at(
     query(select).bind(stack).bind(at).optional(ex, read).await
 }
 
+/// The rollout of a part of a stack, or of the whole where there is none, that was the last to complete at or before `at`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn completed_of(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    part: Option<&PartName>,
+    at: Timestamp,
+) -> Result<Option<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND part = $2 AND environment = '' AND state = 'succeeded' \
+                  AND kind <> 'removal' AND finished_at <= $3 ORDER BY finished_at DESC, id DESC LIMIT 1";
+    query(select).bind(stack).bind(of_part(part)).bind(at).optional(ex, read).await
+}
+
 pub(crate) fn read(row: &Row) -> Result<Rollout> {
     Ok(Rollout {
         id: row.get("id")?,
         stack: row.get("stack")?,
         environment: environment(row)?,
+        part: part(row)?,
         release: row.get("release_id")?,
         kind: row.word("kind")?,
         cause: read_cause(row)?,
@@ -287,7 +317,7 @@ pub async fn completed_in(
     query(select).bind(stack).bind(within(environment)).bind(at).optional(ex, read).await
 }
 
-/// Those of a stack in an environment that have succeeded at or before `at`, newest first.
+/// Those of all of a stack in an environment that have succeeded at or before `at`, newest first.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -298,7 +328,7 @@ pub async fn succeeded_in(
     at: Timestamp,
     limit: u32,
 ) -> Result<Vec<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND state = 'succeeded' \
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND part = '' AND state = 'succeeded' \
                   AND finished_at <= $3 ORDER BY id DESC LIMIT $4";
     query(select).bind(stack).bind(within(environment)).bind(at).bind(limit).all(ex, read).await
 }
@@ -316,20 +346,30 @@ pub async fn of_release(
     query(select).bind(release).bind(within(environment)).all(ex, read).await
 }
 
-/// The rollout of a stack in an environment before another.
+/// The rollout of a stack or part in an environment before another of it.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn before(ex: &mut impl Executor, rollout: &Rollout) -> Result<Option<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND id < $3 \
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND part = $3 AND id < $4 \
                   ORDER BY id DESC LIMIT 1";
     let environment = within(rollout.environment.as_ref());
-    query(select).bind(&rollout.stack).bind(environment).bind(rollout.id).optional(ex, read).await
+    let select = query(select).bind(&rollout.stack).bind(environment).bind(of_part(rollout.part.as_ref()));
+    select.bind(rollout.id).optional(ex, read).await
 }
 
 fn environment(row: &Row) -> Result<Option<EnvironmentName>> {
     let name: String = row.get("environment")?;
     if name.is_empty() { Ok(None) } else { row.get("environment").map(Some) }
+}
+
+fn part(row: &Row) -> Result<Option<PartName>> {
+    let name: String = row.get("part")?;
+    if name.is_empty() { Ok(None) } else { row.get("part").map(Some) }
+}
+
+fn of_part(part: Option<&PartName>) -> &str {
+    part.map_or("", PartName::as_str)
 }
 
 fn within(environment: Option<&EnvironmentName>) -> &str {

@@ -1,10 +1,12 @@
 //! Releases: one stack's tree, immutable.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, ReleaseId, RepositoryId, StackName, TreeDigest};
+use crate::{CommitId, Digest, PartName, ReleaseId, RepositoryId, StackName, TreeDigest};
 
 /// One stack's tree. The same tree is the same release, whichever commits carry it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +27,15 @@ pub struct Release {
     pub bytes: u64,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The part whose files alone it holds; absent for a whole stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartName>,
+    /// Stands for how the stack is divided into parts; absent where it moves as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Digest>,
+    /// The releases of its parts, which together are its tree; none for a part, or where the stack moves as one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<PartName, ReleaseId>,
 }
 
 /// Whether a release may be planned.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, EnvironmentName, ReleaseId, RepositoryId, RolloutId, StackName, UndoId};
+use crate::{CommitId, EnvironmentName, PartName, ReleaseId, RepositoryId, RolloutId, StackName, UndoId};
 
 /// A set of nodes moving to a release. A rollback is a rollout too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +16,10 @@ pub struct Rollout {
     /// The environment whose nodes move; absent where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<EnvironmentName>,
-    /// The release that nodes move to.
+    /// The part that moves; absent where the stack moves as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartName>,
+    /// The release that nodes move to: that of the part, where a part moves.
     pub release: ReleaseId,
     /// Forward or back.
     pub kind: RolloutKind,

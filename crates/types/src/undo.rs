@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, ConversationId, DeploymentId, NodeName, RepositoryId, StackName, TreeDigest, UndoId};
+use crate::{
+    CommitId, ConversationId, DeploymentId, NodeName, PartName, RepositoryId, StackName, TreeDigest, UndoId,
+};
 
 /// An undo and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -85,6 +87,9 @@ pub struct UndoScope {
     pub nodes: Option<String>,
     /// Only this stack.
     pub stack: Option<StackName>,
+    /// Only this part of that stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartName>,
 }
 
 /// Where an undo stands.

@@ -43,6 +43,7 @@ pub(crate) fn run(stack: &str, tree_name: &str, deployment: u128) -> DesiredStac
         path: String::new(),
         endpoints: Vec::new(),
         manifest_schema: 1,
+        sources: Vec::new(),
     }
 }
 

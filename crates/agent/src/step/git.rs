@@ -11,8 +11,9 @@ use std::{
 };
 
 use backstay_api::statement::{DesiredStack, SignedStatement, statement_place};
+use backstay_manifest::{BASE_PART, Parts, StackManifest, compose::FILE_NAMES};
 use backstay_types::{
-    Digest, FailureKind, NodeId, Step,
+    CommitId, Digest, FailureKind, NodeId, Step,
     tree::{MAX_TREE_BYTES, Mode, TreeError, TreeHasher, TreeSink},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -58,13 +59,9 @@ pub(super) async fn fetch(
     let mut tried = Vec::new();
     for endpoint in &target.endpoints {
         let repository = Repository::create(&dir).map_err(Fail::io(Step::Fetch, dir.display()))?;
-        match timeout(each, repository.fetch(endpoint, target.commit.as_str())).await {
-            Ok(Ok(())) => {
-                records.done(
-                    started,
-                    Step::Fetch,
-                    format!("commit {} from {}", target.commit.short(), plain(endpoint)),
-                );
+        match timeout(each, repository.fetch_release(endpoint, target)).await {
+            Ok(Ok(what)) => {
+                records.done(started, Step::Fetch, format!("{what} from {}", plain(endpoint)));
                 stage::place(cx, &target.stack, target.deployment, target.tree, records, |sink| {
                     repository.write(target, sink)
                 })?;
@@ -128,6 +125,26 @@ impl Repository {
         git
     }
 
+    /// Fetches the commit that carries a release; where there is none, those that its parts are from.
+    async fn fetch_release(&self, endpoint: &str, target: &DesiredStack) -> Result<String, String> {
+        let whole = self.fetch(endpoint, target.commit.as_str()).await;
+        let Err(reason) = whole else { return Ok(format!("commit {}", target.commit.short())) };
+        if target.sources.is_empty() {
+            return Err(reason);
+        }
+        let mut fetched: Vec<&CommitId> = Vec::new();
+        for source in &target.sources {
+            if !fetched.contains(&&source.commit) {
+                let of =
+                    |error| format!("{error} (commit {} of part `{}`)", source.commit.short(), source.part);
+                self.fetch(endpoint, source.commit.as_str()).await.map_err(of)?;
+                fetched.push(&source.commit);
+            }
+        }
+        let names: Vec<_> = fetched.iter().map(|commit| commit.short()).collect();
+        Ok(format!("parts of commits {}", names.join(", ")))
+    }
+
     async fn fetch(&self, endpoint: &str, what: &str) -> Result<(), String> {
         let mut git = self.git(&["--git-dir=repo", "fetch", "--quiet", "--depth=1", "--no-tags"]);
         git.args(["--no-recurse-submodules", "--no-write-fetch-head", "--end-of-options", endpoint]);
@@ -181,7 +198,39 @@ impl Repository {
 
     /// The files of the stack's folder: mode, object and path, in ascending order of path.
     fn list(&self, target: &DesiredStack) -> io::Result<Vec<(u32, String, String)>> {
-        let root = format!("{}:{}", target.commit, target.path);
+        let whole = self.list_at(&target.commit, &target.path);
+        if whole.is_ok() || target.sources.is_empty() {
+            return whole;
+        }
+        let base = target.sources.iter().find(|source| source.part.as_str() == BASE_PART);
+        let base = base.ok_or_else(|| malformed("the statement names no commit of the stack's manifest"))?;
+        let declared = self.declared(&base.commit, &target.path)?;
+        let mut files = Vec::new();
+        for source in &target.sources {
+            let is_of = |path: &str| match declared.of(path) {
+                Some(part) => part.name == source.part,
+                None => source.part.as_str() == BASE_PART,
+            };
+            files.extend(
+                self.list_at(&source.commit, &target.path)?.into_iter().filter(|file| is_of(&file.2)),
+            );
+        }
+        files.sort_by(|a, b| a.2.cmp(&b.2));
+        Ok(files)
+    }
+
+    /// The parts that a stack declares at a commit.
+    fn declared(&self, commit: &CommitId, folder: &str) -> io::Result<Parts> {
+        let place = |file: &str| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
+        let text = self.show(commit.as_str(), &place("stack.toml")).map_err(io::Error::other)?;
+        let compose = FILE_NAMES.into_iter().find(|file| self.show(commit.as_str(), &place(file)).is_ok());
+        let manifest = StackManifest::parse("stack.toml", &text, compose);
+        Ok(manifest.map_err(|_| malformed("the stack's manifest cannot be read"))?.parts)
+    }
+
+    /// The files of a folder at a commit, in ascending order of path.
+    fn list_at(&self, commit: &CommitId, folder: &str) -> io::Result<Vec<(u32, String, String)>> {
+        let root = format!("{commit}:{folder}");
         let mut git = self.git(&["--git-dir=repo", "ls-tree", "-r", "-z", "--full-tree", &root]);
         let output = git.stdout(Stdio::piped()).output()?;
         if !output.status.success() {

@@ -57,6 +57,7 @@ impl Stack {
             path: String::new(),
             endpoints: Vec::new(),
             manifest_schema: 1,
+            sources: Vec::new(),
         }
     }
 }

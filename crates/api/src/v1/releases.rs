@@ -1,8 +1,8 @@
 //! A release and what is in it; a stack and who runs what of it.
 
 use backstay_types::{
-    Change, Constraint, Conversation, ConversationId, NodeName, NodeState, Release, ReleaseId,
-    ReleaseStanding, StackHealth, Timestamp, TreeDigest,
+    Change, CommitId, Constraint, Conversation, ConversationId, NodeName, NodeState, PartName, Release,
+    ReleaseId, ReleaseStanding, Rollout, StackHealth, Timestamp, TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,31 @@ pub struct StackDetail {
     pub total: u64,
     /// Its releases, newest first; the newest 100.
     pub history: Vec<StackRelease>,
+    /// Its parts, each with its own rollouts; none where it moves as one.
+    #[serde(default)]
+    pub parts: Vec<StackPart>,
+}
+
+/// A part of a stack.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StackPart {
+    /// Its name; `base` is what no part names.
+    pub name: PartName,
+    /// The channel by whose rules it rolls out.
+    pub channel: Option<String>,
+    /// The release that the branch asks for.
+    pub release: Release,
+    /// Whether that may be planned.
+    #[serde(flatten)]
+    pub standing: ReleaseStanding,
+    /// The newest commit that changed it.
+    pub commit: CommitId,
+    /// Its version, where it says one.
+    pub version: Option<String>,
+    /// What it needs of other parts, in words.
+    pub requires: Vec<String>,
+    /// Its newest rollout.
+    pub rollout: Option<Rollout>,
 }
 
 /// What a node runs of a stack.

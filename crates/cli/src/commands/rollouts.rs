@@ -89,6 +89,14 @@ fn kind(kind: RolloutKind) -> &'static str {
     }
 }
 
+/// The stack, with the part that moves.
+pub(crate) fn what(rollout: &backstay_types::Rollout) -> String {
+    match &rollout.part {
+        Some(part) => format!("{} ({part})", rollout.stack),
+        None => rollout.stack.to_string(),
+    }
+}
+
 fn view_list(rollouts: &[RolloutView], frame: &Frame) -> String {
     if rollouts.is_empty() {
         return "No rollouts.\n".to_owned();
@@ -97,7 +105,7 @@ fn view_list(rollouts: &[RolloutView], frame: &Frame) -> String {
     for view in rollouts {
         table.row([
             Cell::styled(ids::short(view.rollout.id), style::NAME),
-            view.rollout.stack.to_string().into(),
+            what(&view.rollout).into(),
             kind(view.rollout.kind).into(),
             words::rollout(view.rollout.state),
             cause(&view.rollout.cause).into(),
@@ -128,6 +136,7 @@ pub(super) fn view_fields(view: &RolloutView, frame: &Frame) -> String {
     };
     let kind = if kind.is_empty() { String::new() } else { format!(", {kind}") };
     fields.add("stack", rollout.stack.to_string());
+    fields.maybe("part", rollout.part.as_ref().map(ToString::to_string));
     fields.maybe("environment", rollout.environment.as_ref().map(ToString::to_string));
     fields.add(of, format!("{} (commit {}){kind}", view.tree.short(), view.commit.short()));
     fields.add("cause", cause(&rollout.cause));

@@ -2,7 +2,7 @@
 
 use backstay_api::{
     Empty,
-    v1::{ListReleases, ListStacks, Paging, ReleaseView, StackPath, StackView},
+    v1::{GetStack, ListReleases, ListStacks, Paging, ReleaseView, StackPart, StackPath, StackView},
 };
 use backstay_types::StackName;
 use clap::Args;
@@ -33,8 +33,15 @@ impl Stacks {
             }
             Some(stack) => {
                 let paging = Paging { limit: Some(self.limit), cursor: None };
-                let page = api.call::<ListReleases>(StackPath { stack }, paging, Empty {}).await?;
-                cx.ui.data(&page.items, || view_releases(&page.items, &cx.frame()))?;
+                let page =
+                    api.call::<ListReleases>(StackPath { stack: stack.clone() }, paging, Empty {}).await?;
+                let path = StackPath { stack };
+                // A hub from before there were parts answers this too.
+                let parts = api.call::<GetStack>(path, Empty {}, Empty {}).await?.parts;
+                cx.ui.data(&page.items, || {
+                    let frame = cx.frame();
+                    format!("{}{}", view_parts(&parts, &frame), view_releases(&page.items, &frame))
+                })?;
             }
         }
         done()
@@ -63,6 +70,26 @@ pub(crate) fn view_list(stacks: &[StackView], frame: &Frame) -> String {
         ]);
     }
     frame.table(&table)
+}
+
+/// What each part is asked to be, and how its newest rollout stands.
+fn view_parts(parts: &[StackPart], frame: &Frame) -> String {
+    if parts.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["PART", "CHANNEL", "WANTED", "COMMIT", "VERSION", "ROLLOUT", "~NEEDS"]);
+    for part in parts {
+        table.row([
+            Cell::styled(part.name.to_string(), style::NAME),
+            part.channel.clone().unwrap_or_else(|| "-".to_owned()).into(),
+            part.release.tree.short().into(),
+            part.commit.short().into(),
+            part.version.clone().unwrap_or_else(|| "-".to_owned()).into(),
+            part.rollout.as_ref().map_or_else(|| "-".into(), |rollout| words::rollout(rollout.state)),
+            part.requires.join(", ").into(),
+        ]);
+    }
+    format!("{}\n", frame.table(&table))
 }
 
 fn view_releases(releases: &[ReleaseView], frame: &Frame) -> String {

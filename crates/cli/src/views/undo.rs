@@ -160,6 +160,7 @@ pub(crate) fn detail(undo: &Undo, names: &BTreeMap<RepositoryId, String>, frame:
     fields.add("of", selector(&undo.selector));
     fields.maybe("nodes", undo.scope.nodes.as_deref());
     fields.maybe("stack", undo.scope.stack.as_ref().map(ToString::to_string));
+    fields.maybe("part", undo.scope.part.as_ref().map(ToString::to_string));
     fields.add("asked by", format!("{}, {}", undo.by, frame.exactly(undo.created_at)));
     fields.maybe("why", (!undo.reason.is_empty()).then_some(undo.reason.as_str()));
     fields.add("state", state(&undo.state));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use backstay_source::{NewCommit, undo_message};
-use backstay_store::{StoreError, Tx, constraints, undos};
+use backstay_store::{StoreError, Tx, constraints, releases, undos};
 use backstay_types::{
     CommitId, Constraint, ConstraintOrigin, Effect, Event, Person, Refs, Repository, Scope, Timestamp, Undo,
     UndoId, UndoPlan, UndoRoute, UndoSelector, UndoState,
@@ -256,6 +256,13 @@ impl Engine {
         if part.route == UndoRoute::Branch {
             let undone = undo.plan.repositories.iter().filter(|r| r.repository == repository.id);
             for commit in undone.flat_map(|r| &r.commits) {
+                // Taken back in one part only, it stands in the others: what holds it there may go on being planned.
+                if let (Some(stack), Some(part)) = (&undo.scope.stack, &undo.scope.part) {
+                    let parts = releases::parts_of_commit(tx, stack, repository.id, commit).await?;
+                    if parts.iter().any(|touched| touched != part) {
+                        continue;
+                    }
+                }
                 let hold = self.hold(repository.id, commit.clone(), origin.clone(), &reason, None, &undo.by);
                 self.set_constraint(tx, &hold).await?;
             }
@@ -265,7 +272,12 @@ impl Engine {
         for target in &part.pins {
             let commit = target.commit.as_ref().or(made.side.as_ref()).ok_or(EngineError::Stopping)?;
             let (stack, path) = (&target.stack, &target.path);
-            let release = self.release(tx, repository, stack, path, commit, &target.tree, now).await?;
+            let release = {
+                let (mirror, at, path) = (Arc::clone(&part.mirror), commit.clone(), path.clone());
+                let divided = blocking(move || crate::parts::divided_at(&mirror, &at, &path)).await?;
+                let whole = (&target.tree, divided.as_ref());
+                self.release(tx, repository, stack, &target.path, commit, whole, now).await?
+            };
             let scope = Scope::Nodes { selector: target.nodes.to_string() };
             let effect = Effect::Pin { stack: stack.clone(), release: release.id };
             let pin = self.pin(scope, effect, origin.clone(), &reason, &undo.by, now);

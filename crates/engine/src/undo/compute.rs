@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use backstay_manifest::Selector;
+use backstay_manifest::{BASE_PART, Selector};
 use backstay_plan::{Assignment, NodeFacts, Past, Policy, StackFacts, Wanted, Within};
 use backstay_source::{Draft, Mirror, Resolution, SourceError, StackTree};
 use backstay_store::{deployments, releases};
 use backstay_types::{
-    CommitId, ConflictedFile, Container, Deployment, NodeId, NodeMove, NodeName, PushState, Release,
-    ReleaseId, RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest, UndoPlan,
-    UndoRoute, UndoSelector,
+    CommitId, ConflictedFile, Container, Deployment, NodeId, NodeMove, NodeName, PartName, PushState,
+    Release, ReleaseId, RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest,
+    UndoPlan, UndoRoute, UndoSelector,
 };
 
 use super::{
@@ -93,7 +93,7 @@ impl Engine {
                 Arc::clone(&mirror),
                 part.clone(),
                 resolutions(want, &part),
-                want.scope.stack.clone(),
+                want.scope.stack.clone().map(|stack| (stack, want.scope.part.clone())),
             );
             let outcome = outcome.await?;
             // With conflicts nothing is known of what would change, nor for whom.
@@ -141,8 +141,7 @@ impl Engine {
             releases::many(&mut read, &ids).await?.into_iter().map(|r| (r.id, r)).collect();
         let places: BTreeMap<_, _> =
             loaded.snapshot.nodes.iter().enumerate().map(|(at, node)| (node.id, (at, node))).collect();
-        let stacks: BTreeMap<_, _> =
-            loaded.snapshot.stacks.iter().enumerate().map(|(row, stack)| (&stack.name, row)).collect();
+        let stacks: BTreeMap<_, _> = whole(&loaded).map(|(row, stack)| (&stack.name, row)).collect();
         let mut plan = UndoPlan::default();
         let mut groups: BTreeMap<ReleaseId, BTreeSet<NodeName>> = BTreeMap::new();
         for deployment in ran {
@@ -237,7 +236,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let assignments: Vec<_> = assignments.into_iter().map(|nodes| Assignment { nodes }).collect();
         let release = releases::by_tree(&mut self.inner.store.read(), stack, tree).await?;
-        for (row, facts) in loaded.snapshot.stacks.iter().enumerate().filter(|(_, s)| s.name == *stack) {
+        for (row, facts) in whole(loaded).filter(|(_, s)| s.name == *stack) {
             if !self.goes_to(loaded, facts, undone).await? {
                 continue;
             }
@@ -321,6 +320,11 @@ impl Engine {
     }
 }
 
+/// The stacks that are planned, with their places; of one in parts that which stands for all of it.
+fn whole(loaded: &Loaded) -> impl Iterator<Item = (usize, &StackFacts)> {
+    loaded.snapshot.stacks.iter().enumerate().filter(|(_, facts)| facts.share.part().is_none())
+}
+
 /// Adds those nodes of a part of the fleet that would move to `tree`.
 fn move_nodes(
     want: &WantedUndo,
@@ -335,6 +339,7 @@ fn move_nodes(
     for (at, node) in loaded.snapshot.nodes.iter().enumerate().filter(|(_, n)| facts.within.holds(n)) {
         let past = loaded.snapshot.past.of(row, at);
         let Now { settled, from, rests } = now(loaded, past);
+        let rests = rests && !is_moving_in_part(loaded, stack, at);
         if !meant(want, &policy, facts, node, past)? || (rests && from == Some(tree)) {
             continue;
         }
@@ -353,6 +358,13 @@ fn move_nodes(
         });
     }
     Ok(())
+}
+
+/// Whether a part of a stack is under way on a node.
+fn is_moving_in_part(loaded: &Loaded, stack: &StackName, node: usize) -> bool {
+    let all = loaded.snapshot.stacks.iter().enumerate();
+    all.filter(|(_, facts)| facts.name == *stack && facts.share.part().is_some())
+        .any(|(row, _)| loaded.snapshot.past.of(row, node).latest.is_some_and(|latest| latest.is_open()))
 }
 
 /// Whether an undo is meant for a node: selected, and following the branch for this stack.
@@ -480,12 +492,12 @@ async fn work_out(
     mirror: Arc<Mirror>,
     part: Part,
     resolutions: BTreeMap<String, Resolution>,
-    only: Option<StackName>,
+    only: Option<(StackName, Option<PartName>)>,
 ) -> Result<Outcome, EngineError> {
     let work = move || -> Result<Outcome, EngineError> {
         let mut outcome = apply(&mirror, &part, &resolutions)?;
-        if let Some(stack) = &only {
-            keep_to(&mirror, &part, stack, &mut outcome)?;
+        if let Some((stack, of)) = &only {
+            keep_to(&mirror, &part, (stack, of.as_ref()), &mut outcome)?;
         }
         if outcome.conflicts.is_empty() {
             compare(&mirror, &part, &mut outcome)?;
@@ -536,17 +548,32 @@ fn apply(
     Ok(outcome)
 }
 
-/// Leaves every file outside one stack's folder as it is at the tip.
+/// Leaves every file outside one stack's folder, or one part of it, as it is at the tip.
 fn keep_to(
     mirror: &Mirror,
     part: &Part,
-    stack: &StackName,
+    (stack, of): (&StackName, Option<&PartName>),
     outcome: &mut Outcome,
 ) -> Result<(), EngineError> {
     let fleet = read_fleet(mirror, &part.repository, &part.tip).map_err(tip_error)?;
     let Some(stack) = fleet.stacks.get(stack) else { return Ok(()) };
+    let declared = &stack.manifest.parts;
+    if let Some(of) = of.filter(|of| of.as_str() != BASE_PART && declared.named(of).is_none()) {
+        let names = declared.iter().map(|part| part.name.as_str()).chain([BASE_PART]);
+        let names = names.collect::<Vec<_>>().join(", ");
+        let message = format!("`{}` has no part `{of}`: expected one of {names}", stack.name);
+        return Err(EngineError::Invalid(message));
+    }
     let inside = |path: &String| {
-        stack.path.is_empty() || path.strip_prefix(&stack.path).is_some_and(|rest| rest.starts_with('/'))
+        let own = if stack.path.is_empty() {
+            Some(path.as_str())
+        } else {
+            path.strip_prefix(&stack.path).and_then(|rest| rest.strip_prefix('/'))
+        };
+        let is_of = |own: &str, of: &PartName| {
+            declared.of(own).map_or(of.as_str() == BASE_PART, |part| part.name == *of)
+        };
+        own.is_some_and(|own| of.is_none_or(|of| is_of(own, of)))
     };
     let outside: Vec<_> = outcome.files.iter().filter(|path| !inside(path)).cloned().collect();
     for path in outside {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use backstay_plan::{History, HistoryChange, Refusal, Selection, Selector};
 use backstay_store::{
     changes::{self, KnownChange},
-    deployments, links, releases, rollouts, stacks, undos,
+    deployments, links, rollouts, stacks, undos,
 };
 use backstay_types::{
     Cause, CommitId, Deployment, DeploymentId, LinkSource, Meaning, Repository, RepositoryId, RolloutKind,
@@ -117,8 +117,9 @@ impl Engine {
             if only.is_some_and(|only| *only != stack.name) {
                 continue;
             }
-            let Some(rollout) = rollouts::completed_at(&mut read, &stack.name, at).await? else { continue };
-            let Some(release) = releases::get(&mut read, rollout.release).await? else { continue };
+            let Some(release) = crate::parts::completed_whole(&mut read, &stack.name, at).await? else {
+                continue;
+            };
             if stack.release != Some(release.id) {
                 let target = (release.commit, release.path, stack.name);
                 targets.entry(stack.repository).or_default().push(target);

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use backstay_store::{deployments, nodes, releases, rollouts, stacks, undos};
 use backstay_types::{
     Cause, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, ReleaseStanding,
-    Rollout, RolloutId, RolloutKind, StackName, Timestamp, TreeDigest, Undo, UndoState,
+    Rollout, RolloutId, RolloutKind, RolloutState, StackName, Timestamp, TreeDigest, Undo, UndoState,
 };
 
 use super::act::undo_refs;
@@ -89,6 +89,8 @@ struct Fleet {
     forward: HashSet<(StackName, TreeDigest)>,
     /// Releases in which nothing is that the undo takes back.
     clear: HashSet<ReleaseId>,
+    /// Stacks of which it moves several parts, and is not done with all of them.
+    going: HashSet<StackName>,
 }
 
 impl Fleet {
@@ -122,6 +124,14 @@ impl Fleet {
             .into_iter()
             .filter_map(|rollout| Some((rollout.stack, *trees.get(&rollout.release)?)))
             .collect();
+        let mut own: HashMap<StackName, Vec<Rollout>> = HashMap::new();
+        for rollout in rollouts::of_undo(&mut read, undo.id).await? {
+            own.entry(rollout.stack.clone()).or_default().push(rollout);
+        }
+        let is_going = |all: &Vec<Rollout>| {
+            all.len() > 1 && all.iter().any(|rollout| rollout.state == RolloutState::Running)
+        };
+        let going = own.into_iter().filter(|(_, all)| is_going(all)).map(|(stack, _)| stack).collect();
         // Asked only where it says something.
         let asks = !stuck.is_empty() || !forward.is_empty();
         let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
@@ -139,6 +149,7 @@ impl Fleet {
             stuck,
             forward,
             clear,
+            going,
         })
     }
 
@@ -157,6 +168,7 @@ impl Fleet {
         let on_target = !removal && (own || self.trees.get(&latest.release) == Some(&place.to));
         if on_target {
             return match &latest.state {
+                DeploymentState::Succeeded if self.going.contains(&place.stack) => Standing::Waiting,
                 DeploymentState::Succeeded => Standing::There,
                 DeploymentState::RolledBack { reason, .. }
                 | DeploymentState::Failed { reason, .. }

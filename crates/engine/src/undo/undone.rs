@@ -18,6 +18,18 @@ impl Engine {
         releases: &HashMap<ReleaseId, Release>,
         constraints: &[Constraint],
     ) -> Result<BTreeSet<ReleaseId>, EngineError> {
+        let whole = |release: &&Release| release.stack == stack.name && release.part.is_none();
+        self.undone_of(ex, stack, releases.values().filter(whole), constraints).await
+    }
+
+    /// Those of some releases of a stack that contain what an undo took back.
+    pub(crate) async fn undone_of<'r>(
+        &self,
+        ex: &mut impl Executor,
+        stack: &stacks::Stack,
+        releases: impl Iterator<Item = &'r Release> + Clone,
+        constraints: &[Constraint],
+    ) -> Result<BTreeSet<ReleaseId>, EngineError> {
         let mut undone = BTreeSet::new();
         for constraint in constraints {
             let Effect::Hold { repository, commit } = &constraint.effect else { continue };
@@ -25,7 +37,7 @@ impl Engine {
             {
                 continue;
             }
-            for release in releases.values().filter(|release| release.stack == stack.name) {
+            for release in releases.clone().filter(|release| release.stack == stack.name) {
                 if !undone.contains(&release.id)
                     && self.is_contained(ex, *repository, commit, release).await?
                 {

@@ -10,6 +10,7 @@ mod explained;
 mod fleet;
 mod holds;
 mod limits;
+mod parts;
 mod questions;
 mod removal;
 mod statements;

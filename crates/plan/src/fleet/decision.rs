@@ -1,7 +1,7 @@
 //! What a step of planning decides.
 
 use backstay_types::{
-    Cause, DecisionKind, DeploymentId, EnvironmentName, NodeId, ReleaseId, RolloutId, RolloutKind,
+    Cause, DecisionKind, DeploymentId, EnvironmentName, NodeId, PartName, ReleaseId, RolloutId, RolloutKind,
     RolloutState, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
@@ -83,6 +83,8 @@ pub struct RolloutStart {
     pub stack: StackName,
     /// The environment, where there are any.
     pub environment: Option<EnvironmentName>,
+    /// The part, where the stack is divided.
+    pub part: Option<PartName>,
     /// The release.
     pub release: ReleaseId,
     /// Forward or back.
@@ -152,11 +154,13 @@ pub struct Attempt {
     pub node: NodeId,
     /// The stack.
     pub stack: StackName,
-    /// The release.
+    /// The part that moves, where the stack is divided.
+    pub part: Option<PartName>,
+    /// The release: of the part, where one moves.
     pub release: ReleaseId,
     /// The rollout.
     pub rollout: RolloutRef,
-    /// What it runs now, if anything.
+    /// What it runs of it now, if anything.
     pub previous: Option<ReleaseId>,
     /// Why.
     pub reason: Reason,

@@ -132,7 +132,7 @@ impl<'a> StackStep<'a> {
     /// release. Those in maintenance count nowhere.
     pub(super) fn figures(&self, places: &[Place<'_>]) -> Vec<GateFigures> {
         let mut all = vec![GateFigures::default(); self.running.len()];
-        let told = self.world.told.get(&self.stack.name);
+        let told = self.world.told.get(&(self.stack.name.clone(), self.stack.share.part().cloned()));
         for place in places.iter().filter(|place| !place.maintenance) {
             for ((rollout, waves), figures) in self.running.iter().zip(&mut all) {
                 match place.past.latest.as_ref().filter(|latest| latest.rollout == rollout.id) {
@@ -146,7 +146,7 @@ impl<'a> StackStep<'a> {
                         }
                     }
                     None if place.wants(rollout.release) && waves.wave_of(place.node) <= rollout.wave => {
-                        let held_by = self.held_back(place.node, rollout);
+                        let held_by = self.held_back(place.node, rollout).or(place.lacks.as_ref());
                         figures.add_untried(place.node, place.is_there(rollout.release), held_by);
                     }
                     None => {}
@@ -179,7 +179,11 @@ impl<'a> StackStep<'a> {
 
     /// Whether a node may begin forward under a rollout: nothing keeps it back, its wave is open, and nobody has
     /// paused it.
-    pub(super) fn has_its_turn(&self, node: &NodeFacts, rollout: RolloutRef, plan: &FleetPlan) -> bool {
+    pub(super) fn has_its_turn(&self, place: &Place<'_>, rollout: RolloutRef, plan: &FleetPlan) -> bool {
+        let node = place.node;
+        if place.lacks.is_some() {
+            return false;
+        }
         match rollout {
             RolloutRef::Existing(id) => {
                 let Some((rollout, waves)) = self.running.iter().find(|(r, _)| r.id == id) else {

@@ -23,6 +23,10 @@ pub(super) struct Place<'a> {
     pub(super) wanted: Wanted,
     /// Whether it counts nowhere.
     pub(super) maintenance: bool,
+    /// Whether another share of the stack is the one that moves it; this one says nothing of it.
+    pub(super) elsewhere: bool,
+    /// What it lacks of other parts for what this one brings.
+    pub(super) lacks: Option<Reason>,
 }
 
 impl Place<'_> {
@@ -47,7 +51,8 @@ impl<'a> StackStep<'a> {
                 Some(rest) => Wanted::Keep { reason: rest.reason.clone() },
                 None => asked(self.stack, node, past, &self.policy),
             };
-            Place { node, past, wanted, maintenance: rest.is_some_and(|rest| rest.maintenance) }
+            let maintenance = rest.is_some_and(|rest| rest.maintenance);
+            self.shared(Place { node, past, wanted, maintenance, elsewhere: false, lacks: None }, index)
         };
         let nodes = self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node));
         self.cap_removals(nodes.map(place).collect())
@@ -106,6 +111,9 @@ impl<'a> StackStep<'a> {
 
     /// Where a node should be sent now, if it is neither there, nor on its way, nor has failed to get there.
     pub(super) fn move_of(&self, place: &Place<'_>) -> Option<(Move, Reason)> {
+        if place.elsewhere {
+            return None;
+        }
         let (release, pinned, reason) = match &place.wanted {
             Wanted::Release { release, pinned, reason } => (release, pinned, reason),
             Wanted::Gone { reason } => {

@@ -101,6 +101,7 @@ impl StackStep<'_> {
         let start = RolloutStart {
             stack: self.stack.name.clone(),
             environment: self.stack.within.environment().cloned(),
+            part: self.stack.share.part().cloned(),
             release,
             kind,
             cause: cause.clone(),

@@ -8,6 +8,7 @@ mod health;
 mod history;
 mod judged;
 mod limits;
+mod parts;
 mod pattern;
 mod promotion;
 mod simulated;

@@ -49,6 +49,7 @@ impl Fleet {
             prune: None,
             removal_cause: cause,
             within: Within::Everyone,
+            share: Default::default(),
         };
         let snapshot = FleetSnapshot {
             now,
@@ -91,6 +92,7 @@ impl Fleet {
                 id,
                 stack: new.stack,
                 environment: new.environment,
+                part: new.part,
                 release: new.release,
                 kind: new.kind,
                 cause: new.cause,

@@ -1,6 +1,7 @@
 //! Deployments, with their steps and containers.
 
 pub(crate) mod hours;
+mod latest;
 mod parts;
 mod read;
 mod write;
@@ -10,6 +11,7 @@ use backstay_types::Deployment;
 use crate::{Result, db::Row};
 
 pub use hours::{Hour, by_hour};
+pub use latest::{LatestOfPart, latest_of_parts, note_parts};
 pub use parts::{SeenContainer, add_step, containers_of, find_container, steps, steps_digest};
 pub use read::{
     Filter, broken, count_by_state, first_of_release, get, latest, latest_of_all, latest_of_node, list, many,

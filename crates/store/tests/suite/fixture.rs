@@ -214,6 +214,9 @@ impl Fixture {
             path: format!("stacks/{name}"),
             bytes: 1234,
             created_at: self.later(),
+            part: None,
+            layout: None,
+            parts: std::collections::BTreeMap::new(),
         }
     }
 
@@ -232,6 +235,7 @@ impl Fixture {
             paused: None,
             overridden: None,
             environment: None,
+            part: None,
             reason: "a new release".into(),
             created_at: self.later(),
             finished_at: None,

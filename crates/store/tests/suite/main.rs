@@ -23,6 +23,7 @@ mod leases;
 mod ledger;
 mod ledger_properties;
 mod nodes;
+mod parts;
 mod related;
 mod releases;
 mod rollouts;

@@ -23,7 +23,11 @@ async fn from_planned_to_verified(t: Fixture) {
     let (repository, conversation) = (t.mint(), t.mint());
     let selector = UndoSelector::Conversation { conversation, meaning: Meaning::OnlyIts };
     let mut undo = t.undo(selector);
-    undo.scope = UndoScope { nodes: Some("role=web".into()), stack: Some(stack("web")) };
+    undo.scope = UndoScope {
+        nodes: Some("role=web".into()),
+        stack: Some(stack("web")),
+        part: Some("policy".parse().unwrap()),
+    };
     undo.plan.repositories = vec![part(repository, &["a", "b"], None)];
     let id = undo.id;
     let mut tx = t.begin().await;

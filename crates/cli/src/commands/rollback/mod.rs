@@ -14,7 +14,7 @@ use backstay_api::{
     Empty,
     v1::{CreateUndo, GetHub, GetUndo, PlanUndo, ResolveUndo, ResolveUndoRequest, UndoPath, UndoRequest},
 };
-use backstay_types::{ErrorCode, RepositoryId, StackName, Undo, UndoPlan, UndoState};
+use backstay_types::{ErrorCode, PartName, RepositoryId, StackName, Undo, UndoPlan, UndoState};
 use clap::{ArgGroup, Args};
 
 use super::Outcome;
@@ -77,6 +77,9 @@ pub(crate) struct Scope {
     /// Only this stack
     #[arg(long, conflicts_with = "go_on")]
     stack: Option<StackName>,
+    /// Only this part of the stack; what no part names is `base`
+    #[arg(long, requires = "stack", conflicts_with_all = ["go_on", "exact"])]
+    part: Option<PartName>,
     /// With --to TIME: each node to what it ran then, rather than to what the branch had
     #[arg(long, requires = "to", conflicts_with_all = ["conversation", "deployment", "last", "undo", "go_on"])]
     exact: bool,

@@ -21,7 +21,7 @@ pub(super) async fn request(
     Ok(UndoRequest {
         id: Some(id),
         selector: selector(command, api, now).await?,
-        scope: UndoScope { nodes, stack: command.scope.stack.clone() },
+        scope: UndoScope { nodes, stack: command.scope.stack.clone(), part: command.scope.part.clone() },
         reason: command.manner.reason.clone(),
         include_guesses: command.conflicts.guesses.clone(),
     })

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use backstay_api::v1::{GetStack, StackDetail, StackRelease, StackRun, StackView};
+use backstay_api::v1::{GetStack, StackDetail, StackPart, StackRelease, StackRun, StackView};
 use backstay_manifest::Selector;
 use backstay_store::{
     Reader, changes, constraints, figures, nodes, releases, repositories, rollouts, stacks,
@@ -52,7 +52,26 @@ pub(crate) async fn get_stack(call: Call<GetStack>) -> Result<StackDetail, ApiEr
         runs,
         total,
         history,
+        parts: parts(&app, &mut store, &stack.name).await?,
     })
+}
+
+async fn parts(app: &App, store: &mut Reader, stack: &StackName) -> Result<Vec<StackPart>, ApiError> {
+    let mut parts = Vec::new();
+    for part in app.engine.stack_parts(stack).await? {
+        let newest = rollouts::newest_of_part(store, stack, &part.name).await?;
+        parts.push(StackPart {
+            standing: app.engine.standing(&part.release).await?,
+            name: part.name,
+            channel: part.channel,
+            release: part.release,
+            commit: part.commit,
+            version: part.version,
+            requires: part.requires,
+            rollout: newest,
+        });
+    }
+    Ok(parts)
 }
 
 /// For which nodes, in words.

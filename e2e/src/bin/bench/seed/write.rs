@@ -199,6 +199,9 @@ impl Writer<'_> {
             commit: commit_id(place),
             bytes: 4_096,
             created_at: at,
+            part: None,
+            layout: None,
+            parts: std::collections::BTreeMap::new(),
         };
         releases::ensure(tx, &release).await?;
         releases::add_commit(tx, release.id, release.repository, &release.commit).await?;

@@ -1,0 +1,138 @@
+//! Parts of a stack beside each other: which of them moves a node, and what they need of each other.
+
+use std::collections::{BTreeMap, HashMap};
+
+use backstay_types::{NodeId, RolloutKind, StackName};
+
+use super::{StackStep, places::Place};
+use crate::{
+    snapshot::{FleetSnapshot, Past, Reason, Share, StackFacts, Try, TryState},
+    wanted::Wanted,
+};
+
+/// Nodes on which a share of a divided stack is under way. A node moves one share of a stack at a time, so that a failure
+/// is one rollout's.
+#[derive(Debug)]
+pub(super) struct Busy(BTreeMap<StackName, HashMap<NodeId, usize>>);
+
+impl Busy {
+    pub(super) fn of(world: &FleetSnapshot) -> Self {
+        let mut busy: BTreeMap<StackName, HashMap<NodeId, usize>> = BTreeMap::new();
+        for (index, stack) in world.stacks.iter().enumerate() {
+            if matches!(stack.share, Share::All) {
+                continue;
+            }
+            let nodes = busy.entry(stack.name.clone()).or_default();
+            for (at, node) in world.nodes.iter().enumerate() {
+                if world.past.of(index, at).latest.is_some_and(|latest| latest.is_open()) {
+                    nodes.insert(node.id, index);
+                }
+            }
+        }
+        Self(busy)
+    }
+
+    /// Whether another share of a stack is under way on a node.
+    pub(super) fn elsewhere(&self, stack: &StackFacts, index: usize, node: NodeId) -> bool {
+        self.0.get(&stack.name).and_then(|nodes| nodes.get(&node)).is_some_and(|share| *share != index)
+    }
+
+    /// A share of a stack gets under way on a node.
+    pub(super) fn begins(&mut self, stack: &StackFacts, index: usize, node: NodeId) {
+        if let Some(nodes) = self.0.get_mut(&stack.name) {
+            nodes.insert(node, index);
+        }
+    }
+}
+
+impl<'a> StackStep<'a> {
+    /// A place with what follows from the stack's being divided.
+    pub(super) fn shared(&self, mut place: Place<'a>, node: usize) -> Place<'a> {
+        match &self.stack.share {
+            Share::All => {}
+            Share::Together { divided, .. } => {
+                let runs_divided = place.past.settled.is_some_and(|s| divided.contains(&s.release));
+                let leaves = matches!(place.wanted, Wanted::Gone { .. });
+                let to_another = matches!(
+                    &place.wanted,
+                    Wanted::Release { release, pinned: true, .. } if !divided.contains(release)
+                );
+                place.elsewhere = runs_divided && !leaves && !to_another;
+                // Who came by this share goes on counting for the rollout that brought it.
+                if place.elsewhere && !self.came_by_it(place.past) {
+                    place.wanted = Wanted::Keep { reason: self.policy.branch.clone() };
+                }
+            }
+            Share::Part { .. } => {
+                place.elsewhere = place.past.settled.is_none() || !self.policy.is_assigned(place.node);
+                if place.elsewhere {
+                    place.wanted = Wanted::Keep { reason: self.policy.branch.clone() };
+                } else if let Wanted::Release { release, .. } = place.wanted {
+                    if let Some(reason) = self.breaks(&place, node) {
+                        place.wanted = Wanted::Keep { reason };
+                    } else if self.stack.release == Ok(release) {
+                        place.lacks = self.lacks(node);
+                    }
+                }
+            }
+        }
+        place
+    }
+
+    fn came_by_it(&self, past: &Past) -> bool {
+        past.latest.is_some_and(|latest| {
+            latest.state == TryState::Succeeded && self.stack.release == Ok(latest.release)
+        })
+    }
+
+    /// What a node lacks of other parts for what the branch asks of this one.
+    fn lacks(&self, node: usize) -> Option<Reason> {
+        let unmet = |need: &&crate::snapshot::Need| {
+            self.runs(&need.part, node).is_none_or(|settled| !need.accepts.contains(&settled.release))
+        };
+        self.stack.share.needs().iter().find(unmet).map(|need| need.reason.clone())
+    }
+
+    /// Why this part may not go to where it is wanted: a part on the node would lack it there.
+    fn breaks(&self, place: &Place<'_>, node: usize) -> Option<Reason> {
+        let name = self.stack.share.part()?;
+        let Wanted::Release { release, .. } = &place.wanted else { return None };
+        self.others().find_map(|(index, other)| {
+            let need = other.share.needs().iter().find(|need| need.part == *name)?;
+            let settled = self.world.past.of(index, node).settled?;
+            let needs_it = other.release == Ok(settled.release) && !need.accepts.contains(release);
+            // What the branch asks for of both fits, or is on its way to; only a way aside from it can break.
+            let aside = self.stack.release != Ok(*release);
+            (needs_it && aside).then(|| need.reason.clone())
+        })
+    }
+
+    /// Whether this part, on its way back, has to wait for one that needs it and goes back too: what needs it goes first.
+    pub(super) fn comes_after(&self, place: &Place<'_>, back: bool) -> bool {
+        let Some(name) = self.stack.share.part().filter(|_| back) else { return false };
+        let Some(node) = self.world.nodes.iter().position(|node| node.id == place.node.id) else {
+            return false;
+        };
+        self.others().any(|(index, other)| {
+            let needs = other.share.needs().iter().any(|need| need.part == *name);
+            let Past { latest, settled } = *self.world.past.of(index, node);
+            let away =
+                settled.is_some_and(|settled| other.release.as_ref().is_ok_and(|to| *to != settled.release));
+            let failed =
+                latest.is_some_and(|l: Try| l.state == TryState::Failed && other.release == Ok(l.release));
+            needs && away && !failed && other.origin.kind == RolloutKind::Rollback
+        })
+    }
+
+    /// What a node runs of another part.
+    fn runs(&self, part: &backstay_types::PartName, node: usize) -> Option<Try> {
+        let (index, _) = self.others().find(|(_, other)| other.share.part() == Some(part))?;
+        self.world.past.of(index, node).settled
+    }
+
+    /// The other shares of the same stack, with their positions.
+    fn others(&self) -> impl Iterator<Item = (usize, &'a StackFacts)> + use<'_, 'a> {
+        let all = self.world.stacks.iter().enumerate();
+        all.filter(|(index, other)| *index != self.index && other.name == self.stack.name)
+    }
+}
