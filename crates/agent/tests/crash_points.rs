@@ -4,7 +4,8 @@
 //! the hub must be told.
 //!
 //! Points are found by a counting run. A sample is taken in every run of the tests; `cargo xtask crash-points` takes as
-//! many as it is asked for (`BACKSTAY_CRASH_POINTS`).
+//! many as it is asked for (`BACKSTAY_CRASH_POINTS`). One that failed is tried again by what the failure names
+//! (`BACKSTAY_CRASH_POINT='inject=write:error=ENOSPC:when=31+'`), as often as is asked for.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests; the long run says how far it is")]
 
 mod support;
@@ -193,6 +194,10 @@ fn points(way: Way, strace: &Path) -> Vec<Point> {
 
 /// So many of them, spread over all; the same in every run.
 fn chosen(mut points: Vec<Point>, count: usize, way: Way) -> Vec<Point> {
+    if let Ok(only) = env::var("BACKSTAY_CRASH_POINT") {
+        let point = points.iter().find(|point| point.to_string() == only);
+        return point.map_or_else(Vec::new, |point| vec![point.clone(); count]);
+    }
     let seed = env::var("BACKSTAY_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let clock = Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH));
     let world = World::new(clock, Arc::new(SeededEntropy::new(seed + way as u64)));
