@@ -92,6 +92,8 @@ rows! {
     rewritten_after: REWRITTEN "engine/sync.after" => There;
     plan_before: PLAN "engine/reconcile.before" => Comes;
     plan_after: PLAN "engine/reconcile.after" => There;
+    plan_parts_before: PLAN_PARTS "engine/parts.before" => Comes;
+    plan_parts_after: PLAN_PARTS "engine/parts.after" => Comes;
 
     // Rollouts.
     pause_before: PAUSE "engine/rollouts.before" => Absent;

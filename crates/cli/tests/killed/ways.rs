@@ -6,6 +6,7 @@ use backstay_api::{
     v1,
 };
 use backstay_client::ClientError;
+use backstay_testkit::CommitSpec;
 use backstay_types::{
     Deployment, DeploymentState, ErrorCode, Id as _, NodeState, PushState, RepositoryHealth, Secret,
     Timestamp, Undo, UndoId, UndoScope, UndoSelector, UndoState,
@@ -357,6 +358,28 @@ pub(super) const PLAN: Way = Way {
     count: |place| deployments(place).len() - 1,
     again: Again::Same,
     event: "rollout_started",
+};
+
+/// A change of two parts at once: a node moves one of them at a time, to a tree that no commit of the branch has.
+pub(super) const PLAN_PARTS: Way = Way {
+    endpoints: &["SyncRepository"],
+    prepare: |place| {
+        let parts = "[[part]]\nname = \"settings\"\npaths = [\"app.conf\"]\n";
+        place.tree.write("stacks/web/stack.toml", parts).commit(&CommitSpec::new("In parts"));
+        place.tree.push_as_maintainer();
+        place.start();
+        place.join();
+        place.try_follow().unwrap();
+        place.eventually("a deployment", || !deployments(place).is_empty());
+        succeed(place);
+        let compose = "stacks/web/compose.yaml";
+        place.tree.write(compose, &place.tree.read(compose).replace("web:1", "web:2"));
+        place.change("two", "2", None);
+    },
+    act: Place::try_sync,
+    count: |place| deployments(place).len() - 1,
+    again: Again::Same,
+    event: "",
 };
 
 fn constraints(place: &Place) -> Vec<backstay_types::Constraint> {
