@@ -85,6 +85,8 @@ struct Fleet {
     own: HashMap<StackName, RolloutId>,
     /// What a stack's branch asks for, and why it brings nobody there: it is held or banned.
     stuck: HashMap<StackName, (TreeDigest, String)>,
+    /// Stacks that a rollout is moving.
+    moving: HashSet<StackName>,
     /// Where rollouts forward take their stacks.
     forward: HashSet<(StackName, TreeDigest)>,
     /// Releases in which nothing is that the undo takes back.
@@ -112,8 +114,10 @@ impl Fleet {
             .filter(|deployment| stacks.contains(&deployment.stack))
             .map(|deployment| ((deployment.node, deployment.stack), deployment.release))
             .collect();
-        let running = rollouts::running(&mut read).await?.into_iter();
-        let running: Vec<_> = running.filter(|rollout| rollout.kind == RolloutKind::Update).collect();
+        let running = rollouts::running(&mut read).await?;
+        let moving = running.iter().map(|rollout| rollout.stack.clone()).collect();
+        let running: Vec<_> =
+            running.into_iter().filter(|rollout| rollout.kind == RolloutKind::Update).collect();
         let releases = latest.values().map(|deployment| deployment.release).chain(settled.values().copied());
         let releases: HashSet<_> = releases.chain(running.iter().map(|rollout| rollout.release)).collect();
         let rollouts: HashSet<_> = latest.values().map(|deployment| deployment.rollout).collect();
@@ -147,6 +151,7 @@ impl Fleet {
             trees,
             rollouts: rollouts.into_iter().map(|rollout| (rollout.id, rollout)).collect(),
             stuck,
+            moving,
             forward,
             clear,
             going,
@@ -186,7 +191,9 @@ impl Fleet {
             None => r.created_at > undo.created_at,
         };
         let newer = !own && rollout.is_some_and(after);
-        if newer { Standing::There } else { self.waits(&key, place) }
+        // Unless that was stopped before the node had it.
+        let stopped = self.stuck.contains_key(&place.stack) && !self.is_clear(&key);
+        if newer && !stopped { Standing::There } else { self.waits(&key, place) }
     }
 
     /// A place that nothing is under way to. Where nobody will ever be moved to, a node stays on what it runs, and where a
@@ -199,6 +206,10 @@ impl Fleet {
             Some((tree, reason)) if *tree == place.to => {
                 Standing::Failed(format!("what it would go back to is {reason}"))
             }
+            // What came after the undo was to take it along, and was stopped.
+            Some((_, reason)) if !self.moving.contains(&place.stack) => Standing::Failed(format!(
+                "it runs what is taken back, and what would take it along is {reason}"
+            )),
             None if self.forward.contains(&(place.stack.clone(), place.to)) && self.is_clear(key) => {
                 Standing::There
             }

@@ -1,4 +1,5 @@
 use backstay_engine::WantedUndo;
+use backstay_store::undos;
 use backstay_types::{ConversationId, Meaning, PushState, UndoRoute, UndoScope, UndoSelector, UndoState};
 
 use crate::fleet::{Fleet, want};
@@ -452,4 +453,33 @@ async fn an_undo_that_others_outrun_is_computed_again() {
         assert!(fleet.upstream.file("main", &format!("stacks/web/note-{round}")).is_some());
     }
     time.abort();
+}
+
+/// A node ends late, on what is taken back, and what was to take it along was stopped meanwhile.
+#[tokio::test]
+async fn an_undo_ends_where_what_would_take_a_node_along_was_stopped() {
+    let mut fleet = Fleet::new().await;
+    let conversation = fleet.conversation();
+    fleet.change("hello", "welcome", conversation);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.engine.reconcile().await.unwrap();
+    fleet.begin("two").await;
+    let (node, reports) = fleet.obey_unheard("two").await;
+    fleet.away.push("two".to_owned());
+    fleet.play(|_, _| true).await;
+    fleet.later();
+    let undo = fleet.engine.create_undo(fleet.only_its(conversation), "test").await.unwrap();
+    fleet.play(|_, _| true).await;
+    fleet.settled_push(undo.id).await;
+    fleet.work.pull();
+    fleet.change("hello", "nonsense", fleet.conversation());
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.engine.reconcile().await.unwrap();
+    fleet.engine.take_reports(node, reports).await.unwrap();
+    fleet.play(|_, _| false).await;
+    let undo = undos::get(&mut fleet.store.read(), undo.id).await.unwrap().unwrap();
+    let UndoState::Failed { reason } = &undo.state else { panic!("{:?}", undo.state) };
+    assert!(reason.contains("two: it runs what is taken back"), "{reason}");
 }
