@@ -152,7 +152,7 @@ pub(super) fn view_fields(view: &RolloutView, frame: &Frame) -> String {
         text.push_str(&section("Waves"));
         text.push_str(&super::rollout::view_waves(view, frame));
     }
-    if let Some(pattern) = &view.pattern {
+    if let Some(pattern) = view.pattern.as_ref().filter(|pattern| pattern.failed > 0) {
         text.push_str(&section("What failed"));
         text.push_str(&view_pattern(pattern));
     }
