@@ -43,7 +43,9 @@ impl Store {
                 Ok(Sealed::Elsewhere) => Some(TAIL_POLL),
                 Err(error) => {
                     tracing::warn!(%error, "the ledger could not be sealed; trying again");
-                    Some(RETRY)
+                    // Also when more is recorded meanwhile: a busy hub would ask, and say so, all the time.
+                    sleep(RETRY).await;
+                    continue;
                 }
             };
             tokio::select! {
