@@ -43,7 +43,8 @@ pub struct HubSettings {
     /// for the caller's, so that who guesses passwords slows down nobody else.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpAddr>,
-    /// How many connections may be open at once. Each agent holds one.
+    /// How many connections may be open at once. Each agent holds one. When nearly all are taken, others are closed after each
+    /// answer. The system's limit of open files goes before it.
     pub max_connections: u32,
 }
 

@@ -14,6 +14,7 @@ mod keys;
 mod live;
 mod metrics;
 mod packs;
+mod room;
 mod server;
 mod start;
 

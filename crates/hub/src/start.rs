@@ -31,6 +31,7 @@ use crate::{
     live::{Feed, Follows, Live, Questions, Roster, Shared, Waiters},
     metrics::Metrics,
     packs::Packs,
+    room::Room,
     server,
 };
 
@@ -96,8 +97,8 @@ impl Hub {
         write_private(&url, url_of(address).as_bytes())
             .map_err(|source| HubError::DataDir { path: url, source })?;
         let (sealer, background) = spawn_background(&app, id);
-        let connections = app.settings.hub.max_connections;
-        let server = tokio::spawn(server::serve(listener, router, connections, app.stopping.clone()));
+        let room = Room::new(app.settings.hub.max_connections);
+        let server = tokio::spawn(server::serve(listener, router, room, app.stopping.clone()));
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "other machines can reach the hub; put a proxy that speaks TLS before it");
         }

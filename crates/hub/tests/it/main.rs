@@ -3,6 +3,7 @@
 
 mod agents;
 mod bad_input;
+mod connections;
 mod harness;
 mod logs;
 mod machines;
