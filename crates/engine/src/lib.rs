@@ -55,7 +55,7 @@ pub use environments::{EnvironmentStack, EnvironmentState, WantedPromotion};
 pub use error::EngineError;
 pub use limits::{LimitEffect, NewLimit};
 use mirrors::Mirrors;
-pub use nodes::Presence;
+pub use nodes::{Presence, Said};
 pub use parts::StackPartState;
 pub use progress::Progress;
 pub use publish::Publish;

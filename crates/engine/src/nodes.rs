@@ -25,6 +25,23 @@ pub trait Presence: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What a node said last of a stack, and when it was last heard from.
+    fn said(&self, node: NodeId, stack: &StackName) -> Option<Said> {
+        let _ = (node, stack);
+        None
+    }
+
     /// Opens a secret that the hub sealed, such as a repository's token.
     fn unseal(&self, sealed: &str) -> Option<Secret>;
+}
+
+/// What a node said last of a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said {
+    /// When the node was last heard from.
+    pub heard_at: Timestamp,
+    /// The tree that it runs.
+    pub current: Option<TreeDigest>,
+    /// Whether it was in the middle of a deployment.
+    pub deploying: bool,
 }

@@ -8,9 +8,11 @@ use std::{
 
 use backstay_api::v1::{DatabaseState, Overview};
 use backstay_config::Settings;
-use backstay_engine::{Engine, Presence};
+use backstay_engine::{Engine, Presence, Said};
 use backstay_store::Store;
-use backstay_types::{Figures, Node, NodeId, NodeState, Secret, StackName, Timestamp, TreeDigest, World};
+use backstay_types::{
+    Figures, Node, NodeId, NodeState, Secret, StackHealth, StackName, Timestamp, TreeDigest, World,
+};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -138,6 +140,18 @@ impl Presence for HubPresence {
         self.live.with(node, |seen| {
             let told = seen?.observed.as_ref()?.iter().find(|one| one.stack == *stack)?;
             Some((told.current?, told.figures.clone()))
+        })
+    }
+
+    fn said(&self, node: NodeId, stack: &StackName) -> Option<Said> {
+        self.live.with(node, |seen| {
+            let seen = seen?;
+            let told = seen.observed.iter().flatten().find(|one| one.stack == *stack);
+            Some(Said {
+                heard_at: seen.last_seen_at?,
+                current: told.and_then(|told| told.current),
+                deploying: told.is_some_and(|told| told.health == StackHealth::Deploying),
+            })
         })
     }
 

@@ -55,6 +55,19 @@ impl Engine {
         })
     }
 
+    /// Whether a node may have begun, or done, what was given up: it was heard from since that was asked for, so that it may
+    /// have been told, and has not said since it was given up that it runs something else than its tree.
+    fn may_have_begun(&self, given_up: &Deployment, tree: Option<TreeDigest>) -> bool {
+        if given_up.state != DeploymentState::Superseded {
+            return false;
+        }
+        let said = self.inner.presence.said(given_up.node, &given_up.stack);
+        said.filter(|said| said.heard_at >= given_up.created_at).is_some_and(|said| {
+            let since = given_up.finished_at.is_some_and(|ended| said.heard_at > ended);
+            !since || said.deploying || said.current == tree
+        })
+    }
+
     /// The final state of an undo, once it has one.
     async fn outcome(&self, undo: &Undo) -> Result<Option<UndoState>, EngineError> {
         let fleet = Fleet::load(self, undo).await?;
@@ -77,6 +90,8 @@ impl Engine {
 struct Fleet {
     nodes: HashMap<NodeName, NodeId>,
     latest: HashMap<(NodeId, StackName), Deployment>,
+    /// Where what was given up last may have been done all the same.
+    unsure: HashSet<(NodeId, StackName)>,
     /// What each runs, unless something is under way.
     settled: HashMap<(NodeId, StackName), ReleaseId>,
     trees: HashMap<ReleaseId, TreeDigest>,
@@ -124,6 +139,8 @@ impl Fleet {
         let releases = releases::many(&mut read, &Vec::from_iter(releases)).await?;
         let rollouts = rollouts::many(&mut read, &Vec::from_iter(rollouts)).await?;
         let trees: HashMap<_, _> = releases.iter().map(|release| (release.id, release.tree)).collect();
+        let begun = |one: &&Deployment| engine.may_have_begun(one, trees.get(&one.release).copied());
+        let unsure = latest.values().filter(begun).map(|one| (one.node, one.stack.clone())).collect();
         let forward: HashSet<_> = running
             .into_iter()
             .filter_map(|rollout| Some((rollout.stack, *trees.get(&rollout.release)?)))
@@ -147,6 +164,7 @@ impl Fleet {
             own,
             nodes,
             latest,
+            unsure,
             settled,
             trees,
             rollouts: rollouts.into_iter().map(|rollout| (rollout.id, rollout)).collect(),
@@ -202,6 +220,9 @@ impl Fleet {
         if self.stays_clear(key) {
             return Standing::There;
         }
+        if self.unsure.contains(key) {
+            return Standing::Waiting;
+        }
         match self.stuck.get(&place.stack) {
             Some((tree, reason)) if *tree == place.to => {
                 Standing::Failed(format!("what it would go back to is {reason}"))
@@ -222,11 +243,14 @@ impl Fleet {
         self.stuck.contains_key(&key.1) && self.is_clear(key)
     }
 
-    /// Whether a node, which rests, runs nothing that the undo takes back. Where a release broke, what runs is not known.
+    /// Whether a node, which rests, runs nothing that the undo takes back. Where a release broke, what runs is not known, nor
+    /// where nothing has been heard since one was given up.
     fn is_clear(&self, key: &(NodeId, StackName)) -> bool {
-        let latest = self.latest.get(key);
-        let broke = latest.filter(|latest| matches!(latest.state, DeploymentState::Broken { .. }));
-        let mut runs = self.settled.get(key).copied().into_iter().chain(broke.map(|latest| latest.release));
+        let unknown = |latest: &&Deployment| {
+            matches!(latest.state, DeploymentState::Broken { .. }) || self.unsure.contains(key)
+        };
+        let may_run = self.latest.get(key).filter(unknown);
+        let mut runs = self.settled.get(key).copied().into_iter().chain(may_run.map(|latest| latest.release));
         runs.all(|release| self.clear.contains(&release))
     }
 }

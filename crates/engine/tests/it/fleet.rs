@@ -10,13 +10,13 @@ use backstay_api::{
     agent::{Report, ReportBody},
     statement::{DesiredAction, DesiredStack, SignedStatement, Statement},
 };
-use backstay_engine::{Engine, NewRepository, Presence, Settings, WantedUndo};
+use backstay_engine::{Engine, NewRepository, Presence, Said, Settings, WantedUndo};
 use backstay_store::{Store, desired, ledger, nodes, undos};
 use backstay_testkit::{BareRepository, CommitSpec, WorkTree};
 use backstay_types::{
     CommitId, ConversationId, Deployment, DeploymentId, DeploymentState, Digest, FailureKind, FixedClock,
     HostFacts, Labels, Meaning, Node, NodeId, PushState, Repository, RepositoryId, Secret, SeededEntropy,
-    Step, Timestamp, Undo, UndoId, UndoScope, UndoSelector, UndoState, World,
+    StackName, Step, Timestamp, Undo, UndoId, UndoScope, UndoSelector, UndoState, World,
 };
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
@@ -25,6 +25,8 @@ use tempfile::TempDir;
 #[derive(Debug, Default)]
 pub(crate) struct Everyone {
     pub(crate) sick: Mutex<HashMap<NodeId, Timestamp>>,
+    /// What some said last of their one stack.
+    pub(crate) said: Mutex<HashMap<NodeId, Said>>,
 }
 
 impl Presence for Everyone {
@@ -38,6 +40,10 @@ impl Presence for Everyone {
 
     fn unhealthy_since(&self, node: NodeId) -> Option<Timestamp> {
         self.sick.lock().unwrap().get(&node).copied()
+    }
+
+    fn said(&self, node: NodeId, _: &StackName) -> Option<Said> {
+        self.said.lock().unwrap().get(&node).copied()
     }
 
     fn unseal(&self, _: &str) -> Option<Secret> {
@@ -366,6 +372,10 @@ impl Fleet {
     pub(crate) async fn events(&self) -> u64 {
         ledger::seal(&self.store, "test").await.unwrap();
         ledger::head(&mut self.store.read()).await.unwrap().seq
+    }
+
+    pub(crate) async fn undo_state(&self, id: UndoId) -> UndoState {
+        undos::get(&mut self.store.read(), id).await.unwrap().unwrap().state
     }
 
     pub(crate) fn assert_verified(&self, undo: &Undo) {

@@ -1,4 +1,4 @@
-use backstay_engine::WantedUndo;
+use backstay_engine::{Said, WantedUndo};
 use backstay_store::undos;
 use backstay_types::{ConversationId, Meaning, PushState, UndoRoute, UndoScope, UndoSelector, UndoState};
 
@@ -271,6 +271,68 @@ async fn an_undo_of_what_runs_nowhere_ends_even_if_what_was_before_is_stopped() 
     fleet.away.clear();
     fleet.play(|_, _| true).await;
     fleet.assert_all_run(&["hello", "quiet"], &[]).await;
+}
+
+/// A node that may have begun what was stopped is waited for, until it says what it runs.
+#[tokio::test]
+async fn an_undo_is_not_called_verified_while_a_node_may_run_what_was_given_up() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.away = vec!["two".to_owned(), "three".to_owned()];
+    let mut reports = None;
+    for (from, to, by) in [("hello", "welcome", a), ("quiet", "loud", b)] {
+        fleet.change(from, to, by);
+        fleet.later();
+        fleet.engine.sync_repository(fleet.repository).await.unwrap();
+        if by == b {
+            reports = Some(fleet.obey_unheard("two").await);
+        }
+        fleet.play(|_, _| false).await;
+    }
+    let two = fleet.nodes["two"];
+    let ran = fleet.runs[&("two".to_owned(), "web".to_owned())];
+    let before = fleet.runs[&("three".to_owned(), "web".to_owned())];
+    let say = |fleet: &Fleet, current| {
+        let said = Said { heard_at: fleet.world.now(), current: Some(current), deploying: false };
+        fleet.presence.said.lock().unwrap().insert(two, said);
+    };
+    // It was told, and nothing came since.
+    say(&fleet, before);
+    let undo = fleet.undo(fleet.only_its(b)).await;
+    assert_eq!(undo.state, UndoState::RollingOut, "{undo:#?}");
+    // It runs it all the same.
+    fleet.later();
+    say(&fleet, ran);
+    fleet.engine.reconcile().await.unwrap();
+    assert_eq!(fleet.undo_state(undo.id).await, UndoState::RollingOut);
+    // Had it never begun, it would say so.
+    let (node, reports) = reports.unwrap();
+    fleet.engine.take_reports(node, reports).await.unwrap();
+    fleet.play(|_, _| false).await;
+    let state = fleet.undo_state(undo.id).await;
+    assert!(
+        matches!(&state, UndoState::Failed { reason } if reason.contains("two: what it would go back to")),
+        "{state:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_says_it_runs_what_it_ran_holds_up_no_undo() {
+    let mut fleet = Fleet::new().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.away = vec!["two".to_owned(), "three".to_owned()];
+    for (from, to, by) in [("hello", "welcome", a), ("quiet", "loud", b)] {
+        fleet.change(from, to, by);
+        fleet.later();
+        fleet.engine.sync_repository(fleet.repository).await.unwrap();
+        fleet.play(|_, _| false).await;
+    }
+    let current = Some(fleet.runs[&("two".to_owned(), "web".to_owned())]);
+    fleet.later();
+    let said = Said { heard_at: fleet.world.now(), current, deploying: false };
+    fleet.presence.said.lock().unwrap().insert(fleet.nodes["two"], said);
+    let undo = fleet.undo(fleet.only_its(b)).await;
+    fleet.assert_verified(&undo);
 }
 
 #[tokio::test]
