@@ -31,8 +31,10 @@ pub(crate) const NODES: usize = 10_000;
 const RHYTHM: [(&str, &str); 3] =
     [("BACKSTAY_POLL_HOLD", "20s"), ("BACKSTAY_POLL_INTERVAL", "10s"), ("BACKSTAY_POLL_JITTER", "2s")];
 const INTERVAL: Duration = Duration::from_secs(32);
-/// Further nodes that ask once a second, are not held, and time it.
+/// Further nodes that ask once a second, are not held, and time it. They run nothing.
 const PROBES: usize = 50;
+/// What is assigned to whom: nothing to those that only time it.
+const FLEET: &str = "[[assign]]\nstack = \"web\"\nnodes = \"!probe\"\n";
 /// How long the quiet fleet is looked at.
 const WATCH: Duration = Duration::from_secs(60);
 /// The fleet to which memory and processor time are extrapolated.
@@ -44,6 +46,7 @@ pub(crate) fn measure(nodes: usize) -> Result<Figures, String> {
         RHYTHM.iter().fold(Fleet::of(0).as_shipped(), |fleet, (name, value)| fleet.hub_setting(name, value));
     let mut fleet = fleet.start().ok_or(MISSING)?;
     stack::write(&fleet.tree, "web", "web:v1", "8080", Proof::Health);
+    fleet.tree.write("fleet.toml", FLEET);
     fleet.commit("Add web", None);
     fleet.follow();
     let pid = fleet.hub.pid().ok_or("the hub has ended")?;
@@ -192,7 +195,7 @@ impl Probes {
             let body = JoinRequest {
                 token: swarm::token(fleet),
                 name: format!("probe-{number}").parse().map_err(|_| "a name")?,
-                labels: Labels::default(),
+                labels: Labels::parse(["probe=yes"]).map_err(|error| error.to_string())?,
                 facts: HostFacts::default(),
             };
             let joined = fleet.api.call::<JoinNode>(&Empty {}, &Empty {}, &body);
