@@ -435,25 +435,7 @@ async fn apply(
     let mut by_id: HashMap<_, _> = loaded.snapshot.rollouts.iter().map(|r| (r.id, r.clone())).collect();
     let mut started = Vec::new();
     for start in &plan.start {
-        let rollout = Rollout {
-            id: engine.inner.world.mint(),
-            stack: start.stack.clone(),
-            environment: start.environment.clone(),
-            part: start.part.clone(),
-            release: start.release,
-            kind: start.kind,
-            cause: start.cause.clone(),
-            state: RolloutState::Running,
-            max_updating: start.max_updating,
-            strategy: start.strategy.clone(),
-            cuts: start.cuts.clone(),
-            wave: 0,
-            paused: None,
-            overridden: None,
-            reason: start.reason.clone(),
-            created_at: now,
-            finished_at: None,
-        };
+        let rollout = start.begin(engine.inner.world.mint(), now);
         rollouts::insert(tx, &rollout).await?;
         rollouts::add_members(tx, rollout.id, &start.members).await?;
         tx.record(Event::RolloutStarted { reason: start.reason.clone() }, rollout_refs(&rollout))?;

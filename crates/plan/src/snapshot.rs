@@ -329,10 +329,14 @@ pub struct Past {
 }
 
 impl Past {
+    /// What the node runs, and what it has been told of and is not done with.
+    pub fn told(&self) -> impl Iterator<Item = Try> {
+        self.settled.into_iter().chain(self.latest.filter(Try::is_open))
+    }
+
     /// Whether the node runs a release, or is on its way there.
     pub fn is_at(&self, release: ReleaseId) -> bool {
-        let settled = self.settled.is_some_and(|settled| settled.release == release);
-        settled || self.latest.is_some_and(|latest| latest.is_open() && latest.release == release)
+        self.told().any(|attempt| attempt.release == release)
     }
 }
 

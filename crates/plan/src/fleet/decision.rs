@@ -1,8 +1,8 @@
 //! What a step of planning decides.
 
 use backstay_types::{
-    Cause, DecisionKind, DeploymentId, EnvironmentName, NodeId, PartName, ReleaseId, RolloutId, RolloutKind,
-    RolloutState, RolloutStrategy, StackName, Timestamp, TreeDigest,
+    Cause, DecisionKind, DeploymentId, EnvironmentName, NodeId, PartName, ReleaseId, Rollout, RolloutId,
+    RolloutKind, RolloutState, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
 use crate::{health::FleetVerdict, inputs::Inputs, snapshot::Reason};
@@ -101,6 +101,31 @@ pub struct RolloutStart {
     pub members: Vec<(NodeId, u32)>,
     /// Why.
     pub reason: String,
+}
+
+impl RolloutStart {
+    /// The rollout as it is when it begins.
+    pub fn begin(&self, id: RolloutId, now: Timestamp) -> Rollout {
+        Rollout {
+            id,
+            stack: self.stack.clone(),
+            environment: self.environment.clone(),
+            part: self.part.clone(),
+            release: self.release,
+            kind: self.kind,
+            cause: self.cause.clone(),
+            state: RolloutState::Running,
+            max_updating: self.max_updating,
+            strategy: self.strategy.clone(),
+            cuts: self.cuts.clone(),
+            wave: 0,
+            paused: None,
+            overridden: None,
+            reason: self.reason.clone(),
+            created_at: now,
+            finished_at: None,
+        }
+    }
 }
 
 /// A pin of everyone who runs a stack to the last that did well.

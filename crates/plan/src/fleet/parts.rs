@@ -47,7 +47,7 @@ impl Busy {
 
 impl<'a> StackStep<'a> {
     /// A place with what follows from the stack's being divided.
-    pub(super) fn shared(&self, mut place: Place<'a>, node: usize) -> Place<'a> {
+    pub(super) fn shared(&self, mut place: Place<'a>) -> Place<'a> {
         match &self.stack.share {
             Share::All => {}
             Share::Together { divided, .. } => {
@@ -68,10 +68,10 @@ impl<'a> StackStep<'a> {
                 if place.elsewhere {
                     place.wanted = Wanted::Keep { reason: self.policy.branch.clone() };
                 } else if let Wanted::Release { release, .. } = place.wanted {
-                    if let Some(reason) = self.breaks(&place, node) {
+                    if let Some(reason) = self.breaks(&place) {
                         place.wanted = Wanted::Keep { reason };
                     } else if self.stack.release == Ok(release) {
-                        place.lacks = self.lacks(node);
+                        place.lacks = self.lacks(place.at);
                     }
                 }
             }
@@ -94,12 +94,12 @@ impl<'a> StackStep<'a> {
     }
 
     /// Why this part may not go to where it is wanted: a part on the node would lack it there.
-    fn breaks(&self, place: &Place<'_>, node: usize) -> Option<Reason> {
+    fn breaks(&self, place: &Place<'_>) -> Option<Reason> {
         let name = self.stack.share.part()?;
         let Wanted::Release { release, .. } = &place.wanted else { return None };
         self.others().find_map(|(index, other)| {
             let need = other.share.needs().iter().find(|need| need.part == *name)?;
-            let settled = self.world.past.of(index, node).settled?;
+            let settled = self.world.past.of(index, place.at).settled?;
             let needs_it = other.release == Ok(settled.release) && !need.accepts.contains(release);
             // What the branch asks for of both fits, or is on its way to; only a way aside from it can break.
             let aside = self.stack.release != Ok(*release);
@@ -110,12 +110,9 @@ impl<'a> StackStep<'a> {
     /// Whether this part, on its way back, has to wait for one that needs it and goes back too: what needs it goes first.
     pub(super) fn comes_after(&self, place: &Place<'_>, back: bool) -> bool {
         let Some(name) = self.stack.share.part().filter(|_| back) else { return false };
-        let Some(node) = self.world.nodes.iter().position(|node| node.id == place.node.id) else {
-            return false;
-        };
         self.others().any(|(index, other)| {
             let needs = other.share.needs().iter().any(|need| need.part == *name);
-            let Past { latest, settled } = *self.world.past.of(index, node);
+            let Past { latest, settled } = *self.world.past.of(index, place.at);
             let away =
                 settled.is_some_and(|settled| other.release.as_ref().is_ok_and(|to| *to != settled.release));
             let failed =

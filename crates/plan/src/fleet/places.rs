@@ -18,6 +18,8 @@ pub(super) enum Move {
 
 /// A node and what it wants.
 pub(super) struct Place<'a> {
+    /// Where the node stands in the snapshot.
+    pub(super) at: usize,
     pub(super) node: &'a NodeFacts,
     pub(super) past: &'a Past,
     pub(super) wanted: Wanted,
@@ -44,15 +46,15 @@ impl Place<'_> {
 
 impl<'a> StackStep<'a> {
     pub(super) fn places(&self) -> Vec<Place<'a>> {
-        let place = |(index, node): (usize, &'a NodeFacts)| {
-            let past = self.world.past.of(self.index, index);
+        let place = |(at, node): (usize, &'a NodeFacts)| {
+            let past = self.world.past.of(self.index, at);
             let rest = self.policy.rest(node);
             let wanted = match rest {
                 Some(rest) => Wanted::Keep { reason: rest.reason.clone() },
                 None => asked(self.stack, node, past, &self.policy),
             };
             let maintenance = rest.is_some_and(|rest| rest.maintenance);
-            self.shared(Place { node, past, wanted, maintenance, elsewhere: false, lacks: None }, index)
+            self.shared(Place { at, node, past, wanted, maintenance, elsewhere: false, lacks: None })
         };
         let nodes = self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node));
         self.cap_removals(nodes.map(place).collect())
@@ -168,12 +170,10 @@ impl<'a> StackStep<'a> {
             r.release == release && r.kind == RolloutKind::Update && !self.halted.contains(&r.id)
         };
         let unproven = self.stack.unproven.as_ref().filter(|_| !self.stack.strategy.waves.is_empty());
-        let Past { latest, settled } = *place.past;
-        let told = settled.into_iter().chain(latest.filter(Try::is_open));
         by_branch
             && self.stack.release == Ok(release)
             && (unproven.is_some() || self.running.iter().any(|(rollout, _)| forward(rollout)))
-            && !told.into_iter().any(|attempt| self.stack.undone.contains(&attempt.release))
+            && !place.past.told().any(|attempt| self.stack.undone.contains(&attempt.release))
             && !unproven.is_some_and(|unproven| unproven.ran.contains(&place.node.id))
     }
 

@@ -10,8 +10,8 @@ use backstay_plan::{
     StackFacts, Try, TryState, Within, plan,
 };
 use backstay_types::{
-    Cause, DeploymentId, Digest, FixedClock, Labels, NodeId, ReleaseId, RepositoryId, Rollout, RolloutId,
-    RolloutKind, RolloutState, RolloutStrategy, SeededEntropy, Timestamp, World,
+    Cause, DeploymentId, Digest, FixedClock, Labels, NodeId, ReleaseId, RepositoryId, RolloutId, RolloutKind,
+    RolloutStrategy, SeededEntropy, Timestamp, World,
 };
 use proptest::prelude::*;
 
@@ -144,25 +144,7 @@ impl Fleet {
         for new in start {
             let id: RolloutId = self.world.mint();
             ids.push(id);
-            self.snapshot.rollouts.push(Rollout {
-                id,
-                stack: new.stack,
-                environment: new.environment,
-                part: new.part,
-                release: new.release,
-                kind: new.kind,
-                cause: new.cause,
-                state: RolloutState::Running,
-                max_updating: new.max_updating,
-                strategy: new.strategy,
-                cuts: new.cuts,
-                wave: 0,
-                paused: None,
-                overridden: None,
-                reason: new.reason,
-                created_at: self.snapshot.now,
-                finished_at: None,
-            });
+            self.snapshot.rollouts.push(new.begin(id, self.snapshot.now));
         }
         for ended in end {
             let rollout = self.snapshot.rollouts.iter_mut().find(|r| r.id == ended.rollout).unwrap();

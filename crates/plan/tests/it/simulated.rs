@@ -8,8 +8,8 @@ use backstay_plan::{
 };
 use backstay_types::{
     Cause, Constraint, ConstraintId, ConstraintOrigin, DeploymentId, Digest, Effect, FixedClock, Labels,
-    NodeId, Paused, ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutState, RolloutStrategy,
-    Scope, SeededEntropy, StackName, Timestamp, World,
+    NodeId, Paused, ReleaseId, RepositoryId, RolloutId, RolloutKind, RolloutState, RolloutStrategy, Scope,
+    SeededEntropy, StackName, Timestamp, World,
 };
 
 /// A fleet in which planned attempts really happen.
@@ -85,28 +85,10 @@ impl Fleet {
         for new in start {
             let id: RolloutId = self.world.mint();
             ids.push(id);
+            self.snapshot.rollouts.push(new.begin(id, self.snapshot.now));
             if !new.members.is_empty() {
                 self.snapshot.members.insert(id, Arc::new(new.members.into_iter().collect()));
             }
-            self.snapshot.rollouts.push(Rollout {
-                id,
-                stack: new.stack,
-                environment: new.environment,
-                part: new.part,
-                release: new.release,
-                kind: new.kind,
-                cause: new.cause,
-                state: RolloutState::Running,
-                max_updating: new.max_updating,
-                strategy: new.strategy,
-                cuts: new.cuts,
-                wave: 0,
-                paused: None,
-                overridden: None,
-                reason: new.reason,
-                created_at: self.snapshot.now,
-                finished_at: None,
-            });
         }
         for ended in end {
             let rollout = self.snapshot.rollouts.iter_mut().find(|r| r.id == ended.rollout).unwrap();
