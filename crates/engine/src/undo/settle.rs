@@ -145,21 +145,19 @@ impl Fleet {
             .into_iter()
             .filter_map(|rollout| Some((rollout.stack, *trees.get(&rollout.release)?)))
             .collect();
+        // Oldest first, of each stack.
         let mut own: HashMap<StackName, Vec<Rollout>> = HashMap::new();
         for rollout in rollouts::of_undo(&mut read, undo.id).await? {
             own.entry(rollout.stack.clone()).or_default().push(rollout);
         }
-        let is_going = |all: &Vec<Rollout>| {
+        let is_going = |all: &[Rollout]| {
             all.len() > 1 && all.iter().any(|rollout| rollout.state == RolloutState::Running)
         };
-        let going = own.into_iter().filter(|(_, all)| is_going(all)).map(|(stack, _)| stack).collect();
+        let going = own.iter().filter(|(_, all)| is_going(all)).map(|(stack, _)| stack.clone()).collect();
+        let own = own.into_iter().filter_map(|(stack, all)| Some((stack, all.first()?.id))).collect();
         // Asked only where it says something.
         let asks = !stuck.is_empty() || !forward.is_empty();
         let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
-        let mut own = HashMap::new();
-        for rollout in rollouts::of_undo(&mut read, undo.id).await? {
-            own.entry(rollout.stack).or_insert(rollout.id);
-        }
         Ok(Self {
             own,
             nodes,

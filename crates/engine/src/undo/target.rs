@@ -111,8 +111,7 @@ impl Engine {
         let names: HashSet<&NodeName> = moved.iter().map(|one| &one.node).collect();
         let mut asked = HashMap::new();
         for (at, _) in loaded.snapshot.nodes.iter().enumerate().filter(|(_, n)| names.contains(n.name())) {
-            let past = loaded.snapshot.past.of(row, at);
-            let told = past.settled.into_iter().chain(past.latest.filter(|latest| latest.is_open()));
+            let told = loaded.snapshot.past.of(row, at).told();
             for release in told.filter_map(|attempt| loaded.releases.get(&attempt.release)) {
                 if let Entry::Vacant(entry) = asked.entry(release.id) {
                     entry.insert(self.has_any(release, undone).await?);

@@ -35,10 +35,8 @@ impl Engine {
         let mut leaves: HashMap<ReleaseId, bool> = HashMap::new();
         let mut waiting = 0;
         for (at, node) in loaded.snapshot.nodes.iter().enumerate().filter(|(_, n)| names.contains(n.name())) {
-            let past = loaded.snapshot.past.of(row, at);
-            let told = past.settled.into_iter().chain(past.latest.filter(|latest| latest.is_open()));
             let mut at_once = unproven.ran.contains(&node.id);
-            for release in told.map(|attempt| attempt.release) {
+            for release in loaded.snapshot.past.of(row, at).told().map(|attempt| attempt.release) {
                 let known = leaves.get(&release).copied();
                 let known = match (known, loaded.releases.get(&release)) {
                     (Some(known), _) => known,
