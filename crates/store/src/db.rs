@@ -189,6 +189,13 @@ impl Row {
         raw.map(T::from_raw).transpose().map_err(|e| StoreError::corrupt(column, e))
     }
 
+    /// A column with a text, in which the empty one stands for none.
+    pub(crate) fn filled<T: Column<Raw = String>>(&self, column: &str) -> Result<Option<T>> {
+        let text: String = self.get(column)?;
+        let filled = (!text.is_empty()).then(|| T::from_raw(text));
+        filled.transpose().map_err(|e| StoreError::corrupt(column, e))
+    }
+
     /// A column with JSON text.
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
         let text: String = self.get(column)?;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use backstay_types::{CommitId, Digest, PartName, Release, ReleaseId, RepositoryId, StackName, TreeDigest};
+use backstay_types::{CommitId, PartName, Release, ReleaseId, RepositoryId, StackName, TreeDigest};
 
 use crate::{
     Result, StoreError, Tx,
     db::{Executor, Row, query},
-    value::json,
+    value::{json, or_empty},
 };
 
 const WHAT: &str = "release";
@@ -47,14 +47,14 @@ async fn keep(tx: &mut Tx, release: &Release) -> Result<(Release, bool)> {
         .bind(release.path.as_str())
         .bind(release.bytes)
         .bind(release.created_at)
-        .bind(of_part(release.part.as_ref()))
-        .bind(divided(release.layout))
+        .bind(or_empty(release.part.as_ref()))
+        .bind(or_empty(release.layout))
         .bind(json(&release.parts)?)
         .run(tx)
         .await?;
     let select = "SELECT * FROM releases WHERE stack = $1 AND tree = $2 AND part = $3 AND layout = $4";
     let select = query(select).bind(&release.stack).bind(release.tree);
-    let select = select.bind(of_part(release.part.as_ref())).bind(divided(release.layout));
+    let select = select.bind(or_empty(release.part.as_ref())).bind(or_empty(release.layout));
     let standing = select.optional(tx, read).await?;
     let standing = standing.ok_or_else(|| StoreError::stale(WHAT, release.id))?;
     Ok((standing, kept == 1))
@@ -150,7 +150,7 @@ pub async fn of_parts(
     query(select).bind(stack).bind(json(parts)?).optional(ex, read).await
 }
 
-/// Whether commits of a stack were noted with releases of its parts: with that of this part, and with any.
+/// The parts of a stack with whose releases a commit was noted, in no order; none where it touched no part of it.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -236,21 +236,8 @@ pub(crate) fn read(row: &Row) -> Result<Release> {
         path: row.get("path")?,
         bytes: row.get("bytes")?,
         created_at: row.get("created_at")?,
-        part: is_set(row, "part")?.then(|| row.get("part")).transpose()?,
-        layout: is_set(row, "layout")?.then(|| row.get("layout")).transpose()?,
+        part: row.filled("part")?,
+        layout: row.filled("layout")?,
         parts: row.json("parts")?,
     })
-}
-
-fn of_part(part: Option<&PartName>) -> &str {
-    part.map_or("", PartName::as_str)
-}
-
-fn divided(layout: Option<Digest>) -> String {
-    layout.map(|layout| layout.to_string()).unwrap_or_default()
-}
-
-/// Whether a column holds anything.
-fn is_set(row: &Row, column: &'static str) -> Result<bool> {
-    row.get(column).map(|text: String| !text.is_empty())
 }

@@ -8,7 +8,7 @@ use backstay_types::{
 use crate::{
     Result, Tx,
     db::{Executor, Row, query},
-    value::{Bind as _, json, word},
+    value::{Bind as _, json, or_empty, word},
 };
 
 const WHAT: &str = "rollout";
@@ -30,8 +30,8 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     )
     .bind(rollout.id)
     .bind(&rollout.stack)
-    .bind(within(rollout.environment.as_ref()))
-    .bind(of_part(rollout.part.as_ref()))
+    .bind(or_empty(rollout.environment.as_ref()))
+    .bind(or_empty(rollout.part.as_ref()))
     .bind(rollout.release)
     .bind(word(&rollout.kind)?)
     .bind(repository)
@@ -277,15 +277,15 @@ pub async fn completed_of(
 ) -> Result<Option<Rollout>> {
     let select = "SELECT * FROM rollouts WHERE stack = $1 AND part = $2 AND environment = '' AND state = 'succeeded' \
                   AND kind <> 'removal' AND finished_at <= $3 ORDER BY finished_at DESC, id DESC LIMIT 1";
-    query(select).bind(stack).bind(of_part(part)).bind(at).optional(ex, read).await
+    query(select).bind(stack).bind(or_empty(part)).bind(at).optional(ex, read).await
 }
 
 pub(crate) fn read(row: &Row) -> Result<Rollout> {
     Ok(Rollout {
         id: row.get("id")?,
         stack: row.get("stack")?,
-        environment: environment(row)?,
-        part: part(row)?,
+        environment: row.filled("environment")?,
+        part: row.filled("part")?,
         release: row.get("release_id")?,
         kind: row.word("kind")?,
         cause: read_cause(row)?,
@@ -302,21 +302,6 @@ pub(crate) fn read(row: &Row) -> Result<Rollout> {
     })
 }
 
-/// The rollout of a stack in an environment that was the last to complete at or before `at`.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn completed_in(
-    ex: &mut impl Executor,
-    stack: &StackName,
-    environment: Option<&EnvironmentName>,
-    at: Timestamp,
-) -> Result<Option<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND state = 'succeeded' \
-                  AND finished_at <= $3 ORDER BY finished_at DESC, id DESC LIMIT 1";
-    query(select).bind(stack).bind(within(environment)).bind(at).optional(ex, read).await
-}
-
 /// Those of all of a stack in an environment that have succeeded at or before `at`, newest first.
 ///
 /// # Errors
@@ -330,7 +315,7 @@ pub async fn succeeded_in(
 ) -> Result<Vec<Rollout>> {
     let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND part = '' AND state = 'succeeded' \
                   AND finished_at <= $3 ORDER BY id DESC LIMIT $4";
-    query(select).bind(stack).bind(within(environment)).bind(at).bind(limit).all(ex, read).await
+    query(select).bind(stack).bind(or_empty(environment)).bind(at).bind(limit).all(ex, read).await
 }
 
 /// Those of a release in an environment, oldest first.
@@ -343,7 +328,7 @@ pub async fn of_release(
     environment: Option<&EnvironmentName>,
 ) -> Result<Vec<Rollout>> {
     let select = "SELECT * FROM rollouts WHERE release_id = $1 AND environment = $2 ORDER BY id";
-    query(select).bind(release).bind(within(environment)).all(ex, read).await
+    query(select).bind(release).bind(or_empty(environment)).all(ex, read).await
 }
 
 /// The rollout of a stack or part in an environment before another of it.
@@ -353,27 +338,9 @@ pub async fn of_release(
 pub async fn before(ex: &mut impl Executor, rollout: &Rollout) -> Result<Option<Rollout>> {
     let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND part = $3 AND id < $4 \
                   ORDER BY id DESC LIMIT 1";
-    let environment = within(rollout.environment.as_ref());
-    let select = query(select).bind(&rollout.stack).bind(environment).bind(of_part(rollout.part.as_ref()));
+    let environment = or_empty(rollout.environment.as_ref());
+    let select = query(select).bind(&rollout.stack).bind(environment).bind(or_empty(rollout.part.as_ref()));
     select.bind(rollout.id).optional(ex, read).await
-}
-
-fn environment(row: &Row) -> Result<Option<EnvironmentName>> {
-    let name: String = row.get("environment")?;
-    if name.is_empty() { Ok(None) } else { row.get("environment").map(Some) }
-}
-
-fn part(row: &Row) -> Result<Option<PartName>> {
-    let name: String = row.get("part")?;
-    if name.is_empty() { Ok(None) } else { row.get("part").map(Some) }
-}
-
-fn of_part(part: Option<&PartName>) -> &str {
-    part.map_or("", PartName::as_str)
-}
-
-fn within(environment: Option<&EnvironmentName>) -> &str {
-    environment.map_or("", EnvironmentName::as_str)
 }
 
 fn read_cause(row: &Row) -> Result<Cause> {

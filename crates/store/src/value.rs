@@ -203,6 +203,11 @@ texts!(
     UserName,
 );
 
+/// What goes into a column in which the empty text stands for none; [`Row::filled`](crate::db::Row::filled) reads it.
+pub(crate) fn or_empty(value: Option<impl Bind>) -> Value {
+    value.map_or_else(|| "".value(), Bind::value)
+}
+
 /// Parses a text that must be exactly as this build would write it, so that no byte of it can change unseen.
 fn canonical<T: std::str::FromStr + Display>(raw: &str) -> Result<T, String>
 where

@@ -51,11 +51,7 @@ pub async fn note_parts(tx: &mut Tx, moved: &[(&Deployment, Option<&PartName>)])
 /// # Errors
 /// When the database cannot be read.
 pub async fn latest_of_parts(ex: &mut impl Executor, stack: &StackName) -> Result<Vec<LatestOfPart>> {
-    let read = |row: &Row| {
-        let name: String = row.get("moved_part")?;
-        let part = if name.is_empty() { None } else { Some(row.get("moved_part")?) };
-        Ok(LatestOfPart { part, deployment: read_row(row)? })
-    };
+    let read = |row: &Row| Ok(LatestOfPart { part: row.filled("moved_part")?, deployment: read_row(row)? });
     query(
         "SELECT d.*, l.part AS moved_part FROM deployment_latest_parts l \
          JOIN deployments d ON d.id = l.deployment_id WHERE l.stack = $1",
