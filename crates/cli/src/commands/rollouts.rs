@@ -90,7 +90,7 @@ fn kind(kind: RolloutKind) -> &'static str {
 }
 
 /// The stack, with the part that moves.
-pub(crate) fn what(rollout: &backstay_types::Rollout) -> String {
+fn what(rollout: &backstay_types::Rollout) -> String {
     match &rollout.part {
         Some(part) => format!("{} ({part})", rollout.stack),
         None => rollout.stack.to_string(),
