@@ -77,7 +77,8 @@ pub(crate) enum Work {
         #[serde(default)]
         from: Option<TreeDigest>,
         prepared: Box<Prepared>,
-        again: bool,
+        /// What it is done for: to activate a release, or to return to one.
+        step: Step,
     },
     /// Stop it and remove its containers.
     Down { stack: StackName, tree: Option<TreeDigest>, runtime: String, project: String },
@@ -188,8 +189,7 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         Work::Prepare(call) => {
             prepare::prepare(&mut cx, *call, records).await.map(|p| Reply::Prepared(Box::new(p)))
         }
-        Work::Up { stack, tree, from, prepared, again } => {
-            let step = if again { Step::Return } else { Step::Activate };
+        Work::Up { stack, tree, from, prepared, step } => {
             up(&mut cx, (&stack, tree), from, &prepared, step, records).await.map(Reply::Containers)
         }
         Work::Down { stack, tree, runtime, project } => {

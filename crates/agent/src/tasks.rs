@@ -185,8 +185,7 @@ impl Machine {
         records: &mut Records,
     ) -> Result<Vec<Container>, Failed> {
         crate::crash::crash_point("up.before");
-        let again = step == Step::Return;
-        let work = Work::Up { stack: stack.clone(), tree, from, prepared: Box::new(prepared.clone()), again };
+        let work = Work::Up { stack: stack.clone(), tree, from, prepared: Box::new(prepared.clone()), step };
         let reply = self.child(work, step, LONG, records).await?;
         crate::crash::crash_point("up.after");
         match reply {

@@ -52,22 +52,21 @@ impl MountPlan {
             })
         })
     }
-}
 
-impl MountPlan {
     /// The services that bind the tracked mount with this place in [`MountPlan::tracked`]. Configs and secrets are not
     /// counted: the file does not say here which services use them.
     pub fn services_that_bind(&self, tracked: usize) -> Vec<&str> {
-        let binds = |source: &Source| matches!(source, Source::Tracked(at) if *at == tracked);
-        let services = self.binds.iter().filter(|(_, all)| all.iter().any(|(_, source)| binds(source)));
-        services.map(|(service, _)| service.as_str()).collect()
+        self.services_with(&Source::Tracked(tracked))
     }
 
     /// The services that bind the folder with this place in [`MountPlan::live`].
     pub fn services_that_see(&self, live: usize) -> Vec<&str> {
-        let binds = |source: &Source| matches!(source, Source::Live(at) if *at == live);
-        let services = self.binds.iter().filter(|(_, all)| all.iter().any(|(_, source)| binds(source)));
-        services.map(|(service, _)| service.as_str()).collect()
+        self.services_with(&Source::Live(live))
+    }
+
+    fn services_with(&self, source: &Source) -> Vec<&str> {
+        let binds = |all: &[(Bind, Source)]| all.iter().any(|(_, bound)| bound == source);
+        self.binds.iter().filter(|(_, all)| binds(all)).map(|(service, _)| service.as_str()).collect()
     }
 }
 

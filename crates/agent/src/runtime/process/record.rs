@@ -72,7 +72,7 @@ impl Ref {
         Ok(proc::try_start_time(pid)? == Some(self.started) && self.boot == proc::try_boot_id()?)
     }
 
-    /// Its number, when it is still alive.
+    /// Its number, when it is known to be still alive.
     pub(super) fn alive(&self) -> Option<Pid> {
         let pid = Pid::from_raw(self.pid)?;
         (proc::start_time(pid) == Some(self.started) && self.boot == proc::boot_id()).then_some(pid)
