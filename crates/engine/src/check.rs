@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use backstay_manifest::{self as manifest, Selector};
 use backstay_source::{Credential, Endpoint, Mirror, MirrorConfig};
 use backstay_store::{nodes, stacks};
-use backstay_types::{CommitId, Labels, NodeName, Repository, RepositoryHealth, StackName, Timestamp};
+use backstay_types::{
+    CommitId, Labels, NodeName, Repository, RepositoryHealth, StackName, Timestamp, tree::below,
+};
 
 use crate::{
     Engine, EngineError, NewRepository,
@@ -131,8 +133,7 @@ fn read(
         manifest::check::check(&fleet, &entries, &|path| mirror.read(&tip, path).ok(), Some(nodes), now);
     let mut rest: Vec<_> = problems.iter().map(|problem| (problem.file.clone(), line(problem))).collect();
     for stack in fleet.stacks.values() {
-        let prefix = if stack.path.is_empty() { String::new() } else { format!("{}/", stack.path) };
-        let own = |file: &str| !prefix.is_empty() && file.starts_with(&prefix);
+        let own = |file: &str| !stack.path.is_empty() && below(&stack.path, file).is_some();
         let mine = rest.extract_if(.., |(file, _)| own(file)).map(|(_, text)| text).collect();
         let assignment = assignment(&fleet, &stack.name);
         let runs =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use backstay_source::diff_between;
 use backstay_types::{
     Change, CommitId, Conversation, NodeId, Release, Repository, StackName, Timestamp, diff::Diff, redact,
+    tree::in_folder,
 };
 
 use backstay_store::{changes, conversations, deployments, releases, repositories};
@@ -132,8 +133,4 @@ impl Engine {
     ) -> Result<bool, EngineError> {
         Ok(repositories::by_name(&mut self.inner.store.read(), name).await?.is_some())
     }
-}
-
-fn in_folder(folder: &str, file: &str) -> String {
-    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
 }

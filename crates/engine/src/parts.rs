@@ -9,6 +9,7 @@ use backstay_store::{Executor, Tx, releases, rollouts, stacks};
 use backstay_types::{
     CommitId, Constraint, ConstraintOrigin, Digest, Effect, OnStop, PartName, Person, Release, ReleaseId,
     Repository, Rollout, RolloutKind, RolloutState, RolloutStrategy, StackName, Timestamp, UndoId,
+    tree::in_folder,
 };
 use serde::{Deserialize, Serialize};
 
@@ -101,10 +102,9 @@ pub(crate) fn divided_at(
 
 /// The parts that a stack declares at a commit. Blocks.
 pub(crate) fn declared_at(mirror: &Mirror, at: &CommitId, folder: &str) -> Result<Parts, SourceError> {
-    let place = |file: &str| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
-    let Some(text) = mirror.try_read(at, &place("stack.toml"))? else { return Ok(Parts::default()) };
-    let found =
-        compose::FILE_NAMES.into_iter().find(|file| matches!(mirror.try_read(at, &place(file)), Ok(Some(_))));
+    let read = |file: &str| mirror.try_read(at, &in_folder(folder, file));
+    let Some(text) = read("stack.toml")? else { return Ok(Parts::default()) };
+    let found = compose::FILE_NAMES.into_iter().find(|file| matches!(read(file), Ok(Some(_))));
     let manifest = StackManifest::parse("stack.toml", &text, found);
     Ok(manifest.map(|manifest| manifest.parts).unwrap_or_default())
 }

@@ -13,6 +13,7 @@ use backstay_types::{
     Change, CommitId, Constraint, ConstraintOrigin, Digest, Effect, Event, FleetThresholds, PartName, Refs,
     Release, ReleaseId, Repository, RepositoryHealth, RepositoryId, RolloutStrategy, Scope, StackName,
     Timestamp, UndoId,
+    tree::{below, in_folder},
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,9 +105,7 @@ impl Content {
         let mut versions = BTreeMap::new();
         for part in parts.iter() {
             let Some(place) = &part.version else { continue };
-            let path =
-                if folder.is_empty() { place.file.clone() } else { format!("{folder}/{}", place.file) };
-            let text = mirror.try_read(at, &path)?;
+            let text = mirror.try_read(at, &in_folder(folder, &place.file))?;
             versions
                 .extend(text.and_then(|text| place.read(&text)).map(|version| (part.name.clone(), version)));
         }
@@ -604,14 +603,8 @@ fn stack_strategy(strategy: &RolloutStrategy, stack: &manifest::Stack) -> Rollou
 
 /// The parts of a stack that a commit touches itself.
 fn parts_of(facts: &ChangeFacts, folder: &str, divided: &Divided) -> Vec<PartName> {
-    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-    let own: Vec<_> = facts.own_paths().into_iter().filter_map(|path| path.strip_prefix(&prefix)).collect();
-    let touches = |name: &&PartName| {
-        own.iter().any(|path| match divided.declared.of(path) {
-            Some(part) => part.name == **name,
-            None => name.as_str() == manifest::BASE_PART,
-        })
-    };
+    let own: Vec<_> = facts.own_paths().into_iter().filter_map(|path| below(folder, path)).collect();
+    let touches = |name: &&PartName| own.iter().any(|path| divided.declared.is_of(path, name));
     divided.trees.keys().filter(touches).cloned().collect()
 }
 
@@ -716,11 +709,7 @@ fn folders(tip: &Tip, before: &[stacks::Stack]) -> Vec<(String, StackName)> {
 /// Stacks whose folder a commit touches itself.
 fn stacks_of(facts: &ChangeFacts, folders: &[(String, StackName)]) -> Vec<StackName> {
     let own = facts.own_paths();
-    let touches = |folder: &str| {
-        own.iter().any(|path| {
-            folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
-        })
-    };
+    let touches = |folder: &str| own.iter().any(|path| below(folder, path).is_some());
     let mut found: Vec<_> =
         folders.iter().filter(|(f, _)| touches(f)).map(|(_, stack)| stack.clone()).collect();
     found.sort();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use backstay_types::{
     Labels, NodeName, Timestamp,
     redact::{self, Certainty},
+    tree::in_folder,
 };
 
 use crate::{
@@ -110,11 +111,11 @@ fn health(stack: &Stack) -> Option<Problem> {
         }
         (Runtime::Process { .. }, _) if stack.manifest.probes.is_empty() => {
             let message = "no [[probe]]: processes count as healthy as long as they run";
-            (join(&stack.path, "stack.toml"), message, "add a [[probe]] with http, tcp, command or log")
+            (in_folder(&stack.path, "stack.toml"), message, "add a [[probe]] with http, tcp, command or log")
         }
         (Runtime::Systemd { .. }, _) if stack.manifest.probes.is_empty() => {
             let message = "no [[probe]]: units count as healthy as long as they are active";
-            (join(&stack.path, "stack.toml"), message, "add a [[probe]] with http, tcp, command or log")
+            (in_folder(&stack.path, "stack.toml"), message, "add a [[probe]] with http, tcp, command or log")
         }
         _ => return None,
     };
@@ -225,10 +226,6 @@ fn plans(manifest: &FleetManifest, now: Timestamp) -> Vec<Problem> {
         problems.push(problem.at(window.line, 0).field("window").hint(hint));
     }
     problems
-}
-
-fn join(folder: &str, file: &str) -> String {
-    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
 }
 
 #[cfg(test)]

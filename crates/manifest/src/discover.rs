@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_types::{
     Digest, Labels, NodeName, RepositoryName, StackName,
-    tree::{Mode, check_path},
+    tree::{Mode, below, check_path, in_folder},
 };
 
 use crate::{
@@ -284,8 +284,7 @@ fn named_channels(
     for (stack, part, name) in used().filter(|_| !manifest.channels.is_empty()) {
         if manifest.channel(name).is_none() {
             let message = format!("fleet.toml has no channel `{name}`: the part rolls out as its stack does");
-            let file =
-                if stack.path.is_empty() { STACK.to_owned() } else { format!("{}/{STACK}", stack.path) };
+            let file = in_folder(&stack.path, STACK);
             let warning =
                 Problem::warning(code::WRONG_VALUE, &file, message).at(part.line, 0).field("part.channel");
             warnings.push(
@@ -310,8 +309,7 @@ fn unreadable(path: &str) -> Problem {
 
 /// The files of a folder, by path relative to it.
 fn files_of<'e>(folder: &str, entries: &'e [Entry]) -> BTreeMap<&'e str, &'e Entry> {
-    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-    entries.iter().filter_map(|entry| Some((entry.path.strip_prefix(&prefix)?, entry))).collect()
+    entries.iter().filter_map(|entry| Some((below(folder, &entry.path)?, entry))).collect()
 }
 
 struct Loader<'a> {
@@ -512,7 +510,7 @@ impl Loader<'_> {
     }
 
     fn path(&self, file: &str) -> String {
-        if self.folder.is_empty() { file.to_owned() } else { format!("{}/{file}", self.folder) }
+        in_folder(self.folder, file)
     }
 }
 

@@ -223,6 +223,11 @@ impl Parts {
         self.0.iter().find(|part| part.holds(path))
     }
 
+    /// Whether a file is of the part with this name: what no part names is of [`BASE_PART`].
+    pub fn is_of(&self, path: &str, name: &PartName) -> bool {
+        self.of(path).map_or(name.as_str() == BASE_PART, |part| part.name == *name)
+    }
+
     /// The part that is reloaded which a file belongs to.
     pub fn reloaded(&self, path: &str) -> Option<&Part> {
         self.of(path).filter(|part| part.is_reloaded())

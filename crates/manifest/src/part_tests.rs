@@ -42,6 +42,9 @@ fn a_stack_says_what_its_parts_are() {
             .map(of),
         ["policy", "policy", "plugin", "-", "-", "-"]
     );
+    let is_of = |path: &str, part: &str| claw.manifest.parts.is_of(path, &part.parse().unwrap());
+    assert!(is_of("policy/a.json", "policy") && !is_of("policy/a.json", BASE_PART));
+    assert!(is_of("compose.yaml", BASE_PART) && !is_of("compose.yaml", "policy"));
     assert!(claw.manifest.parts.reloaded("policy/a.json").is_some());
     assert!(claw.manifest.parts.reloaded("plugins/z.js").is_none());
     let plan = crate::compose::classify(

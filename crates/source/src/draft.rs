@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use backstay_types::{CommitId, tree::Mode};
+use backstay_types::{
+    CommitId,
+    tree::{Mode, in_folder},
+};
 use gix::{ObjectId, objs::tree::EntryKind, odb::memory::Storage};
 
 use crate::{error::SourceError, mirror::Mirror, paths};
@@ -117,18 +120,17 @@ impl Mirror {
             let files = self.files_in(&from, root, At::Commit(commit), folder)?;
             added.extend(files.into_iter().filter(|(path, ..)| holds(path)));
         }
-        let place = |path: &str| if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };
         let edited = (|| -> gix::Result<ObjectId> {
             let mut editor = git.edit_tree(root)?;
             for path in &gone {
-                editor.remove(place(path))?;
+                editor.remove(in_folder(folder, path))?;
             }
             for (path, mode, id) in &added {
                 let kind = match mode {
                     Mode::Executable => EntryKind::BlobExecutable,
                     Mode::File => EntryKind::Blob,
                 };
-                editor.upsert(place(path), kind, *id)?;
+                editor.upsert(in_folder(folder, path), kind, *id)?;
             }
             Ok(editor.write()?.detach())
         })();

@@ -105,6 +105,16 @@ pub fn check_path(path: &str) -> Result<(), TreeError> {
     }
 }
 
+/// The path of a file in a folder, both with `/` between names; the root is the empty folder.
+pub fn in_folder(folder: &str, file: &str) -> String {
+    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
+}
+
+/// The path of a file from a folder on; none where it is not in it, at whatever depth.
+pub fn below<'p>(folder: &str, path: &'p str) -> Option<&'p str> {
+    if folder.is_empty() { Some(path) } else { path.strip_prefix(folder)?.strip_prefix('/') }
+}
+
 /// Computes a tree's digest from files given in ascending order of path.
 #[derive(Debug)]
 pub struct TreeHasher {
@@ -309,7 +319,23 @@ mod tests {
         .prop_map(|map| map.into_iter().map(|(path, content)| file(&path, &content)).collect())
     }
 
+    #[test]
+    fn a_folder_holds_what_is_below_it_and_nothing_that_only_begins_alike() {
+        assert_eq!(below("", "a/b"), Some("a/b"));
+        assert_eq!(below("a", "a/b/c"), Some("b/c"));
+        assert_eq!(below("a/b", "a/b/c"), Some("c"));
+        for outside in ["a", "ab/c", "b/a/c"] {
+            assert_eq!(below("a", outside), None, "{outside}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_file_is_found_in_the_folder_it_was_put_in(folder in "([a-z]{1,3}(/[a-z]{1,3})?)?", file in "[a-z]{1,3}(/[a-z]{1,3})?") {
+            let path = in_folder(&folder, &file);
+            prop_assert_eq!(below(&folder, &path), Some(file.as_str()));
+        }
+
         #[test]
         fn unpacks_to_what_was_packed(files in files()) {
             let mut out = Vec::new();

@@ -14,7 +14,7 @@ use backstay_api::statement::{DesiredStack, SignedStatement, statement_place};
 use backstay_manifest::{BASE_PART, Parts, StackManifest, compose::FILE_NAMES};
 use backstay_types::{
     CommitId, Digest, FailureKind, NodeId, Step,
-    tree::{MAX_TREE_BYTES, Mode, TreeError, TreeHasher, TreeSink},
+    tree::{MAX_TREE_BYTES, Mode, TreeError, TreeHasher, TreeSink, in_folder},
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
@@ -207,13 +207,9 @@ impl Repository {
         let declared = self.declared(&base.commit, &target.path)?;
         let mut files = Vec::new();
         for source in &target.sources {
-            let is_of = |path: &str| match declared.of(path) {
-                Some(part) => part.name == source.part,
-                None => source.part.as_str() == BASE_PART,
-            };
-            files.extend(
-                self.list_at(&source.commit, &target.path)?.into_iter().filter(|file| is_of(&file.2)),
-            );
+            let mut found = self.list_at(&source.commit, &target.path)?;
+            found.retain(|(_, _, path)| declared.is_of(path, &source.part));
+            files.append(&mut found);
         }
         files.sort_by(|a, b| a.2.cmp(&b.2));
         Ok(files)
@@ -221,9 +217,9 @@ impl Repository {
 
     /// The parts that a stack declares at a commit.
     fn declared(&self, commit: &CommitId, folder: &str) -> io::Result<Parts> {
-        let place = |file: &str| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
-        let text = self.show(commit.as_str(), &place("stack.toml")).map_err(io::Error::other)?;
-        let compose = FILE_NAMES.into_iter().find(|file| self.show(commit.as_str(), &place(file)).is_ok());
+        let show = |file: &str| self.show(commit.as_str(), &in_folder(folder, file));
+        let text = show("stack.toml").map_err(io::Error::other)?;
+        let compose = FILE_NAMES.into_iter().find(|file| show(file).is_ok());
         let manifest = StackManifest::parse("stack.toml", &text, compose);
         Ok(manifest.map_err(|_| malformed("the stack's manifest cannot be read"))?.parts)
     }

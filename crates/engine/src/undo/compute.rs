@@ -13,7 +13,7 @@ use backstay_store::{deployments, releases};
 use backstay_types::{
     CommitId, ConflictedFile, Container, Deployment, NodeId, NodeMove, NodeName, PartName, PushState,
     Release, ReleaseId, RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest,
-    UndoPlan, UndoRoute, UndoSelector,
+    UndoPlan, UndoRoute, UndoSelector, tree::below,
 };
 
 use super::{
@@ -565,15 +565,7 @@ fn keep_to(
         return Err(EngineError::Invalid(message));
     }
     let inside = |path: &String| {
-        let own = if stack.path.is_empty() {
-            Some(path.as_str())
-        } else {
-            path.strip_prefix(&stack.path).and_then(|rest| rest.strip_prefix('/'))
-        };
-        let is_of = |own: &str, of: &PartName| {
-            declared.of(own).map_or(of.as_str() == BASE_PART, |part| part.name == *of)
-        };
-        own.is_some_and(|own| of.is_none_or(|of| is_of(own, of)))
+        below(&stack.path, path).is_some_and(|own| of.is_none_or(|of| declared.is_of(own, of)))
     };
     let outside: Vec<_> = outcome.files.iter().filter(|path| !inside(path)).cloned().collect();
     for path in outside {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_types::{
     Digest,
-    tree::{Mode, TreeHasher},
+    tree::{Mode, TreeHasher, below},
 };
 
 use super::{Bind, Compose, FileSource, normalise};
@@ -234,20 +234,19 @@ impl Classifier<'_> {
     }
 
     fn source(&mut self, path: &str, line: u32, column: u32, field: &str) -> Option<Source> {
-        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
         let file = self.tree.iter().find(|entry| entry.path == path);
-        let below: Vec<&TreeEntry> =
-            self.tree.iter().filter(|entry| entry.path.starts_with(&prefix)).collect();
+        let inner: Vec<(&TreeEntry, &str)> =
+            self.tree.iter().filter_map(|entry| Some((entry, below(path, &entry.path)?))).collect();
         let name_of = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let (content, entries): (_, Vec<(&TreeEntry, String)>) = match file {
             Some(entry) => (MountContent::File, vec![(entry, name_of(path))]),
-            None if below.iter().all(|entry| PLACEHOLDERS.contains(&name_of(&entry.path).as_str())) => {
+            None if inner.iter().all(|(entry, _)| PLACEHOLDERS.contains(&name_of(&entry.path).as_str())) => {
                 self.plan.state.push(path.to_owned());
                 return Some(Source::State(path.to_owned()));
             }
             None => {
-                let inner = |entry: &TreeEntry| entry.path[prefix.len()..].to_owned();
-                (MountContent::Folder, below.into_iter().map(|entry| (entry, inner(entry))).collect())
+                let inner = inner.into_iter().map(|(entry, path)| (entry, path.to_owned()));
+                (MountContent::Folder, inner.collect())
             }
         };
         let reloaded: Vec<_> = entries.iter().map(|(e, _)| self.parts.reloaded(&e.path)).collect();

@@ -7,7 +7,10 @@ use backstay_manifest::{
     compose::{MountContent, TrackedMount, TreeEntry},
     is_started,
 };
-use backstay_types::{Digest, FailureKind, StackName, Step, TreeDigest, tree::TreeHasher};
+use backstay_types::{
+    Digest, FailureKind, StackName, Step, TreeDigest,
+    tree::{TreeHasher, below},
+};
 
 use crate::{
     disk::Layout,
@@ -104,9 +107,8 @@ fn tracked(entries: &[TreeEntry], path: &str) -> Result<TrackedMount, String> {
     let (content, mut found): (_, Vec<(&TreeEntry, &str)>) = match file {
         Some(entry) => (MountContent::File, vec![(entry, path.rsplit('/').next().unwrap_or(path))]),
         None => {
-            let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-            let below = entries.iter().filter_map(|e| Some((e, e.path.strip_prefix(&prefix)?)));
-            (MountContent::Folder, below.collect())
+            let inner = entries.iter().filter_map(|entry| Some((entry, below(path, &entry.path)?)));
+            (MountContent::Folder, inner.collect())
         }
     };
     if found.is_empty() {
