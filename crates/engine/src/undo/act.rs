@@ -12,11 +12,12 @@ use backstay_types::{
 use super::{
     WantedUndo,
     compute::{Computed, ComputedPart, PinTarget},
+    draft::tip_error,
 };
 use crate::{
     Engine, EngineError,
     mirrors::blocking,
-    sync::{Tip, TipError, describe, read_tip},
+    sync::{Tip, describe, read_tip},
 };
 
 /// How often an undo is computed while others keep moving the branch.
@@ -234,11 +235,7 @@ impl Engine {
     ) -> Result<Tip, EngineError> {
         let (mirror, repository) = (Arc::clone(&part.mirror), repository.clone());
         let read = tokio::task::spawn_blocking(move || read_tip(&mirror, &repository, &commit)).await;
-        match read.map_err(|_| EngineError::Stopping)? {
-            Ok(tip) => Ok(tip),
-            Err(TipError::Source(error)) => Err(error.into()),
-            Err(TipError::Invalid(problems)) => Err(EngineError::InvalidResult(describe(&problems))),
-        }
+        read.map_err(|_| EngineError::Stopping)?.map_err(tip_error)
     }
 
     /// Holds what was taken back for everyone; pins the selected nodes otherwise, under the undo's own name, so that

@@ -1,4 +1,4 @@
-//! An undo on drafts: trees, conflicts, and which nodes would move. Nothing is written.
+//! An undo before it is made: what it comes to in Git, and which nodes would move. Nothing is written.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,27 +6,22 @@ use std::{
     sync::Arc,
 };
 
-use backstay_manifest::{BASE_PART, Selector};
+use backstay_manifest::Selector;
 use backstay_plan::{Assignment, NodeFacts, Past, Policy, StackFacts, Wanted, Within};
-use backstay_source::{Draft, Mirror, Resolution, SourceError, StackTree};
+use backstay_source::{Draft, Mirror, StackTree};
 use backstay_store::{deployments, releases};
 use backstay_types::{
-    CommitId, ConflictedFile, Container, Deployment, NodeId, NodeMove, NodeName, PartName, PushState,
-    Release, ReleaseId, RepositoryId, RepositoryUndo, SkippedChange, StackName, Timestamp, TreeDigest,
-    UndoPlan, UndoRoute, UndoSelector, tree::below,
+    CommitId, Container, Deployment, NodeId, NodeMove, NodeName, PushState, Release, ReleaseId, RepositoryId,
+    RepositoryUndo, StackName, Timestamp, TreeDigest, UndoPlan, UndoRoute, UndoSelector,
 };
 
 use super::{
     WantedUndo,
+    draft::work_out,
     select::{Part, PartChange},
     target::Undone,
 };
-use crate::{
-    Engine, EngineError,
-    mirrors::blocking,
-    reconcile::Loaded,
-    sync::{TipError, assignment, describe, read_fleet},
-};
+use crate::{Engine, EngineError, mirrors::blocking, reconcile::Loaded};
 
 /// So many attempts at a release are looked at for who may have it still.
 const ATTEMPTS: u32 = 200_000;
@@ -61,22 +56,6 @@ pub(super) struct PinTarget {
     pub(super) commit: Option<CommitId>,
 }
 
-/// What Git says a part comes to.
-struct Outcome {
-    draft: Draft,
-    commits: Vec<CommitId>,
-    skipped: Vec<SkippedChange>,
-    conflicts: Vec<ConflictedFile>,
-    files: Vec<String>,
-    notes: Vec<String>,
-    changed: Vec<(StackName, String, StackTree)>,
-    gone: Vec<StackName>,
-    /// Stacks that other nodes would run than do now, as they would be.
-    assigned: Vec<(StackName, StackTree)>,
-    /// Who would run each stack.
-    assignments: BTreeMap<StackName, Vec<Selector>>,
-}
-
 impl Engine {
     /// Computes an undo. With conflicts, what is computed is only fit to be shown.
     pub(super) async fn compute(&self, want: &WantedUndo) -> Result<Computed, EngineError> {
@@ -89,13 +68,7 @@ impl Engine {
         let mut computed = Vec::new();
         for part in parts {
             let mirror = self.inner.mirrors.of(&part.repository)?;
-            let outcome = work_out(
-                Arc::clone(&mirror),
-                part.clone(),
-                resolutions(want, &part),
-                want.scope.stack.clone().map(|stack| (stack, want.scope.part.clone())),
-            );
-            let outcome = outcome.await?;
+            let outcome = work_out(&mirror, &part, want).await?;
             // With conflicts nothing is known of what would change, nor for whom.
             let route = match outcome.conflicts.is_empty() {
                 true => route(want, &loaded, &outcome.changed)?,
@@ -471,140 +444,6 @@ fn pins(
         commit: target(path),
     };
     Ok(changed.iter().map(pin).collect())
-}
-
-/// This repository's part of the resolutions.
-fn resolutions(want: &WantedUndo, part: &Part) -> BTreeMap<String, Resolution> {
-    let prefix = format!("{}:", part.repository.name);
-    let own =
-        want.resolutions.iter().filter_map(|(path, content)| Some((path.strip_prefix(&prefix)?, content)));
-    own.map(|(path, content)| {
-        let resolution = match content {
-            Some(text) => Resolution::Content(text.clone().into_bytes()),
-            None => Resolution::Delete,
-        };
-        (path.to_owned(), resolution)
-    })
-    .collect()
-}
-
-async fn work_out(
-    mirror: Arc<Mirror>,
-    part: Part,
-    resolutions: BTreeMap<String, Resolution>,
-    only: Option<(StackName, Option<PartName>)>,
-) -> Result<Outcome, EngineError> {
-    let work = move || -> Result<Outcome, EngineError> {
-        let mut outcome = apply(&mirror, &part, &resolutions)?;
-        if let Some((stack, of)) = &only {
-            keep_to(&mirror, &part, (stack, of.as_ref()), &mut outcome)?;
-        }
-        if outcome.conflicts.is_empty() {
-            compare(&mirror, &part, &mut outcome)?;
-        }
-        Ok(outcome)
-    };
-    tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Stopping)?
-}
-
-fn apply(
-    mirror: &Mirror,
-    part: &Part,
-    resolutions: &BTreeMap<String, Resolution>,
-) -> Result<Outcome, SourceError> {
-    let mut outcome = Outcome {
-        draft: mirror.draft_of(&part.tip)?,
-        commits: part.commits.clone(),
-        skipped: Vec::new(),
-        conflicts: Vec::new(),
-        files: Vec::new(),
-        notes: Vec::new(),
-        changed: Vec::new(),
-        gone: Vec::new(),
-        assigned: Vec::new(),
-        assignments: BTreeMap::new(),
-    };
-    match &part.change {
-        PartChange::Nothing => {}
-        PartChange::Revert => {
-            let reverted = mirror.plan_revert(&part.tip, &part.commits, resolutions)?;
-            outcome.draft = reverted.draft;
-            outcome.commits = reverted.reverted;
-            outcome.skipped = reverted
-                .skipped
-                .into_iter()
-                .map(|s| SkippedChange { commit: s.commit, reason: s.reason.to_string() })
-                .collect();
-            outcome.conflicts = reverted.conflicts.into_iter().map(ConflictedFile::from).collect();
-            outcome.files = reverted.files;
-            outcome.notes = reverted.notes;
-        }
-        PartChange::Restore(targets) => {
-            let restored = mirror.plan_restore_each(&part.tip, targets)?;
-            outcome.draft = restored.draft;
-            outcome.files = restored.files;
-        }
-    }
-    Ok(outcome)
-}
-
-/// Leaves every file outside one stack's folder, or one part of it, as it is at the tip.
-fn keep_to(
-    mirror: &Mirror,
-    part: &Part,
-    (stack, of): (&StackName, Option<&PartName>),
-    outcome: &mut Outcome,
-) -> Result<(), EngineError> {
-    let fleet = read_fleet(mirror, &part.repository, &part.tip).map_err(tip_error)?;
-    let Some(stack) = fleet.stacks.get(stack) else { return Ok(()) };
-    let declared = &stack.manifest.parts;
-    if let Some(of) = of.filter(|of| of.as_str() != BASE_PART && declared.named(of).is_none()) {
-        let names = declared.iter().map(|part| part.name.as_str()).chain([BASE_PART]);
-        let names = names.collect::<Vec<_>>().join(", ");
-        let message = format!("`{}` has no part `{of}`: expected one of {names}", stack.name);
-        return Err(EngineError::Invalid(message));
-    }
-    let inside = |path: &String| {
-        below(&stack.path, path).is_some_and(|own| of.is_none_or(|of| declared.is_of(own, of)))
-    };
-    let outside: Vec<_> = outcome.files.iter().filter(|path| !inside(path)).cloned().collect();
-    for path in outside {
-        let before = mirror.try_read(&part.tip, &path)?;
-        outcome.draft = mirror.with_file(&outcome.draft, &path, before.as_deref())?;
-    }
-    outcome.files.retain(inside);
-    outcome.conflicts.retain(|c| inside(&c.path));
-    Ok(())
-}
-
-/// Checks the result, and finds the stacks that it changes. Textually clean is not yet valid.
-fn compare(mirror: &Mirror, part: &Part, outcome: &mut Outcome) -> Result<(), EngineError> {
-    let after = read_fleet(mirror, &part.repository, &outcome.draft).map_err(tip_error)?;
-    // A tip that is not valid itself is no reason to refuse what mends it.
-    let tip = read_fleet(mirror, &part.repository, &part.tip).ok();
-    let stacks = tip.iter().flat_map(|fleet| fleet.stacks.values());
-    let before: BTreeSet<_> = stacks.map(|s| (s.name.clone(), s.path.clone())).collect();
-    for stack in after.stacks.values() {
-        let tree = mirror.stack_tree(&outcome.draft, &stack.path)?;
-        let was = mirror.stack_tree(&part.tip, &stack.path).ok();
-        let assigned = assignment(&after, &stack.name);
-        if was.is_none_or(|was| was.digest != tree.digest) {
-            outcome.changed.push((stack.name.clone(), stack.path.clone(), tree));
-        } else if tip.as_ref().is_some_and(|tip| assignment(tip, &stack.name) != assigned) {
-            outcome.assigned.push((stack.name.clone(), tree));
-        }
-        outcome.assignments.insert(stack.name.clone(), assigned);
-    }
-    outcome.gone =
-        before.into_iter().map(|(name, _)| name).filter(|n| !after.stacks.contains_key(n)).collect();
-    Ok(())
-}
-
-fn tip_error(error: TipError) -> EngineError {
-    match error {
-        TipError::Source(error) => error.into(),
-        TipError::Invalid(problems) => EngineError::InvalidResult(describe(&problems)),
-    }
 }
 
 fn container_name(container: &Container) -> String {

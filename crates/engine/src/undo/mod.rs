@@ -1,12 +1,13 @@
 //! Undo: from what was asked to commits, pins and moves, and on to verified.
 //!
-//! `select` finds the commits, `compute` takes them back on a draft of the tree,
-//! `act` makes it so, `push` brings it upstream, `settle` watches it through,
+//! `select` finds the commits, `draft` takes them back on a draft of the tree,
+//! `compute` says who would move, `act` makes it so, `push` brings it upstream, `settle` watches it through,
 //! `undone` knows which releases contain what was taken back, `waves` who gets what it goes back to in waves only.
 
 mod act;
 mod compute;
 mod diff;
+mod draft;
 mod push;
 mod select;
 mod settle;
