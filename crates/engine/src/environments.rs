@@ -16,7 +16,11 @@ use backstay_types::{
     Scope, StackName, Timestamp, UndoId,
 };
 
-use crate::{Engine, EngineError, reconcile::Loaded, sync::StackRecord};
+use crate::{
+    Engine, EngineError,
+    reconcile::{Known, Loaded},
+    sync::StackRecord,
+};
 
 /// Who lets releases in where no person has to.
 const BY_ITSELF: &str = "promotion";
@@ -78,10 +82,9 @@ impl Engine {
         ex: &mut impl Executor,
         base: StackFacts,
         (stack, record): (&stacks::Stack, &StackRecord),
-        (asked, releases): (&Asked, &HashMap<ReleaseId, Release>),
-        constraints: &[Constraint],
-        now: Timestamp,
+        known: Known<'_>,
     ) -> Result<Vec<StackFacts>, EngineError> {
+        let Known { releases, constraints, asked, now, .. } = known;
         if record.environments.is_empty() {
             return Ok(vec![base]);
         }
@@ -115,20 +118,20 @@ impl Engine {
                 let noted = row.filter(|row| Some(row.release) == stack.release);
                 (facts.since, facts.turn) = (noted.map(|row| row.since), noted.map(|row| row.turn));
             } else {
-                let known = row.and_then(|row| releases.get(&row.release));
-                facts.undone = self.taken_back(ex, &facts, known, constraints, now).await?;
-                line.release = match known {
+                let let_in = row.and_then(|row| releases.get(&row.release));
+                facts.undone = self.taken_back(ex, &facts, let_in, constraints, now).await?;
+                line.release = match let_in {
                     _ if !stack.present => base.release.clone(),
                     None => Err(format!("not let into `{}` yet", environment.name)),
-                    Some(known) => self.standing_in(ex, known, constraints, now).await?.map(|()| known.id),
+                    Some(found) => self.standing_in(ex, found, constraints, now).await?.map(|()| found.id),
                 };
-                if let Some((row, known)) = row.zip(known) {
-                    line.origin = origin(row, known);
+                if let Some((row, found)) = row.zip(let_in) {
+                    line.origin = origin(row, found);
                 }
             }
             let from = facts.asked.and_then(|id| releases.get(&id));
             let name = Some(&environment.name);
-            line.go_back = self.go_back(ex, record, from, name, constraints, now).await?;
+            line.go_back = self.go_back(ex, record, (from, name), known).await?;
             line.within = Within::Environment(facts);
             all.push(line);
         }

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use backstay_manifest::{BASE_PART, MaxUpdating, Parts, Requirement, StackManifest, Version, compose};
 use backstay_plan::{FleetPlan, GoBack, MaxUpdating as Limit, Need, Origin, Share, StackFacts};
 use backstay_source::{Holds, Mirror, NewCommit, SourceError, StackTree};
-use backstay_store::{Executor, Tx, releases, rollouts, stacks};
+use backstay_store::{Executor, releases, rollouts, stacks};
 use backstay_types::{
-    CommitId, Constraint, ConstraintOrigin, Digest, Effect, OnStop, PartName, Person, Release, ReleaseId,
-    Repository, Rollout, RolloutKind, RolloutState, RolloutStrategy, StackName, Timestamp, UndoId,
-    tree::in_folder,
+    CommitId, Constraint, Digest, Effect, PartName, Person, Release, ReleaseId, Repository, RolloutStrategy,
+    StackName, Timestamp, UndoId, tree::in_folder,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Engine, EngineError,
     mirrors::blocking,
-    reconcile::{Loaded, limit},
+    proven::{is_taken_back, runs_forward},
+    reconcile::{Known, Loaded, limit},
     sync::StackRecord,
 };
 
@@ -228,18 +228,15 @@ impl Engine {
     }
 
     /// A divided stack as it is planned: its parts, and all of them together where a node does not run it divided so.
-    #[expect(clippy::too_many_arguments, reason = "all that is known, and each is a different thing")]
     pub(crate) async fn shares(
         &self,
         ex: &mut impl Executor,
         base: StackFacts,
         (stack, record): (&stacks::Stack, &StackRecord),
-        known: &HashMap<ReleaseId, Release>,
-        constraints: &[Constraint],
-        rollouts: &[Rollout],
+        known: Known<'_>,
         wanted: &mut BTreeSet<(StackName, Composition)>,
-        now: Timestamp,
     ) -> Result<Vec<StackFacts>, EngineError> {
+        let Known { releases: all, constraints, now, .. } = known;
         let Some(layout) = record.layout.filter(|_| record.environments.is_empty()) else {
             return Ok(vec![base]);
         };
@@ -247,9 +244,8 @@ impl Engine {
         let mut lines = Vec::new();
         let mut asked = Composition::new();
         for part in &record.parts {
-            let line =
-                self.part_line(ex, &base, (stack, record, part), known, constraints, rollouts, now).await?;
             let good = completed(ex, &stack.name, &part.name, layout, now).await?;
+            let line = self.part_line(ex, &base, (stack, record, part), (layout, good), known).await?;
             let mut may = Vec::new();
             for id in good.into_iter().chain(line.release.as_ref().ok().copied()) {
                 let Some(release) = releases::get(ex, id).await? else { continue };
@@ -264,8 +260,8 @@ impl Engine {
             });
         }
         let own = |release: &&Release| release.stack == stack.name;
-        let divided = known.values().filter(own).filter(|r| r.layout == Some(layout) && r.part.is_none());
-        let parts = known.values().filter(own).filter(|release| release.part.is_some());
+        let divided = all.values().filter(own).filter(|r| r.layout == Some(layout) && r.part.is_none());
+        let parts = all.values().filter(own).filter(|release| release.part.is_some());
         let share = Share::Together {
             divided: divided.map(|release| release.id).collect(),
             parts: parts.map(|release| release.id).collect(),
@@ -289,30 +285,26 @@ impl Engine {
         Ok(std::iter::once(together).chain(lines).collect())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that is known, and each is a different thing")]
+    /// One part of a stack; `good` is the release of the last rollout of it that came to a good end.
     async fn part_line(
         &self,
         ex: &mut impl Executor,
         base: &StackFacts,
         (stack, record, part): (&stacks::Stack, &StackRecord, &PartRecord),
-        known: &HashMap<ReleaseId, Release>,
-        constraints: &[Constraint],
-        rollouts: &[Rollout],
-        now: Timestamp,
+        (layout, good): (Digest, Option<ReleaseId>),
+        Known { releases, rollouts, constraints, now, .. }: Known<'_>,
     ) -> Result<StackFacts, EngineError> {
-        let asked = known.get(&part.release);
+        let asked = releases.get(&part.release);
         let release = match asked {
             _ if !stack.present => base.release.clone(),
             None => Err("not made yet".to_owned()),
             Some(release) => self.standing_in(ex, release, constraints, now).await?.map(|()| release.id),
         };
-        let layout = record.layout.unwrap_or_else(|| Digest::of(b""));
-        let good = completed(ex, &stack.name, &part.name, layout, now).await?;
         let (mut pins, mut pin_origins) = (BTreeMap::new(), BTreeMap::new());
         for constraint in constraints {
             let Effect::Pin { stack: of, release } = &constraint.effect else { continue };
             let Some(pinned) =
-                known.get(release).filter(|pinned| *of == stack.name && pinned.layout == Some(layout))
+                releases.get(release).filter(|pinned| *of == stack.name && pinned.layout == Some(layout))
             else {
                 continue;
             };
@@ -325,13 +317,13 @@ impl Engine {
                 pin_origins.extend(base.pin_origins.get(release).map(|origin| (own, origin.clone())));
             }
         }
-        let runs = runs_forward(&stack.name, &part.name, rollouts);
+        let runs = runs_forward(&stack.name, None, Some(&part.name), rollouts);
         let undone = match part.undo.is_some() && runs {
             true => {
                 self.undone_of(
                     ex,
                     stack,
-                    known.values().filter(|r| r.part.as_ref() == Some(&part.name)),
+                    releases.values().filter(|r| r.part.as_ref() == Some(&part.name)),
                     constraints,
                 )
                 .await?
@@ -349,21 +341,10 @@ impl Engine {
             undone,
             last_good: good.filter(|_| runs),
             prune: None,
-            share: Share::Part { name: part.name.clone(), pins, needs: needs(part, record, known) },
+            share: Share::Part { name: part.name.clone(), pins, needs: needs(part, record, releases) },
             ..base.clone()
         })
     }
-}
-
-/// Whether a rollout of a part forward runs.
-fn runs_forward(stack: &StackName, part: &PartName, rollouts: &[Rollout]) -> bool {
-    let forward = |r: &Rollout| {
-        r.stack == *stack
-            && r.part.as_ref() == Some(part)
-            && r.state == RolloutState::Running
-            && r.kind == RolloutKind::Update
-    };
-    rollouts.iter().any(forward)
 }
 
 /// Where nodes go back to from a release that was stopped by its rollout and is to be taken back everywhere.
@@ -373,13 +354,8 @@ fn go_back_of(
     good: Option<ReleaseId>,
     constraints: &[Constraint],
 ) -> Option<GoBack> {
-    let from = from?;
-    let banned = constraints.iter().any(|constraint| {
-        constraint.origin == ConstraintOrigin::Rollout
-            && constraint.effect == Effect::Ban { stack: from.stack.clone(), tree: from.tree }
-    });
-    let to = good.filter(|to| strategy.on_stop == OnStop::Return && banned && *to != from.id);
-    to.map(|to| GoBack { from: from.id, to })
+    let from = from.filter(|from| is_taken_back(from, strategy, constraints))?;
+    good.filter(|to| *to != from.id).map(|to| GoBack { from: from.id, to })
 }
 
 /// What a part needs of others, with the releases that will do.
@@ -504,17 +480,4 @@ impl Uncomposed {
         let (why, _) = known.get(stack).filter(|(_, until)| now < *until)?;
         Some(format!("of parts that cannot be put together: {why}"))
     }
-}
-
-/// Notes which part each of the new deployments of divided stacks moves.
-pub(crate) async fn note_moved(
-    tx: &mut Tx,
-    loaded: &Loaded,
-    made: &[(backstay_types::Deployment, Option<PartName>)],
-) -> Result<(), EngineError> {
-    let is_divided =
-        |stack: &StackName| loaded.records.get(stack).is_some_and(|record| record.layout.is_some());
-    let moved: Vec<_> =
-        made.iter().filter(|(d, _)| is_divided(&d.stack)).map(|(d, part)| (d, part.as_ref())).collect();
-    Ok(backstay_store::deployments::note_parts(tx, &moved).await?)
 }

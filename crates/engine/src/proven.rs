@@ -1,15 +1,15 @@
 //! What has proved itself, and what has not: where nodes may go back to, and how they come to what an undo asks for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use backstay_plan::{GoBack, StackFacts, Unproven};
 use backstay_store::{Executor, deployments, releases, rollouts, stacks};
 use backstay_types::{
-    Cause, Constraint, ConstraintOrigin, Effect, EnvironmentName, OnStop, Release, ReleaseId, Rollout,
-    RolloutKind, RolloutState, StackName, Timestamp,
+    Cause, Constraint, ConstraintOrigin, Effect, EnvironmentName, OnStop, PartName, Release, ReleaseId,
+    Rollout, RolloutKind, RolloutState, RolloutStrategy, StackName, Timestamp,
 };
 
-use crate::{Engine, EngineError, sync::StackRecord};
+use crate::{Engine, EngineError, reconcile::Known, sync::StackRecord};
 
 /// So many rollouts that succeeded are looked at for one whose release may still be planned.
 const MOST: u32 = 50;
@@ -21,12 +21,12 @@ impl Engine {
         ex: &mut impl Executor,
         facts: &mut StackFacts,
         (stack, record): (&stacks::Stack, &StackRecord),
-        (releases, rollouts): (&HashMap<ReleaseId, Release>, &[Rollout]),
-        constraints: &[Constraint],
-        now: Timestamp,
+        known: Known<'_>,
     ) -> Result<(), EngineError> {
+        let Known { constraints, now, .. } = known;
         let environment = facts.within.environment().cloned();
-        if runs_forward(&stack.name, environment.as_ref(), rollouts) {
+        let forward = runs_forward(&stack.name, environment.as_ref(), None, known.rollouts);
+        if forward {
             let good = self.last_good(ex, &stack.name, environment.as_ref(), constraints, now).await?;
             facts.last_good = good.map(|release| release.id);
         }
@@ -36,9 +36,8 @@ impl Engine {
             (facts.unproven, begun) = stands.map_or((None, false), |(ran, begun)| (Some(ran), begun));
         }
         let asks = record.undo.is_some() || !record.environments.is_empty();
-        let forward = runs_forward(&stack.name, environment.as_ref(), rollouts);
         if asks && (forward || facts.unproven.is_some()) {
-            facts.undone = self.undone_releases(ex, stack, releases, constraints).await?;
+            facts.undone = self.undone_releases(ex, stack, known.releases, constraints).await?;
         }
         if begun {
             // What was superseded before it had proved itself takes nobody off what has, but in waves.
@@ -86,43 +85,18 @@ impl Engine {
         Ok(None)
     }
 
-    /// All of them, newest first.
-    pub(crate) async fn all_good(
-        &self,
-        ex: &mut impl Executor,
-        stack: &StackName,
-        environment: Option<&EnvironmentName>,
-        constraints: &[Constraint],
-        now: Timestamp,
-    ) -> Result<Vec<Release>, EngineError> {
-        let mut all = Vec::new();
-        for release in good(ex, stack, environment).await? {
-            if self.standing_in(ex, &release, constraints, now).await?.is_ok() {
-                all.push(release);
-            }
-        }
-        Ok(all)
-    }
-
     /// Where nodes go back to, when the release that is asked for was stopped by its rollout and is to be taken back
     /// everywhere.
     pub(crate) async fn go_back(
         &self,
         ex: &mut impl Executor,
         record: &StackRecord,
-        from: Option<&Release>,
-        environment: Option<&EnvironmentName>,
-        constraints: &[Constraint],
-        now: Timestamp,
+        (from, environment): (Option<&Release>, Option<&EnvironmentName>),
+        Known { constraints, now, .. }: Known<'_>,
     ) -> Result<Option<GoBack>, EngineError> {
-        let Some(from) = from else { return Ok(None) };
-        let banned = constraints.iter().any(|constraint| {
-            constraint.origin == ConstraintOrigin::Rollout
-                && constraint.effect == Effect::Ban { stack: from.stack.clone(), tree: from.tree }
-        });
-        if record.strategy.on_stop != OnStop::Return || !banned {
+        let Some(from) = from.filter(|from| is_taken_back(from, &record.strategy, constraints)) else {
             return Ok(None);
-        }
+        };
         // What did well here before and was stopped now has nothing newer to go back to.
         let newest = rollouts::succeeded_in(ex, &from.stack, environment, Timestamp::MAX, 1).await?;
         if newest.iter().any(|rollout| rollout.release == from.id) {
@@ -133,9 +107,20 @@ impl Engine {
     }
 }
 
+/// Whether a release was stopped by its rollout and is to be taken back everywhere.
+pub(crate) fn is_taken_back(
+    release: &Release,
+    strategy: &RolloutStrategy,
+    constraints: &[Constraint],
+) -> bool {
+    let ban = Effect::Ban { stack: release.stack.clone(), tree: release.tree };
+    let bans = |one: &Constraint| one.origin == ConstraintOrigin::Rollout && one.effect == ban;
+    strategy.on_stop == OnStop::Return && constraints.iter().any(bans)
+}
+
 /// What rollouts that succeeded in a part of the fleet brought, newest first, each once. What went to all before there were
 /// environments went to each.
-async fn good(
+pub(crate) async fn good(
     ex: &mut impl Executor,
     stack: &StackName,
     environment: Option<&EnvironmentName>,
@@ -157,11 +142,17 @@ fn has_succeeded(rollouts: &[Rollout]) -> bool {
     rollouts.iter().any(|rollout| rollout.state == RolloutState::Succeeded)
 }
 
-/// Whether a rollout of a stack forward runs in a part of the fleet.
-fn runs_forward(stack: &StackName, environment: Option<&EnvironmentName>, rollouts: &[Rollout]) -> bool {
+/// Whether a rollout forward runs: of a stack, or a part of it, in a part of the fleet.
+pub(crate) fn runs_forward(
+    stack: &StackName,
+    environment: Option<&EnvironmentName>,
+    part: Option<&PartName>,
+    rollouts: &[Rollout],
+) -> bool {
     let forward = |r: &Rollout| {
         r.stack == *stack
             && r.environment.as_ref() == environment
+            && r.part.as_ref() == part
             && r.state == RolloutState::Running
             && r.kind == RolloutKind::Update
     };

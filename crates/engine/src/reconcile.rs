@@ -45,6 +45,20 @@ pub(crate) struct Loaded {
     pub(crate) wanted: BTreeSet<(StackName, Composition)>,
 }
 
+/// What a step of planning has read, from which each stack's facts are made.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// Every release that planning may name.
+    pub(crate) releases: &'a HashMap<ReleaseId, Release>,
+    /// Rollouts that run, and the newest of each stack, environment and part.
+    pub(crate) rollouts: &'a [Rollout],
+    /// Those in force.
+    pub(crate) constraints: &'a [Constraint],
+    /// What environments are meant to run.
+    pub(crate) asked: &'a Asked,
+    pub(crate) now: Timestamp,
+}
+
 impl Engine {
     /// Looks at the world once and applies what follows from it. Does nothing when another hub holds the lease.
     ///
@@ -138,6 +152,8 @@ impl Engine {
         };
         let (mut facts, mut wanted) = (Vec::new(), BTreeSet::new());
         let mut of_parts = HashMap::new();
+        let known =
+            Known { releases: &releases, rollouts: &rollouts, constraints: &constraints, asked: &asked, now };
         for stack in &stored {
             let Some(record) = records.get(&stack.name) else { continue };
             // What has left its repository concerns nobody, unless it may be taken away, or a rollout of it has yet to end.
@@ -145,22 +161,15 @@ impl Engine {
             if !stack.present && record.prune.is_none() && !runs {
                 continue;
             }
-            let base = self.stack_facts(ex, stack, record, &releases, &constraints, now).await?;
-            let asked_for = (&asked, &releases);
+            let base = self.stack_facts(ex, (stack, record), known).await?;
             if record.layout.is_some() && record.environments.is_empty() {
                 of_parts.insert(stack.name.clone(), deployments::latest_of_parts(ex, &stack.name).await?);
-                let of_stack = (stack, record);
-                let lines = self
-                    .shares(ex, base, of_stack, &releases, &constraints, &rollouts, &mut wanted, now)
-                    .await?;
-                facts.extend(lines);
+                facts.extend(self.shares(ex, base, (stack, record), known, &mut wanted).await?);
                 continue;
             }
-            let mut lines =
-                self.within_environments(ex, base, (stack, record), asked_for, &constraints, now).await?;
+            let mut lines = self.within_environments(ex, base, (stack, record), known).await?;
             for line in &mut lines {
-                let known = (&releases, rollouts.as_slice());
-                self.look_back(ex, line, (stack, record), known, &constraints, now).await?;
+                self.look_back(ex, line, (stack, record), known).await?;
             }
             facts.extend(lines);
         }
@@ -196,14 +205,15 @@ impl Engine {
     /// its clock said: planning goes by the order of ids.
     fn mint_after_all(&self, latest: &[Deployment], rollouts: &[Rollout], constraints: &[Constraint]) {
         let world = &self.inner.world;
-        latest.iter().map(|deployment| deployment.id).max().into_iter().for_each(|id| world.mint_after(id));
-        rollouts.iter().map(|rollout| rollout.id).max().into_iter().for_each(|id| world.mint_after(id));
-        constraints
-            .iter()
-            .map(|constraint| constraint.id)
-            .max()
-            .into_iter()
-            .for_each(|id| world.mint_after(id));
+        if let Some(id) = latest.iter().map(|deployment| deployment.id).max() {
+            world.mint_after(id);
+        }
+        if let Some(id) = rollouts.iter().map(|rollout| rollout.id).max() {
+            world.mint_after(id);
+        }
+        if let Some(id) = constraints.iter().map(|constraint| constraint.id).max() {
+            world.mint_after(id);
+        }
     }
 
     /// Who is in those waves of running rollouts that go by labels.
@@ -235,21 +245,22 @@ impl Engine {
         nodes: &[Node],
         releases: &HashMap<ReleaseId, Release>,
     ) -> HashMap<(StackName, Option<PartName>), HashMap<NodeId, Told>> {
-        // Nodes name the tree of all that they run; a part is judged by its own.
-        let tree_of = |rollout: &Rollout, tree: TreeDigest| {
-            let Some(part) = &rollout.part else { return Some(tree) };
-            let whole = |r: &&Release| r.stack == rollout.stack && r.tree == tree && r.part.is_none();
-            let release = releases.values().filter(whole).find_map(|release| release.parts.get(part))?;
-            releases.get(release).map(|release| release.tree)
+        // Nodes name the tree of all that they run; a part is judged by its own, found by that of the whole.
+        let of_part = |stack: &StackName, part: &PartName| -> HashMap<TreeDigest, TreeDigest> {
+            let whole = releases.values().filter(|release| release.stack == *stack && release.part.is_none());
+            let tree = |release: &Release| Some(releases.get(release.parts.get(part)?)?.tree);
+            whole.filter_map(|release| Some((release.tree, tree(release)?))).collect()
         };
         let goes_by_it = |rollout: &&Rollout| {
             let mut rules = rollout.strategy.stop.iter().filter_map(|rule| rule.parse::<StopRule>().ok());
             rollout.state == RolloutState::Running && rules.any(|rule| rule.reported().is_some())
         };
         let told = |rollout: &Rollout| {
+            let trees = rollout.part.as_ref().map(|part| of_part(&rollout.stack, part));
             let said = |node: &Node| {
-                let (tree, figures) = self.inner.presence.figures(node.id, &rollout.stack)?;
-                Some((node.id, Told { tree: tree_of(rollout, tree)?, figures }))
+                let (whole, figures) = self.inner.presence.figures(node.id, &rollout.stack)?;
+                let tree = trees.as_ref().map_or(Some(whole), |trees| trees.get(&whole).copied())?;
+                Some((node.id, Told { tree, figures }))
             };
             nodes.iter().filter_map(said).collect()
         };
@@ -268,13 +279,12 @@ impl Engine {
     async fn stack_facts(
         &self,
         ex: &mut impl Executor,
-        stack: &stacks::Stack,
-        record: &StackRecord,
-        releases: &HashMap<ReleaseId, Release>,
-        constraints: &[Constraint],
-        now: Timestamp,
+        (stack, record): (&stacks::Stack, &StackRecord),
+        known: Known<'_>,
     ) -> Result<StackFacts, EngineError> {
-        let release = match stack.release.and_then(|id| releases.get(&id)) {
+        let Known { releases, constraints, now, .. } = known;
+        let asked = stack.release.and_then(|id| releases.get(&id));
+        let release = match asked {
             _ if !stack.present => Err("no longer in the repository".to_owned()),
             None => Err("not made yet".to_owned()),
             Some(release) => self.standing_in(ex, release, constraints, now).await?.map(|()| release.id),
@@ -293,10 +303,7 @@ impl Engine {
             assignments: selectors.into_iter().map(|nodes| Assignment { nodes }).collect(),
             max_updating: record.max_updating.map_or(MaxUpdating::All, limit),
             strategy: record.strategy.clone(),
-            go_back: {
-                let from = stack.release.and_then(|id| releases.get(&id));
-                self.go_back(ex, record, from, None, constraints, now).await?
-            },
+            go_back: self.go_back(ex, record, (asked, None), known).await?,
             // These three are filled in for each part of the fleet.
             undone: Default::default(),
             unproven: None,
@@ -475,7 +482,7 @@ async fn apply(
         if attempt.part.is_some() {
             brought.insert((attempt.release, release));
         }
-        moved.push((deployment.clone(), attempt.part.clone()));
+        moved.push(attempt.part.as_ref());
         made.push((deployment, attempt.reason.clone()));
     }
     let rows: Vec<_> = made.iter().map(|(deployment, _)| deployment.clone()).collect();
@@ -483,7 +490,10 @@ async fn apply(
     for (part, whole) in brought {
         releases::share_commits(tx, part, whole).await?;
     }
-    crate::parts::note_moved(tx, loaded, &moved).await?;
+    let is_divided =
+        |stack: &StackName| loaded.records.get(stack).is_some_and(|record| record.layout.is_some());
+    let moved: Vec<_> = rows.iter().zip(moved).filter(|(made, _)| is_divided(&made.stack)).collect();
+    deployments::note_parts(tx, &moved).await?;
     Ok(Applied { agents: crate::agents::Asked::default(), anything: !plan.is_quiet(), made, rollouts: by_id })
 }
 

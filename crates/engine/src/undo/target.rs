@@ -8,7 +8,7 @@ use backstay_types::{
 };
 
 use super::WantedUndo;
-use crate::{Engine, EngineError, reconcile::Loaded};
+use crate::{Engine, EngineError, proven, reconcile::Loaded};
 
 /// What an undo takes back in a repository.
 pub(super) type Undone<'a> = (RepositoryId, &'a [CommitId]);
@@ -43,12 +43,11 @@ impl Engine {
         if environment.after.is_empty() {
             return Ok(None);
         }
-        let constraints = &loaded.snapshot.constraints;
+        let (constraints, now) = (&loaded.snapshot.constraints, loaded.snapshot.now);
         let mut read = self.inner.store.read();
-        let name = Some(&environment.name);
-        let all = self.all_good(&mut read, &facts.name, name, constraints, loaded.snapshot.now).await?;
-        for release in all {
-            if !self.has_any(&release, undone).await? {
+        for release in proven::good(&mut read, &facts.name, Some(&environment.name)).await? {
+            let stands = self.standing_in(&mut read, &release, constraints, now).await?.is_ok();
+            if stands && !self.has_any(&release, undone).await? {
                 plan.notes.push(format!(
                     "{}: `{}` goes back to {}, of commit {}, the last that did well there without what is undone; what \
                      came to the branch since is let in as any release",
