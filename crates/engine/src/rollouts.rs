@@ -19,8 +19,7 @@ impl Engine {
         reason: &str,
         by: &str,
     ) -> Result<Rollout, EngineError> {
-        let mut tx = self.inner.store.begin().await?;
-        let rollout = running(&mut tx, id).await?;
+        let (mut tx, rollout) = self.open(id).await?;
         if rollout.paused.is_some() == paused {
             return Ok(rollout);
         }
@@ -44,8 +43,7 @@ impl Engine {
         reason: &str,
         by: &str,
     ) -> Result<Rollout, EngineError> {
-        let mut tx = self.inner.store.begin().await?;
-        let rollout = running(&mut tx, id).await?;
+        let (mut tx, rollout) = self.open(id).await?;
         let waves = u32::try_from(rollout.strategy.waves.len()).unwrap_or(u32::MAX);
         let next = wave.saturating_add(1);
         if next >= waves || wave > rollout.wave {
@@ -68,8 +66,7 @@ impl Engine {
     /// # Errors
     /// When it does not run, or is not one forward.
     pub async fn abort_rollout(&self, id: RolloutId, reason: &str, by: &str) -> Result<Rollout, EngineError> {
-        let mut tx = self.inner.store.begin().await?;
-        let rollout = running(&mut tx, id).await?;
+        let (mut tx, rollout) = self.open(id).await?;
         if rollout.kind != RolloutKind::Update {
             let message = format!(
                 "rollout {id} goes back, and is not stopped half-way: pause it, or deploy something newer"
@@ -98,8 +95,7 @@ impl Engine {
         reason: &str,
         by: &str,
     ) -> Result<Rollout, EngineError> {
-        let mut tx = self.inner.store.begin().await?;
-        let rollout = running(&mut tx, id).await?;
+        let (mut tx, rollout) = self.open(id).await?;
         if rollout.overridden.is_some() {
             return Ok(rollout);
         }
@@ -112,6 +108,17 @@ impl Engine {
         self.close(tx, id).await
     }
 
+    /// Begins doing something by hand with a rollout, which has to run.
+    async fn open(&self, id: RolloutId) -> Result<(Tx, Rollout), EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let found = rollouts::get(&mut tx, id).await?;
+        let rollout = found.ok_or_else(|| EngineError::not_found("rollout", id))?;
+        if rollout.state != RolloutState::Running {
+            return Err(EngineError::Conflict(format!("rollout {id} has ended: {}", rollout.reason)));
+        }
+        Ok((tx, rollout))
+    }
+
     /// Commits what was done by hand, lets planning look at it, and gives the rollout as it is now.
     async fn close(&self, tx: Tx, id: RolloutId) -> Result<Rollout, EngineError> {
         tx.commit().await?;
@@ -119,13 +126,4 @@ impl Engine {
         let found = rollouts::get(&mut self.inner.store.read(), id).await?;
         found.ok_or_else(|| EngineError::not_found("rollout", id))
     }
-}
-
-async fn running(tx: &mut Tx, id: RolloutId) -> Result<Rollout, EngineError> {
-    let found = rollouts::get(tx, id).await?;
-    let rollout = found.ok_or_else(|| EngineError::not_found("rollout", id))?;
-    if rollout.state != RolloutState::Running {
-        return Err(EngineError::Conflict(format!("rollout {id} has ended: {}", rollout.reason)));
-    }
-    Ok(rollout)
 }
