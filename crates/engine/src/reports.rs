@@ -104,11 +104,24 @@ impl Engine {
         Ok(())
     }
 
+    /// An agent is at one deployment of a stack at a time. What was open before the one that it begins has come to an end,
+    /// and the word of that was lost, with its journal.
+    async fn end_earlier(&self, tx: &mut Tx, begun: &Deployment) -> Result<(), EngineError> {
+        for earlier in deployments::open_before(tx, begun.node, &begun.stack, begun.id).await? {
+            let state = DeploymentState::Superseded;
+            deployments::finish(tx, earlier.id, &state, self.inner.world.now(), &[]).await?;
+            let steps = deployments::steps_digest(tx, earlier.id).await?;
+            tx.record(Event::DeploymentFinished { state, steps }, refs(&earlier))?;
+        }
+        Ok(())
+    }
+
     async fn take(&self, tx: &mut Tx, node: NodeId, report: &Report) -> Result<(), EngineError> {
         match &report.body {
             ReportBody::DeploymentStarted { deployment, previous } => {
                 let Some(known) = own(tx, node, *deployment).await? else { return Ok(()) };
                 if known.state == DeploymentState::Pending {
+                    self.end_earlier(tx, &known).await?;
                     deployments::start(tx, known.id, *previous, report.at).await?;
                     tx.record(Event::DeploymentStarted, refs(&known))?;
                 }

@@ -335,6 +335,22 @@ async fn a_node_that_says_it_runs_what_it_ran_holds_up_no_undo() {
     fleet.assert_verified(&undo);
 }
 
+/// The agent loses its journal in the middle of a deployment, and begins the next without a word of it.
+#[tokio::test]
+async fn what_was_under_way_when_a_journal_was_lost_has_ended_once_the_next_begins() {
+    let mut fleet = Fleet::new().await;
+    let a = fleet.conversation();
+    fleet.change("hello", "welcome", a);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.engine.reconcile().await.unwrap();
+    fleet.begin("two").await;
+    let undo = fleet.undo(fleet.only_its(a)).await;
+    fleet.assert_verified(&undo);
+    let open: Vec<_> = fleet.deployments().await.into_iter().filter(|one| !one.state.is_final()).collect();
+    assert!(open.is_empty(), "{open:#?}");
+}
+
 #[tokio::test]
 async fn an_undo_on_top_of_a_rollout_leaves_its_waves_as_they_are() {
     let mut fleet = Fleet::new().await;

@@ -115,6 +115,27 @@ pub async fn open(ex: &mut impl Executor) -> Result<Vec<Deployment>> {
         .await
 }
 
+/// Those of a stack on a node that are not final and were made before another, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn open_before(
+    ex: &mut impl Executor,
+    node: NodeId,
+    stack: &StackName,
+    before: DeploymentId,
+) -> Result<Vec<Deployment>> {
+    query(
+        "SELECT * FROM deployments WHERE node_id = $1 AND stack = $2 AND id < $3 AND state IN ('pending', 'running') \
+         ORDER BY id",
+    )
+    .bind(node)
+    .bind(stack)
+    .bind(before)
+    .all(ex, read_row)
+    .await
+}
+
 /// When a release was first planned for a node.
 ///
 /// # Errors
