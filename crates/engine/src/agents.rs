@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use backstay_api::statement::DesiredAgent;
-use backstay_plan::{AgentNode, AgentStep, agents};
-use backstay_store::{Executor, StoreError, Tx, agents as kept, hub_state, nodes};
-use backstay_types::{
-    AgentBuild, AgentOutcome, AgentUpdate, AgentUpdateState, Digest, Event, NodeId, Refs, Timestamp,
-};
+use backstay_plan::{AgentNode, AgentStep, FleetSnapshot, NodeFacts, agents, agents_held};
+use backstay_store::{Executor, StoreError, Tx, agents as kept, hub_state};
+use backstay_types::{AgentBuild, AgentOutcome, AgentUpdate, AgentUpdateState, Digest, Event, NodeId, Refs};
 
-use crate::{Engine, EngineError, emergency};
+use crate::{Engine, EngineError};
 
 const KEY: &str = "agent_update";
 
@@ -182,34 +180,32 @@ impl Engine {
     pub(crate) async fn step_agents(
         &self,
         tx: &mut Tx,
-        now: Timestamp,
+        world: &FleetSnapshot,
     ) -> Result<(Asked, bool), EngineError> {
         let Some(update) = current(tx).await? else { return Ok((Asked::default(), false)) };
+        let runs = update.state == AgentUpdateState::Running;
         // Once nothing is decided any more, what nodes answered is for people alone.
-        let mut answers = match update.state {
-            AgentUpdateState::Running => kept::answers(tx, update.id).await?,
-            AgentUpdateState::Halted | AgentUpdateState::Done => HashMap::new(),
+        let mut answers = if runs { kept::answers(tx, update.id).await? } else { HashMap::new() };
+        let said = kept::said(tx).await?;
+        let told = |node: &NodeFacts| said.get(&node.id) == Some(&update.id);
+        let asks = update.state != AgentUpdateState::Halted && !world.nodes.iter().all(told);
+        let held = if asks { agents_held(world) } else { vec![None; world.nodes.len()] };
+        let node = |(node, held): (&NodeFacts, _)| AgentNode {
+            id: node.id,
+            outcome: answers.remove(&node.id),
+            silent: node.silent,
+            told: told(node),
+            held,
         };
-        let fleet: Vec<_> = nodes::active(tx)
-            .await?
-            .into_iter()
-            .map(|node| AgentNode {
-                id: node.id,
-                outcome: answers.remove(&node.id),
-                silent: self.inner.presence.is_silent(node.id),
-            })
-            .collect();
-        let AgentStep { asked, next } = agents(&update, &fleet, now);
+        let fleet: Vec<_> = world.nodes.iter().zip(held).map(node).collect();
+        let AgentStep { asked, next } = agents(&update, &fleet, world.now);
         let mut moved = false;
-        if let Some((state, wave, reason)) = next
-            && (state == AgentUpdateState::Halted || emergency::in_force(tx).await?.is_none())
-        {
-            let wave_at = if wave == update.wave { update.wave_at } else { now };
+        if let Some((state, wave, reason)) = next {
+            let wave_at = if wave == update.wave { update.wave_at } else { world.now };
             let update = AgentUpdate { state, wave, wave_at, reason, ..update.clone() };
             keep(tx, &update, "the hub").await?;
             moved = true;
         }
-        let said = kept::said(tx).await?;
         let news = asked.iter().filter(|node| said.get(node) != Some(&update.id)).copied().collect();
         let agent = DesiredAgent { update: update.id, version: update.version, builds: update.builds };
         Ok((Asked { agent: Some(agent), nodes: asked.into_iter().collect(), news }, moved))

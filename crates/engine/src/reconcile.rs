@@ -104,7 +104,7 @@ impl Engine {
             return Ok(true);
         }
         let mut applied = apply(self, &mut tx, &loaded, &plan, &composed, now).await?;
-        let (asked, moved) = self.step_agents(&mut tx, now).await?;
+        let (asked, moved) = self.step_agents(&mut tx, &loaded.snapshot).await?;
         applied.agents = asked;
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
         let noted = self.note_waits(&mut tx, &loaded, &plan, now).await?;

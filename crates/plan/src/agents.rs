@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-use backstay_types::{AgentOutcome, AgentUpdate, AgentUpdateId, AgentUpdateState, Digest, NodeId, Timestamp};
+use backstay_types::{
+    AgentOutcome, AgentUpdate, AgentUpdateId, AgentUpdateState, Constraint, Digest, Effect, NodeId, Timestamp,
+};
+
+use crate::{
+    policy::Policy,
+    snapshot::{FleetSnapshot, Reason},
+};
 
 /// A node, as far as an update of agents goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +20,19 @@ pub struct AgentNode {
     pub outcome: Option<AgentOutcome>,
     /// It is not heard from: nobody waits for it.
     pub silent: bool,
+    /// It has been told of the update already: that is not taken back.
+    pub told: bool,
+    /// Why it may not be told now, if so.
+    pub held: Option<AgentHeld>,
+}
+
+/// Why a node may not be asked now to run another agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentHeld {
+    /// It keeps what it runs, whatever is asked of others (updates are off, maintenance): nobody waits for it.
+    Rests(Reason),
+    /// It may begin later: everything is stopped, a freeze, its windows are closed. Its wave waits for it.
+    Waits(Reason),
 }
 
 /// What follows.
@@ -29,30 +49,87 @@ pub fn agent_place(update: AgentUpdateId, node: NodeId) -> Digest {
     Digest::of(format!("{update} {node}").as_bytes())
 }
 
+/// What holds nodes back from running another agent, in the snapshot's order: what holds them back from anything new of all
+/// that they run. What is set for one stack alone is nothing to the agent.
+pub fn agents_held(world: &FleetSnapshot) -> Vec<Option<AgentHeld>> {
+    if let Some(reason) = &world.stopped {
+        let stopped = AgentHeld::Waits(format!("everything is stopped: {reason}").into());
+        return vec![Some(stopped); world.nodes.len()];
+    }
+    let of_all = |constraint: &&Constraint| match &constraint.effect {
+        Effect::Freeze { stack } | Effect::UpdatesOff { stack } => stack.is_none(),
+        _ => true,
+    };
+    let general: Vec<_> = world.constraints.iter().filter(of_all).cloned().collect();
+    let of_nodes = Policy::of_nodes(&general, world.now);
+    let of_stacks: Vec<_> =
+        world.stacks.iter().map(|stack| Policy::new(stack, &general, world.now)).collect();
+    let held = |node| {
+        let mine = || std::iter::once(&of_nodes).chain(of_stacks.iter().filter(|p| p.is_assigned(node)));
+        let rests = mine().find_map(|policy| policy.rest(node));
+        rests
+            .map(|rest| AgentHeld::Rests(rest.reason.clone()))
+            .or_else(|| mine().find_map(|policy| policy.held_back(node)).cloned().map(AgentHeld::Waits))
+    };
+    world.nodes.iter().map(held).collect()
+}
+
 /// Looks at an update of agents. More than a twentieth of those asked failing stops it; among fewer than 20 any failure.
+/// Who is held back is not asked, unless it has been told already.
 pub fn agents(update: &AgentUpdate, nodes: &[AgentNode], now: Timestamp) -> AgentStep {
     let share = match update.state {
         AgentUpdateState::Done => 100,
-        _ => update.waves.get(update.wave as usize).copied().unwrap_or(100),
+        AgentUpdateState::Halted => 0,
+        AgentUpdateState::Running => update.waves.get(update.wave as usize).copied().unwrap_or(100),
     };
     let mut line: Vec<_> = nodes.iter().map(|node| (agent_place(update.id, node.id), node)).collect();
     line.sort_by_key(|(place, _)| *place);
     let count = (nodes.len() * usize::from(share)).div_ceil(100);
-    let asked: Vec<_> = line.into_iter().take(count).map(|(_, node)| node).collect();
-    let next = if update.state == AgentUpdateState::Running { step(update, &asked, now) } else { None };
-    AgentStep { asked: asked.into_iter().map(|node| node.id).collect(), next }
+    let (within, after) = line.split_at(count);
+    let within: Vec<_> = within.iter().map(|(_, node)| *node).collect();
+    let told = after.iter().map(|(_, node)| *node).filter(|node| node.told);
+    let asked = within.iter().copied().filter(|node| node.told || node.held.is_none()).chain(told);
+    let next =
+        if update.state == AgentUpdateState::Running { step(update, nodes, &within, now) } else { None };
+    AgentStep { asked: asked.map(|node| node.id).collect(), next }
 }
+
+/// The words that an update which is held back begins its reason with.
+const WAITS: &str = "it waits: ";
 
 fn step(
     update: &AgentUpdate,
-    asked: &[&AgentNode],
+    all: &[AgentNode],
+    within: &[&AgentNode],
     now: Timestamp,
 ) -> Option<(AgentUpdateState, u32, String)> {
+    let asked: Vec<_> = within.iter().filter(|node| node.told || node.held.is_none()).collect();
     let failed =
         asked.iter().filter(|node| matches!(node.outcome, Some(AgentOutcome::Failed { .. }))).count();
     if failed * 20 > asked.len() {
         let reason = format!("it failed on {failed} of {} nodes that were asked", asked.len());
         return Some((AgentUpdateState::Halted, update.wave, reason));
+    }
+    let waits = |node: &AgentNode| match &node.held {
+        Some(AgentHeld::Waits(reason)) if !node.told => Some(format!("{WAITS}{reason}")),
+        _ => None,
+    };
+    // No wave opens in which nobody may begin.
+    let nobody_may = all.iter().filter(|node| !node.told).all(|node| waits(node).is_some());
+    let held = within.iter().filter(|node| !node.silent).find_map(|node| waits(node));
+    let held = held.or_else(|| all.iter().filter(|_| nobody_may).find_map(waits));
+    let said = update.reason.starts_with(WAITS).then_some(&update.reason);
+    match held {
+        Some(reason) if said == Some(&reason) => return None,
+        Some(reason) => return Some((AgentUpdateState::Running, update.wave, reason)),
+        None if said.is_some() => {
+            return Some((
+                AgentUpdateState::Running,
+                update.wave,
+                "nothing holds it back any more".to_owned(),
+            ));
+        }
+        None => {}
     }
     let answered = asked.iter().filter(|node| node.outcome.is_some()).count();
     let waiting = asked.iter().any(|node| node.outcome.is_none() && !node.silent);
@@ -92,8 +169,13 @@ mod tests {
     }
 
     fn nodes(count: u128) -> Vec<AgentNode> {
-        let node =
-            |n| AgentNode { id: NodeId::from_uuid(uuid::Uuid::from_u128(n)), outcome: None, silent: false };
+        let node = |n| AgentNode {
+            id: NodeId::from_uuid(uuid::Uuid::from_u128(n)),
+            outcome: None,
+            silent: false,
+            told: false,
+            held: None,
+        };
         (0..count).map(node).collect()
     }
 
@@ -161,11 +243,60 @@ mod tests {
 
     #[test]
     fn what_stopped_asks_nobody_more_and_what_is_done_asks_all() {
-        let all = nodes(200);
+        let mut all = nodes(200);
+        let step = agents(&update(0), &all, late());
+        for node in all.iter_mut().filter(|node| step.asked.contains(&node.id)) {
+            node.told = true;
+        }
+        // Others come, who stand before some of these in line.
+        all.extend(nodes(400).split_off(200));
         let halted = AgentUpdate { state: AgentUpdateState::Halted, ..update(0) };
-        let step = agents(&halted, &all, late());
-        assert_eq!((step.asked.len(), step.next), (10, None));
+        let stays: std::collections::BTreeSet<_> = agents(&halted, &all, late()).asked.into_iter().collect();
+        assert_eq!((stays, agents(&halted, &all, late()).next), (step.asked.into_iter().collect(), None));
         let done = AgentUpdate { state: AgentUpdateState::Done, ..update(2) };
-        assert_eq!(agents(&done, &all, late()).asked.len(), 200);
+        assert_eq!(agents(&done, &all, late()).asked.len(), 400);
+    }
+
+    #[test]
+    fn who_is_held_back_is_not_asked_and_its_wave_waits_unless_it_rests() {
+        let mut all = nodes(200);
+        let first = agents(&update(0), &all, late()).asked;
+        let waits = |reason: &str| Some(AgentHeld::Waits(reason.into()));
+        for node in &mut all {
+            node.held = waits("everything is stopped: no");
+        }
+        let step = agents(&update(0), &all, late());
+        assert_eq!(step.asked, Vec::new());
+        let (state, wave, reason) = step.next.unwrap();
+        assert_eq!((state, wave), (AgentUpdateState::Running, 0));
+        assert_eq!(reason, "it waits: everything is stopped: no");
+        let held = AgentUpdate { reason, ..update(0) };
+        assert_eq!(agents(&held, &all, late()).next, None, "it is said once");
+        // One was told before that, and goes on; one keeps what it runs whatever comes.
+        for node in &mut all {
+            node.told = node.id == first[0];
+            node.held =
+                if node.id == first[1] { Some(AgentHeld::Rests("updates are off".into())) } else { None };
+        }
+        let step = agents(&held, &all, late());
+        assert_eq!(step.next.unwrap().2, "nothing holds it back any more");
+        assert_eq!(step.asked.len(), 9);
+        let mut answered = all.clone();
+        answer(&mut answered, &agents(&update(0), &all, late()), &AgentOutcome::Updated);
+        assert_eq!(agents(&update(0), &answered, late()).next.unwrap().1, 1, "nobody waits for who rests");
+        // With one that may begin later it does not go on.
+        answered.iter_mut().find(|node| node.id == first[2]).unwrap().outcome = None;
+        answered.iter_mut().find(|node| node.id == first[2]).unwrap().held = waits("frozen");
+        let step = agents(&update(0), &answered, late());
+        assert!(!step.asked.contains(&first[2]));
+        assert_eq!(step.next.unwrap().2, "it waits: frozen");
+        // Nor where nobody in the next wave may.
+        for node in &mut answered {
+            node.told = first.contains(&node.id);
+            node.held = if node.told { None } else { waits("everything is stopped: no") };
+            node.outcome = node.told.then_some(AgentOutcome::Updated);
+        }
+        let (_, wave, reason) = agents(&update(0), &answered, late()).next.unwrap();
+        assert_eq!((wave, reason.as_str()), (0, "it waits: everything is stopped: no"));
     }
 }

@@ -20,7 +20,7 @@ mod selection;
 mod snapshot;
 mod wanted;
 
-pub use agents::{AgentNode, AgentStep, agent_place, agents};
+pub use agents::{AgentHeld, AgentNode, AgentStep, agent_place, agents, agents_held};
 pub use constraint::{Candidate, in_force, standing};
 pub use fleet::{
     Attempt, Decided, FleetPlan, PinToGood, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding,

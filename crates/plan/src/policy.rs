@@ -87,41 +87,63 @@ impl Policy {
             branch,
             unassigned: unassigned.unwrap_or_else(|| "no assignment selects this node".into()),
         };
+        policy.take_all(Some(stack), constraints, now);
+        policy
+    }
+
+    /// Reads what concerns nodes whatever they run.
+    pub(crate) fn of_nodes(constraints: &[Constraint], now: Timestamp) -> Self {
+        let mut policy = Self {
+            pins: Vec::new(),
+            resting: Vec::new(),
+            freezes: Vec::new(),
+            windows: Vec::new(),
+            within: Within::Everyone,
+            assigned: Vec::new(),
+            changes_at: None,
+            branch: "nothing is asked for".into(),
+            unassigned: "nothing is assigned".into(),
+        };
+        policy.take_all(None, constraints, now);
+        policy
+    }
+
+    fn take_all(&mut self, stack: Option<&StackFacts>, constraints: &[Constraint], now: Timestamp) {
         let mut newest_first: Vec<_> = constraints.iter().filter(|c| in_force(c, now)).collect();
         newest_first.sort_by_key(|c| std::cmp::Reverse(c.id));
         for constraint in newest_first {
-            policy.take(stack, constraint);
+            self.take(stack, constraint);
         }
         let ends = constraints
             .iter()
             .flat_map(|c| [c.from, c.until])
-            .chain(policy.windows.iter().map(|w| w.changes_at));
-        policy.changes_at = ends.flatten().filter(|at| *at > now).min();
-        policy
+            .chain(self.windows.iter().map(|w| w.changes_at));
+        self.changes_at = ends.flatten().filter(|at| *at > now).min();
     }
 
-    fn take(&mut self, stack: &StackFacts, constraint: &Constraint) {
+    fn take(&mut self, stack: Option<&StackFacts>, constraint: &Constraint) {
         let reach = match &constraint.scope {
             // What is planned here is planned for one part of the fleet.
             Scope::Environment { environment } => {
-                (stack.within.environment() == Some(environment)).then_some(Reach::Everyone)
+                let here = stack.and_then(|stack| stack.within.environment());
+                (here == Some(environment)).then_some(Reach::Everyone)
             }
             scope => Reach::of_scope(scope),
         };
         let Some(reach) = reach else { return };
         // What a repository says is about its own stacks.
-        if matches!(constraint.origin, ConstraintOrigin::Manifest { repository } if repository != stack.repository)
-        {
+        let of_another = |repository| stack.is_none_or(|stack| stack.repository != repository);
+        if matches!(constraint.origin, ConstraintOrigin::Manifest { repository } if of_another(repository)) {
             return;
         }
-        let (stack, share) = (&stack.name, &stack.share);
         let because =
             |what: &str| Reason::from(format!("{what} by {}: {}", constraint.by, constraint.reason));
-        let concerns = |of: &Option<StackName>| of.as_ref().is_none_or(|of| of == stack);
+        let is_it = |of: &StackName| stack.is_some_and(|stack| stack.name == *of);
+        let concerns = |of: &Option<StackName>| of.as_ref().is_none_or(is_it);
         match &constraint.effect {
-            Effect::Pin { stack: of, release } if of == stack => {
+            Effect::Pin { stack: of, release } if is_it(of) => {
                 // Of a pin to all of the stack each part follows its own; one to a part is nothing to the others.
-                if let Some(release) = pinned_to(share, *release) {
+                if let Some(release) = stack.and_then(|stack| pinned_to(&stack.share, *release)) {
                     self.pins.push((reach, release, because("pinned")));
                 }
             }

@@ -8,9 +8,10 @@ use backstay_api::{
     bundle::{Head, PartContent},
     statement::{DesiredAgent, SignedStatement, Statement, statement_place},
     v1::{
-        AgentsView, BundleRequest, ExportBundle, GetAgents, HaltAgents, HaltAgentsRequest, NodePath,
-        RepositoryPath, RevokeNode, SyncRepository, UpdateAgents, UpdateAgentsRequest, UploadAgent,
-        UploadAgentQuery,
+        AgentsView, BundleRequest, ConstraintPath, CreateConstraint, CreateConstraintRequest,
+        EmergencyStopRequest, ExportBundle, GetAgents, HaltAgents, HaltAgentsRequest, LiftConstraint,
+        LiftRequest, NewEffect, NodePath, RepositoryPath, RevokeNode, SetEmergencyStop, SyncRepository,
+        UpdateAgents, UpdateAgentsRequest, UploadAgent, UploadAgentQuery,
     },
 };
 use backstay_types::{AgentOutcome, AgentUpdateState, Digest, ErrorCode};
@@ -124,6 +125,55 @@ async fn a_new_agent_goes_out_wave_by_wave() {
     let late = hub.join("n-3").await;
     late.say_hello().await;
     eventually("a late one is asked", async || asked(&late).await).await;
+}
+
+async fn set_stop(hub: &TestHub, stopped: bool) {
+    let request = EmergencyStopRequest { stopped, reason: "smoke".into() };
+    hub.admin().call::<SetEmergencyStop>(&Empty {}, &Empty {}, &request).await.unwrap();
+}
+
+async fn limit(hub: &TestHub, effect: NewEffect, nodes: &str) -> ConstraintPath {
+    let nodes = Some(nodes.to_owned());
+    let request = CreateConstraintRequest { effect, nodes, reason: "exams".into(), from: None, until: None };
+    let made = hub.admin().call::<CreateConstraint>(&Empty {}, &Empty {}, &request).await.unwrap();
+    ConstraintPath { constraint: made.id }
+}
+
+async fn lift(hub: &TestHub, path: &ConstraintPath) {
+    let request = LiftRequest { reason: "over".into() };
+    hub.admin().call::<LiftConstraint>(path, &Empty {}, &request).await.unwrap();
+}
+
+/// What an update says of itself, once it says this.
+async fn says(hub: &TestHub, words: &str) {
+    eventually(words, async || view(hub).await.update.filter(|update| update.reason.contains(words))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emergency_stop_a_freeze_and_updates_that_are_off_hold_for_agents_too() {
+    let hub = TestHub::start().await;
+    let (one, two) = (hub.join("n-1").await, hub.join("n-2").await);
+    let off = limit(&hub, NewEffect::UpdatesOff { stack: None }, "name=n-2").await;
+    let freeze = limit(&hub, NewEffect::Freeze { stack: None }, "name=n-1").await;
+    set_stop(&hub, true).await;
+    upload(&hub, "2", program("a")).await.unwrap();
+    begin(&hub, "2", &[100]).await.unwrap();
+    says(&hub, "it waits: everything is stopped: smoke").await;
+    assert_eq!((asked(&one).await, asked(&two).await), (None, None));
+    set_stop(&hub, false).await;
+    says(&hub, "it waits: frozen by").await;
+    assert_eq!((asked(&one).await, asked(&two).await), (None, None));
+    lift(&hub, &freeze).await;
+    let desired = eventually("n-1 is asked", async || asked(&one).await).await;
+    assert_eq!(asked(&two).await, None, "its updates are off");
+    answer(&hub, &one, &desired, AgentOutcome::Updated).await;
+    eventually("it is done without who keeps what it runs", async || {
+        view(&hub).await.update.filter(|update| update.state == AgentUpdateState::Done)
+    })
+    .await;
+    assert_eq!(asked(&two).await, None, "also then");
+    lift(&hub, &off).await;
+    eventually("n-2 is asked", async || asked(&two).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
