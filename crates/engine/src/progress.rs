@@ -17,6 +17,8 @@ use crate::{Engine, EngineError, reconcile::Loaded};
 pub struct Progress {
     /// How many nodes it is for that have no deployment of it yet.
     pub waiting: u64,
+    /// How many nodes may be updating at once as things are now; all when absent.
+    pub at_once: Option<u32>,
     /// Its waves, in order; none when everyone goes at once.
     pub waves: Vec<WaveView>,
     /// What its gate says.
@@ -80,7 +82,8 @@ fn progress(loaded: &Loaded, rollout: &Rollout) -> Progress {
         failed: wave.failed,
     };
     let waves = rollout.strategy.waves.iter().zip(seen.waves).enumerate().map(wave).collect();
-    Progress { waiting: seen.waiting, waves, gate: seen.gate, watch: seen.inputs.map(watch) }
+    let (waiting, at_once) = (seen.waiting, seen.at_once);
+    Progress { waiting, at_once, waves, gate: seen.gate, watch: seen.inputs.map(watch) }
 }
 
 /// What a gate goes by, for people.

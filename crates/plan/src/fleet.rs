@@ -68,6 +68,8 @@ struct StackStep<'a> {
     hindered: Vec<RolloutId>,
     /// An undo asks for a release that some get in waves only.
     in_waves: bool,
+    /// How many nodes there are to be moved, of which a share may be updating at once.
+    assigned: usize,
     /// Releases to which this step begins a rollout, with where it stands in the plan, and its waves.
     new: Vec<((ReleaseId, bool), usize, Waves)>,
     standing: Vec<Standing>,
@@ -103,6 +105,7 @@ impl<'a> StackStep<'a> {
             banned: Vec::new(),
             hindered: Vec::new(),
             in_waves: false,
+            assigned: 0,
             new: Vec::new(),
             standing: Vec::with_capacity(world.nodes.len()),
             worded: Vec::new(),
@@ -115,8 +118,8 @@ impl<'a> StackStep<'a> {
         self.gates(&places, plan);
         self.keep_banned(&mut places);
         self.in_waves = self.goes_in_waves(&places);
-        let assigned = places.iter().filter(|p| matches!(p.wanted, Wanted::Release { .. })).count();
-        let limit = self.limit(assigned);
+        self.assigned = assigned(&places);
+        let limit = self.limit();
         let mut under_way = Self::under_way(&places);
         let mut tallies: Vec<_> = self.running.iter().map(|(rollout, _)| Tally::new(rollout)).collect();
         for place in &places {
@@ -169,11 +172,11 @@ impl<'a> StackStep<'a> {
     }
 
     /// How many may be updating at once; half as many when the fleet is not well.
-    fn limit(&self, assigned: usize) -> usize {
-        let limit = self.stack.max_updating.of(assigned);
+    fn limit(&self) -> usize {
+        let limit = self.stack.max_updating.of(self.assigned);
         match self.health.level {
             HealthLevel::Well => limit,
-            _ => (limit.min(assigned) / 2).max(1),
+            _ => (limit.min(self.assigned) / 2).max(1),
         }
     }
 
@@ -249,6 +252,11 @@ impl<'a> StackStep<'a> {
         }
         worded
     }
+}
+
+/// How many nodes are to run some release of the stack.
+fn assigned(places: &[Place<'_>]) -> usize {
+    places.iter().filter(|place| matches!(place.wanted, Wanted::Release { .. })).count()
 }
 
 /// How many nodes that are not known to be away are moving to a release.

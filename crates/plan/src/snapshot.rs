@@ -288,11 +288,6 @@ impl MaxUpdating {
             Self::Percent(p) => (nodes * p as usize / 100).max(1),
         }
     }
-
-    /// The limit as it is shown on a rollout; `None` for all.
-    pub fn as_count(self, nodes: usize) -> Option<u32> {
-        (self != Self::All).then(|| u32::try_from(self.of(nodes)).unwrap_or(u32::MAX))
-    }
 }
 
 /// What each node has tried of each stack: a row for each stack and a column for each node, in the snapshot's order.

@@ -27,7 +27,7 @@ pub struct Rollout {
     pub cause: Cause,
     /// Where it stands.
     pub state: RolloutState,
-    /// How many nodes may be updating at once; all when absent.
+    /// How many nodes may be updating at once, when it began or, shown while it runs, now; all when absent.
     pub max_updating: Option<u32>,
     /// How it goes out. What was so when it began holds to its end.
     #[serde(default)]

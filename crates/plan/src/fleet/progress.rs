@@ -2,7 +2,7 @@
 
 use backstay_types::Rollout;
 
-use super::{StackStep, is_of, places::Place};
+use super::{StackStep, assigned, is_of, places::Place};
 use crate::{
     gate::Waves,
     inputs::{GateInputs, Gated, gated},
@@ -16,6 +16,8 @@ pub struct Progress {
     pub waves: Vec<WaveFigures>,
     /// How many nodes are to run its release, do not, and have not tried it under this rollout.
     pub waiting: u64,
+    /// How many nodes may be updating at once, of those that there are now and as the fleet is; all when absent.
+    pub at_once: Option<u32>,
     /// What its gate says.
     pub gate: String,
     /// What its gate goes by; absent where its stack is in no repository any more.
@@ -36,7 +38,8 @@ pub struct WaveFigures {
 /// How far a rollout that runs is, and what it waits for.
 pub fn progress(world: &FleetSnapshot, rollout: &Rollout) -> Progress {
     let Some(index) = world.stacks.iter().position(|stack| is_of(rollout, stack)) else {
-        return Progress { gate: "its stack is in no repository any more".to_owned(), ..Progress::default() };
+        let gate = "its stack is in no repository any more".to_owned();
+        return Progress { gate, at_once: rollout.max_updating, ..Progress::default() };
     };
     let health = crate::health::verdict(world);
     let mut step = StackStep::new(world, index, &health);
@@ -49,10 +52,12 @@ pub fn progress(world: &FleetSnapshot, rollout: &Rollout) -> Progress {
 }
 
 impl StackStep<'_> {
-    fn progress(&self, rollout: &Rollout) -> Progress {
+    fn progress(mut self, rollout: &Rollout) -> Progress {
         let places = self.places();
+        self.assigned = assigned(&places);
         let mut found = Progress {
             waves: vec![WaveFigures::default(); rollout.strategy.waves.len()],
+            at_once: self.at_once(rollout.kind),
             ..Progress::default()
         };
         let Some(at) = self.running.iter().position(|(known, _)| known.id == rollout.id) else {

@@ -105,13 +105,19 @@ impl StackStep<'_> {
             release,
             kind,
             cause: cause.clone(),
-            max_updating: self.stack.max_updating.as_count(self.world.nodes.len()),
+            max_updating: self.at_once(kind),
             strategy,
             cuts,
             members,
             reason,
         };
         (start, inputs)
+    }
+
+    /// How many nodes a rollout of a kind may be updating at once, for people; none for all. A way back waits for nobody.
+    pub(super) fn at_once(&self, kind: RolloutKind) -> Option<u32> {
+        let limit = (kind != RolloutKind::Rollback).then(|| self.limit())?;
+        (limit != usize::MAX).then(|| u32::try_from(limit).unwrap_or(u32::MAX))
     }
 
     /// Ends a rollout that has nothing left to do.

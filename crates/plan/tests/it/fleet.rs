@@ -1,6 +1,6 @@
 //! Planning is driven to its end by a small simulated fleet: whatever happens, it settles, and where it should.
 
-use backstay_plan::{GoBack, MaxUpdating, NodeFacts, TryState};
+use backstay_plan::{GoBack, MaxUpdating, NodeFacts, TryState, progress};
 use backstay_types::{Effect, Labels, NodeId, ReleaseId, RolloutKind, RolloutState, Scope};
 use proptest::prelude::*;
 
@@ -28,6 +28,34 @@ proptest! {
             let Some((_, next)) = open.first() else { break };
             fleet.end(next.deployment, TryState::Succeeded);
         }
+    }
+
+    /// However many nodes the fleet has and of those the stack: what is shown is what is kept to, also when the stack comes
+    /// to be for others while it goes out.
+    #[test]
+    fn what_is_shown_as_at_once_is_what_is_kept_to(
+        nodes in 1..60_usize, first in 1..60_usize, then in 1..60_usize, percent in 1..101_u32,
+    ) {
+        let mut fleet = Fleet::new(nodes, MaxUpdating::Percent(percent));
+        let some = |fleet: &mut Fleet, count: usize| {
+            let names: Vec<_> = (0..count.min(nodes)).map(|n| format!("node-{n}")).collect();
+            fleet.assign(&format!("name in ({})", names.join(",")));
+            names.len()
+        };
+        let assigned = some(&mut fleet, first);
+        fleet.release();
+        fleet.step();
+        let begun = fleet.snapshot.rollouts[0].clone();
+        let at_once = (assigned * percent as usize / 100).max(1);
+        prop_assert_eq!(begun.max_updating.map(|count| count as usize), Some(at_once));
+        prop_assert_eq!(fleet.open().len(), at_once);
+        prop_assert_eq!(progress(&fleet.snapshot, &begun).at_once, begun.max_updating);
+
+        some(&mut fleet, then);
+        let shown = progress(&fleet.snapshot, &begun).at_once.unwrap() as usize;
+        let before = fleet.open().len();
+        fleet.step();
+        prop_assert!(fleet.open().len() <= shown.max(before), "{} > {shown}", fleet.open().len());
     }
 
     #[test]

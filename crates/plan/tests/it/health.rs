@@ -1,6 +1,6 @@
 //! What becomes of rollouts when the whole fleet is not well.
 
-use backstay_plan::{MaxUpdating, plan, verdict};
+use backstay_plan::{MaxUpdating, plan, progress, verdict};
 use backstay_types::{Effect, HealthLevel, RolloutKind, RolloutState, RolloutStrategy, Scope};
 use proptest::prelude::*;
 
@@ -50,6 +50,8 @@ fn it_slows_then_pauses_then_stops_and_goes_back() {
     assert_eq!(planned.attempts.len(), 50, "half of a hundred at once, of the fifty that are left");
     slow.snapshot.stacks[0].max_updating = MaxUpdating::Nodes(10);
     assert_eq!(plan(&slow.snapshot).attempts.len(), 5);
+    let rollout = slow.snapshot.rollouts.last().unwrap();
+    assert_eq!(progress(&slow.snapshot, rollout).at_once, Some(5), "and so it is shown");
 
     let mut halted = unwell(100, 10);
     halted.step();

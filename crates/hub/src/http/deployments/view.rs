@@ -66,11 +66,16 @@ pub(in crate::http) async fn rollout_views(
     let halted: Vec<_> = halted.map(|rollout| rollout.id).collect();
     let mut found_in: HashMap<_, _> = patterns::many(store, &halted).await?.into_iter().collect();
     let mut views = Vec::with_capacity(found.len());
-    for rollout in found {
+    for mut rollout in found {
         let (release, conversations) = releases.get(rollout.release)?;
         let (tree, commit) = (release.tree, release.commit.clone());
         let deployments = deployments::count_by_state(store, rollout.id).await?;
-        let Progress { waiting, waves, gate, watch } = progress.remove(&rollout.id).unwrap_or_default();
+        let progress = progress.remove(&rollout.id);
+        if let Some(progress) = &progress {
+            // What holds now: nodes may have come or gone since it began.
+            rollout.max_updating = progress.at_once;
+        }
+        let Progress { waiting, waves, gate, watch, .. } = progress.unwrap_or_default();
         let pattern = found_in.remove(&rollout.id);
         views.push(RolloutView {
             rollout,
