@@ -34,8 +34,11 @@ pub fn plan(world: &FleetSnapshot) -> FleetPlan {
         plan.stop = Some(health.reason.clone());
     }
     let mut busy = Busy::of(world);
+    let mut places = Vec::with_capacity(world.nodes.len());
     for index in 0..world.stacks.len() {
-        StackStep::new(world, index, &health).decide(&mut plan, &mut busy);
+        let step = StackStep::new(world, index, &health);
+        let under_way = step.places_in(&mut places);
+        step.decide(&mut places, under_way, &mut plan, &mut busy);
     }
     plan.health = health;
     plan
@@ -112,17 +115,21 @@ impl<'a> StackStep<'a> {
         }
     }
 
-    fn decide(mut self, plan: &mut FleetPlan, busy: &mut Busy) {
+    fn decide(
+        mut self,
+        places: &mut [Place<'a>],
+        mut under_way: Vec<(ReleaseId, usize)>,
+        plan: &mut FleetPlan,
+        busy: &mut Busy,
+    ) {
         plan.look_at = plan.look_at.into_iter().chain(self.policy.changes_at()).min();
-        let mut places = self.places();
-        self.gates(&places, plan);
-        self.keep_banned(&mut places);
-        self.in_waves = self.goes_in_waves(&places);
+        self.gates(places, plan);
+        self.keep_banned(places);
+        self.in_waves = self.goes_in_waves(places);
         self.assigned = assigned(&places);
         let limit = self.limit();
-        let mut under_way = Self::under_way(&places);
         let mut tallies: Vec<_> = self.running.iter().map(|(rollout, _)| Tally::new(rollout)).collect();
-        for place in &places {
+        for place in &*places {
             tallies.iter_mut().for_each(|tally| tally.see(place));
             let Some((to, reason)) = self.move_of(place) else {
                 self.stand(place, &mut tallies, plan);

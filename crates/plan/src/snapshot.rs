@@ -324,6 +324,11 @@ pub struct Past {
 }
 
 impl Past {
+    /// Whether the node never tried anything of the stack, as far as that is known.
+    pub fn is_empty(&self) -> bool {
+        self.latest.is_none() && self.settled.is_none()
+    }
+
     /// What the node runs, and what it has been told of and is not done with.
     pub fn told(&self) -> impl Iterator<Item = Try> {
         self.settled.into_iter().chain(self.latest.filter(Try::is_open))

@@ -1,6 +1,6 @@
 //! What follows from what the gates of running rollouts see.
 
-use backstay_types::{DecisionKind, HealthLevel, Rollout, RolloutKind, RolloutState};
+use backstay_types::{DecisionKind, HealthLevel, NodeName, Rollout, RolloutKind, RolloutState};
 
 use super::{Decided, FleetPlan, PinToGood, RolloutEnd, RolloutRef, StackStep, WaveOpened, places::Place};
 use crate::{
@@ -9,6 +9,16 @@ use crate::{
     inputs::{GateInputs, Gated, Inputs, gated},
     snapshot::{NodeFacts, Reason, TryState},
 };
+
+/// What the gate of a rollout sees.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) figures: GateFigures,
+    /// The first node on which the release itself failed.
+    failed_first: Option<NodeName>,
+    /// On how many nodes it failed, by a node's own fault too.
+    failed_nodes: u64,
+}
 
 impl<'a> StackStep<'a> {
     /// What the gate of each rollout forward says: it goes on, its next wave begins, or it ends and its tree is banned
@@ -22,11 +32,11 @@ impl<'a> StackStep<'a> {
         }
         let seen = self.figures(places);
         let forward: Vec<_> = self.running.iter().map(|(rollout, _)| *rollout).zip(seen).collect();
-        for (rollout, figures) in forward.into_iter().filter(|(r, _)| r.kind == RolloutKind::Update) {
-            if figures.is_hindered() {
+        for (rollout, seen) in forward.into_iter().filter(|(r, _)| r.kind == RolloutKind::Update) {
+            if seen.figures.is_hindered() {
                 self.hindered.push(rollout.id);
             }
-            let inputs = self.gate_inputs(rollout, figures, places);
+            let inputs = self.gate_inputs(rollout, seen);
             let gated = gated(&inputs);
             let (kind, reason, topic) = match &gated {
                 Gated::Stop(reason) => (DecisionKind::Stopped, reason, None),
@@ -96,24 +106,13 @@ impl<'a> StackStep<'a> {
     }
 
     /// What the gate of a rollout goes by.
-    pub(super) fn gate_inputs(
-        &self,
-        rollout: &Rollout,
-        figures: GateFigures,
-        places: &[Place<'_>],
-    ) -> GateInputs {
-        let failed = || {
-            places.iter().filter(|place| {
-                place.past.latest.is_some_and(|l| l.rollout == rollout.id && l.state == TryState::Failed)
-            })
-        };
-        let of_release = |place: &&Place<'_>| place.past.latest.is_some_and(|l| l.again_at.is_none());
+    pub(super) fn gate_inputs(&self, rollout: &Rollout, seen: Seen) -> GateInputs {
         GateInputs {
             strategy: rollout.strategy.clone(),
             wave: rollout.wave,
-            figures,
-            failed_first: failed().find(of_release).map(|place| place.node.name().clone()),
-            failed_nodes: failed().count() as u64,
+            figures: seen.figures,
+            failed_first: seen.failed_first,
+            failed_nodes: seen.failed_nodes,
             still: self.stands_still(rollout),
             now: self.world.now,
         }
@@ -129,13 +128,24 @@ impl<'a> StackStep<'a> {
     }
 
     /// What the gates of the rollouts that run see, in their order: the nodes of the open waves that should run the
-    /// release. Those in maintenance count nowhere.
-    pub(super) fn figures(&self, places: &[Place<'_>]) -> Vec<GateFigures> {
-        let mut all = vec![GateFigures::default(); self.running.len()];
+    /// release. Those in maintenance count nowhere, except where it failed.
+    pub(super) fn figures(&self, places: &[Place<'_>]) -> Vec<Seen> {
+        let mut all = vec![Seen::default(); self.running.len()];
         let told = self.world.told.get(&(self.stack.name.clone(), self.stack.share.part().cloned()));
-        for place in places.iter().filter(|place| !place.maintenance) {
-            for ((rollout, waves), figures) in self.running.iter().zip(&mut all) {
-                match place.past.latest.as_ref().filter(|latest| latest.rollout == rollout.id) {
+        for place in places {
+            let latest = place.past.latest.as_ref();
+            for ((rollout, waves), Seen { figures, failed_first, failed_nodes }) in
+                self.running.iter().zip(&mut all)
+            {
+                let mine = latest.filter(|latest| latest.rollout == rollout.id);
+                if let Some(failed) = mine.filter(|latest| latest.state == TryState::Failed) {
+                    *failed_nodes += 1;
+                    if failed.again_at.is_none() && failed_first.is_none() {
+                        *failed_first = Some(place.node.name().clone());
+                    }
+                }
+                match mine {
+                    _ if place.maintenance => {}
                     Some(latest) => {
                         figures.add(place.node, latest);
                         let said = told.filter(|_| latest.state == TryState::Succeeded);

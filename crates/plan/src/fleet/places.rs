@@ -46,18 +46,38 @@ impl Place<'_> {
 
 impl<'a> StackStep<'a> {
     pub(super) fn places(&self) -> Vec<Place<'a>> {
+        let mut places = Vec::new();
+        self.places_in(&mut places);
+        places
+    }
+
+    /// The same, in the room that another stack had, and how many nodes that are not known to be away are moving to each
+    /// release. Who neither has anything of the stack nor should come to have is left out: most nodes of a large fleet have
+    /// nothing to do with most stacks.
+    pub(super) fn places_in(&self, places: &mut Vec<Place<'a>>) -> Vec<(ReleaseId, usize)> {
+        let (mut nodes, mut under_way) = (0, Vec::new());
         let place = |(at, node): (usize, &'a NodeFacts)| {
+            nodes += 1;
             let past = self.world.past.of(self.index, at);
+            if let Some(latest) = past.latest.filter(|latest| latest.is_open() && !node.silent) {
+                *slot_of(&mut under_way, latest.release) += 1;
+            }
             let rest = self.policy.rest(node);
             let wanted = match rest {
                 Some(rest) => Wanted::Keep { reason: rest.reason.clone() },
                 None => asked(self.stack, node, past, &self.policy),
             };
             let maintenance = rest.is_some_and(|rest| rest.maintenance);
-            self.shared(Place { at, node, past, wanted, maintenance, elsewhere: false, lacks: None })
+            if past.is_empty() && matches!(wanted, Wanted::Keep { .. }) {
+                return None;
+            }
+            Some(self.shared(Place { at, node, past, wanted, maintenance, elsewhere: false, lacks: None }))
         };
-        let nodes = self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node));
-        self.cap_removals(nodes.map(place).collect())
+        let within = self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node));
+        places.clear();
+        places.extend(within.filter_map(place));
+        self.cap_removals(places, nodes);
+        under_way
     }
 
     /// What has just been stopped moves nobody.
@@ -75,12 +95,12 @@ impl<'a> StackStep<'a> {
     }
 
     /// A removal from more nodes than is allowed is taken for a mistake, and removes nothing.
-    pub(super) fn cap_removals(&self, mut places: Vec<Place<'a>>) -> Vec<Place<'a>> {
-        let Some(max) = self.stack.prune else { return places };
+    fn cap_removals(&self, places: &mut [Place<'a>], nodes: usize) {
+        let Some(max) = self.stack.prune else { return };
         let leaves = |p: &&Place<'_>| matches!(p.wanted, Wanted::Gone { .. }) && p.past.settled.is_some();
-        let (leaving, allowed) = (places.iter().filter(leaves).count(), max.of(places.len()));
+        let (leaving, allowed) = (places.iter().filter(leaves).count(), max.of(nodes));
         if leaving > allowed {
-            for place in &mut places {
+            for place in places {
                 if let Wanted::Gone { reason } = &place.wanted {
                     let reason = format!(
                         "{reason}, but {leaving} nodes would lose it and fleet.toml allows {allowed} at once ([prune] max)"
@@ -89,18 +109,6 @@ impl<'a> StackStep<'a> {
                 }
             }
         }
-        places
-    }
-
-    /// How many nodes that are not known to be away are moving to each release.
-    pub(super) fn under_way(places: &[Place<'_>]) -> Vec<(ReleaseId, usize)> {
-        let mut counts = Vec::new();
-        for place in places.iter().filter(|p| !p.node.silent) {
-            if let Some(latest) = place.past.latest.filter(Try::is_open) {
-                *slot_of(&mut counts, latest.release) += 1;
-            }
-        }
-        counts
     }
 
     /// Whether an attempt that a silent node may never have heard of is taken back: it must not begin later, when
@@ -180,6 +188,9 @@ impl<'a> StackStep<'a> {
     /// Whether somebody gets what an undo asks for in waves only.
     pub(super) fn goes_in_waves(&self, places: &[Place<'_>]) -> bool {
         let Ok(release) = self.stack.release else { return false };
+        if self.stack.origin.kind != RolloutKind::Rollback {
+            return false;
+        }
         let moves = |place: &Place<'_>| place.wants(release) && !place.is_there(release);
         places.iter().any(|place| moves(place) && self.follows_waves(place, release))
     }

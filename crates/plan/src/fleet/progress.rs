@@ -67,8 +67,8 @@ impl StackStep<'_> {
         for place in &places {
             count(&mut found, place, rollout, waves);
         }
-        let figures = self.figures(&places).swap_remove(at);
-        let inputs = self.gate_inputs(rollout, figures, &places);
+        let seen = self.figures(&places).swap_remove(at);
+        let inputs = self.gate_inputs(rollout, seen);
         found.gate = match gated(&inputs) {
             Gated::Wait { reason, .. } | Gated::Open(reason) | Gated::Stop(reason) => reason,
         };
