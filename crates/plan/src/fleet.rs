@@ -126,7 +126,7 @@ impl<'a> StackStep<'a> {
         self.gates(places, plan);
         self.keep_banned(places);
         self.in_waves = self.goes_in_waves(places);
-        self.assigned = assigned(&places);
+        self.assigned = assigned(places);
         let limit = self.limit();
         let mut tallies: Vec<_> = self.running.iter().map(|(rollout, _)| Tally::new(rollout)).collect();
         for place in &*places {
