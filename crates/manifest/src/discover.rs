@@ -8,8 +8,8 @@ use backstay_types::{
 };
 
 use crate::{
-    Compose, EnvTemplate, FleetManifest, Parts, ProbeKind, Problem, ProcessSpec, Runtime, StackManifest,
-    UnitSpec, Variables, code,
+    Channel, Compose, EnvTemplate, FleetManifest, Parts, ProbeKind, Problem, ProcessSpec, Runtime,
+    StackManifest, UnitSpec, Variables, code,
     compose::{self, TreeEntry, classify},
     part_check,
     problem::nearest,
@@ -265,7 +265,7 @@ fn named_figures(manifest: &FleetManifest, stacks: &BTreeMap<StackName, Stack>, 
     }
 }
 
-/// Channels that no part goes by, and parts that go by one that `fleet.toml`, which has others, does not have.
+/// Channels that no stack and no part goes by, and parts that go by one that `fleet.toml`, which has others, does not have.
 fn named_channels(
     manifest: &FleetManifest,
     stacks: &BTreeMap<StackName, Stack>,
@@ -276,8 +276,11 @@ fn named_channels(
             stacks.values().flat_map(|stack| stack.manifest.parts.iter().map(move |part| (stack, part)));
         parts.filter_map(|(stack, part)| Some((stack, part, part.channel.as_deref()?)))
     };
-    for channel in manifest.channels.iter().filter(|channel| !used().any(|(.., name)| name == channel.name)) {
-        let message = format!("no part of a stack goes by channel `{}`", channel.name);
+    let assigned = |name: &str| manifest.assignments.iter().any(|one| one.channel.as_deref() == Some(name));
+    let is_used =
+        |channel: &&Channel| assigned(&channel.name) || used().any(|(.., name)| name == channel.name);
+    for channel in manifest.channels.iter().filter(|channel| !is_used(channel)) {
+        let message = format!("no stack and no part of one goes by channel `{}`", channel.name);
         let warning = Problem::warning(code::WRONG_VALUE, FLEET, message).at(channel.line, 0);
         warnings.push(warning.field("channel.name"));
     }

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use crate::{
     Environment, Problem, Selector, code,
     environment::read_environments,
+    problem::nearest,
     read::{Table, read},
     strategy::read_strategy,
     window::{Freeze, Window, read_freeze, read_window},
@@ -35,12 +36,12 @@ pub struct FleetManifest {
     /// Where releases go first. None at all: everywhere at once.
     #[serde(default)]
     pub environments: Vec<Environment>,
-    /// How parts of stacks go out.
+    /// Ways in which stacks and parts of them go out.
     #[serde(default)]
     pub channels: Vec<Channel>,
 }
 
-/// `[[channel]]`: how parts of stacks that name it go out.
+/// `[[channel]]`: how stacks whose assignment names it go out, and parts that name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Channel {
     /// Its name.
@@ -60,7 +61,8 @@ pub struct Assignment {
     pub stack: StackName,
     /// The nodes.
     pub nodes: Selector,
-    /// The channel whose releases they follow; a plain word.
+    /// The `[[channel]]` that says how the stack goes out; as `[rollout]` says when absent. All assignments of a stack that
+    /// name one name the same.
     pub channel: Option<String>,
     /// The line in `fleet.toml`.
     pub line: u32,
@@ -135,7 +137,7 @@ impl FleetManifest {
             let mut rollout = root.table("rollout").map(read_rollout).unwrap_or_default();
             let channels = read_channels(root, &mut rollout.reported);
             Self {
-                assignments: root.tables("assign").into_iter().filter_map(read_assignment).collect(),
+                assignments: read_assignments(root, &channels),
                 rollout,
                 channels,
                 pins: root.tables("pin").into_iter().filter_map(read_pin).collect(),
@@ -150,6 +152,12 @@ impl FleetManifest {
     /// A channel by its name.
     pub fn channel(&self, name: &str) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.name == name)
+    }
+
+    /// The channel by which a stack goes out, where its assignments name one. Parts that name another go by that.
+    pub fn channel_of(&self, stack: &StackName) -> Option<&Channel> {
+        let of_stack = self.assignments.iter().filter(|assignment| assignment.stack == *stack);
+        of_stack.filter_map(|assignment| self.channel(assignment.channel.as_deref()?)).next()
     }
 
     /// Whether a node runs a stack.
@@ -220,17 +228,52 @@ impl From<MaxUpdating> for String {
     }
 }
 
-fn read_assignment(mut table: Table<'_, '_>) -> Option<Assignment> {
-    let stack = table.required_parsed("stack", code::BAD_STACK_NAME, "the name of a stack");
-    let nodes = read_nodes(&mut table);
-    let channel = table.string("channel");
-    if channel.as_deref().is_some_and(|channel| channel.parse::<StackName>().is_err()) {
-        let message = "expected a word of a-z, 0-9, `-`, `_` and `.`";
-        table.wrong::<()>("channel", code::WRONG_VALUE, message);
+/// The assignments. A stack goes out in one way: those of one stack may not name different channels.
+fn read_assignments(root: &mut Table<'_, '_>, channels: &[Channel]) -> Vec<Assignment> {
+    let mut all = Vec::new();
+    let mut named: Vec<(StackName, String, u32)> = Vec::new();
+    for mut table in root.tables("assign") {
+        let stack: Option<StackName> =
+            table.required_parsed("stack", code::BAD_STACK_NAME, "the name of a stack");
+        let nodes = read_nodes(&mut table);
+        let channel = table.string("channel");
+        if let Some(channel) = &channel {
+            if !channels.iter().any(|known| known.name == *channel) {
+                table.report(unknown_channel(&table, channel, channels));
+            } else if let Some(stack) = &stack {
+                match named.iter().find(|(of, ..)| of == stack) {
+                    None => named.push((stack.clone(), channel.clone(), table.line_of("channel"))),
+                    Some((_, first, line)) if first != channel => {
+                        let message = format!(
+                            "`{stack}` goes out by channel `{first}` (line {line}): expected the same here, since a stack goes out in one way"
+                        );
+                        table.wrong::<()>("channel", code::WRONG_VALUE, message);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        let line = table.line();
+        table.finish();
+        if let (Some(stack), Some(nodes)) = (stack, nodes) {
+            all.push(Assignment { stack, nodes, channel, line });
+        }
     }
-    let line = table.line();
-    table.finish();
-    Some(Assignment { stack: stack?, nodes: nodes?, channel, line })
+    all
+}
+
+fn unknown_channel(table: &Table<'_, '_>, channel: &str, channels: &[Channel]) -> Problem {
+    let known = || channels.iter().map(|channel| channel.name.as_str());
+    let expected = match channels {
+        [] => "expected none, or a [[channel]] of this name".to_owned(),
+        _ => format!("expected one of {}", known().collect::<Vec<_>>().join(", ")),
+    };
+    let problem =
+        table.problem("channel", code::WRONG_VALUE, format!("no channel is called `{channel}`: {expected}"));
+    match nearest(channel, known()) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem,
+    }
 }
 
 fn read_nodes(table: &mut Table<'_, '_>) -> Option<Selector> {

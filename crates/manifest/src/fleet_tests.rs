@@ -17,7 +17,7 @@ fn only_problem(text: &str) -> Problem {
 #[test]
 fn reads_everything_that_it_knows() {
     let text = format!(
-        "schema = 1\n[[assign]]\nstack = \"web\"\nnodes = \"role=web,region in (eu,us)\"\nchannel = \"stable\"\n[rollout]\nmax_updating = \"20%\"\n[[pin]]\nstack = \"web\"\nnodes = \"name=n1\"\ncommit = \"{SHA}\"\nreason = \"why\"\nuntil = 2027-01-31T12:00:00Z\n[prune]\nenabled = true\nmax = 3\n"
+        "schema = 1\n[[assign]]\nstack = \"web\"\nnodes = \"role=web,region in (eu,us)\"\nchannel = \"stable\"\n[[channel]]\nname = \"stable\"\n[rollout]\nmax_updating = \"20%\"\n[[pin]]\nstack = \"web\"\nnodes = \"name=n1\"\ncommit = \"{SHA}\"\nreason = \"why\"\nuntil = 2027-01-31T12:00:00Z\n[prune]\nenabled = true\nmax = 3\n"
     );
     let fleet = parse(&text).unwrap();
     assert_eq!(fleet.assignments[0].nodes.to_string(), "role=web,region in (eu,us)");
@@ -112,6 +112,35 @@ fn wrong_values_name_the_place_and_what_was_expected() {
         assert_eq!((problem.code, problem.line), (code, Some(line)), "{text}: {problem}");
         assert!(problem.message.contains(part), "{text}: {problem}");
     }
+}
+
+#[test]
+fn a_stack_goes_out_by_the_channel_that_its_assignment_names() {
+    let channels =
+        "[[channel]]\nname = \"stable\"\nwaves = [\"5%\", \"100%\"]\n[[channel]]\nname = \"early\"\n";
+    let assign = |stack: &str, nodes: &str, rest: &str| {
+        format!("[[assign]]\nstack = \"{stack}\"\nnodes = \"{nodes}\"\n{rest}")
+    };
+    let stable = "channel = \"stable\"\n";
+    let fleet = assign("web", "a=b", "") + &assign("web", "a=c", stable) + &assign("db", "", "") + channels;
+    let fleet = parse(&fleet).unwrap();
+    let channel =
+        |stack: &str| fleet.channel_of(&stack.parse().unwrap()).map(|channel| channel.name.as_str());
+    assert_eq!((channel("web"), channel("db")), (Some("stable"), None));
+
+    let wrong = only_problem(&(assign("web", "", "channel = \"stabel\"\n") + channels));
+    assert_eq!((wrong.code, wrong.line), (code::WRONG_VALUE, Some(4)));
+    assert_eq!(wrong.field.as_deref(), Some("assign.channel"));
+    assert_eq!(wrong.message, "no channel is called `stabel`: expected one of stable, early");
+    assert_eq!(wrong.hint.as_deref(), Some("did you mean `stable`?"));
+    let none = only_problem(&assign("web", "", stable));
+    assert_eq!(none.line, Some(4));
+    assert!(none.message.contains("expected none, or a [[channel]] of this name"), "{none}");
+
+    let two = assign("web", "a=b", stable) + &assign("web", "a=c", "channel = \"early\"\n") + channels;
+    let two = only_problem(&two);
+    assert_eq!((two.code, two.line), (code::WRONG_VALUE, Some(8)));
+    assert!(two.message.starts_with("`web` goes out by channel `stable` (line 4): "), "{two}");
 }
 
 #[test]

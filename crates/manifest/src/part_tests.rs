@@ -189,7 +189,7 @@ fn channels_have_rules_of_their_own_and_odd_ones_are_told_of() {
         (2, 3600, None)
     );
     let warned: Vec<_> = fleet.warnings.iter().map(|warning| warning.message.as_str()).collect();
-    assert!(warned[0].contains("no part of a stack goes by channel `policy`"), "{warned:?}");
+    assert!(warned[0].contains("no stack and no part of one goes by channel `policy`"), "{warned:?}");
     assert_eq!(fleet.warnings[1].hint.as_deref(), Some("did you mean `policy`?"));
     let twice =
         crate::FleetManifest::parse("fleet.toml", b"[[channel]]\nname = \"a\"\n[[channel]]\nname = \"a\"\n");

@@ -289,6 +289,11 @@ impl<'d, 't> Table<'d, 't> {
             .unwrap_or(0)
     }
 
+    /// The line of the value under `key`; this table's where there is none.
+    pub(crate) fn line_of(&self, key: &str) -> u32 {
+        self.problem(key, code::WRONG_VALUE, "").line.unwrap_or(0)
+    }
+
     /// Ends the reading: keys that were not asked for are reported.
     pub(crate) fn finish(self) {
         for (name, _) in self.table {

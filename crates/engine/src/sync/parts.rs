@@ -11,7 +11,7 @@ use backstay_types::{
 
 use super::{
     Tip,
-    records::{StackRecord, stack_strategy},
+    records::{Rules, StackRecord},
 };
 use crate::parts::{Divided, PartRecord, divided};
 
@@ -72,9 +72,10 @@ pub(super) fn part_records(
     let mut records = Vec::new();
     for (name, id) in &release.parts {
         let declared = stack.manifest.parts.named(name);
-        let channel = declared.and_then(|part| part.channel.clone());
-        let rules = channel.as_deref().and_then(|channel| tip.fleet.manifest.channel(channel));
-        let rollout = &tip.fleet.manifest.rollout;
+        let named = declared.and_then(|part| part.channel.as_deref());
+        let own = named.and_then(|name| tip.fleet.manifest.channel(name));
+        let rules = Rules::of_part(&tip.fleet, stack, own);
+        let channel = named.or(rules.channel).map(str::to_owned);
         let before = old.and_then(|old| old.parts.iter().find(|part| part.name == *name));
         let newest = brought.iter().rev().find(|facts| parts_of(facts, &stack.path, divided).contains(name));
         let newest = newest.map(|facts| (facts.commit.clone(), facts.undo.first().copied()));
@@ -87,8 +88,8 @@ pub(super) fn part_records(
             release: *id,
             commit,
             undo,
-            strategy: stack_strategy(rules.map_or(&rollout.strategy, |rules| &rules.strategy), stack),
-            max_updating: rules.and_then(|rules| rules.max_updating).or(rollout.max_updating),
+            strategy: rules.strategy,
+            max_updating: rules.max_updating,
             channel,
             requires: declared.map(|part| part.requires.clone()).unwrap_or_default(),
             version,

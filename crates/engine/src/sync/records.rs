@@ -94,13 +94,14 @@ impl Engine {
             let newest = brought.last().map(|f| (f.commit.clone(), f.undo.first().copied()));
             let (commit, undo) =
                 newest.or(old.map(|o| (o.commit, o.undo))).unwrap_or_else(|| (tip.commit.clone(), None));
+            let rules = Rules::of_stack(&tip.fleet, stack);
             let record = StackRecord {
                 commit,
                 undo,
-                max_updating: tip.fleet.manifest.rollout.max_updating,
+                max_updating: rules.max_updating,
                 schema: stack.schema,
                 windows: windows(&tip.fleet, &stack.name),
-                strategy: strategy(&tip.fleet, stack),
+                strategy: rules.strategy,
                 thresholds: tip.fleet.manifest.rollout.fleet,
                 prune: prune(&tip.fleet),
                 assigned_by,
@@ -177,13 +178,39 @@ impl Engine {
     }
 }
 
-/// How rollouts of a stack go out: rules about figures that it does not report are not for it.
-fn strategy(fleet: &Fleet, stack: &manifest::Stack) -> RolloutStrategy {
-    stack_strategy(&fleet.manifest.rollout.strategy, stack)
+/// How rollouts of a stack, or of a part of it, go out.
+#[derive(Debug)]
+pub(super) struct Rules<'a> {
+    /// The channel that says so; `[rollout]` does where there is none.
+    pub(super) channel: Option<&'a str>,
+    pub(super) max_updating: Option<manifest::MaxUpdating>,
+    pub(super) strategy: RolloutStrategy,
 }
 
-/// The same by other rules.
-pub(super) fn stack_strategy(strategy: &RolloutStrategy, stack: &manifest::Stack) -> RolloutStrategy {
+impl<'a> Rules<'a> {
+    /// As the stack's assignment says.
+    pub(super) fn of_stack(fleet: &'a Fleet, stack: &manifest::Stack) -> Self {
+        Self::of_part(fleet, stack, None)
+    }
+
+    /// As the part's own channel says, or, without one, the stack's assignment.
+    pub(super) fn of_part(
+        fleet: &'a Fleet,
+        stack: &manifest::Stack,
+        own: Option<&'a manifest::Channel>,
+    ) -> Self {
+        let channel = own.or_else(|| fleet.manifest.channel_of(&stack.name));
+        let rollout = &fleet.manifest.rollout;
+        Self {
+            channel: channel.map(|channel| channel.name.as_str()),
+            max_updating: channel.and_then(|channel| channel.max_updating).or(rollout.max_updating),
+            strategy: reportable(channel.map_or(&rollout.strategy, |channel| &channel.strategy), stack),
+        }
+    }
+}
+
+/// A strategy without the rules about figures that a stack does not report: these are not for it.
+fn reportable(strategy: &RolloutStrategy, stack: &manifest::Stack) -> RolloutStrategy {
     let mut strategy = strategy.clone();
     let reports = |name: &str| stack.manifest.figures.iter().any(|figure| figure.name == name);
     strategy.stop.retain(|rule| {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use backstay_engine::WantedUndo;
 use backstay_store::{deployments, releases, rollouts};
-use backstay_types::{PartName, Rollout, RolloutKind, RolloutState, UndoScope, UndoSelector, tree::TreeFile};
+use backstay_types::{
+    PartName, RepositoryHealth, Rollout, RolloutKind, RolloutState, UndoScope, UndoSelector, tree::TreeFile,
+};
 
 use crate::fleet::{COMPOSE, Fleet, want};
 
@@ -226,4 +228,57 @@ async fn a_stack_that_is_divided_anew_moves_as_a_whole() {
     fleet.deploy().await;
     all_run(&fleet, ["3", "2", "1"]).await;
     assert_eq!(rollouts_of(&fleet, Some("plugin")).await.len(), 0, "all of it went together");
+}
+
+/// The waves and the share by which the newest rollout of a stack, or of a part of it, went out.
+async fn went_out_by(fleet: &Fleet, part: Option<&str>) -> (Vec<String>, Option<u32>) {
+    let newest = rollouts_of(fleet, part).await.into_iter().max_by_key(|rollout| rollout.id).unwrap();
+    (newest.strategy.waves, newest.max_updating)
+}
+
+#[tokio::test]
+async fn a_stack_goes_out_by_its_assignments_channel_and_a_part_by_its_own_first() {
+    const FLEET: &str = "[[assign]]\nstack = \"web\"\nnodes = \"\"\nchannel = \"careful\"\n\
+        [rollout]\nmax_updating = 3\n\
+        [[channel]]\nname = \"careful\"\nwaves = [\"ring=one\", \"100%\"]\nmax_updating = 1\n\
+        [[channel]]\nname = \"quick\"\nwaves = [\"50%\", \"100%\"]\n";
+    let careful = (vec!["ring=one".to_owned(), "100%".to_owned()], Some(1));
+    let mut fleet = Fleet::empty().await;
+    fleet.work.write("fleet.toml", FLEET);
+    fleet.work.write("stacks/web/compose.yaml", &COMPOSE.replace("blue", "red"));
+    fleet.commit("Carefully", None);
+    fleet.deploy().await;
+    assert_eq!(went_out_by(&fleet, None).await, careful);
+
+    let parts = PARTS.replace("apply = \"reload\"", "channel = \"quick\"\napply = \"reload\"");
+    fleet.work.write("stacks/web/stack.toml", &parts);
+    for part in ["policy", "plugin", "upstream"] {
+        write(&fleet, part, "1");
+    }
+    fleet.commit("Parts", None);
+    fleet.deploy().await;
+    for part in ["policy", "plugin"] {
+        write(&fleet, part, "2");
+        fleet.commit(part, None);
+        fleet.deploy().await;
+    }
+    assert_eq!(went_out_by(&fleet, Some("plugin")).await, careful, "it names none");
+    let quick = (vec!["50%".to_owned(), "100%".to_owned()], Some(3));
+    assert_eq!(went_out_by(&fleet, Some("policy")).await, quick);
+
+    // Wrong or two at once: nothing of that goes out, and the repository says why.
+    for (from, to, why) in [
+        ("channel = \"careful\"", "channel = \"carefull\"", "no channel is called `carefull`"),
+        (
+            "[rollout]",
+            "[[assign]]\nstack = \"web\"\nnodes = \"ring=one\"\nchannel = \"quick\"\n[rollout]",
+            "(line 4)",
+        ),
+    ] {
+        fleet.work.write("fleet.toml", &FLEET.replace(from, to));
+        fleet.commit("Wrong", None);
+        let repository = fleet.engine.sync_repository(fleet.repository).await.unwrap();
+        let RepositoryHealth::Invalid { message, .. } = repository.health else { panic!("{repository:?}") };
+        assert!(message.contains("fleet.toml:") && message.contains(why), "{message}");
+    }
 }
