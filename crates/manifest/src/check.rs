@@ -1,6 +1,7 @@
 //! Lints: what can be used, but is likely a mistake.
 
-use std::time::Duration;
+mod plans;
+mod reach;
 
 use backstay_types::{
     Labels, NodeName, Timestamp,
@@ -13,6 +14,7 @@ use crate::{
     compose::{ImageRef, Pinning},
 };
 
+const FILE: &str = "fleet.toml";
 /// Files larger than this are not searched for secrets, in bytes.
 const MAX_SEARCHED: u64 = 1 << 20;
 
@@ -26,13 +28,13 @@ pub fn check(
     now: Timestamp,
 ) -> Vec<Problem> {
     let mut problems = fleet.warnings.clone();
-    problems.extend(plans(&fleet.manifest, now));
+    problems.extend(plans::contradictions(fleet, now));
     for stack in fleet.stacks.values() {
         problems.extend(images(stack));
         problems.extend(health(stack));
     }
     if let Some(nodes) = nodes {
-        problems.extend(selectors(fleet, nodes));
+        problems.extend(reach::nothing(fleet, nodes));
     }
     problems.extend(secrets(entries, read));
     problems
@@ -122,110 +124,13 @@ fn health(stack: &Stack) -> Option<Problem> {
     Some(Problem::warning(code::NO_PROBE, &file, message).hint(hint))
 }
 
-fn selectors(fleet: &Fleet, nodes: &[(NodeName, Labels)]) -> Vec<Problem> {
-    const FILE: &str = "fleet.toml";
-    let matches =
-        |selector: &crate::Selector| nodes.iter().any(|(name, labels)| selector.matches(name, labels));
-    let mut problems = Vec::new();
-    for assignment in fleet.manifest.assignments.iter().filter(|a| !matches(&a.nodes)) {
-        let message = format!("`{}` matches none of {} nodes", assignment.nodes, nodes.len());
-        let problem = Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message);
-        problems.push(problem.at(assignment.line, 0).field("assign.nodes"));
-    }
-    for pin in fleet.manifest.pins.iter().filter(|pin| !matches(&pin.nodes)) {
-        let message = format!("`{}` matches none of {} nodes", pin.nodes, nodes.len());
-        problems.push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).field("pin.nodes"));
-    }
-    let windows = fleet.manifest.windows.iter().map(|w| (&w.nodes, w.line, "window.nodes"));
-    let freezes = fleet.manifest.freezes.iter().map(|f| (&f.nodes, f.line, "freeze.nodes"));
-    for (selector, line, field) in windows.chain(freezes).filter(|(selector, ..)| !matches(selector)) {
-        let message = format!("`{selector}` matches none of {} nodes", nodes.len());
-        problems
-            .push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).at(line, 0).field(field));
-    }
-    for wave in &fleet.manifest.rollout.strategy.waves {
-        let Ok(crate::Wave::Nodes(selector)) = wave.parse() else { continue };
-        if !matches(&selector) {
-            let message =
-                format!("the wave `{selector}` matches none of {} nodes and is passed", nodes.len());
-            problems
-                .push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).field("rollout.waves"));
-        }
-    }
-    problems.extend(environments(fleet, nodes));
-    for stack in fleet.stacks.keys() {
-        if !nodes.iter().any(|(name, labels)| fleet.manifest.is_assigned(stack, name, labels)) {
-            let message = format!("no node runs `{stack}`");
-            problems.push(Problem::warning(code::UNASSIGNED_STACK, FILE, message).field("assign"));
-        }
-    }
-    problems
-}
-
-/// Environments that have no node, which nothing could ever pass, and nodes that are in none or in two.
-fn environments(fleet: &Fleet, nodes: &[(NodeName, Labels)]) -> Vec<Problem> {
-    const FILE: &str = "fleet.toml";
-    let mut problems = Vec::new();
-    let all = &fleet.manifest.environments;
-    for environment in all {
-        if !nodes.iter().any(|(name, labels)| environment.nodes.matches(name, labels)) {
-            let message = format!(
-                "`{}` matches none of {} nodes: nothing passes the environment `{}`",
-                environment.nodes,
-                nodes.len(),
-                environment.name
-            );
-            let problem = Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message);
-            problems.push(problem.at(environment.line, 0).field("environment.nodes"));
-        }
-    }
-    for (name, labels) in nodes.iter().filter(|_| !all.is_empty()) {
-        let of: Vec<_> = all.iter().filter(|one| one.nodes.matches(name, labels)).collect();
-        let message = match &of[..] {
-            [] => format!("{name} is in no environment, and gets nothing new"),
-            [_] => continue,
-            [first, second, ..] => {
-                format!("{name} is in `{}` and in `{}`: the first counts", first.name, second.name)
-            }
-        };
-        problems.push(Problem::warning(code::SELECTOR_MATCHES_NOTHING, FILE, message).field("environment"));
-    }
-    problems
-}
-
-/// Windows, freezes and pins that contradict each other or the clock.
-fn plans(manifest: &FleetManifest, now: Timestamp) -> Vec<Problem> {
-    const FILE: &str = "fleet.toml";
-    let mut problems = Vec::new();
-    let pins = manifest.pins.iter().map(|pin| (pin.until, pin.line, "pin"));
-    let freezes = manifest.freezes.iter().map(|freeze| (freeze.until, freeze.line, "freeze"));
-    for (until, line, what) in pins.chain(freezes) {
-        if let Some(until) = until.filter(|until| *until <= now) {
-            let problem = Problem::warning(code::RUN_OUT, FILE, format!("this {what} ran out at {until}"));
-            problems.push(problem.at(line, 0).field(format!("{what}.until")).hint("take it out"));
-        }
-    }
-    let soak = Duration::from_secs(manifest.rollout.strategy.soak_seconds);
-    for window in &manifest.windows {
-        let (message, hint) = if !window.is_open(now) && window.changes_at(now).is_none() {
-            let message =
-                "this window does not open within five years: dates of blackout cover every opening";
-            (message.to_owned(), "take out dates of `blackout`")
-        } else if soak > window.lasts {
-            let text = crate::format_duration;
-            let message = format!(
-                "it is open for {}, and a wave is watched for {}: each wave waits for a window of its own",
-                text(window.lasts),
-                text(soak)
-            );
-            (message, "a shorter `soak`, or a longer window")
-        } else {
-            continue;
-        };
-        let problem = Problem::warning(code::WINDOW_DOES_NOT_FIT, FILE, message);
-        problems.push(problem.at(window.line, 0).field("window").hint(hint));
-    }
-    problems
+/// The ways in which stacks go out, `[rollout]` and each channel: their waves, the line of these, and the field.
+fn ways(manifest: &FleetManifest) -> impl Iterator<Item = (&[String], u32, &'static str)> {
+    let rollout = &manifest.rollout;
+    let rollout = (rollout.strategy.waves.as_slice(), rollout.waves_line, "rollout.waves");
+    let channels = manifest.channels.iter();
+    let channels = channels.map(|one| (one.strategy.waves.as_slice(), one.waves_line, "channel.waves"));
+    std::iter::once(rollout).chain(channels)
 }
 
 #[cfg(test)]
@@ -313,6 +218,113 @@ mod tests {
         );
         assert!(problems[2].message.contains("watched for 6h"), "{}", problems[2]);
         assert!(problems[3].message.contains("does not open within five years"), "{}", problems[3]);
+    }
+
+    const PIN: &str = "[[pin]]\nstack = \"web\"\nnodes = \"role=db\"\ncommit = \"1234567890123456789012345678901234567890\"\nreason = \"r\"\n";
+
+    fn web_nodes() -> Vec<(NodeName, Labels)> {
+        let node = |name: &str, ring: &str| {
+            let labels = ["role=web".to_owned(), format!("ring={ring}")];
+            (name.parse().unwrap(), Labels::parse(labels.iter().map(String::as_str)).unwrap())
+        };
+        vec![node("n1", "one"), node("n2", "two")]
+    }
+
+    /// Each warning as a line of text, as `backstay check` shows it.
+    fn told(fleet: &str, nodes: Option<&[(NodeName, Labels)]>) -> Vec<String> {
+        let web = ("stacks/web/compose.yaml", GOOD.to_owned());
+        let db = ("stacks/db/compose.yaml", GOOD.to_owned());
+        run(&[("fleet.toml", fleet.to_owned()), web, db], nodes).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_reaches_nobody_is_named_with_its_line() {
+        let all =
+            "[[assign]]\nstack = \"web\"\nnodes = \"\"\n[[assign]]\nstack = \"db\"\nnodes = \"role=db\"\n";
+        let nodes = web_nodes();
+        let told = |fleet: &str| told(fleet, Some(&nodes));
+        assert_eq!(
+            told(all),
+            [
+                "fleet.toml:4: assign.nodes: `role=db` matches none of 2 nodes (BS1203)",
+                "fleet.toml:4: assign: no node runs `db` (BS1204)",
+            ]
+        );
+        assert_eq!(
+            told("\n[[assign]]\nstack = \"web\"\nnodes = \"\"\n"),
+            ["fleet.toml:2: assign: no node runs `db`: no [[assign]] names it (BS1204)"]
+        );
+        assert_eq!(
+            told(&format!("schema = 1\n{PIN}")),
+            ["fleet.toml:2: pin.nodes: `role=db` matches none of 2 nodes (BS1203)"]
+        );
+        assert_eq!(
+            told("[rollout]\nmax_updating = 1\nwaves = [\"role=db\", \"100%\"]\n"),
+            [
+                "fleet.toml:3: rollout.waves: the wave `role=db` matches none of 2 nodes and is passed (BS1203)"
+            ]
+        );
+        let channel = "[[assign]]\nstack = \"web\"\nnodes = \"\"\nchannel = \"c\"\n[[assign]]\nstack = \"db\"\nnodes = \"\"\n\
+            [[channel]]\nname = \"c\"\nwaves = [\"ring=one\", \"role=db\", \"ring in (one)\", \"100%\"]\n";
+        assert_eq!(
+            told(channel),
+            [
+                "fleet.toml:10: channel.waves: the wave `role=db` matches none of 2 nodes and is passed (BS1203)",
+                "fleet.toml:10: channel.waves: the wave `ring in (one)` is passed: its nodes are all in waves before it (BS1203)",
+            ]
+        );
+    }
+
+    #[test]
+    fn nodes_of_no_environment_and_of_two_are_named_with_a_line() {
+        let environment =
+            |name: &str, nodes: &str| format!("[[environment]]\nname = \"{name}\"\nnodes = \"{nodes}\"\n");
+        let fleet = environment("a", "ring=one") + &environment("b", "ring=one");
+        assert_eq!(
+            told(&fleet, Some(&web_nodes())),
+            [
+                "fleet.toml:4: environment: n1 is in `a` and in `b`: the first counts (BS1203)",
+                "fleet.toml:1: environment: n2 is in no environment, and gets nothing new (BS1203)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wave_that_stands_twice_is_named_with_its_line() {
+        for (head, field) in [("[rollout]\n", "rollout"), ("[[channel]]\nname = \"c\"\n", "channel")] {
+            let fleet = format!(
+                "[[assign]]\nstack = \"web\"\nnodes = \"\"\n{}{head}waves = [\"ring=one\", \"5%\", \"ring = one\", \"100%\"]\n",
+                if field == "channel" { "channel = \"c\"\n" } else { "" }
+            );
+            let line = fleet.lines().count();
+            assert_eq!(
+                told(&fleet, None),
+                [format!(
+                    "fleet.toml:{line}: {field}.waves: the wave `ring=one` stands twice and is passed: its nodes are in wave 1 (BS1203)"
+                )]
+            );
+            assert_eq!(told(&fleet, Some(&web_nodes())).len(), 2, "once, beside the stack that nobody runs");
+        }
+    }
+
+    #[test]
+    fn the_soak_of_a_channel_is_held_against_the_windows_of_its_stacks() {
+        let fleet = |stacks: &str| {
+            format!(
+                "[[assign]]\nstack = \"web\"\nnodes = \"\"\nchannel = \"slow\"\n[[assign]]\nstack = \"db\"\nnodes = \"\"\n\
+                 [[channel]]\nname = \"slow\"\nwaves = [\"5%\", \"100%\"]\nsoak = \"6h\"\n\
+                 [[window]]\nopens = \"0 2 * * Sun#2\"\nfor = \"4h\"\n{stacks}"
+            )
+        };
+        let expected = "fleet.toml:12: window: it is open for 4h, and a wave of channel `slow` is watched for 6h: each wave waits for a window of its own (BS1208)";
+        assert_eq!(told(&fleet(""), None), [expected]);
+        assert_eq!(told(&fleet("stacks = [\"web\"]\n"), None), [expected]);
+        assert!(told(&fleet("stacks = [\"db\"]\n"), None).is_empty());
+        // What everybody goes out by does not count where nobody does.
+        let rollout = "[rollout]\nwaves = [\"5%\", \"100%\"]\nsoak = \"9h\"\n";
+        let both = told(&(fleet("") + rollout), None);
+        assert_eq!(both.len(), 2, "{both:?}");
+        assert_eq!(told(&(fleet("stacks = [\"web\"]\n") + rollout), None), [expected]);
     }
 
     #[test]

@@ -243,7 +243,8 @@ fn named_stacks(
         problems.push(Problem::error(code::UNKNOWN_STACK, FLEET, message(stack)).at(line, 0).field(field));
     }
     for pin in manifest.pins.iter().filter(|pin| !folders.contains_key(&pin.stack)) {
-        warnings.push(Problem::warning(code::UNKNOWN_STACK, FLEET, message(&pin.stack)).field("pin.stack"));
+        let warning = Problem::warning(code::UNKNOWN_STACK, FLEET, message(&pin.stack));
+        warnings.push(warning.at(pin.line, 0).field("pin.stack"));
     }
 }
 

@@ -1,6 +1,9 @@
 //! `[[environment]]`: where releases go first, and what must have run them before others get them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use backstay_types::EnvironmentName;
 use schemars::JsonSchema;
@@ -41,31 +44,42 @@ pub enum Promotion {
     ByHand,
 }
 
+/// One as it stands in the file, with the lines of what may be wrong only together with others.
+struct Written {
+    environment: Environment,
+    after_line: u32,
+    promotion_line: u32,
+}
+
 /// Reads all `[[environment]]` of `fleet.toml`, in their order.
 pub(crate) fn read_environments(root: &mut Table<'_, '_>) -> Vec<Environment> {
-    let mut environments: Vec<_> = root.tables("environment").into_iter().filter_map(read_one).collect();
-    for problem in check(&environments) {
-        root.wrong::<()>("environment", problem.0, problem.1);
+    let written: Vec<_> = root.tables("environment").into_iter().filter_map(read_one).collect();
+    for problem in check(&written) {
+        let place = root.problem("environment", problem.code, problem.message);
+        root.report(place.at(problem.line, 0).field(problem.field));
     }
-    let tests: Vec<_> = environments.iter().filter(|one| one.test).map(|one| one.name.clone()).collect();
-    for environment in environments.iter_mut().filter(|one| !one.test) {
-        let missing: Vec<_> =
-            tests.iter().filter(|test| !environment.after.contains(test)).cloned().collect();
-        environment.after.extend(missing);
-    }
-    for environment in &environments {
+    let tests: Vec<_> = written.iter().map(|one| &one.environment).filter(|one| one.test).cloned().collect();
+    let mut environments = Vec::new();
+    for Written { mut environment, promotion_line, .. } in written {
+        if !environment.test {
+            let missing = tests.iter().filter(|test| !environment.after.contains(&test.name));
+            let missing: Vec<_> = missing.map(|test| test.name.clone()).collect();
+            environment.after.extend(missing);
+        }
         if environment.promotion == Promotion::ByHand && environment.after.is_empty() {
             let message = format!(
                 "`{}` follows the branch, so there is nothing to let in: expected `after` beside `promotion`",
                 environment.name
             );
-            root.wrong::<()>("environment", code::WRONG_VALUE, message);
+            let problem = root.problem("environment", code::WRONG_VALUE, message);
+            root.report(problem.at(promotion_line, 0).field("environment.promotion"));
         }
+        environments.push(environment);
     }
     environments
 }
 
-fn read_one(mut table: Table<'_, '_>) -> Option<Environment> {
+fn read_one(mut table: Table<'_, '_>) -> Option<Written> {
     let name = table.required_parsed("name", code::WRONG_VALUE, "a word of a-z, 0-9, `-`, `_` and `.`");
     let expected = "a label selector such as \"stage=dev\"";
     let nodes: Option<Selector> = table.required_parsed("nodes", code::BAD_SELECTOR, expected);
@@ -84,47 +98,64 @@ fn read_one(mut table: Table<'_, '_>) -> Option<Environment> {
         let message = "a test environment comes before all others: expected no `after` beside `test`";
         table.wrong::<()>("after", code::WRONG_VALUE, message);
     }
-    let line = table.line();
+    let (line, after_line, promotion_line) =
+        (table.line(), table.line_of("after"), table.line_of("promotion"));
     table.finish();
-    Some(Environment { name: name?, nodes: nodes?, after, promotion, soak, test, line })
+    let environment = Environment { name: name?, nodes: nodes?, after, promotion, soak, test, line };
+    Some(Written { environment, after_line, promotion_line })
+}
+
+/// What is wrong with one together with others.
+struct Wrong {
+    code: backstay_types::ErrorCode,
+    line: u32,
+    field: &'static str,
+    message: String,
 }
 
 /// What is wrong with them together.
-fn check(environments: &[Environment]) -> Vec<(backstay_types::ErrorCode, String)> {
+fn check(written: &[Written]) -> Vec<Wrong> {
     let mut problems = Vec::new();
-    let mut seen = BTreeSet::new();
-    for environment in environments {
-        if !seen.insert(&environment.name) {
-            let message =
-                format!("two environments are called `{}`: expected different names", environment.name);
-            problems.push((code::DUPLICATE_NAME, message));
+    let mut seen: BTreeMap<&EnvironmentName, u32> = BTreeMap::new();
+    for Written { environment, .. } in written {
+        if let Some(first) = seen.get(&environment.name) {
+            let message = format!(
+                "two environments are called `{}` (the other in line {first}): expected different names",
+                environment.name
+            );
+            let (code, line) = (code::DUPLICATE_NAME, environment.line);
+            problems.push(Wrong { code, line, field: "environment.name", message });
+        } else {
+            seen.insert(&environment.name, environment.line);
         }
     }
-    let names = || environments.iter().map(|one| one.name.as_str());
-    for environment in environments {
-        for after in environment.after.iter().filter(|after| !seen.contains(after)) {
+    let wrong_after =
+        |line: u32, message| Wrong { code: code::WRONG_VALUE, line, field: "environment.after", message };
+    let names = || written.iter().map(|one| one.environment.name.as_str());
+    for Written { environment, after_line, .. } in written {
+        for after in environment.after.iter().filter(|after| !seen.contains_key(after)) {
             let hint = nearest(after.as_str(), names()).map(|near| format!("; did you mean `{near}`?"));
             let message = format!(
                 "`{}` comes after `{after}`, which is no environment{}",
                 environment.name,
                 hint.unwrap_or_default()
             );
-            problems.push((code::WRONG_VALUE, message));
+            problems.push(wrong_after(*after_line, message));
         }
-        if problems.is_empty() && comes_after(environments, &environment.name, &environment.name) {
+        if problems.is_empty() && comes_after(written, &environment.name, &environment.name) {
             let message = format!("`{}` comes after itself: nothing could ever enter it", environment.name);
-            problems.push((code::WRONG_VALUE, message));
+            problems.push(wrong_after(*after_line, message));
         }
     }
     problems
 }
 
 /// Whether one environment comes after another, over any number of others.
-fn comes_after(environments: &[Environment], one: &EnvironmentName, other: &EnvironmentName) -> bool {
+fn comes_after(written: &[Written], one: &EnvironmentName, other: &EnvironmentName) -> bool {
     let mut seen = BTreeSet::new();
     let mut open = vec![one];
     while let Some(name) = open.pop() {
-        let found = environments.iter().find(|environment| environment.name == *name);
+        let found = written.iter().map(|one| &one.environment).find(|environment| environment.name == *name);
         for after in found.map(|environment| environment.after.as_slice()).unwrap_or_default() {
             if after == other {
                 return true;
@@ -172,15 +203,30 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn what_makes_no_sense_is_named_with_its_line() {
         let one =
             |name: &str, rest: &str| format!("[[environment]]\nname = \"{name}\"\nnodes = \"a=b\"\n{rest}");
         let cases = [
-            (one("dev", "") + &one("dev", ""), "two environments are called `dev`"),
-            (one("dev", "") + &one("prod", "after = [\"dew\"]\n"), "did you mean `dev`?"),
-            (one("a", "after = [\"b\"]\n") + &one("b", "after = [\"a\"]\n"), "comes after itself"),
-            (one("a", "promotion = \"by hand\"\n"), "nothing to let in"),
-            (one("a", "") + &one("t", "test = true\nafter = [\"a\"]\n"), "comes before all others"),
+            (
+                one("dev", "") + &one("dev", ""),
+                "fleet.toml:4: environment.name: two environments are called `dev` (the other in line 1)",
+            ),
+            (
+                one("dev", "") + &one("prod", "after = [\"dew\"]\n"),
+                "fleet.toml:7: environment.after: `prod` comes after `dew`, which is no environment; did you mean `dev`?",
+            ),
+            (
+                one("x", "") + &one("a", "after = [\"b\"]\n") + &one("b", "after = [\"a\"]\n"),
+                "fleet.toml:7: environment.after: `a` comes after itself",
+            ),
+            (
+                one("x", "") + &one("a", "promotion = \"by hand\"\n"),
+                "fleet.toml:7: environment.promotion: `a` follows the branch, so there is nothing to let in",
+            ),
+            (
+                one("a", "") + &one("t", "test = true\nafter = [\"a\"]\n"),
+                "fleet.toml:8:9: environment.after: a test environment comes before all others",
+            ),
             (one("a", "promotion = \"sometimes\"\n"), "expected one of `auto`, `by hand`"),
             (one("A b", ""), "cannot be the name of a fleet environment"),
         ];

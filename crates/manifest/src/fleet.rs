@@ -12,7 +12,7 @@ use crate::{
     environment::read_environments,
     problem::nearest,
     read::{Table, read},
-    strategy::read_strategy,
+    strategy::{Written, read_strategy},
     window::{Freeze, Window, read_freeze, read_window},
 };
 
@@ -52,6 +52,9 @@ pub struct Channel {
     pub strategy: RolloutStrategy,
     /// The line in `fleet.toml`.
     pub line: u32,
+    /// The line of its `waves`.
+    #[serde(default)]
+    pub waves_line: u32,
 }
 
 /// `[[assign]]`: these nodes run this stack.
@@ -81,6 +84,9 @@ pub struct RolloutSettings {
     /// Figures that nodes have to report for its rules, each with the line in `fleet.toml`.
     #[serde(default)]
     pub reported: Vec<(String, u32)>,
+    /// The line of its `waves` in `fleet.toml`.
+    #[serde(default)]
+    pub waves_line: u32,
 }
 
 /// A number of nodes, or a share of them. Written `5` or `"20%"`.
@@ -283,10 +289,10 @@ fn read_nodes(table: &mut Table<'_, '_>) -> Option<Selector> {
 
 fn read_rollout(mut table: Table<'_, '_>) -> RolloutSettings {
     let max_updating = read_share(&mut table, "max_updating");
-    let (strategy, reported) = read_strategy(&mut table);
+    let Written { strategy, reported, waves_line } = read_strategy(&mut table);
     let fleet = table.table("fleet").map(read_thresholds).unwrap_or_default();
     table.finish();
-    RolloutSettings { max_updating, strategy, fleet, reported }
+    RolloutSettings { max_updating, strategy, fleet, reported, waves_line }
 }
 
 /// The channels; figures that nodes have to report for their rules join those of `[rollout]`.
@@ -295,16 +301,19 @@ fn read_channels(root: &mut Table<'_, '_>, reported: &mut Vec<(String, u32)>) ->
     for mut table in root.tables("channel") {
         let name = table.required("name", "the channel's name, such as \"policy\"");
         let max_updating = read_share(&mut table, "max_updating");
-        let (strategy, figures) = read_strategy(&mut table);
+        let Written { strategy, reported: figures, waves_line } = read_strategy(&mut table);
+        let first = name.as_ref().and_then(|name| all.iter().find(|known| known.name == *name));
+        if let Some(Channel { name, line, .. }) = first {
+            let message = format!(
+                "two channels are called `{name}` (the other in line {line}): expected different names"
+            );
+            table.wrong::<()>("name", code::DUPLICATE_NAME, message);
+        }
         let line = table.line();
         table.finish();
         reported.extend(figures);
         let Some(name) = name else { continue };
-        if all.iter().any(|known| known.name == name) {
-            let message = format!("two channels are called `{name}`: expected different names");
-            root.wrong::<()>("channel", code::DUPLICATE_NAME, message);
-        }
-        all.push(Channel { name, max_updating, strategy, line });
+        all.push(Channel { name, max_updating, strategy, line, waves_line });
     }
     all
 }

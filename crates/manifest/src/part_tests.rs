@@ -193,7 +193,9 @@ fn channels_have_rules_of_their_own_and_odd_ones_are_told_of() {
     assert_eq!(fleet.warnings[1].hint.as_deref(), Some("did you mean `policy`?"));
     let twice =
         crate::FleetManifest::parse("fleet.toml", b"[[channel]]\nname = \"a\"\n[[channel]]\nname = \"a\"\n");
-    assert_eq!(twice.unwrap_err()[0].code, ErrorCode::BS1017);
+    let twice = twice.unwrap_err().remove(0);
+    assert_eq!((twice.code, twice.line), (ErrorCode::BS1017, Some(4)), "{twice}");
+    assert!(twice.message.contains("the other in line 1"), "{twice}");
 }
 
 #[test]

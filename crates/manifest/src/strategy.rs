@@ -225,9 +225,17 @@ impl fmt::Display for StopRule {
     }
 }
 
-/// `waves`, `soak`, `min_sample`, `on_stop` and `[[rollout.stop]]`; and the figures that nodes have to report for it, with
-/// their lines.
-pub(crate) fn read_strategy(table: &mut Table<'_, '_>) -> (RolloutStrategy, Vec<(String, u32)>) {
+/// A strategy as it stands in the file.
+pub(crate) struct Written {
+    pub(crate) strategy: RolloutStrategy,
+    /// The figures that nodes have to report for it, with their lines.
+    pub(crate) reported: Vec<(String, u32)>,
+    /// The line of its `waves`.
+    pub(crate) waves_line: u32,
+}
+
+/// `waves`, `soak`, `min_sample`, `on_stop` and `[[rollout.stop]]`.
+pub(crate) fn read_strategy(table: &mut Table<'_, '_>) -> Written {
     let rest = RolloutStrategy::default();
     let waves = read_waves(table);
     let soak = table.duration("soak");
@@ -257,7 +265,7 @@ pub(crate) fn read_strategy(table: &mut Table<'_, '_>) -> (RolloutStrategy, Vec<
         stop: if stop.is_empty() { rest.stop } else { stop },
         on_stop: on_stop.unwrap_or(rest.on_stop),
     };
-    (strategy, reported)
+    Written { strategy, reported, waves_line: table.line_of("waves") }
 }
 
 fn read_waves(table: &mut Table<'_, '_>) -> Vec<Wave> {
