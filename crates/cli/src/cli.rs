@@ -13,7 +13,8 @@ use crate::commands as c;
     version,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Ids may be given by a few of their first or last digits. Times: RFC 3339, `2h ago`, `yesterday 14:00`.\n\
+    after_help = "Ids may be given by a few of their first or last digits. Times that have been: RFC 3339, `2h ago`, `yesterday 14:00`, `monday`\n\
+                  (the last one). Times to come: RFC 3339, `in 2h`, `18:00`, `friday 18:00` (the next one).\n\
                   Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflict, 4 not found, 5 not allowed, 6 no hub, 7 took too long."
 )]
 pub(crate) struct Cli {

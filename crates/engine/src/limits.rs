@@ -1,5 +1,7 @@
 //! Freezes, pins, and nodes that are left alone: set by people, and running out by themselves.
 
+use std::time::Duration;
+
 use backstay_manifest::Selector;
 use backstay_source::StackTree;
 use backstay_store::{Tx, constraints, nodes, releases, stacks};
@@ -12,6 +14,9 @@ use crate::{Engine, EngineError, mirrors::blocking, sync::StackRecord};
 
 /// Who is said to have lifted what ran out.
 const BY_TIME: &str = "backstay";
+
+/// A beginning that is no longer past than this means now: clocks differ, and a form takes a while to fill in.
+const JUST_NOW: Duration = Duration::from_secs(15 * 60);
 
 /// What a person asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,14 +248,16 @@ enum Found {
     },
 }
 
-/// A limit that would never hold is a mistake.
+/// A limit that would never hold is a mistake; so is one without an end that was to begin in the past: whoever meant
+/// next Friday would be held up at once, and for good.
 fn check_times(new: &NewLimit, now: Timestamp) -> Result<(), EngineError> {
-    let Some(until) = new.until else { return Ok(()) };
-    if until <= now {
-        return Err(EngineError::Invalid("until: it has passed already".to_owned()));
+    let wrong = |message: &str| Err(EngineError::Invalid(message.to_owned()));
+    match (new.from, new.until) {
+        (_, Some(until)) if until <= now => wrong("until: it has passed already"),
+        (Some(from), Some(until)) if until <= from => wrong("until: it ends before it begins"),
+        (Some(from), None) if from < now - JUST_NOW => {
+            wrong("from: it has passed already; without it the limit begins at once")
+        }
+        _ => Ok(()),
     }
-    if new.from.is_some_and(|from| until <= from) {
-        return Err(EngineError::Invalid("until: it ends before it begins".to_owned()));
-    }
-    Ok(())
 }

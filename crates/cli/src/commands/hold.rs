@@ -58,7 +58,7 @@ impl Hold {
                     None => None,
                 };
                 let now = cx.frame().now;
-                let until = command.until.as_deref().map(|text| time::parse(text, &now)).transpose()?;
+                let until = command.until.as_deref().map(|text| time::future(text, &now)).transpose()?;
                 let request = CreateHoldRequest {
                     commit: command.what.commit,
                     conversation,

@@ -43,7 +43,7 @@ pub(crate) struct Terms {
     /// When it begins, such as `friday 18:00` [default: now]
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// When it ends by itself, such as `in 2h` or `tomorrow 09:00`
+    /// When it ends by itself, such as `in 2h` or `monday 06:00`: the first one after it begins
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }
@@ -174,14 +174,9 @@ impl<A: Limit> Limits<A> {
 async fn add<A: Limit>(api: &Api, asked: A, cx: &Context) -> Result<Constraint, CliError> {
     let (effect, nodes, terms) = asked.asked()?;
     let now = cx.frame().now;
-    let at = |text: Option<&String>| text.map(|text| time::parse(text, &now)).transpose();
-    let request = CreateConstraintRequest {
-        effect,
-        nodes,
-        from: at(terms.from.as_ref())?,
-        until: at(terms.until.as_ref())?,
-        reason: terms.reason,
-    };
+    let from = terms.from.as_deref().map(|text| time::future(text, &now)).transpose()?;
+    let until = terms.until.as_deref().map(|text| time::end(text, &now, from)).transpose()?;
+    let request = CreateConstraintRequest { effect, nodes, from, until, reason: terms.reason };
     api.call::<CreateConstraint>(Empty {}, Empty {}, request).await
 }
 

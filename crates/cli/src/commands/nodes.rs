@@ -54,8 +54,8 @@ pub(crate) struct Show {
 /// Options of `nodes token`.
 #[derive(Debug, Args)]
 pub(crate) struct Token {
-    /// How long it works
-    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    /// How long it works, or until when
+    #[arg(long, value_name = "TIME", default_value = "1h")]
     expires: String,
 }
 
@@ -110,7 +110,7 @@ async fn show(command: Show, cx: &Context) -> Outcome {
 
 async fn token(command: Token, cx: &Context) -> Outcome {
     let api = cx.api()?;
-    let life = time::parse_length(&command.expires)?;
+    let life = time::life(&command.expires, &cx.frame().now)?;
     let request = CreateJoinTokenRequest { expires_in_seconds: Some(life.as_secs()) };
     let token = api.call::<CreateJoinToken>(Empty {}, Empty {}, request).await?;
     cx.ui.data(&token, || {

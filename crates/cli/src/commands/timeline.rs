@@ -89,7 +89,7 @@ impl Timeline {
 
     async fn query(&self, api: &Api, cx: &Context) -> Result<TimelineQuery, CliError> {
         let now = cx.frame().now;
-        let at = |text: &Option<String>| text.as_deref().map(|text| time::parse(text, &now)).transpose();
+        let at = |text: &Option<String>| text.as_deref().map(|text| time::past(text, &now)).transpose();
         let mut query = TimelineQuery {
             node: self.node.clone(),
             stack: self.stack.clone(),

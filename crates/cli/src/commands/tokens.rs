@@ -32,8 +32,8 @@ pub(crate) struct Create {
     name: String,
     #[command(flatten)]
     opens: Opens,
-    /// When it stops working, such as `30 days` [default: never]
-    #[arg(long, value_name = "DURATION")]
+    /// When it stops working, such as `30 days` or `2026-12-31` [default: never]
+    #[arg(long, value_name = "TIME")]
     expires: Option<String>,
 }
 
@@ -91,7 +91,8 @@ async fn create(command: Create, cx: &Context) -> Outcome {
         (None, Some(source)) => TokenKind::Webhook { source },
         (None, None) => return Err(CliError::argument("give --role or --webhook")),
     };
-    let expires = command.expires.as_deref().map(time::parse_length).transpose()?;
+    let now = cx.frame().now;
+    let expires = command.expires.as_deref().map(|text| time::life(text, &now)).transpose()?;
     let expires_in_seconds = expires.map(|life| life.as_secs());
     let request = CreateTokenRequest { name: command.name, kind, expires_in_seconds };
     let created = api.call::<CreateToken>(Empty {}, Empty {}, request).await?;

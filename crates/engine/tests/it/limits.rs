@@ -143,9 +143,12 @@ async fn a_version_pin_brings_a_commit_back_and_holds_it() {
 async fn what_would_never_hold_is_refused_with_its_field() {
     let fleet = Fleet::new().await;
     let past = Some("2020-01-01T00:00:00Z".parse().unwrap());
+    let soon = fleet.world.now().checked_add(Duration::from_secs(60)).ok();
     let web = || "web".parse().unwrap();
     let refused = [
         (NewLimit { until: past, ..limit(FREEZE, None) }, "until: it has passed already"),
+        (NewLimit { from: past, ..limit(FREEZE, None) }, "from: it has passed already"),
+        (NewLimit { from: soon, until: soon, ..limit(FREEZE, None) }, "until: it ends before it begins"),
         (limit(FREEZE, Some("name=nobody")), "nodes: `name=nobody` matches none of 3 nodes"),
         (limit(FREEZE, Some("a in (")), "nodes: cannot read the selector"),
         (limit(LimitEffect::Maintenance, None), "nodes: expected which nodes"),
@@ -156,6 +159,10 @@ async fn what_would_never_hold_is_refused_with_its_field() {
         let error: EngineError = fleet.engine.limit(new, "ada").await.unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
     }
+    // What was to begin a moment ago begins now, and so does what has an end to come.
+    let just_now = fleet.world.now().checked_sub(Duration::from_secs(60)).ok();
+    fleet.engine.limit(NewLimit { from: just_now, ..limit(FREEZE, None) }, "ada").await.unwrap();
+    fleet.engine.limit(NewLimit { from: past, until: soon, ..limit(FREEZE, None) }, "ada").await.unwrap();
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ enum Target {
 /// `sha:` and `time:` in front say which it is; without, whatever it can be.
 fn target(text: &str, now: &Zoned) -> Result<Target, CliError> {
     if let Some(text) = text.strip_prefix("time:") {
-        return Ok(Target::Time(time::parse(text, now)?));
+        return Ok(Target::Time(time::past(text, now)?));
     }
     if let Some(sha) = text.strip_prefix("sha:") {
         return if is_sha(sha) {
@@ -68,7 +68,12 @@ fn target(text: &str, now: &Zoned) -> Result<Target, CliError> {
             Err(neither(text, None))
         };
     }
-    match time::parse(text, now) {
+    if is_sha(text) && time::parse_length(text).is_ok() {
+        let message =
+            format!("`{text}` may be a commit or a length of time: say `sha:{text}` or `time:{text}`");
+        return Err(CliError::argument(message));
+    }
+    match time::past(text, now) {
         Ok(at) => Ok(Target::Time(at)),
         Err(_) if is_sha(text) => Ok(Target::Commit(text.to_ascii_lowercase())),
         Err(error) => Err(neither(text, Some(error))),
@@ -101,12 +106,17 @@ mod tests {
         let time = |text: &str| Some(Target::Time(text.parse().unwrap()));
         let commit = |text: &str| Some(Target::Commit(text.to_owned()));
         assert_eq!(read("2h ago"), time("2026-11-21T12:30:00Z"));
+        assert_eq!(read("2h"), time("2026-11-21T12:30:00Z"));
+        assert_eq!(read("time:120d"), time("2026-07-24T14:30:00Z"));
+        assert_eq!(read("sha:120d"), commit("120d"));
         assert_eq!(read("2026-11-20"), time("2026-11-19T23:00:00Z"));
         assert_eq!(read("time:yesterday"), time("2026-11-19T23:00:00Z"));
         assert_eq!(read("DEADBEEF"), commit("deadbeef"));
         assert_eq!(read("20261120"), commit("20261120"));
         assert_eq!(read("sha:20261120"), commit("20261120"));
-        for text in ["", "HEAD~1", "main", "abc", "sha:x", "time:deadbeef", "$(reboot)"] {
+        for text in
+            ["", "120d", "in 2h", "tomorrow", "HEAD~1", "main", "abc", "sha:x", "time:deadbeef", "$(reboot)"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
     }
