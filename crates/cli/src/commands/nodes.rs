@@ -163,7 +163,7 @@ pub(crate) fn view_list(nodes: &[NodeView], frame: &Frame) -> String {
         table.row([
             Cell::styled(view.node.name.to_string(), style::NAME),
             if view.safety.safe_mode.is_some() {
-                Cell::styled(format!("{}, safe mode", words::node(view.state).text()), style::BAD)
+                Cell::styled(format!("{}, safe mode", words::node(view.state).plain()), style::BAD)
             } else {
                 words::node(view.state)
             },

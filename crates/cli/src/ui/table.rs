@@ -18,9 +18,17 @@ pub(crate) struct Cell {
 impl Cell {
     /// A cell in `style`.
     pub(crate) fn styled(text: impl Into<String>, style: Style) -> Self {
-        // A line break or control character would tear the table apart.
-        let text = text.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // A line break or control character would tear the table apart, and colours are the cell's own matter: what is
+        // left of an escape sequence without its first character is letters.
+        let text = text.into();
+        let text = anstream::adapter::strip_str(&text).to_string();
+        let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         Self { text, style }
+    }
+
+    /// The text without its style, to be put into another cell.
+    pub(crate) fn plain(&self) -> &str {
+        &self.text
     }
 
     /// The text, with its style.
@@ -147,6 +155,13 @@ mod tests {
              a-longer-name  with a break        bad\n"
         );
         assert!(plain(None).contains("on and on and on and on  ok"));
+    }
+
+    #[test]
+    fn a_cell_has_no_colours_but_its_own() {
+        let cell = Cell::from(format!("{}, safe mode", Cell::styled("online", style::GOOD).text()));
+        assert_eq!(cell.plain(), "online, safe mode");
+        assert_eq!(Cell::from("\u{1b}[2Jcleared\u{7}\n").plain(), "cleared ");
     }
 
     #[test]
