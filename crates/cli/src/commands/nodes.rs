@@ -1,5 +1,7 @@
 //! `backstay nodes`: list, show, make join tokens, lead out of safe mode, revoke.
 
+mod only;
+
 use backstay_api::{
     Empty,
     v1::{
@@ -9,6 +11,7 @@ use backstay_api::{
 };
 use clap::{Args, Subcommand};
 
+use self::only::Only;
 use super::{Outcome, done};
 use crate::{
     context::Context,
@@ -42,6 +45,9 @@ pub(crate) struct List {
     /// Only nodes that this label selector matches, such as `role=web,region in (eu,us)`
     #[arg(long = "nodes", visible_alias = "selector", short = 'l', value_name = "SELECTOR")]
     selector: Option<String>,
+    /// Only nodes of which this is so
+    #[arg(long, value_name = "WHAT")]
+    only: Option<Only>,
 }
 
 /// Options of `nodes show`.
@@ -97,8 +103,17 @@ async fn list(command: List, cx: &Context) -> Outcome {
         limit: paging.limit,
         cursor: paging.cursor,
     };
-    let nodes = cx.api()?.all::<ListNodes, _>(query).await?;
-    cx.ui.data(&nodes, || view_list(&nodes, &cx.frame()))?;
+    let api = cx.api()?;
+    let mut nodes = api.all::<ListNodes, _>(query).await?;
+    if let Some(only) = command.only {
+        let chosen = only.find(&api, command.selector.as_ref()).await?;
+        nodes.retain(|view| chosen.contains(&view.node.id));
+    }
+    let narrowed = command.only.is_some() || command.selector.is_some();
+    cx.ui.data(&nodes, || match nodes.is_empty() && narrowed {
+        true => "No node fits.\n".to_owned(),
+        false => view_list(&nodes, &cx.frame()),
+    })?;
     done()
 }
 
