@@ -12,7 +12,7 @@ use crate::support::{Place, Ran, program};
 
 /// A place with a hub that runs.
 pub(crate) struct Fleet {
-    place: Place,
+    pub(crate) place: Place,
     hub: Child,
 }
 
@@ -32,7 +32,7 @@ const COMPOSE: &str =
 
 impl Fleet {
     /// A hub, and a repository that it follows: `fleet` is the work tree, `fleet.git` the upstream.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let place = Place::new();
         let log = fs::File::create(place.path("hub.log")).unwrap();
         let hub = place
@@ -57,7 +57,7 @@ impl Fleet {
     }
 
     /// As [`Fleet::start`], with the repository added.
-    fn following() -> Self {
+    pub(crate) fn following() -> Self {
         let fleet = Self::start();
         let upstream = fleet.place.path("fleet.git").display().to_string();
         fleet.run(&["repos", "add", "fleet", &upstream, "--branch", "main"]);
@@ -65,26 +65,26 @@ impl Fleet {
         fleet
     }
 
-    fn git(&self, args: &[&str]) -> String {
+    pub(crate) fn git(&self, args: &[&str]) -> String {
         self.place.git("fleet", args)
     }
 
-    fn try_run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn try_run(&self, args: &[&str]) -> Ran {
         self.place.backstay(args)
     }
 
-    fn run(&self, args: &[&str]) -> String {
+    pub(crate) fn run(&self, args: &[&str]) -> String {
         let ran = self.try_run(args);
         assert_eq!(ran.code, 0, "{args:?}: {}{}", ran.out, ran.err);
         ran.out
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let text = self.run(&[&["--json"], args].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text}"))
     }
 
-    fn eventually(&self, what: &str, mut look: impl FnMut() -> bool) {
+    pub(crate) fn eventually(&self, what: &str, mut look: impl FnMut() -> bool) {
         let started = Instant::now();
         while !look() {
             assert!(started.elapsed() < Duration::from_secs(20), "still waiting: {what}");
@@ -93,7 +93,7 @@ impl Fleet {
     }
 
     /// Changes a line in a session of Claude Code, pushes, and waits until the hub has seen it.
-    fn change(&self, from: &str, to: &str, session: &str) -> String {
+    pub(crate) fn change(&self, from: &str, to: &str, session: &str) -> String {
         let path = self.place.path("fleet/stacks/web/page.conf");
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{text}");

@@ -37,7 +37,8 @@ impl EmergencyStop {
     }
 }
 
-fn words(view: &EmergencyStopView, frame: &Frame) -> String {
+/// Whether everything is stopped, why, and what ends it.
+pub(crate) fn words(view: &EmergencyStopView, frame: &Frame) -> String {
     if !view.stopped {
         return "Nothing is stopped.\n".to_owned();
     }

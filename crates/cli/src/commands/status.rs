@@ -3,26 +3,26 @@
 use backstay_api::{
     Empty,
     v1::{
-        ConstraintsQuery, GetFleetHealth, GetHub, HubView, ListConstraints, ListNodes, ListRepositories,
-        ListStacks, ListUndos, NodeView, NodesQuery, Paging, StackView,
+        Attention, AttentionKind, ConstraintsQuery, EmergencyStopView, GetHub, GetOverview, HubView,
+        ListConstraints, ListNodes, ListRepositories, ListStacks, NodeView, NodesQuery, Paging, StackView,
     },
 };
 use backstay_types::{
-    Constraint, Effect, FleetHealth, HealthLevel, Repository, RepositoryHealth, RolloutState, StackHealth,
-    Undo, UndoState,
+    AgentUpdate, AgentUpdateState, Constraint, DriftState, Effect, FleetHealth, HealthLevel, Repository,
+    RepositoryHealth, RolloutState, StackHealth, Timestamp, Undo,
 };
 use clap::Args;
 use serde::Serialize;
 
-use super::{Outcome, done, nodes, repos, stacks};
+use super::{Outcome, done, emergency_stop, nodes, repos, stacks};
 use crate::{
     context::Context,
     ids,
-    ui::{Frame, style, when, words},
-    views::{constraint, fields::section, undo},
+    ui::{Frame, count, style, when, words},
+    views::{attention, constraint, fields::section, undo},
 };
 
-/// The fleet at a glance: hub, nodes, stacks, repositories, holds, undos under way.
+/// The fleet at a glance: what is stopped, what needs a person, nodes, stacks, repositories, limits, undos under way.
 #[derive(Debug, Args)]
 pub(crate) struct Status {}
 
@@ -36,6 +36,10 @@ struct Overview {
     constraints: Vec<Constraint>,
     fleet: FleetHealth,
     undos: Vec<Undo>,
+    stop: EmergencyStopView,
+    attention: Vec<Attention>,
+    /// The newest update of agents, while it runs or has stopped.
+    agent_update: Option<AgentUpdate>,
 }
 
 impl Status {
@@ -43,8 +47,7 @@ impl Status {
         let api = cx.api()?;
         let query =
             |paging: Paging| NodesQuery { limit: paging.limit, cursor: paging.cursor, selector: None };
-        let paging = Paging { limit: Some(100), cursor: None };
-        let undos = api.call::<ListUndos>(Empty {}, paging, Empty {}).await?.items;
+        let seen = api.get::<GetOverview>().await?;
         let overview = Overview {
             hub: api.get::<GetHub>().await?,
             nodes: api.all::<ListNodes, _>(query).await?,
@@ -54,16 +57,15 @@ impl Status {
                 .call::<ListConstraints>(Empty {}, ConstraintsQuery::default(), Empty {})
                 .await?
                 .items,
-            fleet: api.get::<GetFleetHealth>().await?,
-            undos: undos.into_iter().filter(is_open).collect(),
+            fleet: seen.fleet,
+            undos: seen.undos,
+            stop: seen.stop,
+            attention: seen.attention,
+            agent_update: seen.agent_update,
         };
         cx.ui.data(&overview, || view(&overview, api.url(), &cx.frame()))?;
         done()
     }
-}
-
-fn is_open(undo: &Undo) -> bool {
-    matches!(undo.state, UndoState::Planned | UndoState::Conflicted | UndoState::RollingOut)
 }
 
 fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
@@ -71,7 +73,7 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
     let hub = &overview.hub;
     let mut text = format!(
         "{}  {dim}{url}, version {}, {}, up {}, ledger at {}{dim:#}\n",
-        verdict(overview),
+        verdict(overview, frame.now.timestamp()),
         hub.version,
         hub.database,
         when::span(
@@ -79,14 +81,8 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
         ),
         hub.ledger.seq,
     );
-    if overview.fleet.level != HealthLevel::Well {
-        let (bad, health) = (style::BAD, &overview.fleet);
-        text.push_str(&format!(
-            "{bad}The fleet is {}{bad:#}: {}\n",
-            words::fleet_level(health.level),
-            health.reason
-        ));
-    }
+    text.push_str(&stopped(overview, frame));
+    text.push_str(&attention::view_list(&overview.attention));
     text.push_str(&section("Nodes"));
     text.push_str(&nodes::view_list(&overview.nodes, frame));
     text.push_str(&section("Stacks"));
@@ -101,6 +97,7 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
     if !overview.constraints.is_empty() {
         text.push_str(&section("Held, pinned, frozen or left alone"));
         text.push_str(&constraint::view_list(&overview.constraints, frame));
+        text.push_str("To end one before its time: backstay hold lift ID --reason WHY\n");
         if overview.constraints.iter().any(|one| matches!(one.effect, Effect::Ban { .. })) {
             text.push_str(
                 "A newer commit goes past a ban; to try the same release again: backstay hold lift ID\n",
@@ -117,34 +114,87 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
     text
 }
 
-/// All well, or what is not.
-fn verdict(overview: &Overview) -> String {
-    let (good, bad) = (style::GOOD, style::BAD);
-    let mut problems = Vec::new();
-    for state in ["offline", "unknown"] {
-        if let Some(n) = overview.hub.nodes.get(state).filter(|n| **n > 0) {
-            problems.push(format!("{n} {state}"));
+/// What keeps the whole fleet from going on, each with the command that ends it.
+fn stopped(overview: &Overview, frame: &Frame) -> String {
+    let bad = style::BAD;
+    let mut text = String::new();
+    if overview.stop.stopped {
+        text.push_str(&format!("{bad}{}{bad:#}", emergency_stop::words(&overview.stop, frame)));
+    }
+    if overview.fleet.level != HealthLevel::Well {
+        let health = &overview.fleet;
+        text.push_str(&format!(
+            "{bad}The fleet is {}{bad:#}: {}\n",
+            words::fleet_level(health.level),
+            health.reason
+        ));
+    }
+    if let Some(update) = halted_update(overview) {
+        text.push_str(&format!(
+            "{bad}The update of agents to {} was stopped{bad:#}: {}\n`backstay agents list` says who failed and why; \
+             `backstay agents update --to VERSION` begins anew.\n",
+            update.version, update.reason
+        ));
+    }
+    text
+}
+
+fn halted_update(overview: &Overview) -> Option<&AgentUpdate> {
+    overview.agent_update.as_ref().filter(|update| update.state == AgentUpdateState::Halted)
+}
+
+/// All well, or what is not, the worst first.
+fn verdict(overview: &Overview, now: Timestamp) -> String {
+    let (good, bad, warn) = (style::GOOD, style::BAD, style::WARN);
+    let problems = problems(overview);
+    let frozen = |one: &&Constraint| matches!(one.effect, Effect::Freeze { .. }) && one.is_in_force(now);
+    let frozen = overview.constraints.iter().filter(frozen).count();
+    let frozen = (frozen > 0).then(|| format!("{} in force", count(frozen, "freeze")));
+    match (problems.is_empty(), frozen) {
+        (true, None) => format!("{good}All well{good:#}"),
+        // Somebody wants it so: it is to be known, and nothing is wrong.
+        (true, Some(frozen)) => format!("{warn}All well, {frozen}{warn:#}"),
+        (false, frozen) => {
+            let all: Vec<_> = problems.into_iter().chain(frozen).collect();
+            format!("{bad}{}{bad:#}", all.join(", "))
         }
     }
-    let sick = |health| matches!(health, StackHealth::Degraded | StackHealth::Down);
-    let stacks = overview.nodes.iter().flat_map(|node| &node.observed).filter(|one| sick(one.health)).count();
-    if stacks > 0 {
-        problems.push(format!("{stacks} not healthy"));
+}
+
+fn problems(overview: &Overview) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut add = |how_many: usize, what: &dyn Fn(usize) -> String| {
+        if how_many > 0 {
+            found.push(what(how_many));
+        }
+    };
+    let needs = |kind: AttentionKind| overview.attention.iter().filter(|one| one.kind == kind).count();
+    add(usize::from(overview.stop.stopped), &|_| "EVERYTHING IS STOPPED".to_owned());
+    let unwell = overview.fleet.level != HealthLevel::Well;
+    add(usize::from(unwell), &|_| "the fleet is not well".to_owned());
+    for state in ["offline", "unknown"] {
+        let nodes = overview.hub.nodes.get(state).copied().unwrap_or_default();
+        add(usize::try_from(nodes).unwrap_or(usize::MAX), &|n| format!("{n} {state}"));
     }
+    let present = || overview.nodes.iter().filter(|view| view.node.revoked_at.is_none());
+    let safe = present().filter(|view| view.safety.safe_mode.is_some()).count();
+    add(safe, &|n| format!("{n} in safe mode"));
+    add(needs(AttentionKind::NodeBroken), &|n| format!("{n} not brought back"));
+    let stacks = || present().flat_map(|view| &view.observed);
+    let drift = stacks().flat_map(|one| &one.drift).filter(|one| one.state == DriftState::Escalated).count();
+    add(drift, &|n| format!("{} given up on", count(n, "drift")));
+    let sick = stacks().filter(|one| matches!(one.health, StackHealth::Degraded | StackHealth::Down)).count();
+    add(sick, &|n| format!("{n} not healthy"));
     let halted = |one: &&StackView| one.rollout.as_ref().is_some_and(|r| r.state == RolloutState::Halted);
-    let halted = overview.stacks.iter().filter(halted).count();
-    if halted > 0 {
-        problems.push(format!("{halted} rollout{} halted", if halted == 1 { "" } else { "s" }));
-    }
-    let repositories = overview.repositories.iter().filter(|one| one.health != RepositoryHealth::Ok).count();
-    if repositories > 0 {
-        problems.push(format!("{repositories} of {} repositories not read", overview.repositories.len()));
-    }
-    if problems.is_empty() {
-        format!("{good}All well{good:#}")
-    } else {
-        format!("{bad}{}{bad:#}", problems.join(", "))
-    }
+    add(overview.stacks.iter().filter(halted).count(), &|n| format!("{} halted", count(n, "rollout")));
+    add(usize::from(halted_update(overview).is_some()), &|_| "the update of agents halted".to_owned());
+    let waiting = needs(AttentionKind::UndoConflicted) + needs(AttentionKind::UndoAwaitingMerge);
+    add(waiting, &|n| format!("{} to decide on", count(n, "undo")));
+    let unread = overview.repositories.iter().filter(|one| one.health != RepositoryHealth::Ok).count();
+    add(unread, &|n| format!("{n} of {} repositories not read", overview.repositories.len()));
+    let webhooks = needs(AttentionKind::DeliveryUnrecognised);
+    add(webhooks, &|n| format!("{} not understood", count(n, "webhook")));
+    found
 }
 
 /// Stacks that do not run as they should, each with its reason.

@@ -1,5 +1,6 @@
 //! What several commands show alike. Pure: from data and a frame to text.
 
+pub(crate) mod attention;
 pub(crate) mod constraint;
 pub(crate) mod event;
 pub(crate) mod fields;
