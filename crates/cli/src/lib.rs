@@ -20,7 +20,11 @@ mod views;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{
+    CommandFactory as _, Parser as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use jiff::tz::TimeZone;
 
 use crate::{cli::Cli, context::Context, error::CliError};
 
@@ -36,6 +40,44 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => fail(&error, json),
     }
+}
+
+/// What the program would say against these arguments, the first of which is its own name; nothing is done. With
+/// `in_part`, what is missing at the end is no fault: `backstay nodes` names a command all the same. A value that is
+/// cut short with `…` is taken for a good one.
+pub fn refuses(args: impl IntoIterator<Item = String>, in_part: bool) -> Option<String> {
+    let mut command = Cli::command();
+    let mut matches = match command.try_get_matches_from_mut(args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let missing = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                    | ErrorKind::MissingRequiredArgument
+                    | ErrorKind::MissingSubcommand
+            );
+            let value = match error.get(ContextKind::InvalidValue) {
+                Some(ContextValue::String(value)) => Some(value.as_str()),
+                _ => None,
+            };
+            let is_fine = help || value.is_some_and(|value| value.contains('…'));
+            let is_fine = is_fine || (in_part && (missing || value == Some("")));
+            return (!is_fine).then(|| error.to_string());
+        }
+    };
+    let mut command = &command;
+    while let Some((name, of_it)) = matches.remove_subcommand() {
+        command = command.find_subcommand(&name)?;
+        matches = of_it;
+    }
+    let times =
+        command.get_arguments().filter(|arg| arg.get_value_names().is_some_and(|names| names == ["TIME"]));
+    let given = times.filter_map(|arg| matches.get_raw(arg.get_id().as_str()));
+    let now = system::world().now().to_zoned(TimeZone::system());
+    let is_time = |text: &str| time::past(text, &now).or(time::future(text, &now)).is_ok();
+    let mut given = given.flatten().map(|text| text.to_string_lossy());
+    given.find(|text| !is_time(text)).map(|text| format!("`{text}` is not a time"))
 }
 
 /// Shows help, version, or what is wrong with the command line.

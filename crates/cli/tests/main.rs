@@ -4,6 +4,7 @@
 mod audit;
 mod check;
 mod demo;
+mod documented;
 mod error_pages;
 mod glance;
 mod hub;

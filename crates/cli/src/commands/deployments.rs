@@ -21,6 +21,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Deployments {
     /// A deployment, to see its steps
+    #[arg(conflicts_with_all = ["node", "stack", "rollout", "conversation"])]
     deployment: Option<String>,
     /// Only on this node
     #[arg(long)]

@@ -25,6 +25,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Rollouts {
     /// A rollout, to see its deployments
+    #[arg(conflicts_with = "stack")]
     rollout: Option<String>,
     /// Only of this stack
     #[arg(long)]

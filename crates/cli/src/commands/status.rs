@@ -99,9 +99,7 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
         text.push_str(&constraint::view_list(&overview.constraints, frame));
         text.push_str("To end one before its time: backstay hold lift ID --reason WHY\n");
         if overview.constraints.iter().any(|one| matches!(one.effect, Effect::Ban { .. })) {
-            text.push_str(
-                "A newer commit goes past a ban; to try the same release again: backstay hold lift ID\n",
-            );
+            text.push_str("A newer commit goes past a ban; to try the same release again, lift that.\n");
         }
     }
     if !overview.undos.is_empty() {

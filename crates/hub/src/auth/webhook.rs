@@ -40,9 +40,8 @@ pub(crate) async fn webhook(
     verify(source.scheme_of(&incoming), &secrets, &incoming, now).map_err(|refused| {
         let error = ApiError::new(refused.code(), refused.to_string());
         match refused {
-            backstay_ingest::Refused::NoSecret => {
-                error.with_hint(format!("`backstay track token {}` makes one", source.name()))
-            }
+            backstay_ingest::Refused::NoSecret => error
+                .with_hint(format!("`backstay tokens create {0} --webhook {0}` makes one", source.name())),
             _ => error,
         }
     })?;

@@ -33,7 +33,7 @@ pub(crate) async fn test_webhook(call: Call<TestWebhook>) -> Result<WebhookTest,
             backstay_types::ErrorCode::BS6004,
             format!("no secret is set up for {}", path.source),
         )
-        .with_hint(format!("`backstay track token {}` makes one", path.source)));
+        .with_hint(format!("`backstay tokens create {0} --webhook {0}` makes one", path.source)));
     };
     let id: backstay_types::DeliveryId = app.world.mint();
     let sent = sample(source, secret, &id.to_string(), app.world.now()).map_err(ApiError::internal)?;
