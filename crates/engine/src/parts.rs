@@ -292,8 +292,9 @@ impl Engine {
         base: &StackFacts,
         (stack, record, part): (&stacks::Stack, &StackRecord, &PartRecord),
         (layout, good): (Digest, Option<ReleaseId>),
-        Known { releases, rollouts, constraints, now, .. }: Known<'_>,
+        known: Known<'_>,
     ) -> Result<StackFacts, EngineError> {
+        let Known { releases, rollouts, constraints, now, .. } = known;
         let asked = releases.get(&part.release);
         let release = match asked {
             _ if !stack.present => base.release.clone(),
@@ -318,32 +319,22 @@ impl Engine {
             }
         }
         let runs = runs_forward(&stack.name, None, Some(&part.name), rollouts);
-        let undone = match part.undo.is_some() && runs {
-            true => {
-                self.undone_of(
-                    ex,
-                    stack,
-                    releases.values().filter(|r| r.part.as_ref() == Some(&part.name)),
-                    constraints,
-                )
-                .await?
-            }
-            false => BTreeSet::new(),
-        };
         let strategy = part.strategy.clone();
-        Ok(StackFacts {
+        let mut line = StackFacts {
             release,
             origin: Origin::of(part.undo, stack.repository, &part.commit),
             pin_origins,
             max_updating: part.max_updating.map_or(Limit::All, limit),
             go_back: go_back_of(asked, &strategy, good, constraints),
             strategy,
-            undone,
             last_good: good.filter(|_| runs),
             prune: None,
             share: Share::Part { name: part.name.clone(), pins, needs: needs(part, record, releases) },
             ..base.clone()
-        })
+        };
+        let own = releases.values().filter(|r| r.stack == stack.name && r.part.as_ref() == Some(&part.name));
+        self.look_at_undone(ex, &mut line, stack, (part.undo.is_some(), runs), own, known).await?;
+        Ok(line)
     }
 }
 

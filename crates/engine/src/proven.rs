@@ -30,20 +30,37 @@ impl Engine {
             let good = self.last_good(ex, &stack.name, environment.as_ref(), constraints, now).await?;
             facts.last_good = good.map(|release| release.id);
         }
+        let asks = record.undo.is_some() || !record.environments.is_empty();
+        let whole = known.releases.values().filter(|r| r.stack == stack.name && r.part.is_none());
+        self.look_at_undone(ex, facts, stack, (asks, forward), whole, known).await
+    }
+
+    /// Fills in what of a stack's releases, or of those of one of its parts, is undone where an undo `asks` for what it should
+    /// run, and whether that has proved itself; `forward` where a rollout forward runs.
+    pub(crate) async fn look_at_undone<'r>(
+        &self,
+        ex: &mut impl Executor,
+        facts: &mut StackFacts,
+        stack: &stacks::Stack,
+        (asks, forward): (bool, bool),
+        own: impl Iterator<Item = &'r Release> + Clone,
+        Known { releases, constraints, .. }: Known<'_>,
+    ) -> Result<(), EngineError> {
+        let environment = facts.within.environment().cloned();
+        let asked = facts.release.as_ref().ok().and_then(|id| releases.get(id));
         let mut begun = false;
-        if let (Ok(release), RolloutKind::Rollback) = (&facts.release, facts.origin.kind) {
-            let stands = self.unproven(ex, *release, environment.as_ref(), Some(&facts.origin.cause)).await?;
+        if let (Some(release), RolloutKind::Rollback) = (asked, facts.origin.kind) {
+            let stands = self.unproven(ex, release, environment.as_ref(), Some(&facts.origin.cause)).await?;
             (facts.unproven, begun) = stands.map_or((None, false), |(ran, begun)| (Some(ran), begun));
         }
-        let asks = record.undo.is_some() || !record.environments.is_empty();
         if asks && (forward || facts.unproven.is_some()) {
-            facts.undone = self.undone_releases(ex, stack, known.releases, constraints).await?;
+            facts.undone = self.undone_of(ex, stack, own, constraints).await?;
         }
         if begun {
             // What was superseded before it had proved itself takes nobody off what has, but in waves.
-            for release in facts.undone.clone() {
-                if has_succeeded(&rollouts::of_release(ex, release, environment.as_ref()).await?) {
-                    facts.undone.remove(&release);
+            for release in facts.undone.clone().iter().filter_map(|id| releases.get(id)) {
+                if has_succeeded(&rollouts_with(ex, release, environment.as_ref()).await?) {
+                    facts.undone.remove(&release.id);
                 }
             }
         }
@@ -55,16 +72,19 @@ impl Engine {
     pub(crate) async fn unproven(
         &self,
         ex: &mut impl Executor,
-        release: ReleaseId,
+        release: &Release,
         environment: Option<&EnvironmentName>,
         asked_by: Option<&Cause>,
     ) -> Result<Option<(Unproven, bool)>, EngineError> {
-        let tried = rollouts::of_release(ex, release, environment).await?;
+        let tried = rollouts_with(ex, release, environment).await?;
         if has_succeeded(&tried) {
             return Ok(None);
         }
         let begun = tried.iter().any(|rollout| Some(&rollout.cause) != asked_by);
-        let ran = deployments::ran_well(ex, release).await?.into_iter().collect();
+        let mut ran = BTreeSet::new();
+        for carrier in carriers(ex, release).await? {
+            ran.extend(deployments::ran_well(ex, carrier).await?);
+        }
         Ok(Some((Unproven { ran }, begun)))
     }
 
@@ -136,6 +156,28 @@ pub(crate) async fn good(
         }
     }
     Ok(all)
+}
+
+/// The releases that bring one to a node: itself, and of one of a part the whole ones that it is in.
+async fn carriers(ex: &mut impl Executor, release: &Release) -> Result<Vec<ReleaseId>, EngineError> {
+    let mut carriers = vec![release.id];
+    if release.part.is_some() {
+        carriers.extend(releases::whole_with(ex, &release.stack, release.id).await?);
+    }
+    Ok(carriers)
+}
+
+/// Rollouts that bring a release, by themselves or with others.
+async fn rollouts_with(
+    ex: &mut impl Executor,
+    release: &Release,
+    environment: Option<&EnvironmentName>,
+) -> Result<Vec<Rollout>, EngineError> {
+    let mut found = Vec::new();
+    for carrier in carriers(ex, release).await? {
+        found.extend(rollouts::of_release(ex, carrier, environment).await?);
+    }
+    Ok(found)
 }
 
 fn has_succeeded(rollouts: &[Rollout]) -> bool {

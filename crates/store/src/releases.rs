@@ -150,6 +150,19 @@ pub async fn of_parts(
     query(select).bind(stack).bind(json(parts)?).optional(ex, read).await
 }
 
+/// The releases of a whole stack that a release of one of its parts is in, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn whole_with(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    part: ReleaseId,
+) -> Result<Vec<ReleaseId>> {
+    let select = "SELECT id FROM releases WHERE stack = $1 AND part = '' AND parts LIKE $2 ORDER BY id";
+    query(select).bind(stack).bind(format!("%{}%", json(&part)?)).all(ex, |row| row.get("id")).await
+}
+
 /// The parts of a stack with whose releases a commit was noted, in no order; none where it touched no part of it.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! Which releases contain what an undo took back.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use backstay_store::{Executor, stacks};
 use backstay_types::{
@@ -10,18 +10,6 @@ use backstay_types::{
 use crate::{Engine, EngineError};
 
 impl Engine {
-    /// Those of the releases of a stack that contain what an undo took back.
-    pub(crate) async fn undone_releases(
-        &self,
-        ex: &mut impl Executor,
-        stack: &stacks::Stack,
-        releases: &HashMap<ReleaseId, Release>,
-        constraints: &[Constraint],
-    ) -> Result<BTreeSet<ReleaseId>, EngineError> {
-        let whole = |release: &&Release| release.stack == stack.name && release.part.is_none();
-        self.undone_of(ex, stack, releases.values().filter(whole), constraints).await
-    }
-
     /// Those of some releases of a stack that contain what an undo took back.
     pub(crate) async fn undone_of<'r>(
         &self,

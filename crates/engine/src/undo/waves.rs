@@ -26,7 +26,7 @@ impl Engine {
         let environment = facts.within.environment();
         let (unproven, begun) = match target {
             None => Default::default(),
-            Some(target) => match self.unproven(&mut read, target.id, environment, None).await? {
+            Some(target) => match self.unproven(&mut read, target, environment, None).await? {
                 None => return Ok(None),
                 Some(stands) => stands,
             },
@@ -43,7 +43,7 @@ impl Engine {
                     (None, None) => false,
                     (None, Some(release)) => {
                         let proved =
-                            begun && self.unproven(&mut read, release.id, environment, None).await?.is_none();
+                            begun && self.unproven(&mut read, release, environment, None).await?.is_none();
                         !proved && self.has_any(release, undone).await?
                     }
                 };

@@ -169,6 +169,65 @@ async fn a_conversation_about_one_part_is_taken_back_in_that_part() {
 }
 
 #[tokio::test]
+async fn to_a_time_all_parts_are_what_they_were_then() {
+    for exact in [false, true] {
+        let mut fleet = claw().await;
+        write(&fleet, "policy", "2");
+        fleet.commit("Stricter", None);
+        fleet.deploy().await;
+        let then = fleet.later();
+        for (part, text) in [("upstream", "2"), ("policy", "3")] {
+            write(&fleet, part, text);
+            fleet.commit("More", None);
+            fleet.deploy().await;
+        }
+        all_run(&fleet, ["3", "1", "2"]).await;
+        let undo = fleet.undo(want(UndoSelector::Time { to: then, exact })).await;
+        fleet.assert_verified(&undo);
+        all_run(&fleet, ["2", "1", "1"]).await;
+    }
+}
+
+/// Content of a part that was superseded in its first wave is no better known on the way back.
+#[tokio::test]
+async fn a_part_goes_back_in_waves_to_what_never_proved_itself() {
+    let mut fleet = claw().await;
+    let waves = "[rollout]\nwaves = [\"ring=one\", \"ring=two\", \"100%\"]\nsoak = \"1h\"\n";
+    fleet.work.write("fleet.toml", &format!("{waves}[[assign]]\nstack = \"web\"\nnodes = \"\"\n"));
+    fleet.commit("In waves", None);
+    fleet.deploy().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    for (text, by) in [("2", a), ("3", b)] {
+        write(&fleet, "policy", text);
+        fleet.commit("Stricter", Some(by));
+        fleet.deploy().await;
+    }
+    assert_eq!(runs(&fleet, "one").await, ["3", "1", "1"]);
+    assert_eq!(runs(&fleet, "two").await, ["1", "1", "1"]);
+    fleet.undo(fleet.only_its(b)).await;
+    assert_eq!(runs(&fleet, "one").await, ["2", "1", "1"], "it runs what is undone");
+    for node in ["two", "three"] {
+        assert_eq!(runs(&fleet, node).await, ["1", "1", "1"], "{node} has its wave to come");
+    }
+    for _ in 0..4 {
+        for _ in 0..61 {
+            fleet.later();
+        }
+        fleet.play(|_, _| true).await;
+    }
+    all_run(&fleet, ["2", "1", "1"]).await;
+    // What did well everywhere is gone back to at once.
+    let c = fleet.conversation();
+    fleet.work.pull();
+    write(&fleet, "policy", "4");
+    fleet.commit("Stricter still", Some(c));
+    fleet.deploy().await;
+    let undo = fleet.undo(fleet.only_its(c)).await;
+    fleet.assert_verified(&undo);
+    all_run(&fleet, ["2", "1", "1"]).await;
+}
+
+#[tokio::test]
 async fn one_part_of_a_commit_about_several_is_taken_back() {
     let mut fleet = claw().await;
     let a = fleet.conversation();
