@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use backstay_types::{NodeId, RolloutKind, StackName};
+use backstay_types::{NodeId, ReleaseId, RolloutKind, StackName};
 
 use super::{StackStep, places::Place};
 use crate::{
@@ -103,7 +103,8 @@ impl<'a> StackStep<'a> {
             let needs_it = other.release == Ok(settled.release) && !need.accepts.contains(release);
             // What the branch asks for of both fits, or is on its way to; only a way aside from it can break.
             let aside = self.stack.release != Ok(*release);
-            (needs_it && aside).then(|| need.reason.clone())
+            let breaks = needs_it && aside && !pinned_together(self.stack, *release, other, settled.release);
+            breaks.then(|| need.reason.clone())
         })
     }
 
@@ -132,4 +133,12 @@ impl<'a> StackStep<'a> {
         let all = self.world.stacks.iter().enumerate();
         all.filter(|(index, other)| *index != self.index && other.name == self.stack.name)
     }
+}
+
+/// Whether a pin to all of a stack brings these two: they have run beside each other.
+fn pinned_together(one: &StackFacts, its: ReleaseId, other: &StackFacts, of_other: ReleaseId) -> bool {
+    let (Share::Part { pins, .. }, Share::Part { pins: others, .. }) = (&one.share, &other.share) else {
+        return false;
+    };
+    pins.iter().any(|(whole, own)| *own == its && others.get(whole) == Some(&of_other))
 }
