@@ -9,6 +9,7 @@ mod error_pages;
 mod glance;
 mod hub;
 mod killed;
+mod limits;
 mod played;
 mod reference;
 mod support;

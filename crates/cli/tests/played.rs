@@ -8,6 +8,7 @@ use crate::hub::Fleet;
 
 /// A node that has joined.
 pub(crate) struct Played {
+    name: String,
     hub: String,
     credential: String,
 }
@@ -19,7 +20,11 @@ impl Played {
         let hub = fleet.place.read("hub/hub.url").trim().to_owned();
         let body = json!({ "token": token, "name": name, "labels": labels, "facts": HostFacts::default() });
         let joined = post(&format!("{hub}/agent/v1/join"), "none", &body);
-        let node = Self { hub, credential: joined["credential"].as_str().unwrap().to_owned() };
+        let node = Self {
+            name: name.to_owned(),
+            hub,
+            credential: joined["credential"].as_str().unwrap().to_owned(),
+        };
         node.says(&json!([]), &json!({}));
         node
     }
@@ -30,7 +35,48 @@ impl Played {
             "have": null, "hold_ms": 0, "observed": observed, "safety": safety,
             "facts": HostFacts { agent_version: "0.1.0".to_owned(), ..HostFacts::default() },
         });
-        post(&format!("{}/agent/v1/check-in", self.hub), &self.credential, &body);
+        self.post("check-in", &body);
+    }
+}
+
+impl Played {
+    /// Does what it was told, well. Gives the commit of the stack `web` that it runs then.
+    pub(crate) fn does(&self, fleet: &Fleet) -> String {
+        let told = fleet.json(&["nodes", "show", &self.name])["desired"].clone();
+        let told = told.as_array().unwrap().iter().find(|one| one["stack"] == "web").unwrap().clone();
+        let all = fleet.json(&["deployments", "--node", &self.name]);
+        let open = |one: &&Value| one["state"]["state"] == "pending" && one["tree"] == told["tree"];
+        for one in all.as_array().unwrap().iter().filter(open) {
+            let report = |last: char, more: Value| {
+                let id = one["id"].as_str().unwrap();
+                let id = format!("{}{last}", &id[..id.len() - 1]);
+                let mut report = json!({ "id": id, "at": "2026-01-01T12:00:00Z", "deployment": one["id"] });
+                report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+                report
+            };
+            let began = report('1', json!({ "report": "deployment_started", "previous": null }));
+            let state = json!({ "state": "succeeded" });
+            let ended =
+                report('2', json!({ "report": "deployment_finished", "state": state, "containers": [] }));
+            self.post("reports", &json!({ "reports": [began, ended] }));
+        }
+        let observed = json!([{
+            "stack": "web", "current": told["tree"], "previous": null, "deployment": null, "health": "healthy",
+            "detail": "", "can_return": true, "containers": [],
+        }]);
+        self.says(&observed, &json!({}));
+        told["commit"].as_str().unwrap().to_owned()
+    }
+
+    /// Goes on doing what it is told until it runs this commit.
+    pub(crate) fn comes_to(&self, fleet: &Fleet, commit: &str) {
+        let told = || !fleet.json(&["nodes", "show", &self.name])["desired"].as_array().unwrap().is_empty();
+        fleet.eventually("the node is told something", told);
+        fleet.eventually(&format!("{} runs {commit}", self.name), || self.does(fleet) == commit);
+    }
+
+    fn post(&self, what: &str, body: &Value) {
+        post(&format!("{}/agent/v1/{what}", self.hub), &self.credential, body);
     }
 }
 
