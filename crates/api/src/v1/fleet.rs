@@ -309,7 +309,7 @@ pub struct CreateConstraintRequest {
     pub nodes: Option<String>,
     /// Why.
     pub reason: String,
-    /// When it begins; at once when absent.
+    /// When it begins; at once when absent. Where nothing says when it ends, it may not have passed.
     #[serde(default)]
     pub from: Option<Timestamp>,
     /// When it ends by itself.
