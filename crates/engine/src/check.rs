@@ -88,6 +88,7 @@ impl Engine {
             health: RepositoryHealth::New,
             fetched_at: None,
             created_at: self.inner.world.now(),
+            warnings: Vec::new(),
         };
         let dir = self.inner.mirrors.scratch(id);
         let now = self.inner.world.now();

@@ -35,6 +35,7 @@ mod safe_mode;
 mod statements;
 mod sync;
 mod undo;
+mod warnings;
 mod why;
 mod windows;
 
@@ -118,6 +119,8 @@ struct Inner {
     look_at: std::sync::Mutex<Option<Timestamp>>,
     /// Stacks whose parts could not be put together lately.
     uncomposed: parts::Uncomposed,
+    /// Which tip of each repository was looked over, and when.
+    looked_over: warnings::LookedOver,
     /// One step of planning at a time in this process; the lease guards it between processes.
     planning: tokio::sync::Mutex<()>,
     /// One change of what is deployed at a time.
@@ -147,6 +150,7 @@ impl Engine {
             members: std::sync::Mutex::default(),
             look_at: std::sync::Mutex::default(),
             uncomposed: parts::Uncomposed::default(),
+            looked_over: warnings::LookedOver::default(),
             planning: tokio::sync::Mutex::default(),
             advancing: tokio::sync::Mutex::default(),
         };

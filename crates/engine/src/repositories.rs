@@ -45,6 +45,7 @@ impl Engine {
             health: RepositoryHealth::New,
             fetched_at: None,
             created_at: self.inner.world.now(),
+            warnings: Vec::new(),
         };
         let mut tx = self.inner.store.begin().await?;
         repositories::insert(&mut tx, &repository, new.sealed_credential.as_deref()).await?;

@@ -6,7 +6,7 @@ use backstay_store::repositories;
 use backstay_types::{Repository, RepositoryId, Timestamp, TreeDigest};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{Engine, EngineError, Push, mirrors::blocking};
+use crate::{Engine, EngineError, Push, mirrors::blocking, warnings::Look};
 
 /// Planning looks at least this often, whether anything was stored or not: time alone can end a constraint.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -82,11 +82,12 @@ impl Engine {
     fn poll(&self, repository: Repository) {
         let engine = self.clone();
         tokio::spawn(async move {
-            let result = match engine.sync_repository(repository.id).await {
-                Ok(_) => engine.push_pending(repository.id).await,
-                Err(error) => Err(error),
+            let polled = async {
+                engine.fetch(repository.id).await?;
+                engine.look_over(repository.id, Look::WhenDue).await?;
+                engine.push_pending(repository.id).await
             };
-            if let Err(error) = result {
+            if let Err(error) = polled.await {
                 tracing::warn!(repository = %repository.name, %error, "polling failed");
             }
         });

@@ -20,7 +20,7 @@ use backstay_types::{
 pub(crate) use records::StackRecord;
 
 use self::parts::Content;
-use crate::{Engine, EngineError, mirrors::blocking, parts::declared_at, provenance};
+use crate::{Engine, EngineError, mirrors::blocking, parts::declared_at, provenance, warnings::Look};
 
 /// How many commits are read when a repository is seen for the first time.
 const FIRST_HISTORY: usize = 20_000;
@@ -126,6 +126,13 @@ impl Engine {
     /// # Errors
     /// When there is no such repository, or the store fails. What Git says is in the returned health.
     pub async fn sync_repository(&self, id: RepositoryId) -> Result<Repository, EngineError> {
+        self.fetch(id).await?;
+        self.look_over(id, Look::Now).await?;
+        self.repository(id).await
+    }
+
+    /// Fetches a repository, takes what is new, and plans.
+    pub(crate) async fn fetch(&self, id: RepositoryId) -> Result<(), EngineError> {
         let repository = self.repository(id).await?;
         let mirror = self.inner.mirrors.of(&repository)?;
         let credential = self.credential(id).await?;
@@ -150,8 +157,7 @@ impl Engine {
             }
             Err(error) => return Err(error),
         }
-        self.reconcile().await?;
-        self.repository(id).await
+        self.reconcile().await
     }
 
     /// Advances the deployed branch to `tip`; a person or upstream decided that it may.

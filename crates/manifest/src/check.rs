@@ -283,8 +283,22 @@ mod tests {
         assert_eq!(
             told(&fleet, Some(&web_nodes())),
             [
+                "fleet.toml:1: environment: n2 is in no environment, and nothing new comes there (BS1203)",
                 "fleet.toml:4: environment: n1 is in `a` and in `b`: the first counts (BS1203)",
-                "fleet.toml:1: environment: n2 is in no environment, and gets nothing new (BS1203)",
+            ]
+        );
+    }
+
+    #[test]
+    fn many_nodes_of_no_environment_are_one_warning() {
+        let nodes: Vec<_> = (0..9)
+            .map(|n| (format!("n{n}").parse().unwrap(), Labels::parse(["ring=none"]).unwrap()))
+            .collect();
+        let fleet = "[[environment]]\nname = \"a\"\nnodes = \"ring=none,name=n8\"\n";
+        assert_eq!(
+            told(fleet, Some(&nodes)),
+            [
+                "fleet.toml:1: environment: n0, n1, n2 and 5 more are in no environment, and nothing new comes there (BS1203)"
             ]
         );
     }

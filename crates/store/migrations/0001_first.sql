@@ -91,7 +91,8 @@ CREATE TABLE repositories (
     health TEXT NOT NULL,
     fetched_at BIGINT,
     created_at BIGINT NOT NULL,
-    credential TEXT
+    credential TEXT,
+    warnings TEXT NOT NULL
 );
 
 CREATE TABLE conversations (

@@ -1,6 +1,8 @@
 //! Repositories that the hub mirrors.
 
-use backstay_types::{CommitId, Repository, RepositoryHealth, RepositoryId, RepositoryName, Timestamp};
+use backstay_types::{
+    CommitId, Repository, RepositoryHealth, RepositoryId, RepositoryName, RepositoryWarning, Timestamp,
+};
 
 use crate::{
     Result, Tx,
@@ -21,6 +23,7 @@ fn read(row: &Row) -> Result<Repository> {
         health: row.json("health")?,
         fetched_at: row.opt("fetched_at")?,
         created_at: row.get("created_at")?,
+        warnings: row.json("warnings")?,
     })
 }
 
@@ -31,7 +34,7 @@ fn read(row: &Row) -> Result<Repository> {
 pub async fn insert(tx: &mut Tx, repository: &Repository, credential: Option<&str>) -> Result<()> {
     query(
         "INSERT INTO repositories (id, name, endpoints, branch, stacks_path, tip, health, fetched_at, \
-         created_at, credential) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         created_at, credential, warnings) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(repository.id)
     .bind(&repository.name)
@@ -43,6 +46,7 @@ pub async fn insert(tx: &mut Tx, repository: &Repository, credential: Option<&st
     .bind(repository.fetched_at)
     .bind(repository.created_at)
     .bind(credential)
+    .bind(json(&repository.warnings)?)
     .run(tx)
     .await
     .map_err(|e| e.or_conflict(WHAT, &repository.name))
@@ -103,6 +107,24 @@ pub async fn set_health(
     .bind(json(from)?)
     .run_one(tx, WHAT, id)
     .await
+}
+
+/// Sets what someone should look at, when the accepted tip is still the one that was looked at.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when the tip is another by now.
+pub async fn set_warnings(
+    tx: &mut Tx,
+    id: RepositoryId,
+    tip: &CommitId,
+    warnings: &[RepositoryWarning],
+) -> Result<()> {
+    query("UPDATE repositories SET warnings = $1 WHERE id = $2 AND tip = $3")
+        .bind(json(&warnings)?)
+        .bind(id)
+        .bind(tip)
+        .run_one(tx, WHAT, id)
+        .await
 }
 
 /// Moves the accepted tip from `from` to `to`.

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     AgentOutcome, AgentUpdateId, AgentUpdateState, CommitId, ConstraintId, ConversationId, DeploymentId,
     DeploymentState, Digest, Effect, EnvironmentName, EventId, NodeId, NodeName, ReleaseId, RepositoryHealth,
-    RepositoryId, RolloutId, RolloutState, StackName, TreeDigest, UndoId, UndoState, UserName, id::Id as _,
+    RepositoryId, RepositoryWarning, RolloutId, RolloutState, StackName, TreeDigest, UndoId, UndoState,
+    UserName, id::Id as _,
 };
 
 /// The ids that an entry can be found by. Indexed; correlation reads these, never bodies.
@@ -134,6 +135,13 @@ pub enum Event {
     RepositoryHealthChanged {
         /// The new state.
         health: RepositoryHealth,
+    },
+    /// Someone should look at something in a repository that was not so before. It keeps nothing from being deployed.
+    RepositoryWarned {
+        /// What is new; the first 10.
+        warnings: Vec<RepositoryWarning>,
+        /// How many are new.
+        new: u64,
     },
     /// A commit was seen on the deployed branch.
     ChangeSeen {

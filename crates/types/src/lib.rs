@@ -60,7 +60,7 @@ pub use name::{EnvironmentName, NameError, NodeName, PartName, RepositoryName, S
 pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth};
 pub use pattern::{Blame, ErrorGroup, FailurePattern, Feature, Sureness};
 pub use release::{Release, ReleaseStanding};
-pub use repository::{Repository, RepositoryHealth};
+pub use repository::{Repository, RepositoryHealth, RepositoryWarning};
 pub use rollout::{Cause, OnStop, Overridden, Paused, Rollout, RolloutKind, RolloutState, RolloutStrategy};
 pub use safety::{FailingStack, LeaveSafeMode, NodeSafety, SafeMode, SshState, WaitingUpdate};
 pub use secret::Secret;

@@ -1,5 +1,7 @@
 //! Repositories that the hub mirrors.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,43 @@ pub struct Repository {
     pub fetched_at: Option<Timestamp>,
     /// When it was added.
     pub created_at: Timestamp,
+    /// What someone should look at in the accepted tip, though it is deployed; by file and line.
+    #[serde(default)]
+    pub warnings: Vec<RepositoryWarning>,
+}
+
+/// Something in a repository that someone should look at. It keeps nothing from being deployed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct RepositoryWarning {
+    /// The file, relative to the repository's root; empty when all of it is meant.
+    pub file: String,
+    /// The line, from 1.
+    pub line: Option<u32>,
+    /// The field, such as `pin.until`.
+    pub field: Option<String>,
+    /// What is so.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Error code.
+    pub code: String,
+}
+
+impl fmt::Display for RepositoryWarning {
+    /// `file:line: field: message (CODE)`, without the hint.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if !self.file.is_empty() {
+            f.write_str(": ")?;
+        }
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        write!(f, "{} ({})", self.message, self.code)
+    }
 }
 
 /// The state of a mirror. Nothing but `Ok` ever changes what nodes run.

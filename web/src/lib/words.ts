@@ -65,6 +65,7 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'conversation_closed': return `The conversation ended${because}`;
     case 'repository_added': return `Repository ${event.name} was added`;
     case 'repository_health_changed': return `The repository is ${health(event.health)}`;
+    case 'repository_warned': return warned(event.warnings as { message: string }[], event.new as number);
     case 'change_seen': return `${event.subject} (${short(refs.commit)})`;
     case 'change_linked': return `Commit ${short(refs.commit)} belongs to a conversation`;
     case 'release_created': return `A release of ${refs.stack} was made`;
@@ -131,3 +132,6 @@ const health = (value: unknown): string => {
   const found = typeof value === 'string' ? value : Object.keys((value ?? {}) as object)[0];
   return (found ?? 'changed').replaceAll('_', ' ');
 };
+
+const warned = (warnings: { message: string }[], all: number): string =>
+  `The repository: ${warnings[0]?.message ?? ''}${all > 1 ? `, and ${all - 1} more to look at` : ''}`;

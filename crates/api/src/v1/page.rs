@@ -122,6 +122,9 @@ pub struct Overview {
     pub latest: Vec<TimelineEntry>,
     /// How many repositories are followed.
     pub repositories: u64,
+    /// How many things someone should look at in them, though they are deployed.
+    #[serde(default)]
+    pub warnings: u64,
 }
 
 /// Who runs which version of a stack.

@@ -1,4 +1,4 @@
-//! `backstay repos`: add, list, fetch, accept a rewritten history.
+//! `backstay repos`: add, list, show, fetch, accept a rewritten history.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use super::{Outcome, done};
 use crate::{
     context::Context,
     error::CliError,
-    ui::{Cell, Frame, Table, style, words},
+    ui::{Cell, Frame, Table, count, style, words},
 };
 
 /// Repositories.
@@ -29,7 +29,9 @@ pub(crate) enum Repos {
     Add(Add),
     /// All repositories and the state of their mirrors
     List,
-    /// Fetch a repository now
+    /// One repository, with everything in it that someone should look at
+    Show(Show),
+    /// Fetch a repository now, and look it over
     Sync(Sync),
     /// Accept that upstream rewrote the branch's history
     Accept(Accept),
@@ -54,6 +56,13 @@ pub(crate) struct Add {
     /// A file with a token for https addresses
     #[arg(long, value_name = "FILE")]
     credential_file: Option<PathBuf>,
+}
+
+/// Options of `repos show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Name or id
+    repository: String,
 }
 
 /// Options of `repos sync`.
@@ -81,6 +90,10 @@ impl Repos {
         match self {
             Self::Add(command) => add(command, cx).await,
             Self::List => list(cx).await,
+            Self::Show(command) => {
+                let all = cx.api()?.get::<ListRepositories>().await?.items;
+                show(find(&all, &command.repository)?, cx)
+            }
             Self::Sync(command) => sync(command, cx).await,
             Self::Accept(command) => accept(command, cx).await,
             Self::Key => key(cx).await,
@@ -145,12 +158,7 @@ async fn sync(command: Sync, cx: &Context) -> Outcome {
 async fn accept(command: Accept, cx: &Context) -> Outcome {
     let api = cx.api()?;
     let all = api.get::<ListRepositories>().await?.items;
-    let is_it =
-        |r: &&Repository| r.name.as_str() == command.repository || r.id.to_string() == command.repository;
-    let repository = all.iter().find(is_it).ok_or_else(|| {
-        CliError::new(ErrorCode::BS4004, format!("there is no repository `{}`", command.repository))
-            .hint("`backstay repos list` names them all")
-    })?;
+    let repository = find(&all, &command.repository)?;
     let RepositoryHealth::Rewritten { found } = &repository.health else {
         return Err(CliError::new(
             ErrorCode::BS4005,
@@ -173,13 +181,55 @@ async fn accept(command: Accept, cx: &Context) -> Outcome {
     show(&repository, cx)
 }
 
+fn find<'a>(all: &'a [Repository], wanted: &str) -> Result<&'a Repository, CliError> {
+    let is_it = |r: &&Repository| r.name.as_str() == wanted || r.id.to_string() == wanted;
+    all.iter().find(is_it).ok_or_else(|| {
+        CliError::new(ErrorCode::BS4004, format!("there is no repository `{wanted}`"))
+            .hint("`backstay repos list` names them all")
+    })
+}
+
 fn show(repository: &Repository, cx: &Context) -> Outcome {
-    cx.ui.data(repository, || view_list(std::slice::from_ref(repository), &cx.frame()))?;
+    let view = || view_table(std::slice::from_ref(repository), &cx.frame()) + &view_warnings(repository);
+    cx.ui.data(repository, view)?;
     done()
 }
 
-/// Repositories in a table, and what is wrong with those that are not well.
+/// How many things someone should look at in repositories, and where they are listed; nothing where there are none.
+pub(crate) fn view_warned(repositories: &[Repository]) -> String {
+    let warn = style::WARN;
+    let line = |one: &Repository| {
+        let name = &one.name;
+        let found = count(one.warnings.len(), "warning");
+        format!("{warn}{name}{warn:#}: {found}; `backstay repos show {name}` lists what to look at\n")
+    };
+    repositories.iter().filter(|one| !one.warnings.is_empty()).map(line).collect()
+}
+
+/// Everything that someone should look at in a repository, with what to do.
+fn view_warnings(repository: &Repository) -> String {
+    let (warn, dim) = (style::WARN, style::DIM);
+    let mut text = String::new();
+    for one in &repository.warnings {
+        text.push_str(&format!("\n{warn}warning{warn:#} {one}\n"));
+        if let Some(hint) = &one.hint {
+            text.push_str(&format!("  {dim}{hint}{dim:#}\n"));
+        }
+    }
+    if !text.is_empty() {
+        text.push_str("\nNothing of this keeps it from being deployed.\n");
+    }
+    text
+}
+
+/// Repositories in a table, what is wrong with those that are not well, and in which there is something to look at.
 pub(crate) fn view_list(repositories: &[Repository], frame: &Frame) -> String {
+    let warned = view_warned(repositories);
+    let space = if warned.is_empty() { "" } else { "\n" };
+    format!("{}{space}{warned}", view_table(repositories, frame))
+}
+
+fn view_table(repositories: &[Repository], frame: &Frame) -> String {
     if repositories.is_empty() {
         return "No repositories yet. `backstay repos add NAME ADDRESS` adds one; `backstay init` too.\n"
             .to_owned();

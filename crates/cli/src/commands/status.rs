@@ -93,6 +93,8 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
     {
         text.push_str(&section("Repositories"));
         text.push_str(&repos::view_list(&overview.repositories, frame));
+    } else {
+        text.push_str(&repos::view_warned(&overview.repositories));
     }
     if !overview.constraints.is_empty() {
         text.push_str(&section("Held, pinned, frozen or left alone"));

@@ -63,9 +63,10 @@ fn mark(event: &Event) -> anstyle::Style {
         Event::RepositoryHealthChanged { health } if !matches!(health, RepositoryHealth::Ok) => style::WARN,
         Event::AgentUpdateChanged { state: AgentUpdateState::Halted, .. }
         | Event::AgentUpdated { outcome: AgentOutcome::Failed { .. }, .. } => style::BAD,
-        Event::DriftReported { .. } | Event::ConstraintSet { .. } | Event::UndoRequested { .. } => {
-            style::WARN
-        }
+        Event::DriftReported { .. }
+        | Event::ConstraintSet { .. }
+        | Event::UndoRequested { .. }
+        | Event::RepositoryWarned { .. } => style::WARN,
         _ => style::DIM,
     }
 }
@@ -82,6 +83,12 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         }
         Event::RepositoryAdded { name } => format!("repository {name} was added"),
         Event::RepositoryHealthChanged { health } => repository(&names.repository(refs), health),
+        Event::RepositoryWarned { warnings, new } => {
+            let first = warnings.first().map(ToString::to_string).unwrap_or_default();
+            let more = new.saturating_sub(1);
+            let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+            format!("repository {}: a warning: {first}{more}", names.repository(refs))
+        }
         Event::ChangeSeen { subject, author } => format!("commit {commit} by {author}: {subject}"),
         Event::ChangeLinked { source } => {
             format!("commit {commit} belongs to a conversation ({})", link(*source))

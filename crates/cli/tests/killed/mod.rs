@@ -88,6 +88,8 @@ rows! {
     accept_rewrite_before: ACCEPT_REWRITE "engine/sync.before" => Absent;
     accept_rewrite_after: ACCEPT_REWRITE "engine/sync.after" => There;
     accept_rewrite_answered: ACCEPT_REWRITE "answered" => There;
+    warned_before: WARNED "engine/warnings.before" => Comes;
+    warned_after: WARNED "engine/warnings.after" => There;
     rewritten_before: REWRITTEN "engine/sync.before" => Comes;
     rewritten_after: REWRITTEN "engine/sync.after" => There;
     plan_before: PLAN "engine/reconcile.before" => Comes;

@@ -344,6 +344,27 @@ pub(super) const REWRITTEN: Way = Way {
     event: "repository_health_changed",
 };
 
+/// The commit brings something that someone should look at: a pin whose time is over.
+pub(super) const WARNED: Way = Way {
+    endpoints: &["SyncRepository"],
+    prepare: |place| {
+        following(place);
+        let commit = place.repository().unwrap().tip.unwrap();
+        let pin = format!(
+            "[[pin]]\nstack = \"web\"\nnodes = \"\"\ncommit = \"{commit}\"\nreason = \"r\"\nuntil = 2020-01-01T00:00:00Z\n"
+        );
+        place.tree.write("fleet.toml", &pin).commit(&CommitSpec::new("Pin it, too late"));
+        place.tree.push_as_maintainer();
+    },
+    act: Place::try_sync,
+    count: |place| {
+        let warnings = place.repository().unwrap().warnings;
+        warnings.iter().filter(|one| one.code == ErrorCode::BS1207.as_str()).count()
+    },
+    again: Again::Same,
+    event: "",
+};
+
 pub(super) const PLAN: Way = Way {
     endpoints: &["SyncRepository"],
     prepare: |place| {

@@ -11,7 +11,7 @@ use backstay_api::{
     statement::{DesiredAction, DesiredStack, SignedStatement, Statement},
 };
 use backstay_engine::{Engine, NewRepository, Presence, Said, Settings, WantedUndo};
-use backstay_store::{Store, desired, ledger, nodes, undos};
+use backstay_store::{Store, desired, ledger, nodes, repositories, undos};
 use backstay_testkit::{BareRepository, CommitSpec, WorkTree};
 use backstay_types::{
     CommitId, ConversationId, Deployment, DeploymentId, DeploymentState, Digest, FailureKind, FixedClock,
@@ -143,6 +143,18 @@ impl Fleet {
         let presence = Arc::clone(&self.presence) as _;
         self.engine =
             Engine::new(self.store.clone(), self.world.clone(), self.key.clone(), presence, settings);
+    }
+
+    /// A hub on what is stored that fetches this often, when it runs.
+    pub(crate) fn polling(&self, poll_every: Duration) -> Engine {
+        let settings = Settings { poll_every, ..Settings::new(self._dir.path().join("data")) };
+        let presence = Arc::clone(&self.presence) as _;
+        Engine::new(self.store.clone(), self.world.clone(), self.key.clone(), presence, settings)
+    }
+
+    /// The repository as it is stored.
+    pub(crate) async fn repository(&self) -> Repository {
+        repositories::get(&mut self.store.read(), self.repository).await.unwrap().unwrap()
     }
 
     /// The hub's clock is set back.

@@ -17,3 +17,4 @@ mod statements;
 mod sync;
 mod undo;
 mod upstream;
+mod warnings;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use backstay_api::{
     Empty, Role,
     v1::{
-        ExportLedger, GetHub, GetRelated, LedgerQuery, ListConstraints, ListConversations, ListDeployments,
-        ListNodes, ListReleases, ListRepositories, ListRollouts, ListStacks, ListTimeline, ListTokens,
-        ListUndos, NodesQuery, Paging, RelatedQuery, ResolveConversation, ResolveConversationRequest,
-        RevokeToken, StackPath, TimelineQuery, TokenKind, TokenPath,
+        ExportLedger, GetHub, GetOverview, GetRelated, LedgerQuery, ListConstraints, ListConversations,
+        ListDeployments, ListNodes, ListReleases, ListRepositories, ListRollouts, ListStacks, ListTimeline,
+        ListTokens, ListUndos, NodesQuery, Paging, RelatedQuery, ResolveConversation,
+        ResolveConversationRequest, RevokeToken, StackPath, TimelineQuery, TokenKind, TokenPath,
     },
 };
 use backstay_types::{Digest, ErrorCode, ForeignId, LedgerHead, chain_hash};
@@ -88,6 +88,14 @@ async fn lists_are_there_for_a_fleet_that_has_something_to_run() {
 
     let repositories = admin.call::<ListRepositories>(&Empty {}, &Empty {}, &Empty {}).await.unwrap().items;
     assert_eq!(repositories[0].name, repository.name);
+    let warnings: Vec<_> = repositories[0].warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("stacks/shop/compose.yaml: no service has a `healthcheck`"),
+        "{warnings:?}"
+    );
+    let overview = admin.call::<GetOverview>(&Empty {}, &Empty {}, &Empty {}).await.unwrap();
+    assert_eq!(overview.warnings, 1);
     let stacks = admin.call::<ListStacks>(&Empty {}, &Empty {}, &Empty {}).await.unwrap().items;
     assert_eq!((stacks[0].stack.as_str(), stacks[0].repository.as_str()), ("shop", "fleet"));
     let rollouts = admin.call::<ListRollouts>(&Empty {}, &Default::default(), &Empty {}).await.unwrap().items;

@@ -1,5 +1,7 @@
 //! What of `fleet.toml` reaches none of the nodes that there are.
 
+use std::collections::BTreeMap;
+
 use backstay_types::{Labels, NodeName};
 
 use super::FILE;
@@ -49,7 +51,7 @@ fn waves(manifest: &FleetManifest, nodes: &[(NodeName, Labels)]) -> Vec<Problem>
                 |(name, labels): &&(NodeName, Labels)| before.iter().any(|one| one.matches(name, labels));
             let message = match of.len() {
                 0 => format!("the wave `{selector}` matches none of {} nodes and is passed", nodes.len()),
-                _ if !before.contains(&selector) && of.iter().all(|node| taken(node)) => {
+                _ if !before.contains(&selector) && of.iter().all(taken) => {
                     format!("the wave `{selector}` is passed: its nodes are all in waves before it")
                 }
                 _ => String::new(),
@@ -83,16 +85,31 @@ fn environments(fleet: &Fleet, nodes: &[(NodeName, Labels)]) -> Vec<Problem> {
         }
     }
     let Some(first) = all.first() else { return problems };
+    let mut odd: BTreeMap<(u32, String), Vec<&NodeName>> = BTreeMap::new();
     for (name, labels) in nodes {
         let of: Vec<_> = all.iter().filter(|one| one.nodes.matches(name, labels)).collect();
-        let (line, message) = match &of[..] {
-            [] => (first.line, format!("{name} is in no environment, and gets nothing new")),
+        let said = match &of[..] {
+            [] => (first.line, "in no environment, and nothing new comes there".to_owned()),
             [_] => continue,
             [one, other, ..] => {
-                (other.line, format!("{name} is in `{}` and in `{}`: the first counts", one.name, other.name))
+                (other.line, format!("in `{}` and in `{}`: the first counts", one.name, other.name))
             }
         };
-        problems.push(warning(line, message).field("environment"));
+        odd.entry(said).or_default().push(name);
+    }
+    for ((line, what), names) in odd {
+        problems.push(warning(line, format!("{} {what}", some(&names))).field("environment"));
     }
     problems
+}
+
+/// The first few names, and how many more there are, with the verb.
+fn some(names: &[&NodeName]) -> String {
+    const NAMED: usize = 3;
+    let shown = names.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        1 => format!("{shown} is"),
+        count if count <= NAMED => format!("{shown} are"),
+        count => format!("{shown} and {} more are", count - NAMED),
+    }
 }

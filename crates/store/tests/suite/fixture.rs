@@ -185,6 +185,7 @@ impl Fixture {
             health: RepositoryHealth::New,
             fetched_at: None,
             created_at: self.later(),
+            warnings: vec![],
         }
     }
 

@@ -164,6 +164,18 @@ async fn a_mirror_moves_on_only_from_the_state_that_was_seen(t: Fixture) {
     assert_eq!((after.tip, after.health, after.fetched_at), (Some(commit("b")), away, Some(fetched_at)));
     let fetched_at = t.later();
     repositories::set_fetched(&mut tx, id, fetched_at).await.unwrap();
+    let warning = RepositoryWarning {
+        file: "fleet.toml".into(),
+        line: Some(3),
+        field: None,
+        message: "this pin ran out".into(),
+        hint: None,
+        code: "BS1207".into(),
+    };
+    repositories::set_warnings(&mut tx, id, &commit("b"), &[warning.clone()]).await.unwrap();
+    let stale = repositories::set_warnings(&mut tx, id, &commit("a"), &[]).await;
+    assert!(matches!(stale, Err(StoreError::Stale { .. })), "of another tip: {stale:?}");
+    assert_eq!(repositories::get(&mut tx, id).await.unwrap().unwrap().warnings, [warning]);
     let changed = Repository { branch: "release".into(), endpoints: vec![], ..repository };
     repositories::update(&mut tx, &changed, None).await.unwrap();
     assert_eq!(repositories::credential(&mut tx, id).await.unwrap().as_deref(), Some("old"));

@@ -69,7 +69,7 @@ export function address(item: GraphItem): string | null {
 const OF_ENTRY: Record<string, GraphKind> = {
   conversation_opened: 'conversation', conversation_closed: 'conversation', change_seen: 'commit', change_linked: 'commit', deployment_started: 'deployment',
   deployment_finished: 'deployment', undo_requested: 'undo', undo_state_changed: 'undo', undo_pushed: 'undo', drift_reported: 'drift',
-  constraint_set: 'constraint', constraint_lifted: 'constraint', repository_added: 'repository', repository_health_changed: 'repository', node_joined: 'node',
+  constraint_set: 'constraint', constraint_lifted: 'constraint', repository_added: 'repository', repository_health_changed: 'repository', repository_warned: 'repository', node_joined: 'node',
   node_revoked: 'node',
 };
 

@@ -19,9 +19,10 @@ use crate::http::{ApiError, names::distinct};
 /// So many of each kind.
 const OF_A_KIND: u32 = 500;
 /// Kinds of ledger entries that are marks of their own.
-const ENTRIES: [(&str, GraphKind); 6] = [
+const ENTRIES: [(&str, GraphKind); 7] = [
     ("drift_reported", GraphKind::Drift),
     ("repository_health_changed", GraphKind::Repository),
+    ("repository_warned", GraphKind::Repository),
     ("constraint_set", GraphKind::Constraint),
     ("constraint_lifted", GraphKind::Constraint),
     ("node_joined", GraphKind::Node),
@@ -263,6 +264,10 @@ impl Items {
         let (state, title) = match &entry.event {
             Some(Event::DriftReported { detail }) => ("drift".to_owned(), detail.clone()),
             Some(Event::RepositoryHealthChanged { health }) => health_line(health),
+            Some(Event::RepositoryWarned { warnings, .. }) => {
+                let first = warnings.first().map(|one| one.message.clone()).unwrap_or_default();
+                ("warned".to_owned(), format!("To look at: {first}"))
+            }
             Some(Event::ConstraintSet { effect, reason, .. }) => {
                 let word = serde_json::to_value(effect).ok();
                 let word = word.as_ref().and_then(|value| value["effect"].as_str()).unwrap_or("limit");

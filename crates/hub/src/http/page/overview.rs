@@ -62,6 +62,7 @@ async fn made(app: &App) -> Result<Overview, ApiError> {
         hours: hours(&mut store, now).await?,
         latest: latest(app, &mut store).await?,
         repositories: known.len() as u64,
+        warnings: known.iter().map(|one| one.warnings.len() as u64).sum(),
     })
 }
 
