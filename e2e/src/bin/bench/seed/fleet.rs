@@ -52,6 +52,7 @@ impl Fleet {
             health: RepositoryHealth::Ok,
             fetched_at: Some(at),
             created_at: at,
+            warnings: Vec::new(),
         };
         let stacks = stacks(sizes);
         let nodes = (0..sizes.nodes).map(|number| node(number, sizes.nodes, &stacks, at, world)).collect();
