@@ -320,16 +320,10 @@ fn read_channels(root: &mut Table<'_, '_>, reported: &mut Vec<(String, u32)>) ->
 
 fn read_thresholds(mut table: Table<'_, '_>) -> FleetThresholds {
     let rest = FleetThresholds::default();
+    let max_updating_percent = read_percent(&mut table, "max_updating");
     let mut least = 0;
     let mut percent = |key: &'static str, usual: u8| {
-        let share = match read_share(&mut table, key) {
-            None => usual,
-            Some(MaxUpdating::Percent(share)) => share,
-            Some(MaxUpdating::Count(_)) => {
-                table.wrong::<()>(key, code::WRONG_VALUE, "expected a share such as \"10%\"");
-                usual
-            }
-        };
+        let share = read_percent(&mut table, key).unwrap_or(usual);
         if share < least {
             let message =
                 format!("`{share}%`, and `{least}%` before it: expected `warn` <= `halt` <= `stop`");
@@ -344,7 +338,22 @@ fn read_thresholds(mut table: Table<'_, '_>) -> FleetThresholds {
     let within_seconds = table.duration("within").map_or(rest.within_seconds, |within| within.as_secs());
     let min_nodes = table.number("min_nodes", 1..=1_000_000).unwrap_or(rest.min_nodes);
     table.finish();
-    FleetThresholds { warn_percent, halt_percent, stop_percent, within_seconds, min_nodes }
+    FleetThresholds {
+        warn_percent,
+        halt_percent,
+        stop_percent,
+        within_seconds,
+        min_nodes,
+        max_updating_percent,
+    }
+}
+
+/// A share of the nodes, and no number of them.
+fn read_percent(table: &mut Table<'_, '_>, key: &'static str) -> Option<u8> {
+    match read_share(table, key)? {
+        MaxUpdating::Percent(share) => Some(share),
+        MaxUpdating::Count(_) => table.wrong(key, code::WRONG_VALUE, "expected a share such as \"10%\""),
+    }
 }
 
 /// A number of nodes, or a share of them.

@@ -85,6 +85,7 @@ fn wrong_values_name_the_place_and_what_was_expected() {
         ("[[assign]]\nstack = \"Web/\"\nnodes = \"\"\n", code::BAD_STACK_NAME, 2, "cannot be the name"),
         ("[[assign]]\nstack = \"web\"\nnodes = \"a in b\"\n", code::BAD_SELECTOR, 3, "column 6"),
         ("[rollout]\nmax_updating = \"0%\"\n", code::WRONG_VALUE, 2, "100%"),
+        ("[rollout.fleet]\nmax_updating = 3\n", code::WRONG_VALUE, 2, "a share"),
         ("[rollout]\nmax_updating = 0\n", code::WRONG_VALUE, 2, "from 1"),
         ("[rollout]\nmax_updating = true\n", code::WRONG_TYPE, 2, "20%"),
         ("[rollout]\nwaves = [\"5%\", \"5%\", \"100%\"]\n", code::WRONG_VALUE, 2, "expected more"),

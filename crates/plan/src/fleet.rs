@@ -145,7 +145,7 @@ impl<'a> StackStep<'a> {
             };
             let slot = slot_of(&mut under_way, release);
             // Of whom the hub has only just been started it knows nothing yet; only who is known to be away counts for nothing.
-            let full = !place.node.silent && *slot >= limit;
+            let full = (!place.node.silent && *slot >= limit) || busy.is_full(place.node);
             let back = kind == RolloutKind::Rollback;
             let waits =
                 busy.elsewhere(self.stack, self.index, place.node.id) || self.comes_after(place, back);
@@ -156,7 +156,7 @@ impl<'a> StackStep<'a> {
             match may(&mut self, plan) {
                 Some(rollout) => {
                     *slot += usize::from(!place.node.silent);
-                    busy.begins(self.stack, self.index, place.node.id);
+                    busy.begins(self.stack, self.index, place.node);
                     self.attempt(place, release, rollout, reason, &mut tallies, plan);
                 }
                 None => {

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// From which share of all nodes that turn unhealthy within a while something is done.
+/// What holds for the whole fleet: how many nodes update at once, and from which share of all nodes that turn unhealthy
+/// within a while something is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FleetThresholds {
@@ -18,11 +19,21 @@ pub struct FleetThresholds {
     pub within_seconds: u64,
     /// In smaller fleets nothing follows.
     pub min_nodes: u32,
+    /// So many of a hundred nodes at most, but one at least, are updating at once, whatever of; no limit when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_updating_percent: Option<u8>,
 }
 
 impl Default for FleetThresholds {
     fn default() -> Self {
-        Self { warn_percent: 5, halt_percent: 10, stop_percent: 20, within_seconds: 300, min_nodes: 20 }
+        Self {
+            warn_percent: 5,
+            halt_percent: 10,
+            stop_percent: 20,
+            within_seconds: 300,
+            min_nodes: 20,
+            max_updating_percent: None,
+        }
     }
 }
 
@@ -36,6 +47,11 @@ impl FleetThresholds {
             stop_percent: self.stop_percent.min(other.stop_percent),
             within_seconds: self.within_seconds.max(other.within_seconds),
             min_nodes: self.min_nodes.min(other.min_nodes),
+            max_updating_percent: self
+                .max_updating_percent
+                .into_iter()
+                .chain(other.max_updating_percent)
+                .min(),
         }
     }
 }

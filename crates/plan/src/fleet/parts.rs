@@ -1,22 +1,41 @@
 //! Parts of a stack beside each other: which of them moves a node, and what they need of each other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use backstay_types::{NodeId, ReleaseId, RolloutKind, StackName};
 
 use super::{StackStep, places::Place};
 use crate::{
-    snapshot::{FleetSnapshot, Past, Reason, Share, StackFacts, Try, TryState},
+    snapshot::{FleetSnapshot, MaxUpdating, NodeFacts, Past, Reason, Share, StackFacts, Try, TryState},
     wanted::Wanted,
 };
 
-/// Nodes on which a share of a divided stack is under way. A node moves one share of a stack at a time, so that a failure
-/// is one rollout's.
+/// Nodes on which something is under way.
 #[derive(Debug)]
-pub(super) struct Busy(BTreeMap<StackName, HashMap<NodeId, usize>>);
+pub(super) struct Busy {
+    /// Where a share of a divided stack is. A node moves one share of a stack at a time, so that a failure is one rollout's.
+    shares: BTreeMap<StackName, HashMap<NodeId, usize>>,
+    /// Where anything is, of nodes that are not known to be away, and how many may be at once; none without a limit.
+    fleet: Option<(HashSet<NodeId>, usize)>,
+}
 
 impl Busy {
     pub(super) fn of(world: &FleetSnapshot) -> Self {
+        Self { shares: Self::shares(world), fleet: Self::fleet(world) }
+    }
+
+    fn fleet(world: &FleetSnapshot) -> Option<(HashSet<NodeId>, usize)> {
+        let percent = u32::from(world.thresholds.max_updating_percent?);
+        let is_open = |at| {
+            let mut of_stacks = (0..world.stacks.len()).map(|stack| world.past.of(stack, at));
+            of_stacks.any(|past| past.latest.is_some_and(|latest| latest.is_open()))
+        };
+        let here = world.nodes.iter().enumerate().filter(|(_, node)| !node.silent);
+        let open = here.filter(|(at, _)| is_open(*at)).map(|(_, node)| node.id).collect();
+        Some((open, MaxUpdating::Percent(percent).of(world.nodes.len())))
+    }
+
+    fn shares(world: &FleetSnapshot) -> BTreeMap<StackName, HashMap<NodeId, usize>> {
         let mut busy: BTreeMap<StackName, HashMap<NodeId, usize>> = BTreeMap::new();
         for (index, stack) in world.stacks.iter().enumerate() {
             if matches!(stack.share, Share::All) {
@@ -29,18 +48,27 @@ impl Busy {
                 }
             }
         }
-        Self(busy)
+        busy
+    }
+
+    /// Whether so many nodes of the fleet are updating that this one may not begin to.
+    pub(super) fn is_full(&self, node: &NodeFacts) -> bool {
+        let full = |(open, most): &(HashSet<NodeId>, usize)| !open.contains(&node.id) && open.len() >= *most;
+        !node.silent && self.fleet.as_ref().is_some_and(full)
     }
 
     /// Whether another share of a stack is under way on a node.
     pub(super) fn elsewhere(&self, stack: &StackFacts, index: usize, node: NodeId) -> bool {
-        self.0.get(&stack.name).and_then(|nodes| nodes.get(&node)).is_some_and(|share| *share != index)
+        self.shares.get(&stack.name).and_then(|nodes| nodes.get(&node)).is_some_and(|share| *share != index)
     }
 
-    /// A share of a stack gets under way on a node.
-    pub(super) fn begins(&mut self, stack: &StackFacts, index: usize, node: NodeId) {
-        if let Some(nodes) = self.0.get_mut(&stack.name) {
-            nodes.insert(node, index);
+    /// A stack, or a share of it, gets under way on a node.
+    pub(super) fn begins(&mut self, stack: &StackFacts, index: usize, node: &NodeFacts) {
+        if let Some(nodes) = self.shares.get_mut(&stack.name) {
+            nodes.insert(node.id, index);
+        }
+        if let Some((open, _)) = self.fleet.as_mut().filter(|_| !node.silent) {
+            open.insert(node.id);
         }
     }
 }

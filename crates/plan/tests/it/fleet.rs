@@ -30,6 +30,39 @@ proptest! {
         }
     }
 
+    /// Whatever of: what of one stack is under way leaves less room for another, but a node that updates already may go on
+    /// to the other.
+    #[test]
+    fn at_most_a_share_of_the_fleet_updates_at_once(
+        nodes in 1..40_usize, percent in 1..101_u8, done in 0..40_usize, back in any::<bool>(),
+    ) {
+        let mut fleet = Fleet::new(nodes, MaxUpdating::All);
+        fleet.snapshot.thresholds.max_updating_percent = Some(percent);
+        let limit = (nodes * usize::from(percent) / 100).max(1);
+        fleet.release();
+        fleet.step();
+        prop_assert_eq!(fleet.open().len(), limit);
+        for (_, attempt) in fleet.open().into_iter().take(done) {
+            fleet.end(attempt.deployment, TryState::Succeeded);
+        }
+        let web = fleet.open();
+        let mut other = fleet.snapshot.stacks[0].clone();
+        other.name = "db".parse().unwrap();
+        other.release = Ok(fleet.world.mint());
+        if back {
+            other.origin.kind = RolloutKind::Rollback;
+        }
+        fleet.snapshot.stacks.push(other);
+        let planned = backstay_plan::plan(&fleet.snapshot);
+        let of_db = planned.attempts.iter().filter(|attempt| attempt.stack.as_str() == "db");
+        let of_web = planned.attempts.iter().filter(|attempt| attempt.stack == fleet.stack);
+        prop_assert_eq!(of_db.clone().count(), if back { nodes } else { limit });
+        if !back {
+            let open = web.iter().map(|(node, _)| *node).chain(of_web.chain(of_db).map(|attempt| attempt.node));
+            prop_assert_eq!(open.collect::<std::collections::BTreeSet<_>>().len(), limit);
+        }
+    }
+
     /// However many nodes the fleet has and of those the stack: what is shown is what is kept to, also when the stack comes
     /// to be for others while it goes out.
     #[test]
