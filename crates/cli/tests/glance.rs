@@ -148,3 +148,35 @@ fn agents_are_uploaded_brought_out_and_halted() {
     assert!(text.starts_with("the update of agents halted  "), "{text}");
     assert!(text.contains("it smells") && text.contains("`backstay agents update --to VERSION`"), "{text}");
 }
+
+#[test]
+fn a_fleet_that_is_not_well_is_never_called_well() {
+    let fleet = Fleet::following();
+    let nodes = ["n1", "n2", "n3", "n4"].map(|name| Played::join(&fleet, name, &json!({})));
+    let rules = "[rollout.fleet]\nmin_nodes = 3\nwarn = \"5%\"\nhalt = \"10%\"\nstop = \"100%\"\n";
+    fleet.place.write("fleet/fleet.toml", rules);
+    fleet.git(&["add", "."]);
+    let tip = fleet.change("Welcome", "Hello", "session-a");
+    nodes.iter().for_each(|node| node.comes_to(&fleet, &tip));
+    fleet.eventually("all is well", || first_line(&fleet).starts_with("All well  "));
+    let down = |node: &Played| {
+        let mut runs = drifting();
+        runs[0]["health"] = json!("down");
+        runs[0]["drift"] = json!([]);
+        node.says(&runs, &json!({}));
+    };
+    nodes[..3].iter().for_each(down);
+    fleet.eventually("it is not well", || {
+        let text = fleet.run(&["status"]);
+        text.starts_with("the fleet is not well, 3 not healthy  ")
+            && text.contains("rollouts are paused")
+            && text.contains("`backstay rollout resume ID --reason WHY`")
+    });
+    down(&nodes[3]);
+    fleet.eventually("all of it was stopped", || {
+        let text = fleet.run(&["status"]);
+        text.starts_with("EVERYTHING IS STOPPED, the fleet is not well, 4 not healthy  ")
+            && text.contains("4 of 4 nodes turned unhealthy")
+            && text.contains("`backstay emergency-stop --lift WHY` and")
+    });
+}

@@ -124,9 +124,10 @@ fn stopped(overview: &Overview, frame: &Frame) -> String {
     if overview.fleet.level != HealthLevel::Well {
         let health = &overview.fleet;
         text.push_str(&format!(
-            "{bad}The fleet is {}{bad:#}: {}\n",
+            "{bad}The fleet is {}{bad:#}: {}\n{}",
             words::fleet_level(health.level),
-            health.reason
+            health.reason,
+            what_next(health.level)
         ));
     }
     if let Some(update) = halted_update(overview) {
@@ -137,6 +138,19 @@ fn stopped(overview: &Overview, frame: &Frame) -> String {
         ));
     }
     text
+}
+
+/// What ends what followed from the fleet not being well.
+fn what_next(level: HealthLevel) -> &'static str {
+    match level {
+        HealthLevel::Well | HealthLevel::Warned => "",
+        HealthLevel::Halted => {
+            "`backstay rollout resume ID --reason WHY` lets a rollout go on, after a look.\n"
+        }
+        HealthLevel::Stopped => {
+            "`backstay emergency-stop --lift WHY` and `backstay pin lift ID --reason WHY` let it go on, once the cause is known.\n"
+        }
+    }
 }
 
 fn halted_update(overview: &Overview) -> Option<&AgentUpdate> {
