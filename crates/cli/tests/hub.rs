@@ -65,6 +65,11 @@ impl Fleet {
         fleet
     }
 
+    /// Where the hub is reached.
+    pub(crate) fn url(&self) -> String {
+        fs::read_to_string(self.place.path("hub/hub.url")).unwrap().trim().to_owned()
+    }
+
     pub(crate) fn git(&self, args: &[&str]) -> String {
         self.place.git("fleet", args)
     }

@@ -12,6 +12,7 @@ mod hub;
 mod killed;
 mod limits;
 mod played;
+mod nodes;
 mod reference;
 mod support;
 mod track;

@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     AgentOutcome, AgentUpdateId, AgentUpdateState, CommitId, ConstraintId, ConversationId, DeploymentId,
-    DeploymentState, Digest, Effect, EnvironmentName, EventId, NodeId, NodeName, ReleaseId, RepositoryHealth,
-    RepositoryId, RepositoryWarning, RolloutId, RolloutState, StackName, TreeDigest, UndoId, UndoState,
-    UserName, id::Id as _,
+    DeploymentState, Digest, Effect, EnvironmentName, EventId, Labels, NodeId, NodeName, ReleaseId,
+    RepositoryHealth, RepositoryId, RepositoryWarning, RolloutId, RolloutState, StackName, TreeDigest,
+    UndoId, UndoState, UserName, id::Id as _,
 };
 
 /// The ids that an entry can be found by. Indexed; correlation reads these, never bodies.
@@ -164,6 +164,18 @@ pub enum Event {
     NodeJoined {
         /// Its name.
         name: NodeName,
+    },
+    /// A node's labels were changed.
+    NodeLabelled {
+        /// Those that were set, with what they are now.
+        set: Labels,
+        /// Keys of those that were taken off.
+        removed: Vec<String>,
+        /// Why, where somebody said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Who.
+        by: String,
     },
     /// A node's credential was taken away.
     NodeRevoked {

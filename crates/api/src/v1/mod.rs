@@ -7,6 +7,7 @@ mod environments;
 mod fleet;
 mod graph;
 mod hub;
+mod membership;
 mod page;
 mod releases;
 mod timeline;
@@ -21,6 +22,7 @@ pub use environments::*;
 pub use fleet::*;
 pub use graph::*;
 pub use hub::*;
+pub use membership::*;
 pub use page::*;
 pub use releases::*;
 use schemars::JsonSchema;
@@ -39,6 +41,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         fleet::declarations(),
         graph::declarations(),
         hub::declarations(),
+        membership::declarations(),
         page::declarations(),
         releases::declarations(),
         timeline::declarations(),

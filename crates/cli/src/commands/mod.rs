@@ -16,6 +16,7 @@ pub(crate) mod hub;
 pub(crate) mod init;
 pub(crate) mod internal;
 pub(crate) mod join;
+pub(crate) mod labels;
 pub(crate) mod limit;
 pub(crate) mod logs;
 pub(crate) mod nodes;

@@ -12,7 +12,7 @@ use backstay_api::{
 use clap::{Args, Subcommand};
 
 use self::only::Only;
-use super::{Outcome, done};
+use super::{Outcome, done, labels::Label};
 use crate::{
     context::Context,
     error::CliError,
@@ -33,6 +33,8 @@ pub(crate) enum Nodes {
     Show(Show),
     /// Make a one-time join token
     Token(Token),
+    /// Change labels: which stacks, rings, environments and windows a node is in
+    Label(Label),
     /// Let a node leave safe mode; what failed there may then be tried again
     LeaveSafeMode(Leave),
     /// Take a node's credential away; what it runs keeps running
@@ -91,6 +93,7 @@ impl Nodes {
             Self::List(command) => list(command, cx).await,
             Self::Show(command) => show(command, cx).await,
             Self::Token(command) => token(command, cx).await,
+            Self::Label(command) => command.run(cx).await,
             Self::LeaveSafeMode(command) => leave_safe_mode(command, cx).await,
             Self::Revoke(command) => revoke(command, cx).await,
         }

@@ -95,6 +95,12 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         }
         Event::ReleaseCreated { tree } => format!("{stack}: release {}", tree.short()),
         Event::NodeJoined { name } => format!("node {name} joined"),
+        Event::NodeLabelled { set, removed, reason, by } => {
+            let set = set.iter().map(|(key, value)| format!("{key}={value}"));
+            let labels: Vec<_> = set.chain(removed.iter().map(|key| format!("{key}-"))).collect();
+            let why = reason.as_deref().map(because).unwrap_or_default();
+            format!("{}: labels changed by {by}: {}{why}", node(), labels.join(" "))
+        }
         Event::NodeRevoked { name } => format!("node {name} was revoked"),
         Event::RolloutStarted { reason } => format!("{stack}: rollout began: {reason}"),
         Event::RolloutStateChanged { state, reason } => {

@@ -4,6 +4,7 @@
 //! there exactly once, the ledger says so once, and its chain holds.
 
 mod agents;
+mod members;
 mod people;
 mod place;
 mod rollouts;
@@ -28,7 +29,7 @@ enum After {
 
 /// All ways by name.
 mod way {
-    pub(super) use super::{agents::*, people::*, rollouts::*, ways::*};
+    pub(super) use super::{agents::*, members::*, people::*, rollouts::*, ways::*};
 }
 
 /// A row for each: name, way, point, what must be there.
@@ -56,6 +57,11 @@ rows! {
     leave_safe_mode_before: LEAVE_SAFE_MODE "engine/safe_mode.before" => Absent;
     leave_safe_mode_after: LEAVE_SAFE_MODE "engine/safe_mode.after" => There;
     leave_safe_mode_answered: LEAVE_SAFE_MODE "answered" => There;
+    label_before: LABEL "engine/labels.before" => Absent;
+    label_after: LABEL "engine/labels.after" => There;
+    label_answered: LABEL "answered" => There;
+    label_many_before: LABEL_MANY "engine/labels.before" => Absent;
+    label_many_after: LABEL_MANY "engine/labels.after" => There;
     revoke_node_before: REVOKE_NODE "hub/http/fleet/revoke_node.before" => Absent;
     revoke_node_after: REVOKE_NODE "hub/http/fleet/revoke_node.after" => There;
     revoke_node_answered: REVOKE_NODE "answered" => There;

@@ -59,7 +59,7 @@ pub(super) const JOIN: Way = Way {
     event: "node_joined",
 };
 
-fn nodes(place: &Place) -> Vec<v1::NodeView> {
+pub(super) fn nodes(place: &Place) -> Vec<v1::NodeView> {
     items(place.call::<v1::ListNodes>(&Empty {}, &v1::NodesQuery::default(), &Empty {}))
 }
 

@@ -9,6 +9,7 @@ mod environments;
 mod explained;
 mod fleet;
 mod holds;
+mod labels;
 mod limits;
 mod parts;
 mod questions;

@@ -104,6 +104,8 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on_with::<v1::ExportBundle, _, _, _>(long, fleet::export_bundle::export_bundle)
         .on::<v1::ListDrift, _, _, _>(fleet::list_drift::list_drift)
         .on::<v1::RevokeNode, _, _, _>(fleet::revoke_node::revoke_node)
+        .on::<v1::LabelNode, _, _, _>(fleet::label_nodes::label_node)
+        .on::<v1::LabelNodes, _, _, _>(fleet::label_nodes::label_nodes)
         .on::<v1::LeaveSafeMode, _, _, _>(fleet::leave_safe_mode::leave_safe_mode)
         .on::<v1::CreateJoinToken, _, _, _>(fleet::create_join_token::create_join_token)
         .on::<v1::ListRepositories, _, _, _>(fleet::list_repositories::list_repositories)

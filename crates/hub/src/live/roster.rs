@@ -50,7 +50,9 @@ impl Roster {
     /// Takes note of what the ledger says, whichever hub did it.
     pub(crate) fn heard(&self, event: &Event) {
         match event {
-            Event::NodeJoined { .. } | Event::NodeRevoked { .. } => self.nodes.forget(),
+            Event::NodeJoined { .. } | Event::NodeLabelled { .. } | Event::NodeRevoked { .. } => {
+                self.nodes.forget();
+            }
             Event::DesiredChanged { .. } => self.trees.forget(),
             _ => {}
         }

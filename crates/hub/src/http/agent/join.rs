@@ -54,7 +54,10 @@ async fn admit(
         // The same identity on new hardware, or after its disk was lost.
         Some(before) if before.revoked_at.is_some() => {
             nodes::set_credential(tx, id, hash).await?;
-            nodes::set_labels(tx, id, &request.labels).await?;
+            // It may have been given others since it joined first; they are its identity's, not its machine's.
+            if !request.labels.is_empty() {
+                nodes::set_labels(tx, id, &request.labels).await?;
+            }
         }
         Some(_) => return Err(taken(&request.name)),
     }

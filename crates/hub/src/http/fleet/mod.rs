@@ -9,6 +9,7 @@ pub(crate) mod create_hold;
 pub(crate) mod create_join_token;
 pub(crate) mod export_bundle;
 pub(crate) mod get_node;
+pub(crate) mod label_nodes;
 pub(crate) mod leave_safe_mode;
 pub(crate) mod lift_constraint;
 pub(crate) mod list_constraints;
