@@ -79,6 +79,18 @@ impl Node {
         Self { name: name.to_owned(), dir: node_dir, agent, port, docker, network }
     }
 
+    /// Joins again in its folder, after it was revoked, and starts its agent.
+    pub fn join_again(&mut self, url: &str, api: &Api) {
+        let token =
+            api.call::<v1::CreateJoinToken>(&Empty {}, &Empty {}, &v1::CreateJoinTokenRequest::default());
+        self.agent.kill();
+        let mut join = Command::new(self.agent.path());
+        join.arg("join").args(["--replace", "--hub", url]);
+        join.envs(self.agent.envs()).env("BACKSTAY_JOIN_TOKEN", token.token.expose());
+        run(&mut join);
+        self.agent.start();
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -5,6 +5,7 @@ use std::{fs, thread, time::Duration};
 
 use backstay_e2e::{Fleet, Node, stacks::conf};
 use backstay_testkit::eventually;
+use backstay_types::NodeState;
 
 const ASSIGN_ALPHA: &str = "[[assign]]\nstack = \"web\"\nnodes = \"name=alpha\"\n";
 const ASSIGN_NOBODY: &str = "[[assign]]\nstack = \"web\"\nnodes = \"name=nobody\"\n";
@@ -75,5 +76,38 @@ fn a_stack_is_taken_away_in_so_many_words_and_its_data_stays() {
     fleet.all_serve(&conf(&[]));
     let shown = fleet.cli.run(&["nodes", "show", "alpha"]);
     assert!(shown.contains("2 nodes would lose it"), "{shown}");
+    fleet.cli.run(&["audit", "verify"]);
+}
+
+#[test]
+fn a_node_is_taken_out_of_the_fleet_and_comes_back_as_the_same() {
+    let Some(mut fleet) = Fleet::of_processes(2) else { return };
+    let kept = fleet.nodes[1].data().join("stacks/web/state/kept");
+    fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    fs::write(&kept, "precious").unwrap();
+    let before = fleet.api.node("beta").node;
+    let freeze = fleet.cli.json(&["freeze", "add", "--reason", "the fair"]);
+    let looked = fleet.cli.run(&["nodes", "decommission", "beta", "--dry-run"]);
+    assert!(looked.contains("stacks/web/state"), "{looked}");
+    fleet.cli.run(&["nodes", "decommission", "beta", "--reason", "it is old", "--yes"]);
+    is_gone(&fleet.nodes[1]);
+    eventually("it is revoked", || match fleet.api.node("beta").state {
+        NodeState::Revoked => Ok(()),
+        state => Err(format!("{state:?}")),
+    });
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "precious");
+    fleet.serves(&fleet.nodes[0], &conf(&[]));
+    let shown = fleet.cli.run(&["rollouts"]);
+    assert!(shown.contains("taken away from 1 of 1 nodes"), "{shown}");
+    let ended = fleet.cli.run(&["timeline", "--node", "beta"]);
+    assert!(ended.contains("taken out of the fleet") && ended.contains("it is old"), "{ended}");
+
+    // Back again, in the same folder and under the same name.
+    fleet.cli.run(&["freeze", "lift", freeze[0]["id"].as_str().unwrap(), "--reason", "over"]);
+    let url = fleet.url().to_owned();
+    fleet.nodes[1].join_again(&url, &fleet.api);
+    fleet.serves(&fleet.nodes[1], &conf(&[]));
+    assert_eq!(fleet.api.node("beta").node, before, "the same identity, with its labels");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "precious");
     fleet.cli.run(&["audit", "verify"]);
 }

@@ -48,6 +48,10 @@ enum Command {
         /// The node's name; the machine's host name by default.
         #[arg(long)]
         name: Option<NodeName>,
+        /// Replace the credential of a node that was revoked, under the same name: what is in its folder stays, and on a
+        /// new machine without one the node is the same to the hub.
+        #[arg(long)]
+        replace: bool,
         /// A label of the node, KEY=VALUE. May be given several times.
         #[arg(long = "label", value_name = "KEY=VALUE")]
         labels: Vec<String>,
@@ -123,14 +127,15 @@ fn run(cli: Cli) -> Result<(), AgentError> {
                 _ => Ok(()),
             }
         }
-        Command::Join { place, hub, token, name, labels } => {
+        Command::Join { place, hub, token, name, replace, labels } => {
             let settings = settings::load(place.config.as_deref(), place.data_dir)?;
             let layout = settings::layout(&settings);
-            let name = name.map_or_else(host_name, Ok)?;
+            let before = if replace { join::name_before(&layout) } else { None };
+            let name = name.or(before).map_or_else(host_name, Ok)?;
             let labels = Labels::parse(labels.iter().map(String::as_str))
                 .map_err(|error| AgentError::Other(format!("--label: {error}")))?;
             let join = join::Join { hub, token: read_token(token)?, name, labels };
-            let identity = block_on(join::join(join, &layout, settings.ca_file.as_deref()))?;
+            let identity = block_on(join::join(join, &layout, settings.ca_file.as_deref(), replace))?;
             say(&format!("joined {} as {} ({})\n", identity.hub, identity.name, identity.node))
         }
         Command::Apply { place, bundle } => {

@@ -38,6 +38,12 @@ pub enum AgentError {
         /// What is wrong.
         reason: String,
     },
+    /// Who joins again is another than who the folder belongs to.
+    #[error("{reason}")]
+    Another {
+        /// How they differ.
+        reason: String,
+    },
     /// The journal.
     #[error("the journal cannot be used: {0}")]
     Journal(#[from] rusqlite::Error),
@@ -83,7 +89,7 @@ impl AgentError {
         match self {
             Self::Io { .. } | Self::Malformed { .. } => ErrorCode::BS3011,
             Self::InUse(_) => ErrorCode::BS3010,
-            Self::NotJoined(_) | Self::Joined { .. } => ErrorCode::BS3013,
+            Self::NotJoined(_) | Self::Joined { .. } | Self::Another { .. } => ErrorCode::BS3013,
             Self::Journal(_) => ErrorCode::BS3012,
             Self::Token | Self::Fingerprint { .. } => ErrorCode::BS3014,
             Self::Hub(error) => error.problem().map_or(ErrorCode::BS8001, |problem| problem.code),
@@ -100,7 +106,12 @@ impl AgentError {
                 Some("stop the other agent, or give this one a folder of its own with --data-dir".into())
             }
             Self::NotJoined(_) => Some("run `backstay-agent join --hub URL --token TOKEN` first".into()),
-            Self::Joined { .. } => Some("to join another hub, use another --data-dir".into()),
+            Self::Joined { .. } => Some(
+                "where it was revoked there: stop the agent, and join with --replace to keep all that is here; to join \
+                 another hub, use another --data-dir"
+                    .into(),
+            ),
+            Self::Another { .. } => Some("to join as another, use another --data-dir".into()),
             Self::Token => Some("copy the whole token that `backstay nodes token` printed".into()),
             Self::Fingerprint { .. } => Some(
                 "check --hub: something between this machine and the hub may be answering in its place"

@@ -41,6 +41,36 @@ fn joining_pins_the_hub_and_happens_once() {
 }
 
 #[test]
+fn who_was_revoked_joins_again_in_its_folder_and_keeps_what_runs() {
+    let (hub, mut node) = running(&process_stack("a", "true"));
+    let pids = eventually("a runs", || Some(node.pids()).filter(|_| node.running() == ["a"]));
+    let said = |output: std::process::Output| String::from_utf8(output.stderr).unwrap();
+    let plain = said(node.try_join(&hub, &hub.token()));
+    assert!(plain.contains("BS3013") && plain.contains("--replace"), "{plain}");
+    let busy = said(node.try_replace(&hub, &hub.token(), "node-1"));
+    assert!(busy.contains("BS3010"), "its agent runs: {busy}");
+    assert!(node.terminate().success());
+    let other = said(node.try_replace(&hub, &hub.token(), "node-2"));
+    assert!(other.contains("BS3013") && other.contains("is that of node-1"), "{other}");
+    let stranger = said(node.try_replace(&hub, &FakeHub::start().token(), "node-1"));
+    assert!(stranger.contains("BS3013") && stranger.contains("the token is another's"), "{stranger}");
+    let identity = || fs::read_to_string(node.data().join("identity.json")).unwrap();
+    fs::write(
+        node.data().join("identity.json"),
+        identity().replace("\"credential\": \"", "\"credential\": \"old-"),
+    )
+    .unwrap();
+    let joined = node.try_replace(&hub, &hub.token(), "node-1");
+    assert!(joined.status.success(), "{}", said(joined));
+    assert!(!identity().contains("old-"), "it has the new credential");
+    node.start("");
+    assert_eq!(node.pids(), pids, "what ran runs on");
+    assert_eq!(end(&hub, hub.deploy(&process_stack("b", "true"))), DeploymentState::Succeeded);
+    // A new machine has no folder; it is the same to it.
+    assert!(Node::new().try_replace(&hub, &hub.token(), "node-1").status.success());
+}
+
+#[test]
 fn a_second_agent_in_the_same_folder_is_refused() {
     let (hub, mut node) = running(&process_stack("a", "true"));
     let mut other = Node::new().with_data(node.data());

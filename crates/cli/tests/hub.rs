@@ -27,8 +27,7 @@ impl Drop for Fleet {
 }
 
 const PAGE: &str = "# One\ngreeting = Welcome\n\n# Two\n\ncolour = grey\n\n# Three\n\nclosing = Bye\n";
-const COMPOSE: &str =
-    "services:\n  web:\n    image: web:1.2\n    healthcheck:\n      test: [\"CMD\", \"true\"]\n";
+const COMPOSE: &str = "services:\n  web:\n    image: web:1.2\n    healthcheck:\n      test: [\"CMD\", \"true\"]\n    volumes: [\"pages:/pages\"]\nvolumes: {pages: {}}\n";
 
 impl Fleet {
     /// A hub, and a repository that it follows: `fleet` is the work tree, `fleet.git` the upstream.
@@ -63,6 +62,11 @@ impl Fleet {
         fleet.run(&["repos", "add", "fleet", &upstream, "--branch", "main"]);
         fleet.eventually("the stack is found", || fleet.json(&["stacks"])[0]["stack"] == "web");
         fleet
+    }
+
+    /// A path in its folder.
+    pub(crate) fn path(&self, below: &str) -> std::path::PathBuf {
+        self.place.path(below)
     }
 
     /// Where the hub is reached.

@@ -85,6 +85,11 @@ impl Engine {
         let mut tx = self.inner.store.begin().await?;
         let found = constraints::get(&mut tx, id).await?;
         let found = found.ok_or_else(|| EngineError::not_found("constraint", id))?;
+        if found.effect == Effect::Decommission {
+            let message =
+                "a node is being taken out by it; `backstay nodes decommission NODE --cancel` lets it stay";
+            return Err(EngineError::Conflict(message.to_owned()));
+        }
         self.lift_constraint(&mut tx, &found, reason, by).await?;
         tx.commit().await?;
         self.changed_by_hand();

@@ -148,7 +148,12 @@ impl<'a> Ways<'a> {
     }
 
     fn between(&self, node: &Node, before: &Labels, after: &Labels) -> Vec<MovedStack> {
-        let facts = |labels: &Labels| NodeFacts::new(node.id, node.name.clone(), labels.clone());
+        let known = self.positions.get(&node.id).map(|at| &self.loaded.snapshot.nodes[*at]);
+        let facts = |labels: &Labels| {
+            let mut facts = NodeFacts::new(node.id, node.name.clone(), labels.clone());
+            facts.leaving = known.and_then(|known| known.leaving.clone());
+            facts
+        };
         let (mut were, mut gone) = (self.assigned(&facts(before)).0, BTreeSet::new());
         let (mut are, taken) = self.assigned(&facts(after));
         gone.extend(taken);

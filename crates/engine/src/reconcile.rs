@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use backstay_manifest::{Selector, StopRule};
 use backstay_plan::{
-    Assignment, Candidate, FleetPlan, FleetSnapshot, MaxUpdating, Members, NodeFacts, Origin, Reason,
-    RolloutRef, Share, StackFacts, Told, WaveOpened, Within,
+    Assignment, Candidate, FleetPlan, FleetSnapshot, Leavers, MaxUpdating, Members, NodeFacts, Origin,
+    Reason, RolloutRef, Share, StackFacts, Told, WaveOpened, Within,
 };
 use backstay_store::{
     Executor, Tx, constraints, deployments, environments, leases, nodes, releases, rollouts, stacks,
@@ -96,6 +96,10 @@ impl Engine {
         }
         let plan = backstay_plan::plan(&loaded.snapshot);
         self.note_look(plan.look_at);
+        if self.finish_decommissions(&mut tx, &loaded, &plan, now).await? {
+            tx.commit().await?;
+            return Ok(true);
+        }
         let composed = self.compositions(&mut tx, &loaded, &plan).await?;
         if !composed.missing.is_empty() {
             // Git is read outside the transaction; then everything is looked at anew.
@@ -150,6 +154,10 @@ impl Engine {
             named.extend(parts.into_iter().map(|release| (release.id, release)));
             named
         };
+        let nodes = nodes::active(ex).await?;
+        let seen = self.nodes_facts(&nodes, &constraints, now);
+        let leaving: HashSet<_> =
+            seen.iter().filter(|node| node.leaving.is_some()).map(|node| node.id).collect();
         let (mut facts, mut wanted) = (Vec::new(), BTreeSet::new());
         let mut of_parts = HashMap::new();
         let known =
@@ -158,7 +166,8 @@ impl Engine {
             let Some(record) = records.get(&stack.name) else { continue };
             // What has left its repository concerns nobody, unless it may be taken away, or a rollout of it has yet to end.
             let runs = rollouts.iter().any(|r| r.stack == stack.name && r.state == RolloutState::Running);
-            if !stack.present && record.prune.is_none() && !runs {
+            let goes = || settled.iter().any(|d| d.stack == stack.name && leaving.contains(&d.node));
+            if !stack.present && record.prune.is_none() && !runs && !(!leaving.is_empty() && goes()) {
                 continue;
             }
             let base = self.stack_facts(ex, (stack, record), known).await?;
@@ -173,12 +182,11 @@ impl Engine {
             }
             facts.extend(lines);
         }
-        let nodes = nodes::active(ex).await?;
         let removals = removals(ex, &rollouts, &latest).await?;
         let past = past::of(&nodes, &facts, (&latest, &settled, &of_parts), (&releases, &records), &removals);
         let snapshot = FleetSnapshot {
             now,
-            nodes: nodes.iter().map(|n| self.node_facts(n)).collect(),
+            nodes: seen,
             stacks: facts,
             trees: releases.values().map(|r| (r.id, r.tree)).collect(),
             past,
@@ -268,10 +276,16 @@ impl Engine {
         rollouts.iter().filter(goes_by_it).map(|rollout| (key(rollout), told(rollout))).collect()
     }
 
-    fn node_facts(&self, node: &Node) -> NodeFacts {
+    fn nodes_facts(&self, nodes: &[Node], constraints: &[Constraint], now: Timestamp) -> Vec<NodeFacts> {
+        let leavers = Leavers::of(constraints, now);
+        nodes.iter().map(|node| self.node_facts(node, &leavers)).collect()
+    }
+
+    fn node_facts(&self, node: &Node, leavers: &Leavers) -> NodeFacts {
         let presence = &self.inner.presence;
         let mut facts = NodeFacts::new(node.id, node.name.clone(), node.labels.clone())
             .with_presence(presence.is_online(node.id), presence.is_silent(node.id));
+        facts.leaving = leavers.leave_of(&facts);
         facts.sick_since = presence.unhealthy_since(node.id);
         facts
     }
@@ -526,6 +540,7 @@ pub(crate) fn rollout_refs(rollout: &Rollout) -> Refs {
     let (repository, commit, undo) = match &rollout.cause {
         Cause::Change { repository, commit } => (Some(*repository), Some(commit.clone()), None),
         Cause::Undo { undo } => (None, None, Some(*undo)),
+        Cause::Decommission => (None, None, None),
     };
     Refs {
         repository,

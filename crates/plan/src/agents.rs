@@ -8,7 +8,7 @@ use backstay_types::{
 
 use crate::{
     policy::Policy,
-    snapshot::{FleetSnapshot, Reason},
+    snapshot::{FleetSnapshot, NodeFacts, Reason},
 };
 
 /// A node, as far as an update of agents goes.
@@ -64,7 +64,10 @@ pub fn agents_held(world: &FleetSnapshot) -> Vec<Option<AgentHeld>> {
     let of_nodes = Policy::of_nodes(&general, world.now);
     let of_stacks: Vec<_> =
         world.stacks.iter().map(|stack| Policy::new(stack, &general, world.now)).collect();
-    let held = |node| {
+    let held = |node: &NodeFacts| {
+        if let Some(leaving) = &node.leaving {
+            return Some(AgentHeld::Rests(leaving.reason.clone()));
+        }
         let mine = || std::iter::once(&of_nodes).chain(of_stacks.iter().filter(|p| p.is_assigned(node)));
         let rests = mine().find_map(|policy| policy.rest(node));
         rests

@@ -73,8 +73,8 @@ struct StackStep<'a> {
     in_waves: bool,
     /// How many nodes there are to be moved, of which a share may be updating at once.
     assigned: usize,
-    /// Releases to which this step begins a rollout, with where it stands in the plan, and its waves.
-    new: Vec<((ReleaseId, bool), usize, Waves)>,
+    /// Releases to which this step begins a rollout, whether it takes them away, and from nodes that leave the fleet; with where it stands in the plan, and its waves.
+    new: Vec<((ReleaseId, bool, bool), usize, Waves)>,
     standing: Vec<Standing>,
     /// Reasons with words put before them, by the reason as it was.
     worded: Vec<(Reason, Reason)>,
@@ -145,12 +145,14 @@ impl<'a> StackStep<'a> {
             };
             let slot = slot_of(&mut under_way, release);
             // Of whom the hub has only just been started it knows nothing yet; only who is known to be away counts for nothing.
-            let full = (!place.node.silent && *slot >= limit) || busy.is_full(place.node);
+            // Who goes for good takes no place among those updating.
+            let counts = !place.node.silent && place.node.leaving.is_none();
+            let full = counts && (*slot >= limit || busy.is_full(place.node));
             let back = kind == RolloutKind::Rollback;
             let waits =
                 busy.elsewhere(self.stack, self.index, place.node.id) || self.comes_after(place, back);
             let may = |this: &mut Self, plan: &mut FleetPlan| {
-                let rollout = this.rollout_for(release, kind, plan)?;
+                let rollout = this.rollout_for(release, kind, place.node.leaving.is_some(), plan)?;
                 (!waits && (back || (!full && this.has_its_turn(place, rollout, plan)))).then_some(rollout)
             };
             match may(&mut self, plan) {

@@ -47,6 +47,9 @@ pub(crate) fn fleet_inputs(world: &FleetSnapshot) -> FleetInputs {
     let since = world.now.checked_sub(within).unwrap_or(world.now);
     let (mut nodes, mut unhealthy) = (0_u64, 0_u64);
     for node in &world.nodes {
+        if node.leaving.is_some() {
+            continue;
+        }
         if resting.is_empty() || !resting.iter().any(|reach| reach.concerns(node)) {
             nodes += 1;
             unhealthy += u64::from(node.sick_since.is_some_and(|at| at > since));

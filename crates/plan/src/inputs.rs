@@ -73,11 +73,13 @@ pub fn opening(inputs: &BeganInputs) -> Opening {
     let reason = match &inputs.cause {
         Cause::Change { commit, .. } => format!("commit {}", commit.short()),
         Cause::Undo { undo } => format!("undo {undo}"),
+        Cause::Decommission => "nodes are taken out of the fleet".to_owned(),
     };
     Opening {
         kind,
         in_waves: kind == RolloutKind::Update && !inputs.pinned,
         reason: match () {
+            () if inputs.cause == Cause::Decommission => reason,
             () if inputs.removal => format!("no longer assigned since {reason}"),
             () if inputs.goes_back => format!("back from what {reason} brought, whose rollout stopped"),
             () if inputs.unproven && !inputs.pinned => {

@@ -156,8 +156,8 @@ impl Policy {
                 let rest = Rest { maintenance: true, reason: because("in maintenance, set") };
                 self.resting.push((reach, rest));
             }
-            // Those are about releases: see `standing`.
-            Effect::Hold { .. } | Effect::Ban { .. } => {}
+            // Those are about releases: see `standing`; and that about nodes as such: see `Leavers`.
+            Effect::Hold { .. } | Effect::Ban { .. } | Effect::Decommission => {}
             Effect::Pin { .. } | Effect::Freeze { .. } | Effect::UpdatesOff { .. } => {}
         }
     }
@@ -170,7 +170,9 @@ impl Policy {
 
     /// Whether a node is meant to run the stack.
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
-        self.assigned.iter().any(|reach| reach.concerns(node)) && self.within.holds(node)
+        node.leaving.is_none()
+            && self.assigned.iter().any(|reach| reach.concerns(node))
+            && self.within.holds(node)
     }
 
     /// What a node is pinned to, and why; of several pins the newest. A pin of everyone is for those that run the stack.

@@ -8,12 +8,12 @@ use std::{
 
 use backstay_manifest::{Selector, Window};
 use backstay_types::{
-    Cause, CommitId, Constraint, DeploymentId, Figures, FleetThresholds, Labels, NodeId, NodeName, PartName,
-    ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutStrategy, StackName, Timestamp,
-    TreeDigest, UndoId,
+    Cause, CommitId, Constraint, DeploymentId, Effect, Figures, FleetThresholds, Labels, NodeId, NodeName,
+    PartName, ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutStrategy, StackName,
+    Timestamp, TreeDigest, UndoId,
 };
 
-use crate::promotion::Within;
+use crate::{promotion::Within, reach::Reach};
 
 /// Why something was decided. The same words serve a whole fleet, so they are shared.
 pub type Reason = Arc<str>;
@@ -72,6 +72,17 @@ pub struct NodeFacts {
     pub sick_since: Option<Timestamp>,
     /// Whether it is known to have fallen silent; a hub that has just started knows of nobody.
     pub silent: bool,
+    /// Set while it is taken out of the fleet: it is assigned nothing, and loses what it runs.
+    pub leaving: Option<Leaving>,
+}
+
+/// A node on its way out of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    /// Since when: a removal that failed before is tried again.
+    pub since: Timestamp,
+    /// By whom, and why.
+    pub reason: Reason,
 }
 
 /// Hashes of what a node is asked for.
@@ -87,7 +98,7 @@ impl NodeFacts {
         let mut of_labels = DefaultHasher::new();
         labels.iter().for_each(|pair| pair.hash(&mut of_labels));
         let tags = Tags { name: tag_of(name.as_str()), labels: of_labels.finish() };
-        Self { id, name, labels, tags, online: true, sick_since: None, silent: false }
+        Self { id, name, labels, tags, online: true, sick_since: None, silent: false, leaving: None }
     }
 
     /// The same, heard from or known to have fallen silent.
@@ -109,6 +120,29 @@ impl NodeFacts {
     /// Whether a selector matches it.
     pub fn is_in(&self, selector: &Selector) -> bool {
         selector.matches(&self.name, &self.labels)
+    }
+}
+
+/// Which nodes are taken out of the fleet, read once for all nodes.
+#[derive(Debug)]
+pub struct Leavers(Vec<(Reach, Leaving)>);
+
+impl Leavers {
+    /// What constraints say of it at `now`.
+    pub fn of(constraints: &[Constraint], now: Timestamp) -> Self {
+        let one = |constraint: &Constraint| {
+            let reason = format!("decommissioned by {}: {}", constraint.by, constraint.reason).into();
+            let leaving = Leaving { since: constraint.created_at, reason };
+            Some((Reach::of_scope(&constraint.scope)?, leaving))
+        };
+        let all = constraints.iter().filter(|c| c.effect == Effect::Decommission && c.is_in_force(now));
+        Self(all.filter_map(one).collect())
+    }
+
+    /// What they say of a node.
+    pub fn leave_of(&self, node: &NodeFacts) -> Option<Leaving> {
+        let mine = self.0.iter().filter(|(reach, _)| reach.concerns(node));
+        mine.max_by_key(|(_, leaving)| leaving.since).map(|(_, leaving)| leaving.clone())
     }
 }
 
@@ -165,7 +199,9 @@ pub struct StackFacts {
 impl StackFacts {
     /// Whether a node is meant to run the stack.
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
-        self.within.holds(node) && self.assignments.iter().any(|a| node.is_in(&a.nodes))
+        node.leaving.is_none()
+            && self.within.holds(node)
+            && self.assignments.iter().any(|a| node.is_in(&a.nodes))
     }
 }
 

@@ -31,11 +31,11 @@ pub enum Wanted {
     },
 }
 
-/// What `node` should come to run of `stack`. A node that is to be left alone keeps what it runs; then a pin goes before
+/// What `node` should come to run of `stack`: nothing where it is taken out of the fleet. A node that is to be left alone keeps what it runs; then a pin goes before
 /// everything. A stack that is not assigned is taken away where that is allowed in so many words. Otherwise it is left
 /// as it is, as is one whose release may not be planned.
 pub fn wanted(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy) -> Wanted {
-    if let Some(rest) = policy.rest(node) {
+    if let (None, Some(rest)) = (&node.leaving, policy.rest(node)) {
         return Wanted::Keep { reason: rest.reason.clone() };
     }
     asked(stack, node, past, policy)
@@ -43,6 +43,9 @@ pub fn wanted(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy
 
 /// The same for a node that is not to be left alone.
 pub(crate) fn asked(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy) -> Wanted {
+    if let Some(leaving) = &node.leaving {
+        return Wanted::Gone { reason: leaving.reason.clone() };
+    }
     let assigned = policy.is_assigned(node);
     if let Some((release, reason)) = policy.pin(node, assigned) {
         return Wanted::Release { release, pinned: true, reason: reason.clone() };

@@ -58,6 +58,7 @@ fn effect_columns(effect: &Effect) -> [Value; 6] {
             ["updates_off".value(), stack.as_ref().value(), Null, Null, Null, Null]
         }
         Effect::Maintenance => ["maintenance".value(), Null, Null, Null, Null, Null],
+        Effect::Decommission => ["decommission".value(), Null, Null, Null, Null, Null],
     }
 }
 
@@ -192,6 +193,7 @@ fn read_effect(row: &Row) -> Result<Effect> {
         "freeze" => Ok(Effect::Freeze { stack: row.opt("stack")? }),
         "updates_off" => Ok(Effect::UpdatesOff { stack: row.opt("stack")? }),
         "maintenance" => Ok(Effect::Maintenance),
+        "decommission" => Ok(Effect::Decommission),
         "ban" => Ok(Effect::Ban { stack: row.get("stack")?, tree: row.get("tree")? }),
         other => Err(StoreError::corrupt("effect", other)),
     }

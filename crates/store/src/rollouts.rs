@@ -21,6 +21,7 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     let (repository, commit, undo) = match &rollout.cause {
         Cause::Change { repository, commit } => (Some(*repository), Some(commit), None),
         Cause::Undo { undo } => (None, None, Some(*undo)),
+        Cause::Decommission => (None, None, None),
     };
     query(
         "INSERT INTO rollouts (id, stack, environment, part, release_id, kind, cause_repository_id, cause_commit_id, \
@@ -344,11 +345,9 @@ pub async fn before(ex: &mut impl Executor, rollout: &Rollout) -> Result<Option<
 }
 
 fn read_cause(row: &Row) -> Result<Cause> {
-    match row.opt("cause_undo_id")? {
-        Some(undo) => Ok(Cause::Undo { undo }),
-        None => Ok(Cause::Change {
-            repository: row.get("cause_repository_id")?,
-            commit: row.get("cause_commit_id")?,
-        }),
+    if let Some(undo) = row.opt("cause_undo_id")? {
+        return Ok(Cause::Undo { undo });
     }
+    let Some(repository) = row.opt("cause_repository_id")? else { return Ok(Cause::Decommission) };
+    Ok(Cause::Change { repository, commit: row.get("cause_commit_id")? })
 }

@@ -93,6 +93,9 @@ pub enum Effect {
     },
     /// These nodes keep what they run, and count nowhere: not in gates, nor in what is said of the fleet's health.
     Maintenance,
+    /// These nodes are taken out of the fleet: nothing forward begins there, what they run is taken away, whatever windows,
+    /// freezes and the cap on removals say, and then they are revoked. Data stays.
+    Decommission,
 }
 
 impl Effect {
@@ -101,7 +104,7 @@ impl Effect {
         match self {
             Self::Pin { stack, .. } | Self::Ban { stack, .. } => Some(stack),
             Self::Freeze { stack } | Self::UpdatesOff { stack } => stack.as_ref(),
-            Self::Hold { .. } | Self::Maintenance => None,
+            Self::Hold { .. } | Self::Maintenance | Self::Decommission => None,
         }
     }
 }

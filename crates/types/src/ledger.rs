@@ -177,6 +177,15 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// A node was taken out of the fleet: by now it runs nothing, or what it ran was left running.
+    NodeDecommissioned {
+        /// Whether what it ran was left running.
+        kept_running: bool,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
     /// A node's credential was taken away.
     NodeRevoked {
         /// Its name.

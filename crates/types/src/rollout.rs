@@ -144,6 +144,8 @@ pub enum Cause {
         /// The undo.
         undo: UndoId,
     },
+    /// Nodes are taken out of the fleet; the constraints on them say by whom and why.
+    Decommission,
 }
 
 /// Where a rollout stands.

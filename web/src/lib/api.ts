@@ -7,6 +7,7 @@ export type Session = Schemas['SessionView'];
 export type LinkView = Schemas['LinkView'];
 export type Hub = Schemas['HubView'];
 export type Node = Schemas['NodeView'];
+export type LabelledNode = Schemas['LabelledNode'];
 export type Observed = Schemas['ObservedStack'];
 export type Stack = Schemas['StackView'];
 /** A ledger entry, with names where the hub gives them. */

@@ -5,7 +5,7 @@ import { short } from './words';
 export type Kind = Constraint['effect'];
 /** Kinds of limits, those that keep most from happening first. */
 export const LIMITS: Record<Kind, readonly [sign: string, name: string]> = {
-  freeze: ['❄', 'Freeze'], maintenance: ['⚒', 'Maintenance'], updates_off: ['⊘', 'Updates off'], pin: ['⚲', 'Pin'], hold: ['‖', 'Hold'], ban: ['✕', 'Ban'],
+  freeze: ['❄', 'Freeze'], maintenance: ['⚒', 'Maintenance'], updates_off: ['⊘', 'Updates off'], pin: ['⚲', 'Pin'], hold: ['‖', 'Hold'], ban: ['✕', 'Ban'], decommission: ['⏏', 'Decommission'],
 };
 export const KINDS = Object.keys(LIMITS) as Kind[];
 
@@ -18,6 +18,7 @@ export function does(one: Constraint): string {
     case 'freeze': return `nothing forward begins${one.stack ? ` of ${one.stack}` : ''}; undos go through`;
     case 'updates_off': return `nodes keep what they run${one.stack ? ` of ${one.stack}` : ''}`;
     case 'maintenance': return 'nodes keep what they run and count nowhere';
+    case 'decommission': return 'what the node runs is taken away, then it is revoked; its data stays';
   }
 }
 

@@ -70,6 +70,12 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'change_linked': return `Commit ${short(refs.commit)} belongs to a conversation`;
     case 'release_created': return `A release of ${refs.stack} was made`;
     case 'node_joined': return `${event.name} joined`;
+    case 'node_labelled': {
+      const set = Object.entries((event.set ?? {}) as Record<string, string>).map(([key, value]) => `${key}=${value}`);
+      const labels = [...set, ...((event.removed ?? []) as string[]).map((key) => `${key}-`)].join(' ');
+      return `${event.by} changed labels of ${node(refs.node)}: ${labels}${because}`;
+    }
+    case 'node_decommissioned': return `${event.by} took ${node(refs.node)} out of the fleet; ${event.kept_running ? 'what it ran keeps running' : 'it runs nothing any more'}${because}`;
     case 'node_revoked': return `${event.name} may no longer ask`;
     case 'rollout_started': return `${refs.stack} rolls out${because}`;
     case 'rollout_state_changed': return `The rollout of ${refs.stack} ${state}${because}`;
@@ -124,7 +130,7 @@ function userChange(done: Record<string, string>, user: string): string {
   }
 }
 
-const CONSTRAINTS: Record<string, string> = { pin: 'A pin', hold: 'A hold', ban: 'A ban', freeze: 'A freeze', updates_off: 'Updates off', maintenance: 'Maintenance' };
+const CONSTRAINTS: Record<string, string> = { pin: 'A pin', hold: 'A hold', ban: 'A ban', freeze: 'A freeze', updates_off: 'Updates off', maintenance: 'Maintenance', decommission: 'A decommission' };
 /** What people call a constraint, by its effect. */
 export const constraintName = (effect?: string): string => CONSTRAINTS[effect ?? ''] ?? 'A constraint';
 

@@ -69,6 +69,11 @@ impl Node {
         self.join_command(hub, token).output().unwrap()
     }
 
+    pub(crate) fn try_replace(&self, hub: &FakeHub, token: &str, name: &str) -> std::process::Output {
+        let arguments = ["join", "--replace", "--hub", &hub.url, "--name", name, "--token", token];
+        self.command(&arguments).output().unwrap()
+    }
+
     fn join_command(&self, hub: &FakeHub, token: &str) -> Command {
         self.command(&[
             "join",

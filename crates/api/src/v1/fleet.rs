@@ -8,7 +8,7 @@ use backstay_types::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Page, Paging};
+use super::{Decommissioning, Page, Paging};
 use crate::endpoint::{Empty, endpoints};
 
 endpoints! {
@@ -97,6 +97,9 @@ pub struct NodeView {
     /// Whether an operator said that it may leave safe mode, and it has not said yet that it did.
     #[serde(default)]
     pub leaving_safe_mode: bool,
+    /// Set while it is being taken out of the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decommissioning: Option<Decommissioning>,
 }
 
 /// What a node should run of a stack, and why.

@@ -253,6 +253,8 @@ pub enum NodeMark {
     Pinned,
     /// A freeze is for it, or for some nodes with it. A freeze of everyone is no mark.
     Frozen,
+    /// It is being taken out of the fleet.
+    Decommissioning,
 }
 
 /// What a table of nodes is sorted by; then by name.

@@ -165,6 +165,9 @@ pub struct Why {
     pub deployment: Option<Deployment>,
     /// What happened on this node with this stack after that, oldest first.
     pub after: Vec<LedgerEntry>,
+    /// Set while the node is being taken out of the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decommissioning: Option<super::Decommissioning>,
 }
 
 /// Which file to explain.

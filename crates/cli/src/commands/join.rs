@@ -19,6 +19,10 @@ pub(crate) struct Join {
     /// A label, such as `role=web`; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
+    /// Take the place of a node that was revoked, under its name: what is in its folder stays (stop its agent first), and a
+    /// new machine is the same node to the hub
+    #[arg(long)]
+    replace: bool,
     /// Where the agent keeps its state
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -36,6 +40,9 @@ impl Join {
         }
         for label in &self.labels {
             command.arg("--label").arg(label);
+        }
+        if self.replace {
+            command.arg("--replace");
         }
         if let Some(dir) = &self.data_dir {
             command.arg("--data-dir").arg(dir);

@@ -12,7 +12,7 @@ use backstay_api::{
 use clap::{Args, Subcommand};
 
 use self::only::Only;
-use super::{Outcome, done, labels::Label};
+use super::{Outcome, decommission::Decommission, done, inventory::Inventory, labels::Label};
 use crate::{
     context::Context,
     error::CliError,
@@ -37,6 +37,10 @@ pub(crate) enum Nodes {
     Label(Label),
     /// Let a node leave safe mode; what failed there may then be tried again
     LeaveSafeMode(Leave),
+    /// All nodes with their machines, what they run and what is pending; as a table, JSON or CSV
+    Inventory(Inventory),
+    /// Take a node out of the fleet: what it runs is taken away, its data stays, then it is revoked
+    Decommission(Decommission),
     /// Take a node's credential away; what it runs keeps running
     Revoke(Revoke),
 }
@@ -95,6 +99,8 @@ impl Nodes {
             Self::Token(command) => token(command, cx).await,
             Self::Label(command) => command.run(cx).await,
             Self::LeaveSafeMode(command) => leave_safe_mode(command, cx).await,
+            Self::Inventory(command) => command.run(cx).await,
+            Self::Decommission(command) => command.run(cx).await,
             Self::Revoke(command) => revoke(command, cx).await,
         }
     }
@@ -180,7 +186,9 @@ pub(crate) fn view_list(nodes: &[NodeView], frame: &Frame) -> String {
             view.observed.iter().map(|observed| observed.stack.to_string()).collect::<Vec<_>>().join(" ");
         table.row([
             Cell::styled(view.node.name.to_string(), style::NAME),
-            if view.safety.safe_mode.is_some() {
+            if view.decommissioning.is_some() {
+                Cell::styled(format!("{}, decommissioning", words::node(view.state).plain()), style::WARN)
+            } else if view.safety.safe_mode.is_some() {
                 Cell::styled(format!("{}, safe mode", words::node(view.state).plain()), style::BAD)
             } else {
                 words::node(view.state)
@@ -203,6 +211,10 @@ fn view_one(view: &NodeView, frame: &Frame) -> String {
     let state = words::node(view.state);
     fields.add("id", view.node.id.to_string()).add("state", state.text());
     fields.add("last seen", view.last_seen_at.map_or_else(|| "never".to_owned(), |at| frame.exactly(at)));
+    if let Some(one) = &view.decommissioning {
+        let since = frame.exactly(one.since);
+        fields.add("leaves", format!("being taken out of the fleet, {since} by {}: {}", one.by, one.reason));
+    }
     fields.add("joined", frame.exactly(view.node.joined_at));
     fields.maybe("labels", Some(labels(view)).filter(|labels| !labels.is_empty()));
     if let Some(facts) = &view.facts {

@@ -79,6 +79,7 @@ fn cause(cause: &Cause) -> String {
     match cause {
         Cause::Change { commit, .. } => format!("commit {}", commit.short()),
         Cause::Undo { undo } => format!("undo {}", ids::short(*undo)),
+        Cause::Decommission => "decommission".to_owned(),
     }
 }
 

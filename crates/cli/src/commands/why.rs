@@ -92,6 +92,10 @@ fn view(why: &Answer, query: &WhyQuery, names: &Names, frame: &Frame) -> String 
         "runs now",
         format!("release {} (commit {})", why.release.tree.short(), why.release.commit.short()),
     );
+    if let Some(one) = &why.decommissioning {
+        let since = frame.exactly(one.since);
+        fields.add("leaves", format!("the node is being taken out, {since} by {}: {}", one.by, one.reason));
+    }
     text.push_str(&fields.render());
     if !why.after.is_empty() {
         text.push_str(&section("What happened after"));

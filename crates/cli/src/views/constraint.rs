@@ -34,6 +34,7 @@ fn what(constraint: &Constraint) -> Cell {
         Effect::Freeze { stack } => format!("freeze{}", of(stack.as_ref())),
         Effect::UpdatesOff { stack } => format!("updates off{}", of(stack.as_ref())),
         Effect::Maintenance => "maintenance".to_owned(),
+        Effect::Decommission => "decommission".to_owned(),
     };
     Cell::styled(text, if constraint.lifted_at.is_some() { style::DIM } else { style::WARN })
 }

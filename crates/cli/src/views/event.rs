@@ -101,6 +101,11 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
             let why = reason.as_deref().map(because).unwrap_or_default();
             format!("{}: labels changed by {by}: {}{why}", node(), labels.join(" "))
         }
+        Event::NodeDecommissioned { kept_running, reason, by } => {
+            let what =
+                if *kept_running { "; what it ran keeps running" } else { ", and runs nothing any more" };
+            format!("{}: taken out of the fleet by {by}{what}{}", node(), because(reason))
+        }
         Event::NodeRevoked { name } => format!("node {name} was revoked"),
         Event::RolloutStarted { reason } => format!("{stack}: rollout began: {reason}"),
         Event::RolloutStateChanged { state, reason } => {
@@ -228,6 +233,7 @@ fn constraint(effect: &Effect) -> String {
             format!("updates of {} turned off for some nodes", of(stack.as_ref()))
         }
         Effect::Maintenance => "maintenance of some nodes begun".to_owned(),
+        Effect::Decommission => "a node is being taken out of the fleet".to_owned(),
     }
 }
 

@@ -62,6 +62,14 @@ rows! {
     label_answered: LABEL "answered" => There;
     label_many_before: LABEL_MANY "engine/labels.before" => Absent;
     label_many_after: LABEL_MANY "engine/labels.after" => There;
+    decommission_before: DECOMMISSION "engine/decommission.before" => Absent;
+    decommission_after: DECOMMISSION "engine/decommission.after" => There;
+    decommission_answered: DECOMMISSION "answered" => There;
+    decommission_at_once_before: DECOMMISSION_AT_ONCE "engine/decommission.before" => Absent;
+    decommission_at_once_after: DECOMMISSION_AT_ONCE "engine/decommission.after" => There;
+    cancel_decommission_before: CANCEL_DECOMMISSION "engine/decommission.before" => Absent;
+    cancel_decommission_after: CANCEL_DECOMMISSION "engine/decommission.after" => There;
+    cancel_decommission_answered: CANCEL_DECOMMISSION "answered" => There;
     revoke_node_before: REVOKE_NODE "hub/http/fleet/revoke_node.before" => Absent;
     revoke_node_after: REVOKE_NODE "hub/http/fleet/revoke_node.after" => There;
     revoke_node_answered: REVOKE_NODE "answered" => There;

@@ -114,7 +114,7 @@ pub(super) const SOFT_STATE: Way = Way {
 };
 
 /// A node with a deployment that waits for it.
-fn with_deployment(place: &mut Place) {
+pub(super) fn with_deployment(place: &mut Place) {
     place.start();
     place.join();
     place.try_follow().unwrap();
@@ -128,7 +128,7 @@ fn deployments(place: &Place) -> Vec<Deployment> {
 }
 
 /// The node reports that its newest deployment has succeeded; always in the same words.
-fn report(place: &Place) -> Done {
+pub(super) fn report(place: &Place) -> Done {
     let deployment = deployments(place)[0].id;
     let id =
         |n: u128| backstay_types::ReportId::from_uuid(uuid::Uuid::from_u128(deployment.uuid().as_u128() ^ n));

@@ -313,7 +313,10 @@ fn move_nodes(
         let past = loaded.snapshot.past.of(row, at);
         let Now { settled, from, rests } = now(loaded, past);
         let rests = rests && !is_moving_in_part(loaded, stack, at);
-        if !meant(want, &policy, facts, node, past)? || (rests && from == Some(tree)) {
+        if node.leaving.is_some()
+            || !meant(want, &policy, facts, node, past)?
+            || (rests && from == Some(tree))
+        {
             continue;
         }
         if let Some(rest) = policy.rest(node) {

@@ -113,7 +113,12 @@ struct Fleet {
 impl Fleet {
     async fn load(engine: &Engine, undo: &Undo) -> Result<Self, EngineError> {
         let mut read = engine.inner.store.read();
-        let nodes = nodes::active(&mut read).await?.into_iter().map(|node| (node.name, node.id)).collect();
+        let leaving = crate::leaving(&mut read, engine.inner.world.now()).await?;
+        let active = nodes::active(&mut read).await?.into_iter();
+        let nodes = active
+            .filter(|node| !leaving.contains_key(&node.name))
+            .map(|node| (node.name, node.id))
+            .collect();
         let stacks: BTreeSet<_> = undo.plan.nodes.iter().map(|place| &place.stack).collect();
         let (mut latest, mut stuck) = (HashMap::new(), HashMap::new());
         for stack in &stacks {
@@ -175,7 +180,7 @@ impl Fleet {
     }
 
     fn place(&self, undo: &Undo, place: &NodeMove) -> Standing {
-        // One that was revoked meanwhile is nobody's to wait for.
+        // One that was revoked meanwhile, or is being taken out, is nobody's to wait for.
         let Some(node) = self.nodes.get(&place.node) else { return Standing::There };
         let key = (*node, place.stack.clone());
         let Some(latest) = self.latest.get(&key) else { return self.waits(&key, place) };

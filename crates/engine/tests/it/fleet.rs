@@ -275,6 +275,23 @@ impl Fleet {
         (id, reports.to_vec())
     }
 
+    /// A node cannot take away what it is told to.
+    pub(crate) async fn fail_removal(&mut self, name: &str) {
+        let id = self.nodes[name];
+        let line = self.statement(id).await.unwrap().stacks.pop().unwrap();
+        assert_eq!(line.action, DesiredAction::Remove);
+        let deployment = line.deployment;
+        self.done.push(deployment);
+        let state = DeploymentState::Failed {
+            step: Step::Activate,
+            failure: FailureKind::Unhealthy,
+            reason: "it does not end".to_owned(),
+        };
+        let body = ReportBody::DeploymentFinished { deployment, state, containers: Vec::new() };
+        let report = Report { id: self.world.mint(), at: self.world.now(), body };
+        self.engine.take_reports(id, vec![report]).await.unwrap();
+    }
+
     async fn obey(
         &mut self,
         name: &str,

@@ -8,7 +8,7 @@ use backstay_types::{Effect, Event, HealthLevel, LedgerEntry, Rollout, RolloutSt
 
 use crate::fleet::Fleet;
 
-fn limit(effect: LimitEffect, nodes: Option<&str>) -> NewLimit {
+pub(crate) fn limit(effect: LimitEffect, nodes: Option<&str>) -> NewLimit {
     NewLimit {
         effect,
         nodes: nodes.map(str::to_owned),
@@ -25,7 +25,7 @@ impl Fleet {
         rollouts::list(&mut self.store.read(), None, None, 1).await.unwrap().remove(0)
     }
 
-    async fn told(&self, kind: &str) -> Vec<LedgerEntry> {
+    pub(crate) async fn told(&self, kind: &str) -> Vec<LedgerEntry> {
         ledger::seal(&self.store, "test").await.unwrap();
         let filter = ledger::Filter::default();
         let all = ledger::timeline(&mut self.store.read(), &filter, ledger::Window::After(0), 1000).await;

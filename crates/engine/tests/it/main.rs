@@ -5,6 +5,7 @@
 
 mod clock;
 mod conflicts;
+mod decommission;
 mod environments;
 mod explained;
 mod fleet;

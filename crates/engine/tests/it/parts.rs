@@ -14,7 +14,7 @@ const PARTS: &str = "[[part]]\nname = \"policy\"\npaths = [\"policy\"]\napply = 
     [[part]]\nname = \"plugin\"\npaths = [\"plugin\"]\n[[part.requires]]\npart = \"upstream\"\n\
     [[part]]\nname = \"upstream\"\npaths = [\"upstream\"]\n";
 
-async fn claw() -> Fleet {
+pub(crate) async fn claw() -> Fleet {
     let mut fleet = Fleet::empty().await;
     fleet.work.write("stacks/web/stack.toml", PARTS);
     fleet.work.write("stacks/web/compose.yaml", COMPOSE);

@@ -187,10 +187,22 @@ impl<'a> StackStep<'a> {
         if free { None } else { self.policy.held_back(node) }
     }
 
+    /// Whether a node that is taken out of the fleet may begin to lose what it runs: no window or freeze holds it.
+    fn lets_go(&self, rollout: RolloutRef) -> bool {
+        let paused = self
+            .running
+            .iter()
+            .any(|(known, _)| rollout == RolloutRef::Existing(known.id) && known.paused.is_some());
+        self.stopped.is_none() && !paused
+    }
+
     /// Whether a node may begin forward under a rollout: nothing keeps it back, its wave is open, and nobody has
     /// paused it.
     pub(super) fn has_its_turn(&self, place: &Place<'_>, rollout: RolloutRef, plan: &FleetPlan) -> bool {
         let node = place.node;
+        if node.leaving.is_some() {
+            return self.lets_go(rollout);
+        }
         if place.lacks.is_some() {
             return false;
         }

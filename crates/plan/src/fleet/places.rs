@@ -62,12 +62,12 @@ impl<'a> StackStep<'a> {
             if let Some(latest) = past.latest.filter(|latest| latest.is_open() && !node.silent) {
                 *slot_of(&mut under_way, latest.release) += 1;
             }
-            let rest = self.policy.rest(node);
+            let rest = self.policy.rest(node).filter(|_| node.leaving.is_none());
             let wanted = match rest {
                 Some(rest) => Wanted::Keep { reason: rest.reason.clone() },
                 None => asked(self.stack, node, past, &self.policy),
             };
-            let maintenance = rest.is_some_and(|rest| rest.maintenance);
+            let maintenance = rest.is_some_and(|rest| rest.maintenance) || node.leaving.is_some();
             if past.is_empty() && matches!(wanted, Wanted::Keep { .. }) {
                 return None;
             }
@@ -94,13 +94,15 @@ impl<'a> StackStep<'a> {
         }
     }
 
-    /// A removal from more nodes than is allowed is taken for a mistake, and removes nothing.
+    /// A removal from more nodes than is allowed is taken for a mistake, and removes nothing. Nodes that are taken out of
+    /// the fleet were named by a person, and do not count.
     fn cap_removals(&self, places: &mut [Place<'a>], nodes: usize) {
         let Some(max) = self.stack.prune else { return };
-        let leaves = |p: &&Place<'_>| matches!(p.wanted, Wanted::Gone { .. }) && p.past.settled.is_some();
+        let unmeant = |p: &Place<'_>| matches!(p.wanted, Wanted::Gone { .. }) && p.node.leaving.is_none();
+        let leaves = |p: &&Place<'_>| unmeant(p) && p.past.settled.is_some();
         let (leaving, allowed) = (places.iter().filter(leaves).count(), max.of(nodes));
         if leaving > allowed {
-            for place in places {
+            for place in places.iter_mut().filter(|place| unmeant(place)) {
                 if let Wanted::Gone { reason } = &place.wanted {
                     let reason = format!(
                         "{reason}, but {leaving} nodes would lose it and fleet.toml allows {allowed} at once ([prune] max)"
@@ -114,7 +116,7 @@ impl<'a> StackStep<'a> {
     /// Whether an attempt that a silent node may never have heard of is taken back: it must not begin later, when
     /// nothing forward may begin.
     pub(super) fn is_withdrawn(&self, place: &Place<'_>, latest: &Try) -> bool {
-        let unheard = place.node.silent && latest.state == TryState::Pending;
+        let unheard = place.node.silent && latest.state == TryState::Pending && place.node.leaving.is_none();
         let rollout = || self.running.iter().find(|(rollout, _)| rollout.id == latest.rollout);
         unheard && rollout().is_some_and(|(rollout, _)| self.held_back(place.node, rollout).is_some())
     }
@@ -157,14 +159,18 @@ impl<'a> StackStep<'a> {
     }
 
     /// What a node that should run nothing is to be taken away from. What the agent is at comes to its end first,
-    /// and a removal that failed is not tried again by itself.
+    /// and a removal that failed is not tried again by itself: only when somebody then says that the node is to go.
     pub(super) fn leaves(place: &Place<'_>) -> Option<ReleaseId> {
         let settled = place.past.settled?;
+        let said_since = |failed: &Try| {
+            let leaving = place.node.leaving.as_ref();
+            leaving.is_some_and(|leaving| failed.ended_at.is_some_and(|at| at < leaving.since))
+        };
         let wait = place.past.latest.is_some_and(|latest| {
             let under_way = latest.is_open() && latest.removal;
             under_way
                 || latest.state == TryState::Running
-                || (latest.removal && latest.state == TryState::Failed)
+                || (latest.removal && latest.state == TryState::Failed && !said_since(&latest))
         });
         (!wait).then_some(settled.release)
     }
@@ -201,7 +207,7 @@ impl<'a> StackStep<'a> {
     /// same, would go round for ever.
     pub(super) fn may_try_again(&self, release: ReleaseId, pinned: bool, failed_in: RolloutId) -> bool {
         let reached_its_end = |r: &Rollout| r.id == failed_in && r.state == RolloutState::Succeeded;
-        match self.takes_along(release, false) {
+        match self.takes_along(release, false, false) {
             Some(rollout) => rollout != failed_in,
             None => {
                 !pinned

@@ -1,6 +1,8 @@
 //! Under which rollout a node moves, and when rollouts end.
 
-use backstay_types::{DecisionKind, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, TreeDigest};
+use backstay_types::{
+    Cause, DecisionKind, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, TreeDigest,
+};
 
 use super::{Decided, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStep, places::Place};
 use crate::{
@@ -21,8 +23,11 @@ impl StackStep<'_> {
 
     /// The rollout that takes along who moves now: the running one; or, not for a removal, a finished one that is still
     /// the newest.
-    pub(super) fn takes_along(&self, release: ReleaseId, removal: bool) -> Option<RolloutId> {
-        let same = |r: &Rollout| r.release == release && (r.kind == RolloutKind::Removal) == removal;
+    pub(super) fn takes_along(&self, release: ReleaseId, removal: bool, leaving: bool) -> Option<RolloutId> {
+        let same = |r: &Rollout| {
+            let kind = (r.kind == RolloutKind::Removal) == removal;
+            r.release == release && kind && (r.cause == Cause::Decommission) == leaving
+        };
         let running = self.running.iter().map(|(rollout, _)| *rollout);
         let newest = self.newest.filter(|newest| !removal && newest.state == RolloutState::Succeeded);
         let mut known = running.filter(|rollout| !self.halted.contains(&rollout.id)).chain(newest);
@@ -35,10 +40,11 @@ impl StackStep<'_> {
         &mut self,
         release: ReleaseId,
         kind: RolloutKind,
+        leaving: bool,
         plan: &mut FleetPlan,
     ) -> Option<RolloutRef> {
         let removal = kind == RolloutKind::Removal;
-        let known = self.takes_along(release, removal);
+        let known = self.takes_along(release, removal, leaving);
         if let Some(id) = known.filter(|id| self.running.iter().any(|(running, _)| running.id == *id)) {
             return Some(RolloutRef::Existing(id));
         }
@@ -48,10 +54,10 @@ impl StackStep<'_> {
         if let Some(id) = known {
             return Some(RolloutRef::Existing(id));
         }
-        if let Some((_, index, _)) = self.new.iter().find(|(of, ..)| *of == (release, removal)) {
+        if let Some((_, index, _)) = self.new.iter().find(|(of, ..)| *of == (release, removal, leaving)) {
             return Some(RolloutRef::New(*index));
         }
-        let (start, inputs) = self.start(release, removal);
+        let (start, inputs) = self.start(release, removal, leaving);
         let tree = self.tree(release);
         let waves = Waves::of(&start.strategy, &start.cuts, tree, None).with_members(&start.members);
         let index = plan.start.len();
@@ -64,13 +70,17 @@ impl StackStep<'_> {
             topic: None,
         });
         plan.start.push(start);
-        self.new.push(((release, removal), index, waves));
+        self.new.push(((release, removal, leaving), index, waves));
         Some(RolloutRef::New(index))
     }
 
-    fn start(&self, release: ReleaseId, removal: bool) -> (RolloutStart, BeganInputs) {
+    fn start(&self, release: ReleaseId, removal: bool, leaving: bool) -> (RolloutStart, BeganInputs) {
         let origin = self.origin(release);
-        let cause = if removal { &self.stack.removal_cause } else { &origin.cause };
+        let cause = match (leaving, removal) {
+            (true, _) => &Cause::Decommission,
+            (false, true) => &self.stack.removal_cause,
+            (false, false) => &origin.cause,
+        };
         let assigned: Vec<_> = self.world.nodes.iter().filter(|node| self.stack.is_assigned(node)).collect();
         let back = self.stack.go_back.is_some_and(|back| back.to == release);
         let mut inputs = BeganInputs {

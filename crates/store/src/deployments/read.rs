@@ -240,6 +240,26 @@ pub async fn ran_at(ex: &mut impl Executor, at: Timestamp) -> Result<Vec<Deploym
     .await
 }
 
+/// What each of these nodes runs of each stack: the last deployment to succeed there, unless it took the stack away.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn run_by(ex: &mut impl Executor, nodes: &[NodeId]) -> Result<Vec<Deployment>> {
+    let mut found = Vec::new();
+    for chunk in nodes.chunks(500) {
+        let mut select = query(
+            "SELECT d.* FROM deployment_latest l JOIN deployments d ON d.id = \
+             (SELECT g.id FROM deployments g WHERE g.node_id = l.node_id AND g.stack = l.stack \
+              AND g.state = 'succeeded' ORDER BY g.id DESC LIMIT 1) \
+             WHERE NOT EXISTS (SELECT 1 FROM rollouts r WHERE r.id = d.rollout_id AND r.kind = 'removal') \
+             AND l.node_id IN ",
+        );
+        select.push_list(chunk);
+        found.extend(select.all(ex, read_row).await?);
+    }
+    Ok(found)
+}
+
 /// The nodes on which a release has come to a good end.
 ///
 /// # Errors

@@ -35,6 +35,10 @@ async fn every_kind_comes_back(t: Fixture) {
         constraint(&t, hold, manifest),
         constraint(&t, ban(), ConstraintOrigin::Rollout),
         Constraint { lifted_at: Some(t.later()), ..constraint(&t, ban(), ConstraintOrigin::Person) },
+        Constraint {
+            scope: Scope::Nodes { selector: "name=a".into() },
+            ..constraint(&t, Effect::Decommission, ConstraintOrigin::Person)
+        },
     ];
     let mut tx = t.begin().await;
     for c in &all {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use backstay_store::{
     StoreError, changes,
     deployments::{self, Filter},
-    releases,
+    releases, rollouts,
 };
 use backstay_types::*;
 
@@ -181,6 +181,25 @@ async fn what_ran_at_a_time(t: Fixture) {
     assert_eq!(ran(ends[0].1).await, BTreeMap::from([(a, ends[0].0)]));
     assert_eq!(ran(ends[2].1).await, BTreeMap::from([(a, ends[0].0), (b, ends[1].0)]));
     assert_eq!(ran(ends[3].1).await, BTreeMap::from([(a, ends[3].0), (b, ends[1].0)]));
+    let run_by = async |tx: &mut _, nodes: &[NodeId]| {
+        let runs = deployments::run_by(tx, nodes).await.unwrap();
+        runs.into_iter().map(|d| (d.node, d.id)).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(run_by(&mut tx, &[a, t.mint()]).await, BTreeMap::from([(a, ends[3].0)]));
+    let all = BTreeMap::from([(a, ends[3].0), (b, ends[1].0)]);
+    assert_eq!(run_by(&mut tx, &[a, b]).await, all);
+    // What was taken away runs no more.
+    let gone = Rollout {
+        kind: RolloutKind::Removal,
+        ..t.rollout(&t.release(t.mint(), "web", "1"), Cause::Decommission)
+    };
+    rollouts::insert(&mut tx, &gone).await.unwrap();
+    assert_eq!(rollouts::get(&mut tx, gone.id).await.unwrap().unwrap().cause, Cause::Decommission);
+    let deployment = t.deployment(b, &gone);
+    deployments::insert(&mut tx, std::slice::from_ref(&deployment)).await.unwrap();
+    assert_eq!(run_by(&mut tx, &[a, b]).await, all, "it is still under way");
+    deployments::finish(&mut tx, deployment.id, &DeploymentState::Succeeded, t.later(), &[]).await.unwrap();
+    assert_eq!(run_by(&mut tx, &[a, b]).await, BTreeMap::from([(a, ends[3].0)]));
 }
 
 async fn filters_pages_and_counts(t: Fixture) {

@@ -30,6 +30,8 @@ pub(crate) enum Only {
     Pinned,
     /// Frozen, but not with everyone
     Frozen,
+    /// Being taken out of the fleet
+    Decommissioning,
     /// Heard from
     Online,
     /// Not heard from
@@ -86,6 +88,7 @@ impl Only {
             Self::UpdatesOff => mark(NodeMark::UpdatesOff),
             Self::Pinned => mark(NodeMark::Pinned),
             Self::Frozen => mark(NodeMark::Frozen),
+            Self::Decommissioning => mark(NodeMark::Decommissioning),
             Self::Online => state(NodeState::Online),
             Self::Offline => state(NodeState::Offline),
             Self::Joined => state(NodeState::Joined),

@@ -1,6 +1,6 @@
 //! `GET /api/v1/nodes`
 
-use backstay_api::v1::{ListNodes, NodeView, Page};
+use backstay_api::v1::{ListNodes, NodeView, NodesQuery, Page};
 use backstay_manifest::Selector;
 use backstay_store::{Reader, nodes};
 use backstay_types::{Node, NodeName};
@@ -10,14 +10,19 @@ use crate::http::{ApiError, Call, paging};
 
 /// All nodes, by name.
 pub(crate) async fn list_nodes(call: Call<ListNodes>) -> Result<Page<NodeView>, ApiError> {
-    let limit = paging::limit(call.query.limit)?;
-    let after = paging::cursor(call.query.cursor.as_deref())?;
-    let selector = call.query.selector.as_deref().map(read_selector).transpose()?;
     let mut store = call.app.store.read();
-    let found = matching(&mut store, selector.as_ref(), after, limit + 1).await?;
-    let page = paging::page(found, limit, |node| node.name.to_string());
+    let page = nodes_page(&mut store, &call.query).await?;
     let items = views(&call.app, &mut store, page.items).await?;
     Ok(Page { items, next: page.next })
+}
+
+/// The nodes of a page.
+pub(super) async fn nodes_page(store: &mut Reader, query: &NodesQuery) -> Result<Page<Node>, ApiError> {
+    let limit = paging::limit(query.limit)?;
+    let after = paging::cursor(query.cursor.as_deref())?;
+    let selector = query.selector.as_deref().map(read_selector).transpose()?;
+    let found = matching(store, selector.as_ref(), after, limit + 1).await?;
+    Ok(paging::page(found, limit, |node| node.name.to_string()))
 }
 
 fn read_selector(text: &str) -> Result<Selector, ApiError> {

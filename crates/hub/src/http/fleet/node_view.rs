@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use backstay_api::v1::{DesiredView, NodeView};
+use backstay_api::v1::{Decommissioning, DesiredView, NodeView};
+use backstay_engine::leaving;
 use backstay_store::{Reader, desired::DesiredStack, figures, releases, safe_mode};
 use backstay_types::{Node, Release, ReleaseId};
 
@@ -22,6 +23,7 @@ pub(super) async fn views(
     let known = releases::many(store, &wanted).await?.into_iter();
     let known: HashMap<ReleaseId, Release> = known.map(|release| (release.id, release)).collect();
     let leaves = safe_mode::leaves(store).await?;
+    let mut leaving = leaving(store, app.world.now()).await?;
     let wants = |stack: DesiredStack| {
         let release = known.get(&stack.release)?;
         let (tree, commit) = (release.tree, release.commit.clone());
@@ -42,6 +44,11 @@ pub(super) async fn views(
             desired: desired.remove(&node.id).into_iter().flatten().filter_map(wants).collect(),
             observed: seen.observed.unwrap_or_default(),
             safety: seen.safety.unwrap_or_default(),
+            decommissioning: leaving.remove(&node.name).map(|one| Decommissioning {
+                since: one.created_at,
+                by: one.by,
+                reason: one.reason,
+            }),
             leaving_safe_mode: leaves.contains_key(&node.id),
             node,
         }

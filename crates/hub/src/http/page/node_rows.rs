@@ -134,6 +134,7 @@ impl Limits {
                 Effect::UpdatesOff { .. } => NodeMark::UpdatesOff,
                 Effect::Pin { .. } => NodeMark::Pinned,
                 Effect::Freeze { .. } => NodeMark::Frozen,
+                Effect::Decommission => NodeMark::Decommissioning,
                 Effect::Hold { .. } | Effect::Ban { .. } => return None,
             };
             match &constraint.scope {

@@ -147,7 +147,7 @@ async fn concerning(app: &App, store: &mut Reader, stack: &StackName) -> Result<
     let mut found = Vec::new();
     for constraint in constraints::in_force(store, app.world.now()).await? {
         let concerns = match &constraint.effect {
-            Effect::Maintenance => false,
+            Effect::Maintenance | Effect::Decommission => false,
             effect @ (Effect::Freeze { .. } | Effect::UpdatesOff { .. }) => {
                 effect.stack().is_none_or(|of| of == stack)
             }

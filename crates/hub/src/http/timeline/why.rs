@@ -1,7 +1,7 @@
 //! `GET /api/v1/why`
 
-use backstay_api::v1::{GetWhy, Why};
-use backstay_engine::WhyQuestion;
+use backstay_api::v1::{Decommissioning, GetWhy, Why};
+use backstay_engine::{WhyQuestion, leaving};
 
 use crate::http::{ApiError, Call, find};
 
@@ -19,5 +19,9 @@ pub(crate) async fn why(call: Call<GetWhy>) -> Result<Why, ApiError> {
     let question = WhyQuestion { node: node.id, stack: stack.clone(), file: query.file, line: query.line };
     let backstay_engine::Why { release, text, change, conversations, deployment, after } =
         app.engine.why(&question).await?;
-    Ok(Why { node: node.name, stack, release, text, change, conversations, deployment, after })
+    let leaving = leaving(&mut app.store.read(), app.world.now()).await?.remove(&node.name);
+    let decommissioning =
+        leaving.map(|one| Decommissioning { since: one.created_at, by: one.by, reason: one.reason });
+    let node = node.name;
+    Ok(Why { node, stack, release, text, change, conversations, deployment, after, decommissioning })
 }
