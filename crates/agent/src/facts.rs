@@ -2,6 +2,7 @@
 
 mod figures;
 mod hardware;
+mod network;
 mod text;
 mod usage;
 
@@ -26,6 +27,7 @@ pub(crate) async fn facts(layout: &Layout) -> HostFacts {
         ..HostFacts::default()
     };
     hardware::fill(Path::new("/"), &mut facts);
+    network::fill(Path::new("/"), &mut facts);
     crate::disk::fill_facts(layout.data(), &mut facts);
     facts
 }

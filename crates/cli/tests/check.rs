@@ -32,6 +32,22 @@ fn what_is_wrong_fails_and_is_named() {
 }
 
 #[test]
+fn a_channel_that_is_not_there_fails_and_names_its_line_and_the_nearest() {
+    let place = Place::new();
+    place.write("fleet/stacks/web/compose.yaml", COMPOSE);
+    let fleet =
+        "[[assign]]\nstack = \"web\"\nnodes = \"\"\nchannel = \"stabel\"\n[[channel]]\nname = \"stable\"\n";
+    place.write("fleet/fleet.toml", fleet);
+    let ran = place.backstay(&["check", "fleet"]);
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.out.contains("error[BS1004] fleet.toml:4:11 assign.channel"), "{}", ran.out);
+    assert!(ran.out.contains("no channel is called `stabel`"), "{}", ran.out);
+    assert!(ran.out.contains("did you mean `stable`?"), "{}", ran.out);
+    place.write("fleet/fleet.toml", &fleet.replace("stabel", "stable"));
+    assert_eq!(place.backstay(&["check", "--strict", "fleet"]).code, 0);
+}
+
+#[test]
 fn warnings_fail_only_when_strict() {
     let place = Place::new();
     place.write("fleet/stacks/web/compose.yaml", &COMPOSE.replace("web:1.2", "web:latest"));

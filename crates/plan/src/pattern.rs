@@ -71,6 +71,9 @@ pub fn facts_of(labels: &Labels, host: Option<&HostFacts>) -> BTreeMap<String, B
         ("system", &host.system),
         ("kernel", &host.kernel),
         ("model", &host.model),
+        ("network", &host.network),
+        ("link", &host.link),
+        ("seen from network", &host.seen_from),
     ];
     for (what, value) in single.into_iter().filter(|(_, value)| !value.is_empty()) {
         facts.entry(what.to_owned()).or_default().insert(value.clone());

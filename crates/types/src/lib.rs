@@ -57,7 +57,7 @@ pub use id::{
 pub use labels::{Labels, LabelsError};
 pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, chain_hash};
 pub use name::{EnvironmentName, NameError, NodeName, PartName, RepositoryName, StackName, UserName};
-pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth};
+pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth, network_of};
 pub use pattern::{Blame, ErrorGroup, FailurePattern, Feature, Sureness};
 pub use release::{Release, ReleaseStanding};
 pub use repository::{Repository, RepositoryHealth, RepositoryWarning};

@@ -1,5 +1,7 @@
 //! Nodes: machines that run an agent.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +76,26 @@ pub struct HostFacts {
     /// How much of its life flash memory has behind it by its own account, in percent, to the next ten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flash_worn_percent: Option<u8>,
+    /// The network of the default route, such as `192.168.7.0/24`; empty when it says none.
+    #[serde(default)]
+    pub network: String,
+    /// What leads there: `ethernet`, `wifi`, `cellular` or `other`; empty when there is no default route.
+    #[serde(default)]
+    pub link: String,
+    /// The network that the node's requests come from as the hub sees it, a /24 or /64; never by the node's own word.
+    #[serde(default)]
+    pub seen_from: String,
+}
+
+/// The network around an address, for people: `/24` or, of the sixth version, `/64`.
+pub fn network_of(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{}/24", Ipv4Addr::new(a, b, c, 0))
+        }
+        IpAddr::V6(address) => format!("{}/64", Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
 }
 
 /// What an agent sees of a stack.
@@ -117,4 +139,18 @@ pub enum StackHealth {
     Down,
     /// Not looked at yet.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_a_prefix_whatever_the_address_is_written_as() {
+        let network = |address: &str| network_of(address.parse().unwrap());
+        assert_eq!(network("203.0.113.77"), "203.0.113.0/24");
+        assert_eq!(network("::ffff:203.0.113.77"), "203.0.113.0/24");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(network("::1"), "::/64");
+    }
 }

@@ -28,7 +28,13 @@ async fn figures_are_shown_for_a_node_and_only_counted_in_the_metrics() {
         containers: vec![one; 500],
         ..HostFigures::default()
     };
-    let facts = HostFacts { model: "Raspberry Pi 4 Model B".into(), cpus: 4, ..HostFacts::default() };
+    let facts = HostFacts {
+        model: "Raspberry Pi 4 Model B".into(),
+        cpus: 4,
+        network: "192.168.7.0/24".into(),
+        seen_from: "203.0.113.0/24".into(),
+        ..HostFacts::default()
+    };
     agent.check_in(CheckInRequest { facts: Some(facts), figures: Some(figures.clone()), ..hello(0) }).await;
     // Without figures the last ones stay.
     agent.check_in(CheckInRequest { facts: None, observed: None, ..hello(0) }).await;
@@ -39,6 +45,9 @@ async fn figures_are_shown_for_a_node_and_only_counted_in_the_metrics() {
     assert_eq!((shown.disk, shown.throttling), (figures.disk, figures.throttling));
     assert_eq!(shown.containers.len(), 64, "an agent cannot fill the hub's memory");
     assert!(node.figures_at.is_some());
+    let facts = node.facts.unwrap();
+    assert_eq!(facts.network, "192.168.7.0/24");
+    assert_eq!(facts.seen_from, "127.0.0.0/24", "as the hub sees it, whatever the node says");
     let conditions = [HostCondition::DiskOver90, HostCondition::UnderVoltage, HostCondition::Throttled];
     assert_eq!(node.conditions, conditions);
 

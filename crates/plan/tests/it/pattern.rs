@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backstay_plan::pattern::{Tried, TriedOutcome, analyse, findings};
+use backstay_plan::pattern::{Tried, TriedOutcome, analyse, facts_of, findings};
 use backstay_types::{
-    Change, CommitId, ConversationId, FailureKind, Id as _, Link, LinkSource, Person, RepositoryId, Step,
-    Sureness, Timestamp,
+    Change, CommitId, ConversationId, FailureKind, HostFacts, Id as _, Labels, Link, LinkSource, Person,
+    RepositoryId, Step, Sureness, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -160,4 +160,39 @@ fn one_conversation_alone_is_sure_and_guesses_are_nobodys_blame() {
     assert_eq!(two, (vec![one_of(1, event), one_of(2, trailer)], vec![]));
     let with_other = look(&[change("a", &[(1, event)]), change("b", &[(2, guess)])]);
     assert_eq!(with_other, (vec![one_of(1, event)], vec![commit("b")]));
+}
+
+#[test]
+fn failures_that_share_a_network_are_said_to() {
+    let host = |network: &str, link: &str, seen_from: &str| HostFacts {
+        os: "linux".to_owned(),
+        network: network.to_owned(),
+        link: link.to_owned(),
+        seen_from: seen_from.to_owned(),
+        ..HostFacts::default()
+    };
+    let on = |n: usize, failed: bool, host: &HostFacts| Tried {
+        facts: facts_of(&Labels::default(), Some(host)),
+        ..node(n, failed, &[])
+    };
+    // All at home have the same network inside; who is behind one address is told apart by that alone.
+    let cellar = host("192.168.1.0/24", "wifi", "203.0.113.0/24");
+    let attic = host("192.168.1.0/24", "wifi", "198.51.100.0/24");
+    let tried: Vec<_> =
+        (0..5).map(|n| on(n, true, &cellar)).chain((5..15).map(|n| on(n, false, &attic))).collect();
+    let found = analyse(&tried, &[], Timestamp::UNIX_EPOCH);
+    let apart: Vec<_> = found.apart.iter().map(|one| (one.what.as_str(), one.value.as_str())).collect();
+    assert_eq!(apart, [("seen from network", "203.0.113.0/24")]);
+    let said = findings(&found);
+    assert!(
+        said[2].starts_with("seen from network 203.0.113.0/24: 5 of 5 that failed, 0 of 10 that succeeded"),
+        "{said:?}"
+    );
+
+    let office = host("10.1.0.0/16", "ethernet", "203.0.113.0/24");
+    let tried: Vec<_> =
+        (0..5).map(|n| on(n, true, &office)).chain((5..15).map(|n| on(n, false, &attic))).collect();
+    let found = analyse(&tried, &[], Timestamp::UNIX_EPOCH).apart;
+    let has = |what: &str, value: &str| found.iter().any(|one| one.what == what && one.value == value);
+    assert!(has("network", "10.1.0.0/16") && has("link", "ethernet"), "{found:?}");
 }

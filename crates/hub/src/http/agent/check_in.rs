@@ -7,15 +7,22 @@ use backstay_api::{
     time::{HubTime, LONGEST_NONCE},
 };
 use backstay_config::PollSettings;
+use backstay_types::{HostFacts, network_of};
 use tokio::time::{Instant, sleep_until};
 
-use crate::http::{ApiError, Call};
+use crate::{
+    auth::tries,
+    http::{ApiError, Call},
+};
 
 /// Answers at once when there is news or a question, else when there is, else when the hold ends.
 pub(crate) async fn check_in(call: Call<CheckIn>) -> Result<CheckInResponse, ApiError> {
-    let Call { app, caller, body, .. } = call;
+    let Call { app, caller, body, headers, peer, .. } = call;
     let node = caller.node()?;
-    let resend = app.live.heard(node, app.world.now(), body.facts, body.observed, body.safety);
+    let from = tries::address(&app.settings.hub.trusted_proxies, peer, &headers);
+    let seen_from = from.map(network_of).unwrap_or_default();
+    let facts = body.facts.map(|facts| HostFacts { seen_from, ..facts });
+    let resend = app.live.heard(node, app.world.now(), facts, body.observed, body.safety);
     if let Some(figures) = body.figures {
         app.live.measured(node, app.world.now(), figures);
     }
