@@ -1,6 +1,6 @@
 //! Hub, nodes, upstream and work tree together.
 
-use std::{fmt::Write as _, path::Path, time::Duration};
+use std::{fmt::Write as _, path::Path, sync::Mutex, thread, time::Duration};
 
 use backstay_api::{Empty, v1};
 use backstay_testkit::{
@@ -15,6 +15,9 @@ use crate::{Api, Cli, Hub, Node, Place, stacks};
 
 /// The name of the repository in the hub.
 pub const REPOSITORY: &str = "fleet";
+
+/// So many nodes join at once.
+const AT_ONCE: usize = 6;
 
 /// How long a fleet may take to come to rest.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -39,6 +42,8 @@ pub struct FleetBuilder {
     containers: bool,
     as_shipped: bool,
     settings: Vec<(String, String)>,
+    agent_settings: Vec<(String, String)>,
+    loaded: bool,
     nodes: usize,
 }
 
@@ -78,6 +83,20 @@ impl FleetBuilder {
         self
     }
 
+    /// Gives every agent a setting by a variable of its environment.
+    #[must_use]
+    pub fn agent_setting(mut self, variable: &str, value: &str) -> Self {
+        self.agent_settings.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has every agent started by the loader, as where it was installed, so that it can be brought another version.
+    #[must_use]
+    pub fn loaded(mut self) -> Self {
+        self.loaded = true;
+        self
+    }
+
     /// Lets the hub be reached from other places in the network too.
     #[must_use]
     pub fn reachable(self) -> Self {
@@ -103,12 +122,13 @@ impl FleetBuilder {
         let url = ssh.as_ref().map_or(url, |server| server.url(bare.dir()));
         let hub = Hub::start(dir.path(), self.database.as_deref(), !self.as_shipped, &self.settings);
         let (api, cli) = (hub.api(), hub.cli());
-        let names = ["alpha", "beta", "gamma", "delta"];
-        let hurried = !self.as_shipped;
-        let join = |(name, docker): (&str, _)| {
-            Node::join(hub.url(), &api, dir.path(), name, Place { docker, hurried, ..Place::default() })
+        let join = |(index, docker): (usize, _)| {
+            let (hurried, loaded) = (!self.as_shipped, self.loaded);
+            let settings = self.agent_settings.clone();
+            let place = Place { docker, hurried, loaded, settings, ..Place::default() };
+            Node::join(hub.url(), &api, dir.path(), &name_of(index), place)
         };
-        let nodes = names.into_iter().zip(engines).map(join).collect();
+        let nodes = side_by_side(engines.into_iter().enumerate().collect(), join);
         Some(Fleet { nodes, api, cli, hub, tree, bare, git, ssh, url, dir })
     }
 }
@@ -116,7 +136,7 @@ impl FleetBuilder {
 /// A fleet on this machine. Dropped, all of it ends.
 #[derive(Debug)]
 pub struct Fleet {
-    /// The nodes: `alpha`, `beta`, `gamma`.
+    /// The nodes: `alpha`, `beta`, `gamma`, `delta`, `node-5` and so on.
     pub nodes: Vec<Node>,
     /// The hub's API.
     pub api: Api,
@@ -288,4 +308,29 @@ impl Fleet {
     pub fn upstream_conf(&self) -> String {
         self.bare.file("main", stacks::CONF).map(|text| text + "\n").unwrap_or_default()
     }
+}
+
+/// The name of a node by its place in the fleet.
+fn name_of(index: usize) -> String {
+    let greek = ["alpha", "beta", "gamma", "delta"].get(index);
+    greek.map_or_else(|| format!("node-{}", index + 1), |name| (*name).to_owned())
+}
+
+/// Does something with each, some at a time; gives what came of it in the order in which they were.
+fn side_by_side<T: Send, R: Send>(all: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let waiting = Mutex::new(all.into_iter().enumerate());
+    let next = || waiting.lock().expect("nobody died of it").next();
+    let worker = || {
+        let mut done = Vec::new();
+        while let Some((place, one)) = next() {
+            done.push((place, work(one)));
+        }
+        done
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a node that joins")).collect()
+    });
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
 }

@@ -34,12 +34,14 @@ pub struct Place {
     pub settings: Vec<(String, String)>,
     /// Whether it looks often whether what runs is what should.
     pub hurried: bool,
+    /// Whether its agent is started by the loader.
+    pub loaded: bool,
 }
 
 impl Node {
     /// Joins the hub at `url` under `name`, with the label `name=<name>` and `role=web`, and starts its agent.
     pub(crate) fn join(url: &str, api: &Api, dir: &Path, name: &str, place: Place) -> Self {
-        let Place { docker, network, settings, hurried } = place;
+        let Place { docker, network, settings, hurried, loaded } = place;
         let token =
             api.call::<v1::CreateJoinToken>(&Empty {}, &Empty {}, &v1::CreateJoinTokenRequest::default());
         let (port, node_dir) = (Port::take(), dir.join(name));
@@ -72,9 +74,11 @@ impl Node {
         join.args(["--label", &format!("name={name}")]);
         join.envs(agent.envs()).env("BACKSTAY_JOIN_TOKEN", token.token.expose());
         run(&mut join);
-        if let Some(network) = &network {
-            agent = agent.within(network);
-        }
+        let agent = if loaded { by_loader(agent, &node_dir, &dir.join("logs")) } else { agent };
+        let agent = match &network {
+            Some(network) => agent.within(network),
+            None => agent,
+        };
         let agent = agent.args(["run"]).ready(Ready::Started).started();
         Self { name: name.to_owned(), dir: node_dir, agent, port, docker, network }
     }
@@ -166,6 +170,15 @@ impl Node {
     pub fn log(&self) -> String {
         self.agent.logs()
     }
+}
+
+/// The same agent, started by the loader.
+fn by_loader(agent: Program, dir: &Path, logs: &Path) -> Program {
+    let name = dir.file_name().and_then(|name| name.to_str()).expect("a node's name");
+    let slots = dir.join("agents");
+    fs::create_dir_all(&slots).expect("create the folder for agents");
+    let loader = Program::ours("backstay-loader", logs).named(name).args([slots.as_path(), agent.path()]);
+    agent.envs().fold(loader, |loader, (key, value)| loader.env(key, value))
 }
 
 impl Drop for Node {
