@@ -1,10 +1,20 @@
 //! What a stack says about itself in numbers.
 
-use std::{fs::File, io::Read as _, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
 use backstay_manifest::{FigureFrom, FigureSource};
 use backstay_types::{Figures, StackName, TreeDigest};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    fs::OFlags,
+    process::{Pid, Signal, kill_process_group},
+};
 use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
 
 use crate::{child, disk::Layout, step::read_rendered};
@@ -38,14 +48,28 @@ pub(super) async fn figures(
 }
 
 fn number(text: &str) -> Result<f64, String> {
+    // Of the beginning of something longer nobody knows what it means.
+    if text.len() as u64 > LONGEST {
+        return Err(format!("it is longer than {LONGEST} bytes"));
+    }
     let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
     number.ok_or_else(|| format!("`{}` is not a number", text.trim().escape_debug()))
 }
 
 fn file(path: &Path) -> Result<String, String> {
+    read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Reads a plain file. A pipe or a device would be waited for, and the agent with it.
+fn read(path: &Path) -> io::Result<String> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+    }
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
-    read.map(|_| text).map_err(|error| format!("{}: {error}", path.display()))
+    file.take(LONGEST + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 async fn command(
@@ -71,7 +95,7 @@ async fn command(
     let output = running.stdout.take().ok_or("it has no output")?;
     let mut text = String::new();
     let answered = async {
-        output.take(LONGEST).read_to_string(&mut text).await.map_err(|error| error.to_string())?;
+        output.take(LONGEST + 1).read_to_string(&mut text).await.map_err(|error| error.to_string())?;
         running.wait().await.map_err(|error| error.to_string())
     };
     match timeout(PATIENCE, answered).await {
