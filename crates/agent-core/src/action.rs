@@ -88,6 +88,8 @@ pub enum Done {
     Compared(Vec<Finding>),
     /// What is still there of what was to be put right.
     Mended(Vec<Finding>),
+    /// Whether the stack is well; else what it or its probes said.
+    Asked(Result<(), String>),
 }
 
 /// How a task ended badly.
@@ -271,6 +273,14 @@ pub enum Task {
         /// What departed.
         found: Vec<Finding>,
     },
+    /// Ask the probes of what runs whether it is well, often enough that one bad answer is not taken for an illness. A
+    /// stack without probes is well while its services run.
+    Ask {
+        /// The stack.
+        stack: StackName,
+        /// What should be there.
+        record: Box<StackRecord>,
+    },
     /// Put right what departed, then look again.
     Heal {
         /// The stack.
@@ -304,6 +314,7 @@ impl Task {
             Self::Heal { .. } => "heal",
             Self::Compare { .. } => "compare",
             Self::Mend { .. } => "mend",
+            Self::Ask { .. } => "ask",
         }
     }
 

@@ -7,6 +7,7 @@ mod finish;
 mod look;
 mod reach;
 mod safe_mode;
+mod unwell;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -121,6 +122,8 @@ pub struct Core {
     paused: BTreeMap<StackName, Duration>,
     /// Stacks to be stopped, since not even their last good release runs.
     to_stop: BTreeSet<StackName>,
+    /// Stacks of which something was given up: they are asked whether they are well.
+    to_ask: BTreeSet<StackName>,
     /// Stacks of which a release is to be stopped that failed when nothing had run before it.
     to_leave: BTreeSet<StackName>,
     /// How often in a row the container engine did not answer, and at which count it is started again.
@@ -164,6 +167,7 @@ impl Core {
             refused: None,
             paused: BTreeMap::new(),
             to_stop: BTreeSet::new(),
+            to_ask: BTreeSet::new(),
             to_leave: BTreeSet::new(),
             engine_silent: 0,
             restart_engine_at: 0,

@@ -139,6 +139,17 @@ impl Departures {
         });
     }
 
+    /// Forgets what was given up: it counts as never having departed, and is put right when it is seen again.
+    pub fn take_up_again(&mut self) {
+        self.0.retain(|_, one| !one.escalated);
+    }
+
+    /// What was given up and is there now, of that which what runs is made of.
+    pub fn given_up(&self) -> impl Iterator<Item = Drift> + '_ {
+        let beside = [DriftPart::WayBack, DriftPart::PreviousFile, DriftPart::Stray];
+        self.standing().filter(move |one| one.state == DriftState::Escalated && !beside.contains(&one.part))
+    }
+
     /// Putting these right was tried; `left` are still there.
     pub fn tried(&mut self, tried: &[Finding], left: &[Finding], now: Timestamp) {
         for finding in tried {
@@ -170,6 +181,14 @@ impl Departures {
 /// A finding in words.
 pub fn describe(finding: &Finding) -> String {
     format!("{}: {}", readable(&key(finding.part, &finding.name)), finding.detail)
+}
+
+/// What departed, in words: `file x`, or what runs where it has no name.
+pub(crate) fn named(drift: &Drift) -> String {
+    match drift.part {
+        DriftPart::Running => "what runs".to_owned(),
+        part => readable(&key(part, &drift.name)),
+    }
 }
 
 fn passed(at: Timestamp, now: Timestamp, span: Duration) -> bool {

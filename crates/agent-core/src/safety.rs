@@ -1,7 +1,10 @@
 //! What keeps a node from being broken by updates: counters, pauses, safe mode, and what is remembered of a time
 //! without a hub. Nothing here goes by a wall clock: counts, boot ids and monotonic time decide.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use backstay_types::{SafeModeId, StackName, Timestamp, TreeDigest};
 use serde::{Deserialize, Serialize};
@@ -34,6 +37,9 @@ pub struct InSafeMode {
     pub since: Timestamp,
     /// The stacks that failed, and why.
     pub stacks: BTreeMap<StackName, String>,
+    /// Those of them that no update brought here, but something that departs over and over.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drifted: BTreeSet<StackName>,
 }
 
 /// Updates of one stack that failed, one after the other.

@@ -106,6 +106,7 @@ impl Machine {
             Task::Mend { stack, record, found } => {
                 self.mend(&stack, &record, &found, records).await.map(Done::Mended)
             }
+            Task::Ask { stack, record } => self.is_well(&stack, &record).await.map(Done::Asked),
             Task::Heal { stack, record, runtime, release, previous } => {
                 let wanted = check::Wanted { runtime, release, previous };
                 self.heal(&stack, &record, wanted, records).await.map(|seen| Done::Healed(Box::new(seen)))

@@ -8,7 +8,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use backstay_api::agent::ReportBody;
 use backstay_testkit::{Docker, Image};
-use backstay_types::{DeploymentId, DeploymentState, Drift, DriftPart, DriftState};
+use backstay_types::{DeploymentId, DeploymentState, Drift, DriftPart, DriftState, LeaveSafeMode};
 use support::{FakeHub, Node, PackMode, Stack, eventually, eventually_within, process_stack};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -116,6 +116,58 @@ fn what_comes_back_each_time_is_given_up_and_said_so_once() {
         let last = hub.check_ins().into_iter().rev().find_map(|check_in| check_in.observed)?;
         last.iter().all(|stack| stack.drift.is_empty()).then_some(())
     });
+}
+
+/// A node whose stack's file `version` is changed until that is given up; it is well while `check` says so.
+fn given_up(check: &str) -> (FakeHub, Node, std::path::PathBuf) {
+    let hub = FakeHub::start();
+    let mut node = Node::join(&hub);
+    node.settings = "check_every = \"1s\"\ndeep_check_every = \"1s\"\ndrift_heals = 2".to_owned();
+    node.start("");
+    let stack = process_stack("a", check);
+    deploy(&hub, &stack);
+    let file = node.stack().join("releases").join(stack.tree().to_string()).join("version");
+    eventually_within(LIMIT, "it is given up", || {
+        let given_up = told(&hub).iter().any(|(_, _, escalated)| *escalated);
+        if !given_up && fs::read_to_string(&file).is_ok_and(|text| text == "a") {
+            fs::write(&file, "b").unwrap();
+        }
+        given_up.then_some(())
+    });
+    (hub, node, file)
+}
+
+#[test]
+fn what_was_given_up_and_makes_the_stack_unwell_leads_to_safe_mode_and_a_word_leads_out() {
+    let (hub, node, file) = given_up("[ \"$(cat version)\" = a ]");
+    let mode = eventually_within(LIMIT, "safe mode", || hub.safety().safe_mode);
+    let reason = mode.reason();
+    for part in ["web: file `version` departed again", "2 times", "SHA-256", "./check"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    // What runs is left as it is, for as long as it takes.
+    let pids = eventually("only the service runs", || Some(node.pids()).filter(|pids| pids.len() == 1));
+    std::thread::sleep(Duration::from_secs(4));
+    eventually("it still runs", || (node.pids() == pids).then_some(()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "b", "and nobody touches it");
+    let entered =
+        |report: &backstay_api::agent::Report| matches!(report.body, ReportBody::SafeModeEntered { .. });
+    assert_eq!(hub.reports().iter().filter(|report| entered(report)).count(), 1);
+    hub.say(LeaveSafeMode { safe_mode: mode.id, by: "op".into(), reason: "looked at it".into() });
+    eventually("it is put right anew", || fs::read_to_string(&file).ok().filter(|text| text == "a"));
+    eventually("it has left", || hub.safety().safe_mode.is_none().then_some(()));
+    // It is well again: nothing brings it back there.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(hub.safety().safe_mode, None);
+}
+
+#[test]
+fn what_was_given_up_keeps_nothing_from_a_stack_that_is_well() {
+    let (hub, node, file) = given_up("true");
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!((hub.safety().safe_mode, fs::read_to_string(&file).unwrap().as_str()), (None, "b"));
+    deploy(&hub, &process_stack("c", "true"));
+    assert_eq!(node.running(), ["c"]);
 }
 
 #[test]

@@ -267,6 +267,9 @@ impl Core {
         if let Some((stack, found)) = self.deep.to_mend.pop_front() {
             return self.mend(stack, found, out);
         }
+        if let Some(stack) = self.to_ask.pop_first() {
+            return self.ask(stack, out);
+        }
         if self.check_at <= cx.mono {
             self.check_at = cx.mono.saturating_add(self.settings.check_every);
             let left = self.journal.stacks.iter().filter(|(_, record)| record.trouble.left.is_some());

@@ -28,6 +28,7 @@ impl Core {
             Task::Check { .. } => self.checked(finished.result, cx, out),
             Task::Compare { stack, .. } => self.compared(&stack, finished.result, cx, out),
             Task::Mend { stack, found, .. } => self.mended(&stack, &found, finished.result, cx, out),
+            Task::Ask { stack, .. } => self.asked(&stack, finished.result, cx, out),
             Task::Heal { stack, runtime, .. } => self.healed(&stack, runtime, finished.result, cx, out),
             // What came of it the next look shows.
             Task::RestartEngine {} => self.look_again(cx),

@@ -45,10 +45,12 @@ impl Core {
             return;
         };
         self.to_heal.clear();
+        self.to_ask.clear();
         self.engine_answers(&all);
         for seen in all {
             let stack = seen.stack.clone();
             let record = self.record(&stack);
+            let known = seen.containers.is_ok();
             let mut found = deviations(&record, self.journal.links(&stack), &seen);
             if record.trouble.stopped {
                 found.retain(|deviation| !matches!(deviation, Deviation::Runtime(_)));
@@ -65,6 +67,9 @@ impl Core {
                 } else if !self.is_given_up(&stack, concern, &describe(&mine), cx, out) {
                     self.to_heal.push_back((stack.clone(), mine));
                 }
+            }
+            if known && self.stands_still(&stack, &record) {
+                self.to_ask.insert(stack);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Failed updates, and what they lead to: pauses, then safe mode, until something good happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_api::{
     agent::ReportBody,
@@ -30,6 +30,15 @@ pub(super) enum Failed {
     Broken,
 }
 
+/// What brings a stack into safe mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// Updates that failed.
+    Updates,
+    /// What departs over and over and makes it unwell.
+    Drift,
+}
+
 impl Core {
     /// An update that had been activated did not stay. Part of the transaction that ends it.
     pub(super) fn update_failed(
@@ -55,16 +64,28 @@ impl Core {
             }
             Failed::Returned => return,
         };
-        self.enter_safe_mode(stack, reason, cx, out);
+        self.enter_safe_mode(stack, reason, By::Updates, cx, out);
     }
 
-    fn enter_safe_mode(&mut self, stack: &StackName, reason: String, cx: &Cx<'_>, out: &mut Batch) {
+    pub(super) fn enter_safe_mode(
+        &mut self,
+        stack: &StackName,
+        reason: String,
+        by: By,
+        cx: &Cx<'_>,
+        out: &mut Batch,
+    ) {
         let now = self.now(cx);
         let mode = self.journal.safety.safe_mode.get_or_insert_with(|| InSafeMode {
             id: cx.world.mint(),
             since: now,
             stacks: BTreeMap::new(),
+            drifted: BTreeSet::new(),
         });
+        match by {
+            By::Updates => mode.drifted.remove(stack),
+            By::Drift => mode.drifted.insert(stack.clone()),
+        };
         let (safe_mode, known) = (mode.id, mode.stacks.insert(stack.clone(), reason.clone()).is_some());
         self.persist_safety(out);
         if !known {
@@ -78,6 +99,7 @@ impl Core {
     pub(super) fn trouble_over(&mut self, stack: &StackName, why: &str, cx: &Cx<'_>, out: &mut Batch) {
         self.paused.remove(stack);
         let Some(mode) = &mut self.journal.safety.safe_mode else { return };
+        mode.drifted.remove(stack);
         if mode.stacks.remove(stack).is_none() {
             return;
         }
@@ -100,6 +122,8 @@ impl Core {
             // A word changes nothing about what runs.
             let Trouble { astray, left, .. } = record.trouble;
             record.trouble = Trouble { astray, left, ..Trouble::default() };
+            // Somebody has looked at it: what was given up is put right anew.
+            record.departures.take_up_again();
             self.set_record(stack, record, out);
             self.paused.remove(stack);
         }
@@ -148,7 +172,9 @@ impl Core {
 
     /// What should run could not be made to. In safe mode that is tried a few times, then the stack is stopped.
     pub(super) fn unhealed(&mut self, stack: &StackName, kind: Option<FailureKind>, out: &mut Batch) {
-        let failing = self.journal.safety.safe_mode.as_ref().is_some_and(|m| m.stacks.contains_key(stack));
+        // What came here by drift is never stopped: part of it may serve still.
+        let mode = self.journal.safety.safe_mode.as_ref();
+        let failing = mode.is_some_and(|m| m.stacks.contains_key(stack) && !m.drifted.contains(stack));
         // What is wrong with the machine is not the release's fault; it may pass.
         if !failing || kind.is_some_and(FailureKind::is_of_node) {
             return;

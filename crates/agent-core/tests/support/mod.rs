@@ -112,6 +112,8 @@ pub(crate) struct Node {
     settings: Settings,
     /// What a deep look finds; putting it right works.
     pub(crate) found: Vec<Finding>,
+    /// What a stack says when it is asked.
+    pub(crate) well: Result<(), String>,
     boots: u32,
     generation: u64,
     names: BTreeMap<String, String>,
@@ -163,6 +165,7 @@ impl Node {
             mono: Duration::ZERO,
             settings,
             found: Vec::new(),
+            well: Ok(()),
             boots,
             generation,
             names: BTreeMap::new(),
@@ -350,6 +353,7 @@ impl Node {
             Task::Check { stacks } => Done::Checked(stacks.iter().map(|(s, r)| self.seen(s, r)).collect()),
             Task::Compare { .. } => Done::Compared(self.found.clone()),
             Task::Mend { .. } => Done::Mended(Vec::new()),
+            Task::Ask { .. } => Done::Asked(self.well.clone()),
             Task::Heal { stack, record, .. } => Done::Healed(Box::new(self.seen(stack, record))),
         }
     }
@@ -451,7 +455,7 @@ impl Node {
             }
             Task::RestartEngine {} => String::new(),
             Task::Check { stacks } => format!(" {} stacks", stacks.len()),
-            Task::Compare { stack, .. } => format!(" {stack}"),
+            Task::Compare { stack, .. } | Task::Ask { stack, .. } => format!(" {stack}"),
             Task::Mend { stack, found, .. } => format!(" {stack}: {} departures", found.len()),
             Task::Heal { stack, runtime, release, previous, .. } => {
                 format!(" {stack}: runtime {runtime}, release {release}, previous {previous}")

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use backstay_agent_core::{Prepared, ProbeRun, ProbeStep};
+use backstay_agent_core::{Prepared, ProbeRun, ProbeStep, StackRecord};
 use backstay_manifest::{Probe, ProbeKind};
 use backstay_types::{Container, FailureKind, StackName, Step, TreeDigest};
 use tokio::time::sleep;
@@ -81,19 +81,13 @@ impl Machine {
         let since = Instant::now();
         let fail = |reason: String| Fail::of(Step::Bake, FailureKind::Unhealthy, reason);
         let asker = probe::Asker::new(&self.layout, stack, tree, prepared);
-        // A pattern was logged once; that is not asked again.
-        let probes: Vec<_> =
-            prepared.probes.iter().filter(|probe| !matches!(probe.kind, ProbeKind::Log { .. })).collect();
-        let pace = probes.iter().map(|probe| probe.every).min().unwrap_or(STAY_UP);
+        let probes = lasting(prepared);
+        let pace = pace_of(&probes);
         let mut bad = 0;
         while since.elapsed() < prepared.bake {
             sleep(pace.min(prepared.bake.saturating_sub(since.elapsed()))).await;
             self.check_loop(stack, prepared).await.map_err(fail)?;
-            let mut answer = Ok(());
-            for probe in &probes {
-                answer =
-                    answer.and(asker.ask(probe).await.map_err(|e| format!("{}: {e}", probe.kind.describe())));
-            }
+            let answer = ask_all(&asker, &probes).await;
             let containers = self.running(stack, prepared, Step::Bake).await?;
             let stopped = containers.iter().find(|c| probes.is_empty() && is_down(c));
             let answer = answer.and(stopped.map_or(Ok(()), |c| Err(format!("`{}` does not run", c.service))));
@@ -106,6 +100,36 @@ impl Machine {
             }
         }
         self.running(stack, prepared, Step::Bake).await
+    }
+
+    /// Asks what runs whether it is well: at the pace of its probes, until a round is good or [`BAD_ROUNDS`] were bad. Its
+    /// probes decide where it has any; else whether its services run.
+    pub(super) async fn is_well(
+        &self,
+        stack: &StackName,
+        record: &StackRecord,
+    ) -> Result<Result<(), String>, Failed> {
+        let Some((tree, prepared)) =
+            record.committed.as_ref().and_then(|c| Some((c.tree, c.prepared.as_ref()?)))
+        else {
+            // Found here without a journal: nobody knows what it should say.
+            return Ok(Ok(()));
+        };
+        let asker = probe::Asker::new(&self.layout, stack, tree, prepared);
+        let probes = lasting(prepared);
+        let mut bad = 0;
+        loop {
+            let answer = if probes.is_empty() {
+                all_run(prepared, &self.running(stack, prepared, Step::Probe).await?)
+            } else {
+                ask_all(&asker, &probes).await
+            };
+            bad += 1;
+            if answer.is_ok() || bad >= BAD_ROUNDS {
+                return Ok(answer);
+            }
+            sleep(pace_of(&probes)).await;
+        }
     }
 
     async fn check_loop(&self, stack: &StackName, prepared: &Prepared) -> Result<(), String> {
@@ -130,6 +154,31 @@ impl Machine {
         let containers = runtime.observe(&self.layout, stack, prepared).await;
         containers.map_err(|error| Fail::other(step, format!("what runs cannot be told: {error}")))
     }
+}
+
+/// Probes that can be asked again: a pattern was logged once.
+fn lasting(prepared: &Prepared) -> Vec<&Probe> {
+    prepared.probes.iter().filter(|probe| !matches!(probe.kind, ProbeKind::Log { .. })).collect()
+}
+
+fn pace_of(probes: &[&Probe]) -> Duration {
+    probes.iter().map(|probe| probe.every).min().unwrap_or(STAY_UP)
+}
+
+/// Asks each probe once; gives the first bad answer.
+async fn ask_all(asker: &probe::Asker<'_>, probes: &[&Probe]) -> Result<(), String> {
+    let mut answer = Ok(());
+    for probe in probes {
+        answer = answer.and(asker.ask(probe).await.map_err(|e| format!("{}: {e}", probe.kind.describe())));
+    }
+    answer
+}
+
+/// Whether every service is there and runs.
+fn all_run(prepared: &Prepared, containers: &[Container]) -> Result<(), String> {
+    let mut services = prepared.services.keys();
+    let runs = |name: &String| containers.iter().any(|c| &c.service == name && !is_down(c));
+    services.find(|name| !runs(name)).map_or(Ok(()), |name| Err(format!("`{name}` does not run")))
 }
 
 /// Whether it does not run and was meant to.

@@ -94,6 +94,7 @@ impl Node {
             | Task::Check { .. }
             | Task::Compare { .. }
             | Task::Mend { .. }
+            | Task::Ask { .. }
             | Task::RestartEngine {} => {}
         }
         Ok(self.chance.millis(5, 800))
@@ -130,6 +131,10 @@ impl Node {
             // What a deep look would find, the vandal of the scenario leaves to the light one.
             Task::Compare { .. } => Ok(Done::Compared(Vec::new())),
             Task::Mend { .. } => Ok(Done::Mended(Vec::new())),
+            Task::Ask { stack, .. } => {
+                let runs = self.containers(stack)?.len();
+                Ok(Done::Asked(if runs > 0 { Ok(()) } else { Err("it does not run".to_owned()) }))
+            }
             Task::Prune { .. } => Ok(Done::Pruned),
             Task::Check { stacks } => {
                 Ok(Done::Checked(stacks.iter().map(|(stack, record)| self.look(stack, record)).collect()))
