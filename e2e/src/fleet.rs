@@ -171,7 +171,13 @@ impl Fleet {
     #[must_use]
     pub fn with_process_stack(self) -> Self {
         stacks::write_process_stack(&self.tree);
-        self.commit("Add web", None);
+        self.following("Add web")
+    }
+
+    /// Commits what was written, adds the repository to the hub, and waits for rest.
+    #[must_use]
+    pub fn following(self, subject: &str) -> Self {
+        self.commit(subject, None);
         self.follow();
         self.settle();
         self

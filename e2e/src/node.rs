@@ -18,6 +18,7 @@ pub struct Node {
     name: String,
     dir: PathBuf,
     agent: Program,
+    program: PathBuf,
     port: Port,
     docker: Option<Docker>,
     network: Option<Network>,
@@ -74,13 +75,14 @@ impl Node {
         join.args(["--label", &format!("name={name}")]);
         join.envs(agent.envs()).env("BACKSTAY_JOIN_TOKEN", token.token.expose());
         run(&mut join);
+        let program = agent.path().to_owned();
         let agent = if loaded { by_loader(agent, &node_dir, &dir.join("logs")) } else { agent };
         let agent = match &network {
             Some(network) => agent.within(network),
             None => agent,
         };
         let agent = agent.args(["run"]).ready(Ready::Started).started();
-        Self { name: name.to_owned(), dir: node_dir, agent, port, docker, network }
+        Self { name: name.to_owned(), dir: node_dir, agent, program, port, docker, network }
     }
 
     /// Joins again in its folder, after it was revoked, and starts its agent.
@@ -127,6 +129,11 @@ impl Node {
     /// The agent's process.
     pub fn pid(&self) -> Option<u32> {
         self.agent.pid()
+    }
+
+    /// The program of the agent that was installed.
+    pub fn agent_program(&self) -> &Path {
+        &self.program
     }
 
     /// Where the agent keeps things.

@@ -4,10 +4,12 @@
 use backstay_api::{Empty, v1};
 use backstay_e2e::{
     Fleet,
-    stacks::{conf, set_line},
+    stacks::{conf, set_line, write_process_stack},
 };
-use backstay_testkit::eventually;
+use backstay_testkit::{eventually, eventually_within};
 use backstay_types::{RolloutState, Sureness, TreeDigest};
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 fn newest(fleet: &Fleet) -> v1::RolloutView {
     let query = v1::RolloutsQuery { limit: Some(1), ..Default::default() };
@@ -115,4 +117,74 @@ fn an_emergency_stop_holds_everything_but_the_way_back() {
     fleet.cli.run(&["emergency-stop", "--lift", "it was toast"]);
     fleet.change(a, 5, "A5");
     fleet.all_serve(&conf(&[(5, "A5")]));
+}
+
+/// The stack says of itself what its self-test found.
+fn self_test(fleet: &Fleet, found: u32) {
+    let test = format!("#!/bin/sh\necho {found}\n");
+    fleet.tree.write_executable("stacks/web/selftest", &test);
+}
+
+/// What a node says of its stack's self-test, by the node's API.
+fn told(fleet: &Fleet, node: &str) -> Option<f64> {
+    let observed = fleet.api.node(node).observed;
+    observed.first()?.figures.iter().find(|(name, _)| *name == "selftest_failed").map(|(_, value)| value)
+}
+
+#[test]
+fn a_figure_that_the_stack_tells_of_itself_stops_it_in_its_first_wave_and_takes_it_back() {
+    let Some(fleet) = Fleet::of(3).start() else { return };
+    write_process_stack(&fleet.tree);
+    let manifest = fleet.tree.read("stacks/web/stack.toml")
+        + "\n[[figure]]\nname = \"selftest_failed\"\ncommand = [\"./selftest\"]\n";
+    fleet.tree.write("stacks/web/stack.toml", &manifest);
+    self_test(&fleet, 0);
+    let fleet = fleet.following("Add web");
+    let rule = "max(selftest_failed) > 0";
+    let stop = format!("soak = \"1h\"\non_stop = \"return\"\n[[rollout.stop]]\nwhen = \"{rule}\"\n");
+    waves(&fleet, &stop);
+
+    // Good: the figure is known, and shown with the rule that goes by it.
+    set_line(&fleet.tree, 2, "A2");
+    fleet.commit("Set line 2", None);
+    let value = |view: &v1::RolloutView| {
+        let rules = view.watch.iter().flat_map(|watch| &watch.rules);
+        rules.clone().find(|shown| shown.rule == rule).and_then(|shown| shown.value)
+    };
+    let view = eventually("its figure to be known", || {
+        let view = newest(&fleet);
+        if value(&view) == Some(0.0) { Ok(view) } else { Err(format!("{:?}, {}", view.watch, view.gate)) }
+    });
+    assert_eq!(told(&fleet, "alpha"), Some(0.0));
+    let shown = fleet.cli.run(&["rollout", "explain", &view.rollout.id.to_string()]);
+    assert!(shown.contains(&format!("{rule}, and now it is 0\n")), "{shown}");
+    let first = fleet.running_tree(&fleet.nodes[0]);
+    let others = fleet.running_tree(&fleet.nodes[1]);
+
+    // Bad, although its probes are content: it stops there, is taken back, and the others never have it.
+    let careless = fleet.api.conversation("session-careless");
+    self_test(&fleet, 3);
+    fleet.commit("Break what only its self-test sees", Some(careless));
+    // The way back of the one before may be newer.
+    let all = v1::RolloutsQuery { limit: Some(10), ..Default::default() };
+    let view = eventually_within(LIMIT, "the rollout to stop", || {
+        let all = fleet.api.call::<v1::ListRollouts>(&Empty {}, &all, &Empty {}).items;
+        let halted = |view: &&v1::RolloutView| {
+            view.conversations == [careless] && view.rollout.state == RolloutState::Halted
+        };
+        all.iter().find(halted).cloned().ok_or_else(|| format!("{:?}", newest(&fleet).rollout))
+    });
+    assert!(view.rollout.reason.contains("selftest_failed"), "{}", view.rollout.reason);
+    let bad = view.tree;
+    let text = fleet.cli.run(&["rollout", "explain", &view.rollout.id.to_string(), "--replay"]);
+    assert!(text.contains("selftest_failed") && text.contains("[the same again]"), "{text}");
+    eventually_within(LIMIT, "the first node to go back", || {
+        let (runs, told) = (fleet.running_tree(&fleet.nodes[0]), told(&fleet, "alpha"));
+        if runs != bad && told == Some(0.0) { Ok(()) } else { Err(format!("{runs:?}, {told:?}")) }
+    });
+    assert!([first, others].contains(&fleet.running_tree(&fleet.nodes[0])));
+    for node in &fleet.nodes[1..] {
+        assert_eq!(fleet.running_tree(node), others);
+        assert!(!node.data().join("stacks/web/releases").join(bad.to_string()).exists());
+    }
 }

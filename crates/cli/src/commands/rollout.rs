@@ -140,7 +140,10 @@ fn view_explained(explained: &Explained, command: &Explain, names: &Names, frame
         text.push_str(&format!("  a wave is watched for {soak} s before the next begins\n"));
         text.push_str(&format!("  any failure among the first {} stops it\n", rollout.strategy.min_sample));
         for rule in &rollout.strategy.stop {
-            text.push_str(&format!("  after that it stops when {rule}\n"));
+            text.push_str(&format!(
+                "  after that it stops when {rule}{}\n",
+                value_now(view, &rule.to_string())
+            ));
         }
     }
     text.push_str(&section("Decisions"));
@@ -153,6 +156,13 @@ fn view_explained(explained: &Explained, command: &Explain, names: &Names, frame
         text.push('\n');
     }
     text
+}
+
+/// What a rule's figure is now, behind the rule.
+fn value_now(view: &RolloutView, rule: &str) -> String {
+    let mut rules = view.watch.iter().flat_map(|watch| &watch.rules);
+    let value = rules.find(|known| known.rule == rule).and_then(|known| known.value);
+    value.map(|value| format!(", and now it is {value}")).unwrap_or_default()
 }
 
 fn view_decision(view: &DecisionView, inputs: bool, frame: &Frame) -> String {
