@@ -167,7 +167,7 @@ impl Engine {
             // What has left its repository concerns nobody, unless it may be taken away, or a rollout of it has yet to end.
             let runs = rollouts.iter().any(|r| r.stack == stack.name && r.state == RolloutState::Running);
             let goes = || settled.iter().any(|d| d.stack == stack.name && leaving.contains(&d.node));
-            if !stack.present && record.prune.is_none() && !runs && !(!leaving.is_empty() && goes()) {
+            if !stack.present && record.prune.is_none() && !runs && (leaving.is_empty() || !goes()) {
                 continue;
             }
             let base = self.stack_facts(ex, (stack, record), known).await?;
