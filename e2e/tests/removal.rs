@@ -106,7 +106,7 @@ fn a_node_is_taken_out_of_the_fleet_and_comes_back_as_the_same() {
     // Back again, in the same folder and under the same name.
     fleet.cli.run(&["freeze", "lift", freeze[0]["id"].as_str().unwrap(), "--reason", "over"]);
     let url = fleet.hub.url();
-    fleet.nodes[1].join_again(&url, &fleet.api);
+    fleet.nodes[1].join_again(url, &fleet.api);
     fleet.serves(&fleet.nodes[1], &conf(&[]));
     assert_eq!(fleet.api.node("beta").node, before, "the same identity, with its labels");
     assert_eq!(fs::read_to_string(&kept).unwrap(), "precious");

@@ -166,8 +166,9 @@ impl Engine {
             let Some(record) = records.get(&stack.name) else { continue };
             // What has left its repository concerns nobody, unless it may be taken away, or a rollout of it has yet to end.
             let runs = rollouts.iter().any(|r| r.stack == stack.name && r.state == RolloutState::Running);
-            let goes = || settled.iter().any(|d| d.stack == stack.name && leaving.contains(&d.node));
-            if !stack.present && record.prune.is_none() && !runs && (leaving.is_empty() || !goes()) {
+            let goes = |run: &Deployment| run.stack == stack.name && leaving.contains(&run.node);
+            let goes = !leaving.is_empty() && settled.iter().any(goes);
+            if !stack.present && record.prune.is_none() && !runs && !goes {
                 continue;
             }
             let base = self.stack_facts(ex, (stack, record), known).await?;
