@@ -7,7 +7,7 @@ use backstay_api::{
     agent::{Have, Report},
     statement::SignedStatement,
 };
-use backstay_types::{DeploymentId, ReportId, RolloutId, StackName, Timestamp, TreeDigest};
+use backstay_types::{DeploymentId, NodeSafety, ReportId, RolloutId, StackName, Timestamp, TreeDigest};
 use ed25519_dalek::VerifyingKey;
 
 use crate::{
@@ -51,7 +51,7 @@ pub(crate) enum Event {
 /// What an agent asks of the hub.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    CheckIn(Option<Have>),
+    CheckIn(Option<Have>, Box<NodeSafety>),
     Reports(Vec<Report>),
 }
 

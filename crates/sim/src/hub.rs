@@ -12,7 +12,7 @@ use std::{
 
 use backstay_engine::{Engine, EngineError, Presence, Settings};
 use backstay_store::{Store, desired, ledger};
-use backstay_types::{NodeId, RepositoryId, Secret, Timestamp};
+use backstay_types::{NodeId, NodeSafety, RepositoryId, Secret, Timestamp};
 use ed25519_dalek::SigningKey;
 use tokio::{runtime::Runtime, sync::watch};
 
@@ -33,6 +33,8 @@ pub(crate) struct Hub {
     running: Option<Running>,
     /// When each node was heard from, as the database would have it.
     heard: Arc<Mutex<HashMap<NodeId, Timestamp>>>,
+    /// How safe each node said last that it is, as the database would have it.
+    pub(crate) safety: BTreeMap<NodeId, NodeSafety>,
     /// Check-ins that are held: the life of the agent, its request, and what it has.
     pub(crate) held: BTreeMap<usize, Held>,
     pub(crate) repository: Option<RepositoryId>,
@@ -85,6 +87,7 @@ impl Hub {
             lives: 0,
             running: None,
             heard: Arc::default(),
+            safety: BTreeMap::new(),
             held: BTreeMap::new(),
             repository: None,
             clock: 0,

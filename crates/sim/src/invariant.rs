@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 pub enum Invariant {
     /// A node has a release that works, and the way back to one while another is tried.
     Working,
+    /// A node that is without a working release is in safe mode, and who is in safe mode has said so, and why.
+    Told,
     /// Failures stay in the waves and limits that the plan allows.
     Confined,
     /// What is held, undone or banned does not come back.
@@ -31,8 +33,9 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Working,
+        Self::Told,
         Self::Confined,
         Self::StaysAway,
         Self::Proven,
@@ -50,6 +53,7 @@ impl fmt::Display for Invariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Working => "a node has a release that works",
+            Self::Told => "who is in safe mode says so, and why",
             Self::Confined => "failures stay in their wave",
             Self::StaysAway => "what is held, undone or banned stays away",
             Self::Proven => "what has not proved itself is not taken for good",
@@ -82,6 +86,12 @@ pub enum Planted {
     UnsyncedRelease,
     /// Old releases are deleted with the way back among them.
     PrunesTheWayBack,
+    /// An agent says nothing of its safe mode.
+    KeepsSilent,
+    /// An agent whose update and way back failed goes on as if nothing had been.
+    GoesOnBroken,
+    /// The hub says yes to a freeze and does not keep to it.
+    IgnoresLimits,
     /// Gates open by themselves.
     OpenGates,
     /// The hub forgets holds and bans when it is started again.
@@ -110,10 +120,13 @@ pub enum Planted {
 
 impl Planted {
     /// All of them, with what must catch them.
-    pub const ALL: [(Self, Invariant); 15] = [
+    pub const ALL: [(Self, Invariant); 18] = [
         (Self::LyingJournal, Invariant::NeverOlder),
         (Self::UnsyncedRelease, Invariant::Working),
         (Self::PrunesTheWayBack, Invariant::Working),
+        (Self::KeepsSilent, Invariant::Told),
+        (Self::GoesOnBroken, Invariant::Told),
+        (Self::IgnoresLimits, Invariant::Confined),
         (Self::OpenGates, Invariant::Confined),
         (Self::ForgetsHolds, Invariant::StaysAway),
         (Self::AcksTooSoon, Invariant::Acknowledged),

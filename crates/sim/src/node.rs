@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use backstay_agent_core::{Action, Adopted, BootId, Core, Cx, Input, Settings, Task, TaskId};
+use backstay_agent_core::{Action, Adopted, BootId, Core, Cx, InSafeMode, Input, Settings, Task, TaskId};
 use backstay_api::statement::Statement;
 use backstay_types::{FixedClock, NodeId, NodeName, SeededEntropy, StackName, TreeDigest, World};
 
@@ -51,6 +51,9 @@ pub(crate) struct Node {
     pub(crate) well_since: Duration,
     /// Releases that somebody has deleted under the agent, until they are there again.
     pub(crate) lost: BTreeSet<(StackName, TreeDigest)>,
+    /// Its safe mode, as its journal has it, and since when it has been just so.
+    pub(crate) safe_mode: Option<InSafeMode>,
+    pub(crate) safe_mode_at: Duration,
     /// What is the newest that it ever held durably.
     pub(crate) newest: (u64, u64),
 }
@@ -120,6 +123,8 @@ impl Node {
             forgetful: false,
             well_since: Duration::ZERO,
             lost: BTreeSet::new(),
+            safe_mode: None,
+            safe_mode_at: Duration::ZERO,
             newest: (0, 0),
         }
     }

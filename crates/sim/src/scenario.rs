@@ -68,6 +68,12 @@ pub enum Happening {
     Pause { lasts: Duration },
     /// Everything is stopped for a while.
     Stop { lasts: Duration },
+    /// Everything is frozen for a while: nothing forward begins.
+    Freeze { lasts: Duration },
+    /// The updates of the node of the first ring are off for a while.
+    UpdatesOff { lasts: Duration },
+    /// The node of the first ring is pinned for a while to what did well last.
+    Pin { stack: usize, lasts: Duration },
     /// `fleet.toml` is pushed with an error in it, and mended later.
     Misspell { lasts: Duration },
     /// A stack's folder is gone from the branch for a while; nobody said that stacks may be removed.
@@ -183,6 +189,12 @@ impl Scenario {
             3 => {
                 let stack = chance.index(self.stacks);
                 self.add(at, Happening::Vanish { stack, lasts });
+            }
+            4 => self.add(at, Happening::Freeze { lasts }),
+            5 => self.add(at, Happening::UpdatesOff { lasts }),
+            6 => {
+                let stack = chance.index(self.stacks);
+                self.add(at, Happening::Pin { stack, lasts });
             }
             _ => {}
         }

@@ -2,7 +2,9 @@
 
 mod faults;
 mod judge;
+mod limits;
 mod rest;
+mod safe_mode;
 mod work;
 
 use std::{
@@ -67,6 +69,8 @@ pub(crate) struct Sim {
     told: BTreeMap<(NodeId, StackName), (DeploymentId, TreeDigest)>,
     /// Deployments of nodes that ran, or had been told of, what is undone.
     ways_back: BTreeSet<DeploymentId>,
+    /// What people limit now, as the hub has said yes to it.
+    limits: BTreeSet<limits::Limited>,
     rest_until: Duration,
     /// Something was recorded that is not sealed and judged yet.
     recorded: bool,
@@ -119,6 +123,7 @@ impl Sim {
             known_deployments: Default::default(),
             told: BTreeMap::new(),
             ways_back: BTreeSet::new(),
+            limits: BTreeSet::new(),
             rest_until: Duration::ZERO,
             recorded: false,
             fleet_toml,
@@ -248,8 +253,9 @@ impl Sim {
         }
         let id = self.nodes[node].id;
         match request {
-            Request::CheckIn(have) => {
+            Request::CheckIn(have, safety) => {
                 self.hub.heard(id, self.hub_clock());
+                self.hub.safety.insert(id, *safety);
                 let held = Held { life, seq, have };
                 if !self.answer(node, &held)? {
                     self.hub.held.insert(node, held);

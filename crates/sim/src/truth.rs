@@ -24,8 +24,18 @@ pub(crate) struct Truth {
     pub(crate) acknowledged: BTreeMap<DeploymentId, DeploymentState>,
     /// Undos that the hub said yes to.
     pub(crate) undos: Vec<UndoId>,
+    /// Stacks for which nodes went into safe mode, that the hub has not been seen to know of yet.
+    pub(crate) safe_modes: Vec<SafeModeEntry>,
     /// Stacks that were gone from the branch, as somebody meant it.
     pub(crate) removable: HashSet<StackName>,
+}
+
+/// A stack for which a node went into safe mode.
+#[derive(Debug, Clone)]
+pub(crate) struct SafeModeEntry {
+    pub(crate) node: NodeId,
+    pub(crate) stack: StackName,
+    pub(crate) reason: String,
 }
 
 /// A change that was pushed.

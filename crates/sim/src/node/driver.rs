@@ -2,13 +2,13 @@
 
 use backstay_agent_core::{Act, Action, BootId, Change, Core, Cx, Input, Settings, Transaction};
 use backstay_api::agent::ReportBody;
-use backstay_types::{DeploymentState, Digest, Id as _, RolloutId};
+use backstay_types::{DeploymentId, DeploymentState, Digest, Id as _, RolloutId, StackName};
 
 use super::{Node, Running};
 use crate::{
     context::{Context, NodeEvent},
     invariant::{Invariant, Planted},
-    truth::Attempt,
+    truth::{Attempt, SafeModeEntry},
 };
 
 /// How long to wait before trying again to write what could not be written.
@@ -69,10 +69,11 @@ impl Node {
     pub(super) fn write_front(&mut self, front: Option<&Action>, cx: &mut Context) -> bool {
         match front.map(|action| &action.act) {
             Some(Act::Persist(transaction)) => {
-                if self.disk.commit(transaction, cx.has(Planted::LyingJournal)).is_err() {
+                let transaction = planted(transaction, cx);
+                if self.disk.commit(&transaction, cx.has(Planted::LyingJournal)).is_err() {
                     return false;
                 }
-                self.persisted(transaction, cx);
+                self.persisted(&transaction, cx);
                 true
             }
             Some(Act::SetLinks { stack, links, back }) => {
@@ -143,6 +144,7 @@ impl Node {
             let phase = self.disk.files().journal.operation.as_ref().map_or("-", |o| o.phase.word());
             cx.say(&self.who(), format_args!("{} ({phase})", transaction.name));
         }
+        self.look_at_safe_mode(cx);
         for change in &transaction.changes {
             match change {
                 Change::Hold(_) => self.check_held(cx),
@@ -150,6 +152,30 @@ impl Node {
                 _ => {}
             }
         }
+    }
+
+    /// What the journal says of safe mode: what is new in it, the hub is to come to know.
+    fn look_at_safe_mode(&mut self, cx: &mut Context) {
+        let now = self.disk.files().journal.safety.safe_mode.clone();
+        if now == self.safe_mode {
+            return;
+        }
+        for (stack, reason) in now.iter().flat_map(|mode| &mode.stacks) {
+            let before =
+                self.safe_mode.as_ref().filter(|mode| Some(mode.id) == now.as_ref().map(|now| now.id));
+            if before.is_some_and(|mode| mode.stacks.contains_key(stack)) {
+                continue;
+            }
+            if reason.is_empty() {
+                cx.violated(
+                    Invariant::Told,
+                    format!("{} is in safe mode for {stack} without a reason", self.name),
+                );
+            }
+            let (stack, reason) = (stack.clone(), reason.clone());
+            cx.truth.safe_modes.push(SafeModeEntry { node: self.id, stack, reason });
+        }
+        (self.safe_mode, self.safe_mode_at) = (now, cx.now);
     }
 
     /// That what is held has not become older.
@@ -192,6 +218,17 @@ impl Node {
                 let Some(attempt) = cx.truth.attempts.get_mut(deployment) else { return };
                 let (twice, tree) = (attempt.ended.replace(state.clone()).is_some(), attempt.tree);
                 let content = cx.truth.content(tree);
+                let stack = self.stack_of(*deployment);
+                if matches!(state, DeploymentState::Broken { .. })
+                    && !self
+                        .safe_mode
+                        .as_ref()
+                        .is_some_and(|m| stack.is_some_and(|s| m.stacks.contains_key(&s)))
+                {
+                    let what =
+                        format!("{}: {name} and the way back failed, and it is not in safe mode", self.name);
+                    cx.violated(Invariant::Told, what);
+                }
                 if *state == DeploymentState::Succeeded && content.never_does_well(self.odd) {
                     let what = format!("{} says that {name} does well: {}", self.name, content.describe());
                     cx.violated(Invariant::Proven, what);
@@ -217,6 +254,12 @@ impl Node {
         }
     }
 
+    /// The stack of a deployment that this node was given.
+    fn stack_of(&self, deployment: DeploymentId) -> Option<StackName> {
+        let lines = self.given.iter().rev().flat_map(|statement| &statement.stacks);
+        lines.clone().find(|line| line.deployment == deployment).map(|line| line.stack.clone())
+    }
+
     /// Has it know nothing of what it holds: for a bug that is planted.
     pub(crate) fn forget_held(&mut self, cx: &mut Context) {
         let Some(agent) = &mut self.agent else { return };
@@ -232,4 +275,16 @@ impl Node {
         agent.core = core;
         agent.acts = actions.into();
     }
+}
+
+/// A transaction without what an agent with a planted bug would not have written.
+fn planted(transaction: &Transaction, cx: &Context) -> Transaction {
+    let mut transaction = transaction.clone();
+    let silent = cx.has(Planted::KeepsSilent) || cx.has(Planted::GoesOnBroken);
+    transaction.changes.retain(|change| match change {
+        Change::Report(report) => !(silent && matches!(report.body, ReportBody::SafeModeEntered { .. })),
+        Change::Safety(_) => !cx.has(Planted::GoesOnBroken),
+        _ => true,
+    });
+    transaction
 }

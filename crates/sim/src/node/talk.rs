@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backstay_agent_core::Input;
+use backstay_agent_core::{Cx, Input};
 use backstay_api::statement::{SignedStatement, Statement};
 use backstay_types::ReportId;
 
@@ -11,6 +11,7 @@ use crate::{
     chance::Chance,
     context::{Context, Event, NodeEvent, Request},
     hub::{HOLD, INTERVAL},
+    invariant::Planted,
 };
 
 /// The longest pause after failures.
@@ -34,7 +35,11 @@ impl Node {
         agent.seq += 1;
         agent.asked = Some(agent.seq);
         let (seq, have) = (agent.seq, agent.core.have());
-        self.request(seq, Request::CheckIn(have), cx);
+        let mut safety = agent.core.safety(&Cx { world: &self.world, mono: cx.now - agent.since });
+        if cx.has(Planted::KeepsSilent) {
+            safety.safe_mode = None;
+        }
+        self.request(seq, Request::CheckIn(have, Box::new(safety)), cx);
         self.later(HOLD + PATIENCE, NodeEvent::NoAnswer { seq }, cx);
     }
 

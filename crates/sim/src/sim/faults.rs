@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use super::Sim;
+use super::{Sim, limits::Limited};
 use crate::{
     Happening,
     context::Event,
@@ -28,6 +28,9 @@ impl Sim {
             Happening::Hold { push } => return self.hold(push + 1),
             Happening::Pause { .. } => return self.pause(true),
             Happening::Stop { .. } => return self.stop(true),
+            Happening::Freeze { .. } => return self.limit(Limited::Frozen),
+            Happening::UpdatesOff { .. } => return self.limit(Limited::Off),
+            Happening::Pin { stack, .. } => return self.limit(Limited::Pinned(stack)),
             Happening::Misspell { .. } => {
                 let text = format!("{}\n[rolout]\n", self.fleet_toml);
                 return self.commit("Misspell fleet.toml", &[("fleet.toml".to_owned(), Edit::Text(text))]);
@@ -42,6 +45,7 @@ impl Sim {
                 node.kill_agent(cx);
                 node.disk.lose_journal();
                 node.forgetful = true;
+                node.safe_mode = None;
                 node.newest = (0, 0);
             }),
             Happening::Vandal { node, how } => self.vandal(node, how),
@@ -61,6 +65,9 @@ impl Sim {
         match what {
             Happening::Pause { .. } => self.pause(false),
             Happening::Stop { .. } => self.stop(false),
+            Happening::Freeze { .. } | Happening::UpdatesOff { .. } | Happening::Pin { .. } => {
+                self.lift_limits()
+            }
             Happening::Misspell { .. } => {
                 let text = self.fleet_toml.clone();
                 self.commit("Mend fleet.toml", &[("fleet.toml".to_owned(), Edit::Text(text))])
@@ -152,6 +159,7 @@ impl Sim {
         }
         self.pause(false)?;
         self.stop(false)?;
+        self.lift_limits()?;
         self.sync()?;
         self.rest_until = self.cx.now + super::rest::PATIENCE;
         self.cx.after(super::rest::EVERY, Event::Rests);
@@ -317,6 +325,9 @@ fn lasts(what: &Happening) -> Option<Duration> {
     match what {
         Happening::Pause { lasts }
         | Happening::Stop { lasts }
+        | Happening::Freeze { lasts }
+        | Happening::UpdatesOff { lasts }
+        | Happening::Pin { lasts, .. }
         | Happening::Misspell { lasts }
         | Happening::Vanish { lasts, .. }
         | Happening::Partition { lasts, .. }

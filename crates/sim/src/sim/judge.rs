@@ -263,6 +263,7 @@ impl Sim {
         if kind == RolloutKind::Removal {
             return;
         }
+        self.judge_limits(deployment, release, kind);
         if let Some(push) = self.cx.truth.forbidden_in(&deployment.stack, release.tree) {
             let what = format!("{name} for {node} brings back push {push}, which is held or undone");
             self.cx.violated(Invariant::StaysAway, what);

@@ -16,6 +16,7 @@ pub(super) const EVERY: Duration = Duration::from_secs(300);
 impl Sim {
     /// Whether everything rests. What does not in time is a violation.
     pub(super) fn rests(&mut self) -> io::Result<bool> {
+        self.judge_safe_mode()?;
         let open = self.unrest()?;
         let Some(open) = open else {
             self.cx.say("-", format_args!("at rest"));

@@ -62,6 +62,36 @@ fn the_way_back_is_pruned() {
     found(Planted::PrunesTheWayBack, Invariant::Working, vec![(60, push(0, Kind::Good))]);
 }
 
+/// Three bad releases, one after the other: the node of the first wave goes into safe mode.
+fn three_bad() -> Vec<(u64, Happening)> {
+    (0..3).map(|n| (60 + 200 * n as u64, push(n, Kind::Unhealthy))).collect()
+}
+
+#[test]
+fn a_safe_mode_of_which_nobody_hears() {
+    found(Planted::KeepsSilent, Invariant::Told, three_bad());
+}
+
+#[test]
+fn a_broken_node_that_goes_on() {
+    // Its way back cannot be taken while nobody can start anything.
+    let silent = Happening::RuntimeSilent { node: 0, lasts: for_seconds(400) };
+    let happenings = vec![(60, push(0, Kind::Unhealthy)), (75, silent)];
+    found(Planted::GoesOnBroken, Invariant::Told, happenings);
+}
+
+#[test]
+fn a_freeze_that_nobody_keeps_to() {
+    let freeze = Happening::Freeze { lasts: for_seconds(400) };
+    found(Planted::IgnoresLimits, Invariant::Confined, vec![(60, freeze), (90, push(0, Kind::Good))]);
+}
+
+#[test]
+fn updates_that_are_off_only_in_name() {
+    let off = Happening::UpdatesOff { lasts: for_seconds(400) };
+    found(Planted::IgnoresLimits, Invariant::Confined, vec![(60, off), (90, push(0, Kind::Good))]);
+}
+
 #[test]
 fn gates_that_open_by_themselves() {
     found(Planted::OpenGates, Invariant::Confined, vec![(60, push(0, Kind::Unhealthy))]);

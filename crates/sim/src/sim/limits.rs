@@ -1,0 +1,125 @@
+//! What people limit for a while: freezes, pins, updates that are off; and that nothing is planned in spite of it.
+
+use std::io;
+
+use backstay_engine::{LimitEffect, NewLimit};
+use backstay_store::constraints;
+use backstay_types::{Deployment, Effect, Release, RolloutKind};
+
+use super::Sim;
+use crate::{
+    hub::{Failed, Parts},
+    invariant::{Invariant, Planted},
+};
+
+/// Who does it.
+const OPERATOR: &str = "operator";
+/// The nodes that are not all.
+const FIRST: &str = "ring=first";
+
+/// A limit that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Limited {
+    /// Nothing forward begins anywhere.
+    Frozen,
+    /// The first node keeps what it runs.
+    Off,
+    /// The first node runs what did well last of this stack.
+    Pinned(usize),
+}
+
+impl Sim {
+    /// Sets a limit.
+    pub(super) fn limit(&mut self, limited: Limited) -> io::Result<()> {
+        if !self.hub.is_up() {
+            return Ok(());
+        }
+        // What was planned before it is known before it.
+        self.settle()?;
+        let (effect, nodes) = match limited {
+            Limited::Frozen => (LimitEffect::Freeze { stack: None }, None),
+            Limited::Off => (LimitEffect::UpdatesOff { stack: None }, Some(FIRST)),
+            Limited::Pinned(stack) => {
+                (LimitEffect::Pin { stack: self.stacks[stack].clone(), to: None }, Some(FIRST))
+            }
+        };
+        let reason = "operator's wish".to_owned();
+        let new = NewLimit { effect, nodes: nodes.map(str::to_owned), reason, from: None, until: None };
+        let now = self.hub_clock();
+        let done = self.hub.call(now, async |parts: Parts| parts.engine.limit(new, OPERATOR).await);
+        match done {
+            Ok(constraint) => {
+                self.cx.say(OPERATOR, format_args!("limits: {limited:?}"));
+                self.limits.insert(limited);
+                if self.cx.has(Planted::IgnoresLimits) {
+                    let id = constraint.id;
+                    let lifted = self
+                        .hub
+                        .call(now, async |parts: Parts| parts.engine.lift(id, "planted", "planted").await);
+                    self.answered(lifted)?;
+                }
+            }
+            Err(Failed::Down) => self.hub_died(),
+            // Nothing has done well yet to which it could be pinned.
+            Err(Failed::Error(error)) => {
+                self.cx.say(OPERATOR, format_args!("may not limit {limited:?}: {error}"));
+            }
+        }
+        self.look_if_recorded();
+        Ok(())
+    }
+
+    /// Lifts all of them, those too of which nobody heard whether the hub had taken them.
+    pub(super) fn lift_limits(&mut self) -> io::Result<()> {
+        if !self.hub.is_up() {
+            return Ok(());
+        }
+        // What was planned in spite of them is seen before.
+        self.settle()?;
+        let now = self.hub_clock();
+        let done = self.hub.call(now, async |parts: Parts| {
+            let all = constraints::in_force(&mut parts.store.read(), now).await?;
+            let mine = all.into_iter().filter(|one| {
+                let limit = matches!(
+                    one.effect,
+                    Effect::Freeze { .. } | Effect::UpdatesOff { .. } | Effect::Pin { .. }
+                );
+                limit && one.by == OPERATOR
+            });
+            let mut count = 0;
+            for one in mine {
+                parts.engine.lift(one.id, "it is over", OPERATOR).await?;
+                count += 1;
+            }
+            Ok(count)
+        });
+        if let Some(count) = self.answered(done)? {
+            self.limits.clear();
+            if count > 0 {
+                self.cx.say(OPERATOR, format_args!("lifts {count} limits"));
+            }
+        }
+        self.look_if_recorded();
+        Ok(())
+    }
+
+    /// A deployment was planned: no limit may stand against it. What a node runs already moves nobody.
+    pub(super) fn judge_limits(&mut self, deployment: &Deployment, release: &Release, kind: RolloutKind) {
+        let Some(index) = self.index_of(deployment.node) else { return };
+        let stacks = &self.nodes[index].disk.files().journal.stacks;
+        let committed = stacks.get(&deployment.stack).and_then(|record| record.committed.as_ref());
+        if committed.is_some_and(|committed| committed.tree == release.tree) {
+            return;
+        }
+        let back = kind != RolloutKind::Update || self.ways_back.contains(&deployment.id);
+        let why = if self.limits.contains(&Limited::Off) && index == 0 {
+            "its updates are off"
+        } else if self.limits.contains(&Limited::Frozen) && !back {
+            "everything is frozen"
+        } else {
+            return;
+        };
+        let (name, node) = (self.cx.trace.name(deployment.id), self.nodes[index].who());
+        self.cx.violated(Invariant::Confined, format!("{name} is planned for {node}, and {why}"));
+    }
+}
