@@ -294,6 +294,7 @@ impl Sim {
                 | Happening::Vandal { node, .. }
                 | Happening::Replay { node }
                 | Happening::JournalLost { node } => *node == index,
+                Happening::Lossy { .. } => true,
                 _ => false,
             };
             if concerns {

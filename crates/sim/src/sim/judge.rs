@@ -68,6 +68,10 @@ impl Sim {
     /// without power) holds up no other, and is not counted.
     fn judge_limit(&mut self, rollout: &Rollout) {
         let Some(limit) = self.scenario.strategy.max_updating else { return };
+        // Where messages are lost it may take for away whoever it has not heard from.
+        if self.cx.lossy > 0 {
+            return;
+        }
         let known = Duration::from_secs(180);
         let at_it = |node: &&crate::node::Node| {
             if node.well_since + known > self.cx.now || !self.cx.reaches(node.index) {
