@@ -1,6 +1,6 @@
 //! Nodes: machines that run an agent.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
