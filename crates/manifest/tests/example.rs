@@ -40,7 +40,7 @@ fn the_example_is_what_its_readme_says() {
     let listing = Listing { repository: &repository, stacks_path: None, entries: &entries };
     let fleet = discover(listing, &read).unwrap();
 
-    let labels = Labels::parse(["role=web", "region=eu"]).unwrap();
+    let labels = Labels::parse(["role=web", "region=eu", "ring=canary"]).unwrap();
     let nodes = [("n1".parse().unwrap(), labels.clone()), ("n2".parse().unwrap(), Labels::default())];
     assert_eq!(
         check::check(&fleet, &entries, &read, Some(&nodes), "2026-11-21T10:00:00Z".parse().unwrap()),
