@@ -41,7 +41,8 @@ async fn what_one_hub_decides_wakes_who_waits_at_the_other() {
     let ((answer, woken), pushed) = tokio::join!(waiting, push);
     assert!(answer.statement.is_some());
     let late = woken.saturating_duration_since(pushed);
-    assert!(late < Duration::from_secs(2), "{late:?}");
+    // It was woken: nothing else ends the hold of 20 s.
+    assert!(late < Duration::from_secs(10), "{late:?}");
     // A secret that one has sealed, the other opens.
     one.create_token(TokenKind::Webhook { source: "claude-code".into() }).await;
     let url = format!("{}/hooks/claude-code", two.hub.url());
