@@ -314,7 +314,8 @@ fn outage(points: &[&str]) {
 fn coming_back(points: &[&str]) {
     let (hub, mut node) = running();
     hub.deaf(true);
-    eventually("it is noticed", || node.log().contains("\"message\":\"outage\"").then_some(()));
+    // What the log says comes before it is durable.
+    eventually("it is noticed", || node.status()["outage"].is_object().then_some(()));
     node.kill();
     hub.deaf(false);
     die(&mut node, points);
