@@ -143,7 +143,14 @@ impl Engine {
         match fetched {
             Ok(fetched) => {
                 let first = repository.endpoints.first().is_some_and(|e| *e == fetched.endpoint);
-                self.upstream_at(id, &mirror, fetched.tip, first).await?;
+                // Another hub may take in the same at the same moment; then what it made of it is looked at.
+                let mut again = 0..2;
+                while let Err(error) = self.upstream_at(id, &mirror, fetched.tip.clone(), first).await {
+                    let stale = matches!(error, EngineError::Store(StoreError::Stale { .. }));
+                    if !stale || again.next().is_none() {
+                        return Err(error);
+                    }
+                }
             }
             Err(EngineError::Source(error)) => {
                 let health = RepositoryHealth::Unreachable {
