@@ -153,12 +153,15 @@ impl Engine {
         let mut busy: HashSet<NodeId> = loaded.settled.keys().map(|(node, _)| *node).collect();
         let open = loaded.deployments.values().filter(|one| !one.state.is_final()).map(|one| one.node);
         busy.extend(open.chain(plan.attempts.iter().map(|attempt| attempt.node)));
+        let gone: Vec<_> = leaving.difference(&busy).filter_map(|id| loaded.nodes.get(id)).collect();
+        if gone.is_empty() {
+            return Ok(false);
+        }
+        let said = self::leaving(tx, now).await?;
         let mut any = false;
-        for id in leaving.difference(&busy) {
-            let Some(node) = loaded.nodes.get(id) else { continue };
-            let Some(known) = leave_of(tx, node, now).await? else { continue };
-            let (reason, by) = (known.reason.clone(), known.by.clone());
-            self.take_out(tx, node, Some(&known), (&reason, &by), false).await?;
+        for node in gone {
+            let Some(known) = said.get(&node.name) else { continue };
+            self.take_out(tx, node, Some(known), (&known.reason, &known.by), false).await?;
             any = true;
         }
         Ok(any)
