@@ -297,8 +297,15 @@ impl CheckIn {
         if self.events.send(Event::Input(Input::Silence { silent })).await.is_err() {
             return Turn::Over;
         }
-        Turn::Pause(backoff(&self.with.world, self.failures, reach))
+        let longest = soon(silent, self.cadence).min(reach.longest_pause());
+        Turn::Pause(backoff(&self.with.world, self.failures, longest))
     }
+}
+
+/// How soon a hub is asked again that has been silent for so long: within the time between two check-ins, as if nothing
+/// had been, or within half of the silence. A hub that was started again counts on it before it calls a node offline.
+fn soon(silent: Duration, cadence: Cadence) -> Duration {
+    Duration::from_millis(cadence.interval_ms.saturating_add(cadence.jitter_ms)).max(silent / 2)
 }
 
 /// How far a clock is before another, in milliseconds.
@@ -325,11 +332,11 @@ fn differs(now: &View, told: &View) -> bool {
 }
 
 /// A pause after failures: anything up to a bound that doubles, so that a fleet comes back spread out.
-pub(crate) fn backoff(world: &World, failures: u32, reach: Reach) -> Duration {
+pub(crate) fn backoff(world: &World, failures: u32, longest: Duration) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
     }
-    let bound = Duration::from_millis(500).saturating_mul(1 << failures.min(16)).min(reach.longest_pause());
+    let bound = Duration::from_millis(500).saturating_mul(1 << failures.min(16)).min(longest);
     let bound = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(random_below(world, bound))
 }
@@ -350,11 +357,19 @@ mod tests {
     fn pauses_are_spread_and_bounded() {
         let world =
             World::new(Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH)), Arc::new(SeededEntropy::new(1)));
-        assert_eq!(backoff(&world, 0, Reach::Near), Duration::ZERO);
-        let pauses: Vec<_> = (0..200).map(|_| backoff(&world, 3, Reach::Near)).collect();
+        let longest = Duration::from_secs(60);
+        assert_eq!(backoff(&world, 0, longest), Duration::ZERO);
+        let pauses: Vec<_> = (0..200).map(|_| backoff(&world, 3, longest)).collect();
         assert!(pauses.iter().all(|pause| *pause < Duration::from_secs(4)));
         assert!(pauses.iter().any(|pause| *pause < Duration::from_secs(1)));
         assert!(pauses.iter().any(|pause| *pause > Duration::from_secs(3)));
-        assert!((0..200).all(|n| backoff(&world, n, Reach::Near) < Reach::Near.longest_pause()));
+        assert!((0..200).all(|n| backoff(&world, n, longest) < longest));
+    }
+
+    #[test]
+    fn a_hub_that_was_away_for_a_moment_is_asked_as_soon_as_it_would_have_been() {
+        let soon = |silent| soon(Duration::from_secs(silent), CADENCE).as_secs();
+        assert_eq!([soon(0), soon(12), soon(20)], [10, 10, 10]);
+        assert_eq!([soon(30), soon(240)], [15, 120]);
     }
 }

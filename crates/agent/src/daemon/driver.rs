@@ -209,7 +209,8 @@ impl<H: Hands> Driver<H> {
         if reports.is_empty() {
             return Ok(None);
         }
-        let (hub, pause) = (self.hub.clone(), backoff(&self.world, failures, self.contact.reach()));
+        let (hub, pause) =
+            (self.hub.clone(), backoff(&self.world, failures, self.contact.reach().longest_pause()));
         Ok(Some(Box::pin(async move {
             sleep(pause).await;
             let request = ReportsRequest { reports };
