@@ -119,6 +119,21 @@ pub async fn get(ex: &mut impl Executor, node: NodeId) -> Result<Option<Desired>
     query("SELECT * FROM desired WHERE node_id = $1").bind(node).optional(ex, read).await
 }
 
+/// The statement of a node, when it is another than the version that is `known`, or the same written again later.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn newer(ex: &mut impl Executor, node: NodeId, known: Option<&Version>) -> Result<Option<String>> {
+    let mut select = query("SELECT statement FROM desired WHERE node_id = $1").bind(node);
+    if let Some(known) = known {
+        select.push(" AND (epoch <> ").push_bind(known.epoch);
+        select.push(" OR generation <> ").push_bind(known.generation);
+        select.push(" OR digest <> ").push_bind(known.digest);
+        select.push(" OR updated_at > ").push_bind(known.updated_at).push(")");
+    }
+    select.optional(ex, |row| row.get("statement")).await
+}
+
 /// What several nodes should run, in no order; nodes without desired state are left out.
 ///
 /// # Errors

@@ -3,11 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstay_store::{Backend, Result, nodes};
-use backstay_types::{ErrorCode, NodeId, Timestamp};
+use backstay_store::{
+    Backend, Result,
+    nodes::{self, SoftState},
+};
+use backstay_types::{ErrorCode, Timestamp};
 use tokio::time::sleep;
 
-use crate::{app::App, live::Seen};
+use crate::app::App;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(5);
@@ -58,9 +61,8 @@ async fn once(app: &App) {
     }
 }
 
-async fn write(app: &App, dirty: &[(NodeId, Seen)]) -> Result<()> {
-    let states: Vec<_> = dirty.iter().filter_map(|(node, seen)| seen.to_store(*node)).collect();
+async fn write(app: &App, dirty: &[SoftState]) -> Result<()> {
     let mut tx = app.store.begin().await?;
-    nodes::flush_soft(&mut tx, &states).await?;
+    nodes::flush_soft(&mut tx, dirty).await?;
     tx.commit().await
 }

@@ -230,9 +230,10 @@ where
     F: Future<Output = Result<R, ApiError>> + Send + 'static,
     R: Into<Reply<E::Response>> + Send + 'static,
 {
-    let call = admit::<E>(app.clone(), request, limits).await?;
+    // Apart from the rest: a connection keeps room for all that its request may need at once, and most are held.
+    let call = Box::pin(admit::<E>(app.clone(), request, limits)).await?;
     let until = call.caller.until();
-    let reply = run(&app.tasks, limits, handler(call)).await?;
+    let reply = run(&app.tasks, limits, Box::pin(handler(call))).await?;
     let (response, whole) = write::<E>(reply.into(), gzip)?;
     Ok(Answered { response, whole, until })
 }

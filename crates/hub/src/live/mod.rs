@@ -71,14 +71,16 @@ impl Seen {
         self.safety.as_ref()?.safe_mode.as_ref()
     }
 
-    /// What the database should get; parts that it has are left out.
-    pub(crate) fn to_store(&self, node: NodeId) -> Option<SoftState> {
+    /// What the database should get, if anything; parts that it has are left out.
+    fn take_dirty(&mut self, node: NodeId) -> Option<SoftState> {
+        let Dirty { time, facts, observed, safety } = std::mem::take(&mut self.dirty);
+        let any = time || facts || observed || safety;
         Some(SoftState {
             node,
-            last_seen_at: self.last_seen_at?,
-            facts: self.facts.clone().filter(|_| self.dirty.facts),
-            observed: self.observed.clone().filter(|_| self.dirty.observed),
-            safety: self.safety.clone().filter(|_| self.dirty.safety),
+            last_seen_at: self.last_seen_at.filter(|_| any)?,
+            facts: facts.then(|| self.facts.clone()).flatten(),
+            observed: observed.then(|| self.observed.clone()).flatten(),
+            safety: safety.then(|| self.safety.clone()).flatten(),
         })
     }
 }
@@ -215,27 +217,19 @@ impl Live {
     }
 
     /// Takes what is not in the database yet.
-    pub(crate) fn take_dirty(&self) -> Vec<(NodeId, Seen)> {
-        let mut nodes = self.lock();
-        let dirty = nodes.iter_mut().filter(|(_, seen)| seen.dirty != Dirty::default());
-        dirty
-            .map(|(node, seen)| {
-                let taken = seen.clone();
-                seen.dirty = Dirty::default();
-                (*node, taken)
-            })
-            .collect()
+    pub(crate) fn take_dirty(&self) -> Vec<SoftState> {
+        self.lock().iter_mut().filter_map(|(node, seen)| seen.take_dirty(*node)).collect()
     }
 
     /// Gives back what could not be written.
-    pub(crate) fn put_back(&self, taken: Vec<(NodeId, Seen)>) {
+    pub(crate) fn put_back(&self, taken: Vec<SoftState>) {
         let mut nodes = self.lock();
-        for (node, seen) in taken {
-            let dirty = &mut nodes.entry(node).or_default().dirty;
-            dirty.time |= seen.dirty.time;
-            dirty.facts |= seen.dirty.facts;
-            dirty.observed |= seen.dirty.observed;
-            dirty.safety |= seen.dirty.safety;
+        for state in taken {
+            let dirty = &mut nodes.entry(state.node).or_default().dirty;
+            dirty.time = true;
+            dirty.facts |= state.facts.is_some();
+            dirty.observed |= state.observed.is_some();
+            dirty.safety |= state.safety.is_some();
         }
     }
 
@@ -385,11 +379,11 @@ mod tests {
         assert!(!live.heard(node, at(3), None, None, None));
         live.put_back(taken);
         let again = live.take_dirty();
-        let state = again[0].1.to_store(node).unwrap();
+        let state = &again[0];
         assert_eq!(state.last_seen_at, at(3));
         assert!(state.facts.is_some() && state.observed.is_some());
         live.heard(node, at(4), None, None, None);
-        let state = live.take_dirty()[0].1.to_store(node).unwrap();
+        let state = &live.take_dirty()[0];
         assert!(state.facts.is_none() && state.observed.is_none(), "the database has these");
         let held = live.hold(node);
         assert_eq!(live.held(), 1);

@@ -65,6 +65,31 @@ async fn replaced_whole(t: Fixture) {
     assert_eq!(desired::stacks_of(&mut tx, only[0].node).await.unwrap(), reworded);
 }
 
+async fn a_statement_is_handed_over_when_it_is_another_or_was_renewed(t: Fixture) {
+    let (node, other) = (t.mint(), t.mint());
+    let mut tx = t.begin().await;
+    let lease = lease(&t, &mut tx, "one").await;
+    assert_eq!(desired::newer(&mut tx, node, None).await.unwrap(), None);
+    let want = want(&t, node, 2, 5, "a");
+    desired::replace(&mut tx, &lease, std::slice::from_ref(&want), &[]).await.unwrap();
+    let statement = Some(want.statement.clone());
+    let has = desired::versions(&mut tx).await.unwrap()[0];
+    let earlier = has.updated_at.checked_sub(Duration::from_millis(1)).unwrap();
+    assert_eq!(desired::newer(&mut tx, other, Some(&has)).await.unwrap(), None);
+    assert_eq!(desired::newer(&mut tx, node, Some(&has)).await.unwrap(), None);
+    assert_eq!(desired::newer(&mut tx, node, None).await.unwrap(), statement);
+    for known in [
+        desired::Version { updated_at: earlier, ..has },
+        desired::Version { generation: 4, ..has },
+        desired::Version { epoch: 1, ..has },
+        // What an agent holds that this hub never signed.
+        desired::Version { generation: 6, ..has },
+        desired::Version { digest: digest("b"), ..has },
+    ] {
+        assert_eq!(desired::newer(&mut tx, node, Some(&known)).await.unwrap(), statement, "{known:?}");
+    }
+}
+
 async fn never_back_and_never_the_same_with_another_digest(t: Fixture) {
     let node = t.mint();
     let mut tx = t.begin().await;
@@ -109,6 +134,7 @@ async fn a_node_may_fetch_what_it_should_run(t: Fixture) {
 
 both!(
     replaced_whole,
+    a_statement_is_handed_over_when_it_is_another_or_was_renewed,
     never_back_and_never_the_same_with_another_digest,
     only_the_holder_of_the_lease_writes,
     a_node_may_fetch_what_it_should_run,

@@ -29,33 +29,37 @@ pub(crate) async fn check_in(call: Call<CheckIn>) -> Result<CheckInResponse, Api
     let hold = Duration::from_millis(body.hold_ms).min(app.hold());
     // Who must say again what it runs is not held: until it has, the hub knows less than it should.
     // Nor is who asks for the time: it is to know it now.
-    let at_once = resend || body.nonce.is_some();
-    let deadline = Instant::now() + if at_once { Duration::ZERO } else { hold };
+    let at_once = resend || body.nonce.is_some() || hold.is_zero();
+    let deadline = Instant::now() + hold;
     let waiter = app.waiters.join(node);
     let _held = app.live.hold(node);
-    loop {
+    let (statement, requests) = loop {
         let woken = waiter.woken();
-        let statement = app.engine.news(node, body.have.as_ref()).await?;
+        // What waits for the database is not kept while nothing happens: there is one of these for each node.
+        let statement = Box::pin(app.engine.news(node, body.have.as_ref())).await?;
         let requests = app.questions.take(node);
-        let outcome = match (&statement, requests.is_empty()) {
-            (Some(_), _) => "changed",
-            (None, false) => "asked",
-            (None, true) => "unchanged",
-        };
-        if outcome != "unchanged" || Instant::now() >= deadline || app.stopping.is_cancelled() {
-            app.metrics.checked_in(outcome);
-            let cadence = cadence(&app.settings.poll);
-            let (now, key) = (app.world.now(), &app.keys.signing);
-            let nonce = body.nonce.filter(|nonce| nonce.len() <= LONGEST_NONCE);
-            let time = nonce.map(|nonce| HubTime { node, nonce, now }.sign(key));
-            return Ok(CheckInResponse { now, statement, requests, resend, cadence, time });
+        let ends = at_once || app.stopping.is_cancelled();
+        if statement.is_some() || !requests.is_empty() || ends {
+            break (statement, requests);
         }
         tokio::select! {
             () = woken => {}
-            () = sleep_until(deadline) => {}
+            // Nobody said that there is news: the database need not be asked again.
+            () = sleep_until(deadline) => break (None, app.questions.take(node)),
             () = app.stopping.cancelled() => {}
         }
-    }
+    };
+    let outcome = match (&statement, requests.is_empty()) {
+        (Some(_), _) => "changed",
+        (None, false) => "asked",
+        (None, true) => "unchanged",
+    };
+    app.metrics.checked_in(outcome);
+    let cadence = cadence(&app.settings.poll);
+    let (now, key) = (app.world.now(), &app.keys.signing);
+    let nonce = body.nonce.filter(|nonce| nonce.len() <= LONGEST_NONCE);
+    let time = nonce.map(|nonce| HubTime { node, nonce, now }.sign(key));
+    Ok(CheckInResponse { now, statement, requests, resend, cadence, time })
 }
 
 fn cadence(poll: &PollSettings) -> Cadence {
