@@ -53,8 +53,8 @@ pub(crate) fn of(
             };
             let Some(release) = own else { continue };
             let past = past.at(*stack, *node);
-            let tried = Some(Try { release, ..tried });
-            if is_latest { past.latest = tried } else { past.settled = tried }
+            let tried = Try { release, ..tried };
+            if is_latest { past.latest = Some(tried) } else { past.settled = Some(tried.settled()) }
         }
     };
     for deployment in latest {

@@ -108,8 +108,9 @@ fn only_note(snapshot: &FleetSnapshot) -> Vec<Vec<Standing>> {
     let of_stack = |stack: usize| {
         let note = |(at, node): (usize, &NodeFacts)| {
             let past = snapshot.past.of(stack, at);
-            let stands = past.latest.filter(Try::is_open).or(past.settled)?;
-            Some(Standing { node: node.id, deployment: stands.deployment, reason: reason.clone() })
+            let open = past.latest.filter(Try::is_open).map(|latest| latest.deployment);
+            let deployment = open.or(past.settled.map(|settled| settled.deployment))?;
+            Some(Standing { node: node.id, deployment, reason: reason.clone() })
         };
         snapshot.nodes.iter().enumerate().filter_map(note).collect()
     };
@@ -187,7 +188,7 @@ impl Bench {
                 if self.snapshot.stacks[index].is_assigned(&self.snapshot.nodes[at]) {
                     let ran = self.attempt(release, rollout, TryState::Succeeded);
                     let past = self.snapshot.past.at(index, at);
-                    (past.latest, past.settled) = (Some(ran), Some(ran));
+                    (past.latest, past.settled) = (Some(ran), Some(ran.settled()));
                 }
             }
         }
@@ -242,7 +243,7 @@ impl Bench {
             let past = self.snapshot.past.at(0, at);
             past.latest = Some(ran);
             if state == TryState::Succeeded {
-                past.settled = Some(ran);
+                past.settled = Some(ran.settled());
             }
         }
     }

@@ -7,7 +7,7 @@ mod places;
 mod progress;
 mod rollouts;
 
-use backstay_types::{HealthLevel, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
+use backstay_types::{DeploymentId, HealthLevel, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
 pub use decision::{
     Attempt, Decided, FleetPlan, PinToGood, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing,
@@ -229,24 +229,24 @@ impl<'a> StackStep<'a> {
             };
             let withdrawn = wanted && self.is_withdrawn(place, &latest);
             if (wanted && !withdrawn) || latest.state == TryState::Running {
-                self.say(place, &latest);
+                self.say(place, latest.deployment);
                 return;
             }
             plan.supersede.push(latest.deployment);
             tallies.iter_mut().for_each(|tally| tally.gives_up(&latest, withdrawn));
         }
         if let Some(settled) = place.past.settled {
-            self.say(place, &settled);
+            self.say(place, settled.deployment);
         }
     }
 
-    fn say(&mut self, place: &Place<'_>, stands: &Try) {
+    fn say(&mut self, place: &Place<'_>, deployment: DeploymentId) {
         let reason = match &place.wanted {
             Wanted::Release { reason, .. } => reason.clone(),
             Wanted::Gone { reason } => self.worded("to be taken away", reason),
             Wanted::Keep { reason } => self.worded("left as it is", reason),
         };
-        self.standing.push(Standing { node: place.node.id, deployment: stands.deployment, reason });
+        self.standing.push(Standing { node: place.node.id, deployment, reason });
     }
 
     /// A reason with words before it; whole fleets have few.

@@ -1,10 +1,6 @@
 //! Waves and what stops them: who is in which wave, what a gate sees, and what follows.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backstay_manifest::{Figure, Over, StopRule, Wave};
 use backstay_types::{Figures, NodeId, RolloutStrategy, Timestamp, TreeDigest};
@@ -347,7 +343,7 @@ impl Waves {
     /// The same with members as [`members`] notes them.
     #[must_use]
     pub fn with_members(self, noted: &[(NodeId, u32)]) -> Self {
-        let members: HashMap<_, _> = noted.iter().copied().collect();
+        let members: Members = noted.iter().copied().collect();
         Self { members: (!members.is_empty()).then(|| Arc::new(members)), ..self }
     }
 

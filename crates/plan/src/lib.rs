@@ -33,6 +33,6 @@ pub use policy::{Policy, Rest};
 pub use promotion::{Entry, EnvironmentFacts, Passing, Verdict, Within, passing, verdicts};
 pub use snapshot::{
     Assignment, FleetSnapshot, GoBack, Leavers, Leaving, MaxUpdating, Members, Need, NodeFacts, Origin, Past,
-    Pasts, Reason, Share, StackFacts, Told, Try, TryState, Unproven,
+    Pasts, Reason, Settled, Share, StackFacts, Told, Try, TryState, Unproven,
 };
 pub use wanted::{Wanted, wanted};

@@ -1,18 +1,14 @@
 //! Whom a selector reaches, asked for a whole fleet: most nodes share their labels with many others.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::cell::Cell;
 
 use backstay_manifest::Selector;
 use backstay_types::Scope;
 
 use crate::snapshot::{NodeFacts, tag_of};
 
-/// With more kinds of labels than this, remembering them costs more than asking.
-const MOST_KINDS: usize = 1024;
+/// For so many kinds of labels answers are kept, each in the one place where it can be.
+const KINDS: usize = 1024;
 
 /// Whom something concerns.
 #[derive(Debug)]
@@ -20,14 +16,38 @@ pub(crate) enum Reach {
     /// Everyone.
     Everyone,
     /// Nodes by their labels alone, with the answers so far.
-    Labels(Selector, RefCell<Answers>),
+    Labels(Selector, Answers),
     /// Nodes with one of some names, by what stands for the names.
     Names(Selector, Vec<u64>),
     /// Any others.
     Others(Selector),
 }
 
-type Answers = HashMap<u64, bool, BuildHasherDefault<AsItIs>>;
+/// Answers by what stands for the labels.
+#[derive(Debug)]
+pub(crate) struct Answers(Box<[Cell<Option<(u64, bool)>>]>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self(vec![Cell::new(None); KINDS].into())
+    }
+}
+
+impl Answers {
+    /// The answer, known or found out.
+    fn of(&self, labels: u64, ask: impl FnOnce() -> bool) -> bool {
+        // Any bits will do: they are a hash's.
+        let kept = &self.0[labels as usize % KINDS];
+        match kept.get() {
+            Some((of, answer)) if of == labels => answer,
+            _ => {
+                let answer = ask();
+                kept.set(Some((labels, answer)));
+                answer
+            }
+        }
+    }
+}
 
 impl Reach {
     /// Of a selector.
@@ -37,7 +57,7 @@ impl Reach {
             return Self::Everyone;
         }
         if !selector.asks_for_name() {
-            return Self::Labels(selector, RefCell::default());
+            return Self::Labels(selector, Answers::default());
         }
         match selector.names().map(|names| names.into_iter().map(tag_of).collect::<Vec<_>>()) {
             Some(mut tags) => {
@@ -66,38 +86,8 @@ impl Reach {
             Self::Names(selector, tags) => {
                 tags.binary_search(&node.tags.name).is_ok() && node.is_in(selector)
             }
-            Self::Labels(selector, answers) => {
-                let mut answers = answers.borrow_mut();
-                if let Some(answer) = answers.get(&node.tags.labels) {
-                    return *answer;
-                }
-                let answer = node.is_in(selector);
-                if answers.len() < MOST_KINDS {
-                    answers.insert(node.tags.labels, answer);
-                }
-                answer
-            }
+            Self::Labels(selector, answers) => answers.of(node.tags.labels, || node.is_in(selector)),
         }
-    }
-}
-
-/// Hashes of what are hashes already.
-#[derive(Debug, Default)]
-pub(crate) struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{promotion::Within, reach::Reach};
 pub type Reason = Arc<str>;
 
 /// Who is in the waves of a rollout that go by labels, as it was when it began: the wave by node, from 0.
-pub type Members = HashMap<NodeId, u32>;
+pub type Members = HashMap<NodeId, u32, foldhash::fast::FixedState>;
 
 /// Everything that a step of planning looks at.
 #[derive(Debug, Clone)]
@@ -355,8 +355,19 @@ impl Pasts {
 pub struct Past {
     /// Its newest attempt.
     pub latest: Option<Try>,
-    /// Its newest successful attempt: what it runs unless something is under way. None after a removal.
-    pub settled: Option<Try>,
+    /// What it runs unless something is under way. None after a removal.
+    pub settled: Option<Settled>,
+}
+
+/// What came of the newest attempt that succeeded. A whole fleet's are read at every step: no more than is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The attempt.
+    pub deployment: DeploymentId,
+    /// The release.
+    pub release: ReleaseId,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl Past {
@@ -365,14 +376,15 @@ impl Past {
         self.latest.is_none() && self.settled.is_none()
     }
 
-    /// What the node runs, and what it has been told of and is not done with.
-    pub fn told(&self) -> impl Iterator<Item = Try> {
-        self.settled.into_iter().chain(self.latest.filter(Try::is_open))
+    /// The releases that the node runs, and that it has been told of and is not done with.
+    pub fn told(&self) -> impl Iterator<Item = ReleaseId> {
+        let open = self.latest.filter(Try::is_open).map(|latest| latest.release);
+        self.settled.map(|settled| settled.release).into_iter().chain(open)
     }
 
     /// Whether the node runs a release, or is on its way there.
     pub fn is_at(&self, release: ReleaseId) -> bool {
-        self.told().any(|attempt| attempt.release == release)
+        self.told().any(|told| told == release)
     }
 }
 
@@ -411,6 +423,11 @@ pub enum TryState {
 }
 
 impl Try {
+    /// The same as what it came to.
+    pub fn settled(&self) -> Settled {
+        Settled { deployment: self.deployment, release: self.release, ended_at: self.ended_at }
+    }
+
     /// Whether it has not ended.
     pub fn is_open(&self) -> bool {
         matches!(self.state, TryState::Pending | TryState::Running)

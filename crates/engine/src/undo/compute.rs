@@ -375,7 +375,8 @@ struct Now<'a> {
 fn now<'a>(loaded: &'a Loaded, past: &Past) -> Now<'a> {
     let settled = past.settled;
     let open = past.latest.filter(|latest| latest.is_open() && !latest.removal);
-    let newest = open.or(settled).and_then(|attempt| loaded.releases.get(&attempt.release));
+    let newest = open.map(|open| open.release).or(settled.map(|settled| settled.release));
+    let newest = newest.and_then(|release| loaded.releases.get(&release));
     Now {
         settled: settled.and_then(|settled| loaded.deployments.get(&settled.deployment)),
         from: newest.map(|release| release.tree),

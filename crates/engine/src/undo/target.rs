@@ -111,7 +111,7 @@ impl Engine {
         let mut asked = HashMap::new();
         for (at, _) in loaded.snapshot.nodes.iter().enumerate().filter(|(_, n)| names.contains(n.name())) {
             let told = loaded.snapshot.past.of(row, at).told();
-            for release in told.filter_map(|attempt| loaded.releases.get(&attempt.release)) {
+            for release in told.filter_map(|told| loaded.releases.get(&told)) {
                 if let Entry::Vacant(entry) = asked.entry(release.id) {
                     entry.insert(self.has_any(release, undone).await?);
                 }

@@ -36,7 +36,7 @@ impl Engine {
         let mut waiting = 0;
         for (at, node) in loaded.snapshot.nodes.iter().enumerate().filter(|(_, n)| names.contains(n.name())) {
             let mut at_once = unproven.ran.contains(&node.id);
-            for release in loaded.snapshot.past.of(row, at).told().map(|attempt| attempt.release) {
+            for release in loaded.snapshot.past.of(row, at).told() {
                 let known = leaves.get(&release).copied();
                 let known = match (known, loaded.releases.get(&release)) {
                     (Some(known), _) => known,

@@ -6,7 +6,9 @@ use backstay_types::{NodeId, ReleaseId, RolloutKind, StackName};
 
 use super::{StackStep, places::Place};
 use crate::{
-    snapshot::{FleetSnapshot, MaxUpdating, NodeFacts, Past, Reason, Share, StackFacts, Try, TryState},
+    snapshot::{
+        FleetSnapshot, MaxUpdating, NodeFacts, Past, Reason, Settled, Share, StackFacts, Try, TryState,
+    },
     wanted::Wanted,
 };
 
@@ -75,7 +77,7 @@ impl Busy {
 
 impl<'a> StackStep<'a> {
     /// A place with what follows from the stack's being divided.
-    pub(super) fn shared(&self, mut place: Place<'a>) -> Place<'a> {
+    pub(super) fn share(&self, place: &mut Place<'_>) {
         match &self.stack.share {
             Share::All => {}
             Share::Together { divided, .. } => {
@@ -96,7 +98,7 @@ impl<'a> StackStep<'a> {
                 if place.elsewhere {
                     place.wanted = Wanted::Keep { reason: self.policy.branch.clone() };
                 } else if let Wanted::Release { release, .. } = place.wanted {
-                    if let Some(reason) = self.breaks(&place) {
+                    if let Some(reason) = self.breaks(place) {
                         place.wanted = Wanted::Keep { reason };
                     } else if self.stack.release == Ok(release) {
                         place.lacks = self.lacks(place.at);
@@ -104,7 +106,6 @@ impl<'a> StackStep<'a> {
                 }
             }
         }
-        place
     }
 
     fn came_by_it(&self, past: &Past) -> bool {
@@ -151,7 +152,7 @@ impl<'a> StackStep<'a> {
     }
 
     /// What a node runs of another part.
-    fn runs(&self, part: &backstay_types::PartName, node: usize) -> Option<Try> {
+    fn runs(&self, part: &backstay_types::PartName, node: usize) -> Option<Settled> {
         let (index, _) = self.others().find(|(_, other)| other.share.part() == Some(part))?;
         self.world.past.of(index, node).settled
     }

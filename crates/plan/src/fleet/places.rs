@@ -4,7 +4,7 @@ use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
 use super::{StackStep, slot_of};
 use crate::{
-    snapshot::{NodeFacts, Past, Reason, Try, TryState},
+    snapshot::{NodeFacts, Past, Reason, Share, Try, TryState},
     wanted::{Wanted, asked},
 };
 
@@ -56,7 +56,10 @@ impl<'a> StackStep<'a> {
     /// nothing to do with most stacks.
     pub(super) fn places_in(&self, places: &mut Vec<Place<'a>>) -> Vec<(ReleaseId, usize)> {
         let (mut nodes, mut under_way) = (0, Vec::new());
-        let place = |(at, node): (usize, &'a NodeFacts)| {
+        places.clear();
+        for (at, node) in
+            self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node))
+        {
             nodes += 1;
             let past = self.world.past.of(self.index, at);
             if let Some(latest) = past.latest.filter(|latest| latest.is_open() && !node.silent) {
@@ -69,13 +72,13 @@ impl<'a> StackStep<'a> {
             };
             let maintenance = rest.is_some_and(|rest| rest.maintenance) || node.leaving.is_some();
             if past.is_empty() && matches!(wanted, Wanted::Keep { .. }) {
-                return None;
+                continue;
             }
-            Some(self.shared(Place { at, node, past, wanted, maintenance, elsewhere: false, lacks: None }))
-        };
-        let within = self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node));
-        places.clear();
-        places.extend(within.filter_map(place));
+            places.push(Place { at, node, past, wanted, maintenance, elsewhere: false, lacks: None });
+        }
+        if !matches!(self.stack.share, Share::All) {
+            places.iter_mut().for_each(|place| self.share(place));
+        }
         self.cap_removals(places, nodes);
         under_way
     }
@@ -187,7 +190,7 @@ impl<'a> StackStep<'a> {
         by_branch
             && self.stack.release == Ok(release)
             && (unproven.is_some() || self.running.iter().any(|(rollout, _)| forward(rollout)))
-            && !place.past.told().any(|attempt| self.stack.undone.contains(&attempt.release))
+            && !place.past.told().any(|told| self.stack.undone.contains(&told))
             && !unproven.is_some_and(|unproven| unproven.ran.contains(&place.node.id))
     }
 

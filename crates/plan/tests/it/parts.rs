@@ -225,9 +225,9 @@ impl Fleet {
             divided.insert(whole);
         }
         for (part, release) in &parts {
-            self.snapshot.past.at(*part, at).settled = Some(Try { release: *release, ..tried });
+            self.snapshot.past.at(*part, at).settled = Some(Try { release: *release, ..tried }.settled());
         }
-        self.snapshot.past.at(0, at).settled = Some(Try { release: whole, ..tried });
+        self.snapshot.past.at(0, at).settled = Some(Try { release: whole, ..tried }.settled());
         self.runs.insert(node, parts);
     }
 

@@ -60,7 +60,7 @@ fn world(dev: &[Option<TryState>], ago: u64) -> (Fleet, ReleaseId) {
         };
         let past = fleet.snapshot.past.at(0, index);
         past.latest = Some(attempt);
-        past.settled = (state == TryState::Succeeded).then_some(attempt);
+        past.settled = (state == TryState::Succeeded).then_some(attempt.settled());
     }
     (fleet, release)
 }

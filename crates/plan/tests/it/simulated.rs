@@ -179,7 +179,7 @@ impl Fleet {
             past.latest = Some(ended);
         }
         if state == TryState::Succeeded {
-            past.settled = (!ended.removal).then_some(ended);
+            past.settled = (!ended.removal).then_some(ended.settled());
         }
     }
 
