@@ -90,10 +90,13 @@ pub fn agents(update: &AgentUpdate, nodes: &[AgentNode], now: Timestamp) -> Agen
     let count = (nodes.len() * usize::from(share)).div_ceil(100);
     let (within, after) = line.split_at(count);
     let within: Vec<_> = within.iter().map(|(_, node)| *node).collect();
-    let told = after.iter().map(|(_, node)| *node).filter(|node| node.told);
-    let asked = within.iter().copied().filter(|node| node.told || node.held.is_none()).chain(told);
     let next =
         if update.state == AgentUpdateState::Running { step(update, nodes, &within, now) } else { None };
+    // Who might be asked only now, since nothing holds it back any more or it has just joined, is not when it stops.
+    let stops = matches!(next, Some((AgentUpdateState::Halted, ..)));
+    let told = after.iter().map(|(_, node)| *node).filter(|node| node.told);
+    let may = |node: &&AgentNode| node.told || (!stops && node.held.is_none());
+    let asked = within.iter().copied().filter(may).chain(told);
     AgentStep { asked: asked.map(|node| node.id).collect(), next }
 }
 
@@ -258,6 +261,17 @@ mod tests {
         assert_eq!((stays, agents(&halted, &all, late()).next), (step.asked.into_iter().collect(), None));
         let done = AgentUpdate { state: AgentUpdateState::Done, ..update(2) };
         assert_eq!(agents(&done, &all, late()).asked.len(), 400);
+    }
+
+    #[test]
+    fn what_stops_asks_nobody_more_in_the_same_step() {
+        // All may be asked, and one was before a freeze held the others back; it fails when that has just ended.
+        let mut all = nodes(10);
+        all[0].told = true;
+        all[0].outcome = Some(AgentOutcome::Failed { reason: "x".into() });
+        let step = agents(&update(2), &all, late());
+        assert_eq!(step.next.unwrap().0, AgentUpdateState::Halted);
+        assert_eq!(step.asked, [all[0].id]);
     }
 
     #[test]
