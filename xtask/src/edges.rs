@@ -46,7 +46,7 @@ const RULES: &[Rule] = &[
     rule("agent", &["agent-core", "client", "config", "loader"], Kind::Shell),
     rule("cli", &["client", "api", "config", "manifest", "source", "hub"], Kind::Shell),
     rule("testkit", &["types"], Kind::DevOnly),
-    rule("sim", &["agent-core", "api", "engine", "plan", "store", "types"], Kind::DevOnly),
+    rule("sim", &["agent-core", "api", "engine", "loader", "plan", "store", "types"], Kind::DevOnly),
     rule("e2e", &["testkit", "types", "api", "client", "agent", "store"], Kind::DevOnly),
     rule("xtask", &["api", "config", "types"], Kind::DevOnly),
 ];

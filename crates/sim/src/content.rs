@@ -7,6 +7,13 @@ use backstay_types::tree::TreeFile;
 /// How many parts a stack has, each a file with one line, so that a change of one can be taken back without the others.
 pub(crate) const PARTS: usize = 5;
 
+/// Into which parts a stack is divided, where it is: the parts of its content that each has. What no part names is the
+/// first's.
+pub(crate) const DIVISION: [(&str, &[usize]); 3] = [("base", &[3, 4]), ("alpha", &[0, 1]), ("beta", &[2])];
+/// The part that needs another, and the other.
+pub(crate) const NEEDS: &str = "beta";
+pub(crate) const NEEDED: &str = "alpha";
+
 /// What a change does to the release that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -64,6 +71,16 @@ pub(crate) struct Part {
     pub(crate) push: usize,
 }
 
+impl Part {
+    fn does_well(&self, odd: bool) -> bool {
+        match self.kind {
+            Kind::Good | Kind::Slow => true,
+            Kind::Some => !odd,
+            _ => false,
+        }
+    }
+}
+
 /// What a tree says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Content {
@@ -104,11 +121,18 @@ impl Content {
 
     /// Whether it does well on a node for good.
     pub(crate) fn does_well(&self, odd: bool) -> bool {
-        self.parts.iter().all(|part| match part.kind {
-            Kind::Good | Kind::Slow => true,
-            Kind::Some => !odd,
-            _ => false,
-        })
+        self.parts.iter().all(|part| part.does_well(odd))
+    }
+
+    /// What a part of a divided stack has of it.
+    pub(crate) fn part(&self, name: &str) -> Vec<&Part> {
+        let own = DIVISION.iter().find(|(own, _)| *own == name).map_or(&[][..], |(_, places)| places);
+        own.iter().filter_map(|place| self.parts.get(*place)).collect()
+    }
+
+    /// Whether a part of a divided stack does well on a node for good.
+    pub(crate) fn part_does_well(&self, name: &str, odd: bool) -> bool {
+        self.part(name).iter().all(|part| part.does_well(odd))
     }
 
     /// Whether a node on which it came to a good end must have looked away: it never does well there, not even for a while.
@@ -132,11 +156,18 @@ impl Content {
 }
 
 /// The files of a stack as it is at first: path and text.
-pub(crate) fn first_files(stack: &str, bake: Duration) -> Vec<(String, String)> {
+pub(crate) fn first_files(stack: &str, bake: Duration, divided: bool) -> Vec<(String, String)> {
     let mut manifest =
         "runtime = \"process\"\n[[process]]\nname = \"main\"\ncommand = [\"./serve\"]\n".to_owned();
     if !bake.is_zero() {
         let _ = write!(manifest, "[bake]\nfor = \"{}s\"\n", bake.as_secs());
+    }
+    for (name, places) in DIVISION.iter().skip(1).filter(|_| divided) {
+        let paths: Vec<_> = places.iter().map(|place| format!("\"{}\"", part_name(*place))).collect();
+        let _ = write!(manifest, "[[part]]\nname = \"{name}\"\npaths = [{}]\n", paths.join(", "));
+        if *name == NEEDS {
+            let _ = write!(manifest, "[[part.requires]]\npart = \"{NEEDED}\"\n");
+        }
     }
     let mut files = vec![
         (format!("stacks/{stack}/serve"), format!("#!/bin/sh\n# {stack}\nexec sleep 1000\n")),

@@ -7,7 +7,9 @@ use backstay_api::{
     agent::{Have, Report},
     statement::SignedStatement,
 };
-use backstay_types::{DeploymentId, NodeSafety, ReportId, RolloutId, StackName, Timestamp, TreeDigest};
+use backstay_types::{
+    DeploymentId, Digest, NodeSafety, ReportId, RolloutId, StackName, Timestamp, TreeDigest,
+};
 use ed25519_dalek::VerifyingKey;
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
     truth::Truth,
 };
 
-/// When a run begins, by clocks that are right.
+/// When a run begins, by clocks that are right, where its scenario does not say otherwise.
 pub(crate) const BEGIN: &str = "2026-03-01T00:00:00Z";
 
 /// Something that happens in a run.
@@ -74,6 +76,16 @@ pub(crate) enum NodeEvent {
     Accepted { seq: u64, ids: Vec<ReportId> },
     /// No answer came, or the hub refused the connection.
     NoAnswer { seq: u64 },
+    /// A new agent's program has been fetched.
+    Downloaded(Digest),
+    /// It is in its slot.
+    Placed(Digest),
+    /// What could not be done about another agent is tried again.
+    UpdateAgain,
+    /// The agent on trial is noted as one that works.
+    Confirm,
+    /// The agent on trial has had its time to show that it works.
+    Unproven,
 }
 
 /// Something about a machine.
@@ -129,7 +141,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(
         seed: u64,
-        nodes: usize,
+        (nodes, begin): (usize, &str),
         key: VerifyingKey,
         planted: Option<Planted>,
         all_lines: bool,
@@ -151,7 +163,7 @@ impl Context {
             violation: None,
             begun: Vec::new(),
             halted: HashSet::new(),
-            begin: BEGIN.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+            begin: begin.parse().unwrap_or(Timestamp::UNIX_EPOCH),
         }
     }
 

@@ -11,6 +11,16 @@ pub enum Invariant {
     Told,
     /// Failures stay in the waves and limits that the plan allows.
     Confined,
+    /// Nothing forward begins outside the windows of its node.
+    InTime,
+    /// Who is pinned runs what the pin says and nothing else.
+    Pinned,
+    /// A release enters an environment only when those before have run it.
+    Promoted,
+    /// What moves a part leaves the others as they are.
+    Apart,
+    /// No node is ever without an agent that works, and a bad one comes to few.
+    Agents,
     /// What is held, undone or banned does not come back.
     StaysAway,
     /// What has not proved itself is not taken for good.
@@ -33,10 +43,15 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Working,
         Self::Told,
         Self::Confined,
+        Self::InTime,
+        Self::Pinned,
+        Self::Promoted,
+        Self::Apart,
+        Self::Agents,
         Self::StaysAway,
         Self::Proven,
         Self::Acknowledged,
@@ -55,6 +70,11 @@ impl fmt::Display for Invariant {
             Self::Working => "a node has a release that works",
             Self::Told => "who is in safe mode says so, and why",
             Self::Confined => "failures stay in their wave",
+            Self::InTime => "nothing forward begins outside its windows",
+            Self::Pinned => "who is pinned runs that and nothing else",
+            Self::Promoted => "what enters an environment has run in those before",
+            Self::Apart => "what moves a part leaves the others alone",
+            Self::Agents => "nobody is without a working agent",
             Self::StaysAway => "what is held, undone or banned stays away",
             Self::Proven => "what has not proved itself is not taken for good",
             Self::Acknowledged => "what was acknowledged is not lost",
@@ -92,6 +112,36 @@ pub enum Planted {
     GoesOnBroken,
     /// The hub says yes to a freeze and does not keep to it.
     IgnoresLimits,
+    /// The hub does not know of windows.
+    IgnoresWindows,
+    /// The hub does not know of dates of blackout.
+    IgnoresBlackout,
+    /// The hub takes every clock for one that shows UTC.
+    KnowsOneClock,
+    /// The hub says yes to a pin and does not keep to it.
+    IgnoresPins,
+    /// The hub says yes to the end of a pin and keeps to it all the same.
+    KeepsPins,
+    /// The hub lets into environments whatever comes next.
+    LetsAllIn,
+    /// The hub does not wait for an environment's soak.
+    SkipsSoak,
+    /// The hub lets in by itself what a person has to.
+    OpensDoors,
+    /// The hub does not know of environments.
+    KnowsOneStage,
+    /// The hub moves all parts with one.
+    MixesParts,
+    /// The hub does not know what parts need of each other.
+    ForgetsNeeds,
+    /// The loader does not count how often it starts an agent.
+    CountsNoStrikes,
+    /// A new agent is put where the one is that works.
+    OverwritesGood,
+    /// The hub asks all nodes at once to run a new agent.
+    AsksEveryone,
+    /// The hub takes every word of a new agent for a good one.
+    HearsOnlyGood,
     /// Gates open by themselves.
     OpenGates,
     /// The hub forgets holds and bans when it is started again.
@@ -120,13 +170,29 @@ pub enum Planted {
 
 impl Planted {
     /// All of them, with what must catch them.
-    pub const ALL: [(Self, Invariant); 18] = [
+    pub const ALL: [(Self, Invariant); 34] = [
         (Self::LyingJournal, Invariant::NeverOlder),
         (Self::UnsyncedRelease, Invariant::Working),
         (Self::PrunesTheWayBack, Invariant::Working),
         (Self::KeepsSilent, Invariant::Told),
         (Self::GoesOnBroken, Invariant::Told),
         (Self::IgnoresLimits, Invariant::Confined),
+        (Self::IgnoresWindows, Invariant::InTime),
+        (Self::IgnoresBlackout, Invariant::InTime),
+        (Self::KnowsOneClock, Invariant::InTime),
+        (Self::IgnoresPins, Invariant::Pinned),
+        (Self::KeepsPins, Invariant::Converges),
+        (Self::LetsAllIn, Invariant::Promoted),
+        (Self::SkipsSoak, Invariant::Promoted),
+        (Self::OpensDoors, Invariant::Promoted),
+        (Self::KnowsOneStage, Invariant::Promoted),
+        (Self::MixesParts, Invariant::Apart),
+        (Self::ForgetsNeeds, Invariant::Apart),
+        (Self::CountsNoStrikes, Invariant::Agents),
+        (Self::OverwritesGood, Invariant::Agents),
+        (Self::AsksEveryone, Invariant::Agents),
+        (Self::HearsOnlyGood, Invariant::Agents),
+        (Self::IgnoresLimits, Invariant::Agents),
         (Self::OpenGates, Invariant::Confined),
         (Self::ForgetsHolds, Invariant::StaysAway),
         (Self::AcksTooSoon, Invariant::Acknowledged),

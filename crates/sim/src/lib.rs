@@ -21,14 +21,17 @@ mod disk;
 mod hub;
 mod invariant;
 mod node;
+mod program;
 mod pulse;
 mod queue;
 mod scenario;
 mod shrink;
 mod sim;
+mod stage;
 mod trace;
 mod truth;
 mod upstream;
+mod window;
 
 use std::io;
 
@@ -36,8 +39,11 @@ use backstay_types::Digest;
 
 pub use content::Kind;
 pub use invariant::{Invariant, Planted, Violation};
+pub use program::Make;
 pub use scenario::{Happening, Planned, Scenario, Strategy};
 pub use shrink::{Shrunk, shrink};
+pub use stage::Stage;
+pub use window::{Opens, Window, Zone};
 
 /// What came of a run.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use backstay_sim::{Outcome, Planted, Scenario, run, shrink};
+use backstay_sim::{Happening, Outcome, Planted, Scenario, run, shrink};
 use clap::Parser;
 
 /// At most so many runs make a failing one small.
@@ -51,9 +51,42 @@ struct Args {
     /// How many runs at once
     #[arg(long, default_value_t = 4)]
     jobs: usize,
+    /// Only seeds that have this, which not all have
+    #[arg(long, value_enum)]
+    with: Option<Has>,
     /// Go on after a seed that failed
     #[arg(long)]
     keep_going: bool,
+}
+
+/// What only some seeds have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Has {
+    /// Maintenance windows
+    Windows,
+    /// Environments
+    Environments,
+    /// Pins
+    Pins,
+    /// New agents
+    Agents,
+    /// Stacks that are divided into parts
+    Parts,
+}
+
+impl Has {
+    fn is_in(self, scenario: &Scenario) -> bool {
+        let mut happens = scenario.happenings.iter().map(|planned| &planned.what);
+        match self {
+            Self::Windows => !scenario.windows.is_empty(),
+            Self::Environments => !scenario.stages.is_empty(),
+            Self::Pins => {
+                happens.any(|what| matches!(what, Happening::Pin { .. } | Happening::PinAll { .. }))
+            }
+            Self::Agents => happens.any(|what| matches!(what, Happening::Agent { .. })),
+            Self::Parts => scenario.divided,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -120,6 +153,9 @@ fn many(args: &Args) -> io::Result<bool> {
                 return Ok(());
             }
             let scenario = Scenario::of_seed(seed).stretched(stretch(args));
+            if args.with.is_some_and(|with| !with.is_in(&scenario)) {
+                continue;
+            }
             let outcome = run(&scenario, args.planted, false)?;
             note(&mut sum.lock().unwrap_or_else(PoisonError::into_inner), seed, &outcome);
             if outcome.violation.is_some() {
@@ -164,6 +200,14 @@ fn tell(scenario: &Scenario, outcome: &Outcome, args: &Args) -> io::Result<()> {
         println!("  #{} at {:?}: {:?}", planned.number, planned.at, planned.what);
     }
     println!("  {} nodes, {:?}", small.scenario.nodes, small.scenario.strategy);
+    let Scenario { begin, windows, stages, divided, .. } = &small.scenario;
+    for window in windows {
+        println!("  from {begin}: {window:?}");
+    }
+    stages.iter().for_each(|stage| println!("  {stage:?}"));
+    if *divided {
+        println!("  stacks are divided into parts");
+    }
     println!("  then: {}", small.violation.what);
     println!("  again: {}{stretch}{bug}", small.command());
     Ok(())

@@ -3,6 +3,7 @@
 mod driver;
 mod talk;
 mod tasks;
+mod update;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -12,13 +13,18 @@ use std::{
 
 use backstay_agent_core::{Action, Adopted, BootId, Core, Cx, InSafeMode, Input, Settings, Task, TaskId};
 use backstay_api::statement::Statement;
-use backstay_types::{FixedClock, NodeId, NodeName, SeededEntropy, StackName, TreeDigest, World};
+use backstay_loader::Slot;
+use backstay_types::{
+    AgentOutcome, AgentUpdateId, DeploymentId, Digest, FixedClock, NodeId, NodeName, SeededEntropy,
+    StackName, TreeDigest, World,
+};
 
 use crate::{
     chance::Chance,
     context::{Context, Event, MachineEvent, NodeEvent},
     disk::Disk,
     invariant::Planted,
+    program::{Make, Slots},
 };
 
 /// A machine with an agent.
@@ -45,6 +51,8 @@ pub(crate) struct Node {
     boots: u32,
     /// What it was ever given.
     pub(crate) given: Vec<Statement>,
+    /// When it was first told of each deployment.
+    pub(crate) told_at: BTreeMap<DeploymentId, Duration>,
     /// Its journal was taken away: what it knew of the past is gone, and may be done again.
     pub(crate) forgetful: bool,
     /// Since when nothing bad has happened to it.
@@ -54,6 +62,11 @@ pub(crate) struct Node {
     /// Its safe mode, as its journal has it, and since when it has been just so.
     pub(crate) safe_mode: Option<InSafeMode>,
     pub(crate) safe_mode_at: Duration,
+    /// Agents' programs, and the slot from which the agent was started last.
+    pub(crate) slots: Slots,
+    pub(crate) slot: Slot,
+    /// How often programs that do not work were started.
+    bad_starts: BTreeMap<Digest, u32>,
     /// What is the newest that it ever held durably.
     pub(crate) newest: (u64, u64),
 }
@@ -88,6 +101,14 @@ pub(crate) struct Agent {
     heard_at: Duration,
     /// Whether the core is to be told that it answers: at first, and after a silence.
     to_tell: bool,
+    /// Whether the hub has answered this one.
+    was_heard: bool,
+    /// It talks to nobody.
+    deaf: bool,
+    /// Something is being done about another agent.
+    updating: bool,
+    /// What it said last of another agent, so that it is said once.
+    said: Option<(AgentUpdateId, AgentOutcome)>,
 }
 
 #[derive(Debug)]
@@ -120,11 +141,15 @@ impl Node {
             life: 0,
             boots: 0,
             given: Vec::new(),
+            told_at: BTreeMap::new(),
             forgetful: false,
             well_since: Duration::ZERO,
             lost: BTreeSet::new(),
             safe_mode: None,
             safe_mode_at: Duration::ZERO,
+            slots: Slots::new(),
+            slot: Slot::Installed,
+            bad_starts: BTreeMap::new(),
             newest: (0, 0),
         }
     }
@@ -223,11 +248,20 @@ impl Node {
             NodeEvent::Answer { seq, statement } => self.answered(seq, statement, cx),
             NodeEvent::Accepted { seq, ids } => self.accepted(seq, ids, cx),
             NodeEvent::NoAnswer { seq } => self.not_answered(seq, cx),
+            NodeEvent::Downloaded(program) => self.downloaded(program, cx),
+            NodeEvent::Placed(program) => self.placed(program, cx),
+            NodeEvent::UpdateAgain => self.update_again(cx),
+            NodeEvent::Confirm => self.confirm(cx),
+            NodeEvent::Unproven => self.unproven(cx),
         }
     }
 
     fn start_agent(&mut self, cx: &mut Context) {
         self.life += 1;
+        let make = self.load(cx);
+        if self.comes_to_nothing(make, cx) {
+            return;
+        }
         self.look_at_clock(cx);
         let mut journal = self.disk.files().journal.clone();
         if cx.has(Planted::DoesItAgain) {
@@ -259,7 +293,14 @@ impl Node {
             send_failures: 0,
             heard_at: cx.now,
             to_tell: true,
+            was_heard: false,
+            deaf: make == Make::Deaf,
+            updating: false,
+            said: None,
         });
+        if self.slots.is_on_trial(self.slot) {
+            self.later(update::CONFIRM_WITHIN, NodeEvent::Unproven, cx);
+        }
         self.advance(cx);
         let wait = self.chance.millis(50, 500);
         self.later(wait, NodeEvent::Ask, cx);

@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::{
     chance::Chance,
     content::{Kind, PARTS},
+    program::Make,
+    stage::Stage,
+    window::{Hours, Window},
 };
 
 /// A run, before it runs.
@@ -24,6 +27,16 @@ pub struct Scenario {
     pub happenings: Vec<Planned>,
     /// When nothing bad happens any more.
     pub calm_at: Duration,
+    /// When it begins, by clocks that are right: RFC 3339.
+    pub begin: &'static str,
+    /// Maintenance windows in `fleet.toml`.
+    pub windows: Vec<Window>,
+    /// Whether they are still there once all is calm.
+    pub windows_stay: bool,
+    /// Environments in `fleet.toml`.
+    pub stages: Vec<Stage>,
+    /// Whether its stacks are divided into parts, each with releases and rollouts of its own.
+    pub divided: bool,
 }
 
 /// Something that will happen.
@@ -74,6 +87,12 @@ pub enum Happening {
     UpdatesOff { lasts: Duration },
     /// The node of the first ring is pinned for a while to what did well last.
     Pin { stack: usize, lasts: Duration },
+    /// All nodes are pinned to what did well last, until so much time has passed.
+    PinAll { stack: usize, lasts: Duration },
+    /// A person lets in what may enter environments where a person has to.
+    Promote,
+    /// A new agent is brought to the fleet.
+    Agent { number: usize, make: Make },
     /// `fleet.toml` is pushed with an error in it, and mended later.
     Misspell { lasts: Duration },
     /// A stack's folder is gone from the branch for a while; nobody said that stacks may be removed.
@@ -115,6 +134,8 @@ pub enum Happening {
 }
 
 const MINUTE: u64 = 60;
+/// Of a thousand seeds so many have stacks that are divided into parts.
+const PARTED: u64 = 0;
 
 impl Scenario {
     /// The scenario of a seed.
@@ -126,9 +147,29 @@ impl Scenario {
         let strategy = Strategy::draw(&mut chance);
         let bake = if chance.coin() { chance.seconds(20, 120) } else { Duration::ZERO };
         let bake = Duration::from_secs(bake.as_secs());
-        let mut scenario = Self { seed, nodes, stacks, strategy, bake, happenings: Vec::new(), calm_at };
+        let hours = Self::draw_hours(&mut Chance::of(seed, "hours"));
+        let mut scenario = Self {
+            seed,
+            nodes,
+            stacks,
+            strategy,
+            bake,
+            happenings: Vec::new(),
+            calm_at,
+            begin: hours.begin,
+            windows: hours.windows.to_vec(),
+            windows_stay: hours.stay,
+            stages: Self::draw_stages(&mut Chance::of(seed, "stages")),
+            divided: false,
+        };
+        // Through environments a stack goes as a whole.
+        scenario.divided = scenario.stages.is_empty() && Chance::of(seed, "parts").permille(PARTED);
         scenario.draw_work(&mut Chance::of(seed, "work"));
         scenario.draw_faults(&mut Chance::of(seed, "faults"));
+        // Each has chance of its own, so that seeds without it stay what they were.
+        scenario.draw_pins(&mut Chance::of(seed, "pins"));
+        scenario.draw_promotions(&mut Chance::of(seed, "promotions"));
+        scenario.draw_agents(&mut Chance::of(seed, "agents"));
         scenario.number();
         scenario
     }
@@ -198,6 +239,58 @@ impl Scenario {
             }
             _ => {}
         }
+    }
+
+    fn draw_hours(chance: &mut Chance) -> Hours {
+        if chance.permille(120) { Hours::draw(chance) } else { Hours::ALWAYS }
+    }
+
+    fn draw_stages(chance: &mut Chance) -> Vec<Stage> {
+        if chance.permille(130) { Stage::draw(chance) } else { Vec::new() }
+    }
+
+    fn draw_promotions(&mut self, chance: &mut Chance) {
+        if self.stages.iter().any(|stage| stage.by_hand) {
+            for _ in 0..chance.between(1, 3) {
+                let at = self.at(chance);
+                self.add(at, Happening::Promote);
+            }
+        }
+    }
+
+    /// New agents, more of them bad than good.
+    fn draw_agents(&mut self, chance: &mut Chance) {
+        if !chance.permille(130) {
+            return;
+        }
+        for number in 0..usize::try_from(chance.between(1, 3)).unwrap_or(1) {
+            let at = self.at(chance);
+            let makes = [
+                Make::Works,
+                Make::Works,
+                Make::Dies,
+                Make::Hangs,
+                Make::Deaf,
+                Make::DiesOnSome,
+                Make::NoProgram,
+            ];
+            let make = *chance.pick(&makes);
+            self.add(at, Happening::Agent { number, make });
+        }
+    }
+
+    /// Pins that end by themselves, or only when everything has come to rest with them.
+    fn draw_pins(&mut self, chance: &mut Chance) {
+        if !chance.permille(100) {
+            return;
+        }
+        let (at, stack) = (self.at(chance), chance.index(self.stacks));
+        let pin = if chance.coin() {
+            Happening::PinAll { stack, lasts: chance.seconds(60, 40 * MINUTE) }
+        } else {
+            Happening::Pin { stack, lasts: self.calm_at }
+        };
+        self.add(at, pin);
     }
 
     fn draw_faults(&mut self, chance: &mut Chance) {

@@ -1,14 +1,19 @@
 //! A run: one loop that owns time.
 
+mod agents;
 mod faults;
 mod judge;
 mod limits;
+mod parts;
+mod pins;
 mod rest;
 mod safe_mode;
+mod stages;
+mod windows;
 mod work;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     sync::Arc,
     time::Duration,
@@ -21,8 +26,8 @@ use backstay_api::{
 use backstay_engine::{EngineError, NewRepository};
 use backstay_store::nodes;
 use backstay_types::{
-    DeploymentId, Digest, Labels, NodeId, Rollout, RolloutId, RolloutState, StackName, Timestamp, TreeDigest,
-    tree,
+    DeploymentId, Digest, EnvironmentName, Labels, NodeId, Rollout, RolloutId, RolloutState, StackName,
+    Timestamp, TreeDigest, tree,
 };
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
@@ -64,13 +69,36 @@ pub(crate) struct Sim {
     rollout_names: BTreeMap<RolloutId, usize>,
     /// What is wrong now, by its place in the scenario.
     going_on: BTreeMap<usize, crate::Happening>,
-    known_deployments: std::collections::HashSet<DeploymentId>,
+    known_deployments: HashSet<DeploymentId>,
     /// What each node was told last of each stack.
     told: BTreeMap<(NodeId, StackName), (DeploymentId, TreeDigest)>,
     /// Deployments of nodes that ran, or had been told of, what is undone.
     ways_back: BTreeSet<DeploymentId>,
     /// What people limit now, as the hub has said yes to it.
     limits: BTreeSet<limits::Limited>,
+    /// Pins among that, in the order in which they were set.
+    pins: Vec<pins::Pin>,
+    /// The windows that `fleet.toml` has now.
+    windows: Vec<crate::Window>,
+    /// Which release of each stack came to each environment last, by the hub's count, and all that ever entered.
+    turns: BTreeMap<(StackName, EnvironmentName), i64>,
+    entered: HashSet<stages::Entered>,
+    /// What branches ask for, and what rollouts bring, where stacks are divided into parts.
+    tips: BTreeMap<StackName, TreeDigest>,
+    part_trees: HashMap<RolloutId, TreeDigest>,
+    agents: agents::Agents,
+    /// Whether everything is stopped, as the hub has said yes to it.
+    stopped: bool,
+    /// When the hub looked last.
+    looked_at: Duration,
+    /// When deployments were planned, those of nodes that have not begun them.
+    planned_at: BTreeMap<DeploymentId, Duration>,
+    /// When each node was heard from, and the last time for which it was not.
+    heard_at: BTreeMap<usize, Duration>,
+    away: BTreeMap<usize, (Duration, Duration)>,
+    /// Since when the hub runs, and whether its clock was ever wrong.
+    hub_since: Duration,
+    hub_clock_was_wrong: bool,
     rest_until: Duration,
     /// Something was recorded that is not sealed and judged yet.
     recorded: bool,
@@ -89,7 +117,8 @@ impl Sim {
         let dir = place()?;
         let key = SigningKey::from_bytes(&[7; 32]);
         let seed = scenario.seed;
-        let mut cx = Context::new(seed, scenario.nodes, key.verifying_key(), planted, all_lines);
+        let mut cx =
+            Context::new(seed, (scenario.nodes, scenario.begin), key.verifying_key(), planted, all_lines);
         let upstream = Upstream::create(dir.path())?;
         let stacks: Vec<StackName> =
             ["web", "api"].iter().take(scenario.stacks).filter_map(|name| name.parse().ok()).collect();
@@ -97,10 +126,14 @@ impl Sim {
         for stack in &stacks {
             fleet_toml.push_str(&format!("[[assign]]\nstack = \"{stack}\"\nnodes = \"\"\n"));
         }
+        scenario.stages.iter().for_each(|stage| fleet_toml.push_str(&stage.to_toml()));
+        scenario.windows.iter().for_each(|window| fleet_toml.push_str(&window.to_toml()));
         let mut files = vec![("fleet.toml".to_owned(), Edit::Text(fleet_toml.clone()))];
         for stack in &stacks {
             files.extend(
-                first_files(stack.as_str(), scenario.bake).into_iter().map(|(p, t)| (p, Edit::Text(t))),
+                first_files(stack.as_str(), scenario.bake, scenario.divided)
+                    .into_iter()
+                    .map(|(p, t)| (p, Edit::Text(t))),
             );
         }
         upstream.push("First", &files, cx.clock(0))?;
@@ -124,6 +157,20 @@ impl Sim {
             told: BTreeMap::new(),
             ways_back: BTreeSet::new(),
             limits: BTreeSet::new(),
+            pins: Vec::new(),
+            windows: scenario.windows.clone(),
+            turns: BTreeMap::new(),
+            entered: HashSet::new(),
+            tips: BTreeMap::new(),
+            part_trees: HashMap::new(),
+            agents: agents::Agents::default(),
+            stopped: false,
+            looked_at: Duration::ZERO,
+            planned_at: BTreeMap::new(),
+            heard_at: BTreeMap::new(),
+            away: BTreeMap::new(),
+            hub_since: Duration::ZERO,
+            hub_clock_was_wrong: false,
             rest_until: Duration::ZERO,
             recorded: false,
             fleet_toml,
@@ -254,6 +301,7 @@ impl Sim {
         let id = self.nodes[node].id;
         match request {
             Request::CheckIn(have, safety) => {
+                self.heard_from(node);
                 self.hub.heard(id, self.hub_clock());
                 self.hub.safety.insert(id, *safety);
                 let held = Held { life, seq, have };
@@ -296,6 +344,11 @@ impl Sim {
             _ => None,
         });
         let ends: Vec<_> = ends.collect();
+        let said = reports.iter().filter_map(|report| match &report.body {
+            ReportBody::AgentUpdate { update, outcome, .. } => Some(((*update, id), outcome.clone())),
+            _ => None,
+        });
+        let said: Vec<_> = said.collect();
         let too_soon = self.cx.has(Planted::AcksTooSoon) && self.chance.permille(300);
         let ids = if too_soon {
             Some(reports.iter().map(|report| report.id).collect())
@@ -310,6 +363,7 @@ impl Sim {
         for (deployment, state) in ends {
             self.cx.truth.acknowledged.entry(deployment).or_insert(state);
         }
+        self.agents.said.extend(said);
         self.send_node(node, life, || NodeEvent::Accepted { seq, ids: ids.clone() });
         self.look_if_recorded();
         Ok(())
@@ -327,9 +381,12 @@ impl Sim {
             return Ok(());
         }
         let now = self.hub_clock();
+        self.looked_at = self.cx.now;
+        self.plant_agents()?;
         let looked = self.hub.call(now, async |parts: Parts| parts.engine.reconcile().await);
         self.answered(looked)?;
-        if self.hub.has_recorded() || self.recorded {
+        // That a node is to run another agent is in no entry of the ledger.
+        if self.hub.has_recorded() || self.recorded || self.agents.begun {
             self.settle()?;
         }
         let held: Vec<_> = self.hub.held.iter().map(|(node, held)| (*node, held.clone())).collect();

@@ -1,13 +1,17 @@
 //! What is really so, seen from outside: what trees contain, what nodes did, what was promised. The invariants are
 //! judged by this and never by what the hub or an agent believes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-
-use backstay_types::{
-    CommitId, ConversationId, DeploymentId, DeploymentState, NodeId, RolloutId, StackName, TreeDigest, UndoId,
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
 };
 
-use crate::content::Content;
+use backstay_types::{
+    CommitId, ConversationId, DeploymentId, DeploymentState, Digest, NodeId, RolloutId, StackName,
+    TreeDigest, UndoId,
+};
+
+use crate::{content::Content, program::Make};
 
 /// What is really so.
 #[derive(Debug, Default)]
@@ -26,6 +30,10 @@ pub(crate) struct Truth {
     pub(crate) undos: Vec<UndoId>,
     /// Stacks for which nodes went into safe mode, that the hub has not been seen to know of yet.
     pub(crate) safe_modes: Vec<SafeModeEntry>,
+    /// What agents' programs do.
+    pub(crate) programs: HashMap<Digest, Make>,
+    /// How attempts ended on nodes, in order of time.
+    pub(crate) ends: Vec<End>,
     /// Stacks that were gone from the branch, as somebody meant it.
     pub(crate) removable: HashSet<StackName>,
 }
@@ -36,6 +44,17 @@ pub(crate) struct SafeModeEntry {
     pub(crate) node: NodeId,
     pub(crate) stack: StackName,
     pub(crate) reason: String,
+}
+
+/// How an attempt ended, as its node has it durably.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub(crate) deployment: DeploymentId,
+    pub(crate) at: Duration,
+    pub(crate) node: NodeId,
+    pub(crate) stack: StackName,
+    pub(crate) tree: TreeDigest,
+    pub(crate) state: DeploymentState,
 }
 
 /// A change that was pushed.

@@ -8,7 +8,7 @@ use super::{Node, Running};
 use crate::{
     context::{Context, NodeEvent},
     invariant::{Invariant, Planted},
-    truth::{Attempt, SafeModeEntry},
+    truth::{Attempt, End, SafeModeEntry},
 };
 
 /// How long to wait before trying again to write what could not be written.
@@ -128,6 +128,7 @@ impl Node {
             }
         }
         self.send_soon(cx);
+        self.look_at_update(cx);
     }
 
     pub(super) fn tick(&mut self, cx: &mut Context) {
@@ -219,6 +220,11 @@ impl Node {
                 let (twice, tree) = (attempt.ended.replace(state.clone()).is_some(), attempt.tree);
                 let content = cx.truth.content(tree);
                 let stack = self.stack_of(*deployment);
+                if let Some(stack) = stack.clone() {
+                    let (at, node, state) = (cx.now, self.id, state.clone());
+                    let deployment = *deployment;
+                    cx.truth.ends.push(End { deployment, at, node, stack, tree, state });
+                }
                 if matches!(state, DeploymentState::Broken { .. })
                     && !self
                         .safe_mode

@@ -79,6 +79,9 @@ impl Node {
     }
 
     fn request(&self, seq: u64, request: Request, cx: &mut Context) {
+        if self.agent.as_ref().is_some_and(|agent| agent.deaf) {
+            return;
+        }
         for wait in cx.arrivals(self.index, true) {
             let request = request.clone();
             cx.after(wait, Event::AtHub { node: self.index, life: self.life, seq, request });
@@ -95,6 +98,7 @@ impl Node {
         agent.asked = None;
         agent.failures = 0;
         agent.heard_at = cx.now;
+        agent.was_heard = true;
         if std::mem::take(&mut agent.to_tell) {
             // It has asked for the time with it, and got it signed.
             self.input(Input::Heard { time: Some(cx.clock(0)) }, cx);
@@ -110,6 +114,9 @@ impl Node {
                 let (epoch, generation) = (statement.epoch, statement.generation);
                 cx.say(&self.who(), format_args!("is given {epoch}.{generation}"));
                 let newer = have.is_none_or(|have| (have.epoch, have.generation) <= (epoch, generation));
+                for line in &statement.stacks {
+                    self.told_at.entry(line.deployment).or_insert(cx.now);
+                }
                 self.given.push(statement.clone());
                 self.input(Input::Statement(Box::new(statement)), cx);
                 self.later(if newer { Duration::from_secs(1) } else { AFTER_REFUSAL }, NodeEvent::Ask, cx);

@@ -31,6 +31,11 @@ impl Sim {
             Happening::Freeze { .. } => return self.limit(Limited::Frozen),
             Happening::UpdatesOff { .. } => return self.limit(Limited::Off),
             Happening::Pin { stack, .. } => return self.limit(Limited::Pinned(stack)),
+            Happening::PinAll { stack, lasts } => {
+                return self.limit(Limited::AllPinned(stack, lasts.as_secs()));
+            }
+            Happening::Promote => return self.promote().map(drop),
+            Happening::Agent { number, make } => return self.bring_agents(number, make),
             Happening::Misspell { .. } => {
                 let text = format!("{}\n[rolout]\n", self.fleet_toml);
                 return self.commit("Misspell fleet.toml", &[("fleet.toml".to_owned(), Edit::Text(text))]);
@@ -65,9 +70,12 @@ impl Sim {
         match what {
             Happening::Pause { .. } => self.pause(false),
             Happening::Stop { .. } => self.stop(false),
+            // Pins that are in force once all is calm stay until everything has come to rest with them.
             Happening::Freeze { .. } | Happening::UpdatesOff { .. } | Happening::Pin { .. } => {
-                self.lift_limits()
+                self.lift_limits(self.cx.calm)
             }
+            // It ends by itself.
+            Happening::PinAll { .. } => Ok(()),
             Happening::Misspell { .. } => {
                 let text = self.fleet_toml.clone();
                 self.commit("Mend fleet.toml", &[("fleet.toml".to_owned(), Edit::Text(text))])
@@ -140,6 +148,7 @@ impl Sim {
             }
         }
         self.hub.clock = hub_clock;
+        self.hub_clock_was_wrong |= hub_clock != 0;
         self.cx.git_up = !git_away;
         self.upstream.set_away(git_away)
     }
@@ -159,7 +168,8 @@ impl Sim {
         }
         self.pause(false)?;
         self.stop(false)?;
-        self.lift_limits()?;
+        self.lift_limits(true)?;
+        self.take_windows_away()?;
         self.sync()?;
         self.rest_until = self.cx.now + super::rest::PATIENCE;
         self.cx.after(super::rest::EVERY, Event::Rests);
@@ -194,6 +204,7 @@ impl Sim {
         }
         self.hub.start(self.hub_clock())?;
         self.cx.hub_up = true;
+        self.hub_since = self.cx.now;
         self.cx.say("hub", format_args!("starts"));
         if self.cx.has(Planted::ForgetsHolds) {
             self.forget_holds()?;
@@ -329,6 +340,7 @@ fn lasts(what: &Happening) -> Option<Duration> {
         | Happening::Freeze { lasts }
         | Happening::UpdatesOff { lasts }
         | Happening::Pin { lasts, .. }
+        | Happening::PinAll { lasts, .. }
         | Happening::Misspell { lasts }
         | Happening::Vanish { lasts, .. }
         | Happening::Partition { lasts, .. }

@@ -60,6 +60,9 @@ impl Sim {
                 let what = format!("{name} of wave {} begins while {open} are open", wave + 1);
                 self.cx.violated(Invariant::Confined, what);
             }
+            if !back {
+                self.judge_late(deployment, index);
+            }
             self.judge_limit(&rollout);
         }
     }
@@ -89,6 +92,7 @@ impl Sim {
 
     /// After the hub has recorded something: whether what it decided may be.
     pub(super) fn judge_hub(&mut self) -> io::Result<()> {
+        self.plant_parts()?;
         let now = self.hub_clock();
         let known: BTreeSet<_> = self.rollouts.keys().copied().collect();
         let read = self.hub.call(now, async |parts: Parts| {
@@ -106,9 +110,12 @@ impl Sim {
         for (id, members) in members {
             self.members.insert(id, Arc::new(members.into_iter().collect()));
         }
+        self.look_at_parts(&rollouts)?;
         for rollout in rollouts {
             self.judge_rollout(rollout);
         }
+        self.judge_entries()?;
+        self.judge_agents()?;
         for deployment in open {
             if self.known_deployments.insert(deployment.id) {
                 let release = releases.iter().find(|release| release.id == deployment.release);
@@ -122,6 +129,7 @@ impl Sim {
             let what = format!("{} deployments, and no end", self.known_deployments.len());
             self.cx.violated(Invariant::Converges, what);
         }
+        self.plant_windows()?;
         if self.cx.has(Planted::OpenGates) {
             self.open_gates()?;
         }
@@ -181,6 +189,7 @@ impl Sim {
         }
         let tree = self.tree_of(rollout);
         let members = (0..self.nodes.len())
+            .filter(|index| self.is_in(*index, rollout.environment.as_ref()))
             .filter(|index| tree.is_some_and(|tree| self.wave_of(rollout, tree, *index) <= had))
             .count();
         let strategy = &self.scenario.strategy;
@@ -205,6 +214,9 @@ impl Sim {
         let Some(tree) = self.tree_of(rollout).filter(|_| rollout.kind == RolloutKind::Update) else {
             return;
         };
+        if rollout.part.is_some() && self.part_did_well(rollout) {
+            return;
+        }
         let well = |attempt: &crate::truth::Attempt| {
             attempt.tree == tree && attempt.ended == Some(DeploymentState::Succeeded)
         };
@@ -231,10 +243,11 @@ impl Sim {
         let (node, tree) = (attempt.node, attempt.tree);
         let Some(index) = self.index_of(node) else { return };
         let well = |other: &crate::truth::Attempt| {
-            other.node == node && other.tree == tree && other.ended == Some(DeploymentState::Succeeded)
+            let succeeded = other.ended == Some(DeploymentState::Succeeded);
+            other.node == node && succeeded && self.same_for(rollout, other.tree, tree)
         };
         let finished = |other: &&Rollout| {
-            other.release == rollout.release
+            (other.release, &other.environment) == (rollout.release, &rollout.environment)
                 && other.state == RolloutState::Succeeded
                 && other.id != rollout.id
         };
@@ -267,17 +280,17 @@ impl Sim {
         if kind == RolloutKind::Removal {
             return;
         }
+        self.planned_at.insert(deployment.id, self.cx.now);
         self.judge_limits(deployment, release, kind);
-        if let Some(push) = self.cx.truth.forbidden_in(&deployment.stack, release.tree) {
+        self.judge_windows(deployment, release.tree, kind);
+        self.judge_pins(deployment, release.tree);
+        self.judge_stage(deployment, release.tree);
+        self.judge_part(deployment, release.tree);
+        if let Some(push) = self.brings_back(deployment, release.tree) {
             let what = format!("{name} for {node} brings back push {push}, which is held or undone");
             self.cx.violated(Invariant::StaysAway, what);
         }
-        let stopped = |rollout: &&Rollout| {
-            rollout.stack == deployment.stack
-                && rollout.release == deployment.release
-                && self.cx.halted.contains(&rollout.id)
-        };
-        if let Some(halted) = self.rollouts.values().find(stopped) {
+        if let Some(halted) = self.was_stopped(deployment) {
             let what = format!("{name} for {node} brings back what was stopped: {}", halted.reason);
             self.cx.violated(Invariant::StaysAway, what);
         }
@@ -297,7 +310,9 @@ impl Sim {
             |id: &DeploymentId| self.cx.truth.acknowledged.get(id).is_some_and(|end| end.is_failure());
         let told = told.filter(|(id, _)| !returned(id)).map(|(_, tree)| tree);
         let mut trees = runs.map(|committed| committed.tree).into_iter().chain(told);
-        trees.any(|tree| self.cx.truth.forbidden_in(stack, tree).is_some())
+        trees.any(|tree| {
+            self.cx.truth.forbidden_in(stack, tree).is_some() && self.concerns_part(deployment, tree)
+        })
     }
 
     /// After the hub was started again, and at the end: that its store has what it acknowledged, and its ledger is whole.
@@ -360,6 +375,7 @@ impl Sim {
         let ring = if index == 0 { "ring=first" } else { "ring=rest" };
         let facts = NodeFacts::new(node.id, node.name.clone(), Labels::parse([ring]).unwrap_or_default());
         let members = self.members.get(&rollout.id).cloned();
+        let tree = self.tree_in_line(rollout, tree);
         Waves::of(&rollout.strategy, &rollout.cuts, Some(tree), members).wave_of(&facts)
     }
 }

@@ -1,10 +1,10 @@
 //! What people limit for a while: freezes, pins, updates that are off; and that nothing is planned in spite of it.
 
-use std::io;
+use std::{io, time::Duration};
 
 use backstay_engine::{LimitEffect, NewLimit};
 use backstay_store::constraints;
-use backstay_types::{Deployment, Effect, Release, RolloutKind};
+use backstay_types::{Deployment, Effect, Release, RolloutKind, StackName, TreeDigest};
 
 use super::Sim;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Who does it.
-const OPERATOR: &str = "operator";
+pub(super) const OPERATOR: &str = "operator";
 /// The nodes that are not all.
 const FIRST: &str = "ring=first";
 
@@ -26,6 +26,8 @@ pub(super) enum Limited {
     Off,
     /// The first node runs what did well last of this stack.
     Pinned(usize),
+    /// Everyone does, until so many seconds have passed.
+    AllPinned(usize, u64),
 }
 
 impl Sim {
@@ -39,18 +41,27 @@ impl Sim {
         let (effect, nodes) = match limited {
             Limited::Frozen => (LimitEffect::Freeze { stack: None }, None),
             Limited::Off => (LimitEffect::UpdatesOff { stack: None }, Some(FIRST)),
-            Limited::Pinned(stack) => {
-                (LimitEffect::Pin { stack: self.stacks[stack].clone(), to: None }, Some(FIRST))
+            Limited::Pinned(stack) | Limited::AllPinned(stack, _) => {
+                let nodes = matches!(limited, Limited::Pinned(_)).then_some(FIRST);
+                (LimitEffect::Pin { stack: self.stacks[stack].clone(), to: None }, nodes)
             }
         };
+        let until = match limited {
+            Limited::AllPinned(_, seconds) => self.hub_clock().checked_add(Duration::from_secs(seconds)).ok(),
+            _ => None,
+        };
         let reason = "operator's wish".to_owned();
-        let new = NewLimit { effect, nodes: nodes.map(str::to_owned), reason, from: None, until: None };
+        let new = NewLimit { effect, nodes: nodes.map(str::to_owned), reason, from: None, until };
         let now = self.hub_clock();
         let done = self.hub.call(now, async |parts: Parts| parts.engine.limit(new, OPERATOR).await);
         match done {
             Ok(constraint) => {
                 self.cx.say(OPERATOR, format_args!("limits: {limited:?}"));
-                self.limits.insert(limited);
+                if let Limited::Pinned(_) | Limited::AllPinned(..) = limited {
+                    self.pinned(&constraint, matches!(limited, Limited::AllPinned(..)))?;
+                } else {
+                    self.limits.insert(limited);
+                }
                 if self.cx.has(Planted::IgnoresLimits) {
                     let id = constraint.id;
                     let lifted = self
@@ -69,14 +80,17 @@ impl Sim {
         Ok(())
     }
 
-    /// Lifts all of them, those too of which nobody heard whether the hub had taken them.
-    pub(super) fn lift_limits(&mut self) -> io::Result<()> {
+    /// Lifts all of them, those too of which nobody heard whether the hub had taken them; with `but_pins` not the pins that
+    /// it is known to have taken.
+    pub(super) fn lift_limits(&mut self, but_pins: bool) -> io::Result<()> {
         if !self.hub.is_up() {
             return Ok(());
         }
         // What was planned in spite of them is seen before.
         self.settle()?;
         let now = self.hub_clock();
+        let kept: Vec<_> = self.pins.iter().filter(|_| but_pins).map(|pin| pin.id).collect();
+        let never = self.cx.has(Planted::KeepsPins);
         let done = self.hub.call(now, async |parts: Parts| {
             let all = constraints::in_force(&mut parts.store.read(), now).await?;
             let mine = all.into_iter().filter(|one| {
@@ -84,7 +98,8 @@ impl Sim {
                     one.effect,
                     Effect::Freeze { .. } | Effect::UpdatesOff { .. } | Effect::Pin { .. }
                 );
-                limit && one.by == OPERATOR
+                let kept = kept.contains(&one.id) || (never && matches!(one.effect, Effect::Pin { .. }));
+                limit && one.by == OPERATOR && !kept
             });
             let mut count = 0;
             for one in mine {
@@ -95,6 +110,7 @@ impl Sim {
         });
         if let Some(count) = self.answered(done)? {
             self.limits.clear();
+            self.pins.retain(|_| but_pins);
             if count > 0 {
                 self.cx.say(OPERATOR, format_args!("lifts {count} limits"));
             }
@@ -106,9 +122,7 @@ impl Sim {
     /// A deployment was planned: no limit may stand against it. What a node runs already moves nobody.
     pub(super) fn judge_limits(&mut self, deployment: &Deployment, release: &Release, kind: RolloutKind) {
         let Some(index) = self.index_of(deployment.node) else { return };
-        let stacks = &self.nodes[index].disk.files().journal.stacks;
-        let committed = stacks.get(&deployment.stack).and_then(|record| record.committed.as_ref());
-        if committed.is_some_and(|committed| committed.tree == release.tree) {
+        if self.runs_already(index, &deployment.stack, release.tree) {
             return;
         }
         let back = kind != RolloutKind::Update || self.ways_back.contains(&deployment.id);
@@ -121,5 +135,12 @@ impl Sim {
         };
         let (name, node) = (self.cx.trace.name(deployment.id), self.nodes[index].who());
         self.cx.violated(Invariant::Confined, format!("{name} is planned for {node}, and {why}"));
+    }
+
+    /// Whether a node has committed a tree of a stack.
+    pub(super) fn runs_already(&self, index: usize, stack: &StackName, tree: TreeDigest) -> bool {
+        let record = self.nodes[index].disk.files().journal.stacks.get(stack);
+        let committed = record.and_then(|record| record.committed.as_ref());
+        committed.is_some_and(|committed| committed.tree == tree)
     }
 }

@@ -17,8 +17,16 @@ impl Sim {
     /// Whether everything rests. What does not in time is a violation.
     pub(super) fn rests(&mut self) -> io::Result<bool> {
         self.judge_safe_mode()?;
-        let open = self.unrest()?;
+        let open = match self.promote()? {
+            0 => self.unrest()?,
+            count => Some(format!("{count} releases have just been let in")),
+        };
         let Some(open) = open else {
+            if self.let_go_of_pins()? {
+                self.rest_until = self.cx.now + PATIENCE;
+                self.cx.after(EVERY, Event::Rests);
+                return Ok(false);
+            }
             self.cx.say("-", format_args!("at rest"));
             self.judge_store()?;
             return Ok(true);
@@ -57,7 +65,7 @@ impl Sim {
             Ok((running, open, undos, wanted))
         });
         let Some((running, open, undos, wanted)) = self.answered(read)? else { return Ok(None) };
-        if let Some(rollout) = running.first() {
+        if let Some(rollout) = running.iter().find(|rollout| !self.waits_for_another(rollout)) {
             let waits = rollout.reason.clone();
             return Ok(Some(format!("a rollout of {} runs and does not end ({waits})", rollout.stack)));
         }
@@ -68,13 +76,23 @@ impl Sim {
         if undos.iter().any(|undo| undo.state == UndoState::RollingOut) {
             return Ok(Some("an undo has not ended".to_owned()));
         }
-        self.unwanted(&wanted)
+        match self.unpinned().or_else(|| self.agents_unrest()) {
+            Some(open) => Ok(Some(open)),
+            None => match self.unwanted_parts()? {
+                Some(open) => Ok(Some(open)),
+                None => self.unwanted(&wanted),
+            },
+        }
     }
 
     /// A node that does not run what the branch asks for, though it is good and may be planned.
     fn unwanted(&mut self, wanted: &[(StackName, TreeDigest)]) -> io::Result<Option<String>> {
+        let pinned = self.pinned_nodes();
         for (stack, tree) in wanted {
             if !self.stacks.contains(stack) {
+                continue;
+            }
+            if self.scenario.divided {
                 continue;
             }
             self.learn_tree(*tree)?;
@@ -82,7 +100,10 @@ impl Sim {
             if !self.nodes.iter().all(|node| content.does_well(node.odd)) {
                 continue;
             }
-            let elsewhere = |node: &&crate::node::Node| node.runtime.runs.get(stack) != Some(tree);
+            let elsewhere = |node: &&crate::node::Node| {
+                let pinned = pinned.iter().any(|(index, of, _)| *index == node.index && of == stack);
+                !pinned && self.can_come_to(node.index) && node.runtime.runs.get(stack) != Some(tree)
+            };
             if let Some(node) = self.nodes.iter().find(elsewhere) {
                 let runs = node.runtime.runs.get(stack).map(|tree| self.cx.truth.describe(*tree));
                 let runs = runs.unwrap_or_else(|| "nothing".to_owned());

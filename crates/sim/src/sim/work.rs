@@ -156,12 +156,16 @@ impl Sim {
 
     /// Stops everything, or lifts the stop.
     pub(super) fn stop(&mut self, stopped: bool) -> io::Result<()> {
+        // What was decided before is known before.
+        self.settle()?;
+        self.stopped = false;
         let now = self.hub_clock();
         let done = self.hub.call(now, async |parts: Parts| {
             parts.engine.set_emergency_stop(stopped, "operator's wish", "operator").await
         });
         if self.answered(done)?.is_some() {
             self.cx.say("operator", format_args!("stops everything: {stopped}"));
+            self.stopped = stopped;
         }
         self.look_if_recorded();
         Ok(())

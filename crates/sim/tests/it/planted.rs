@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use backstay_sim::{Happening, Invariant, Kind, Planned, Planted, Scenario, Strategy, run, shrink};
+use backstay_sim::{
+    Happening, Invariant, Kind, Make, Opens, Planned, Planted, Scenario, Stage, Strategy, Window, Zone, run,
+    shrink,
+};
 
 /// Three nodes in two waves, the first of one node, and what happens to them at which second.
 fn scenario(happenings: Vec<(u64, Happening)>) -> Scenario {
@@ -22,6 +25,11 @@ fn scenario(happenings: Vec<(u64, Happening)>) -> Scenario {
         bake: Duration::ZERO,
         happenings: happenings.into_iter().enumerate().map(planned).collect(),
         calm_at: Duration::from_secs(1200),
+        begin: "2026-03-01T00:00:00Z",
+        windows: Vec::new(),
+        windows_stay: true,
+        stages: Vec::new(),
+        divided: false,
     }
 }
 
@@ -35,10 +43,13 @@ fn for_seconds(seconds: u64) -> Duration {
 
 /// With the bug it is found by what must catch it; without it nothing is.
 fn found(planted: Planted, by: Invariant, happenings: Vec<(u64, Happening)>) {
-    let scenario = scenario(happenings);
-    let sound = run(&scenario, None, false).unwrap();
+    found_in(&scenario(happenings), planted, by);
+}
+
+fn found_in(scenario: &Scenario, planted: Planted, by: Invariant) {
+    let sound = run(scenario, None, false).unwrap();
     assert_eq!(sound.violation, None, "{}", sound.trace.join("\n"));
-    let broken = run(&scenario, Some(planted), false).unwrap();
+    let broken = run(scenario, Some(planted), false).unwrap();
     let found = broken.violation.as_ref().map(|violation| violation.invariant);
     assert_eq!(found, Some(by), "{:?}\n{}", broken.violation, broken.trace.join("\n"));
     assert!(Planted::ALL.contains(&(planted, by)));
@@ -90,6 +101,133 @@ fn a_freeze_that_nobody_keeps_to() {
 fn updates_that_are_off_only_in_name() {
     let off = Happening::UpdatesOff { lasts: for_seconds(400) };
     found(Planted::IgnoresLimits, Invariant::Confined, vec![(60, off), (90, push(0, Kind::Good))]);
+}
+
+/// Everyone's window, by a clock, and a push at this second.
+fn in_windows(begin: &'static str, window: Window, pushed: u64) -> Scenario {
+    let windows = vec![window];
+    Scenario { begin, windows, windows_stay: false, ..scenario(vec![(pushed, push(0, Kind::Good))]) }
+}
+
+fn window(opens: Opens, minutes: i64, zone: Zone) -> Window {
+    Window { nodes: "", opens, seconds: minutes * 60, zone, blackout: None }
+}
+
+#[test]
+fn windows_that_nobody_knows_of() {
+    let window = window(Opens::Every(15), 5, Zone::Utc);
+    found_in(&in_windows("2026-03-01T00:00:00Z", window, 360), Planted::IgnoresWindows, Invariant::InTime);
+}
+
+#[test]
+fn a_blackout_that_nobody_knows_of() {
+    let window = window(Opens::Every(10), 8, Zone::Kathmandu);
+    let window = Window { blackout: Some([(2027, 1, 1), (2027, 1, 1)]), ..window };
+    // Ten minutes before midnight there.
+    found_in(&in_windows("2026-12-31T18:05:00Z", window, 700), Planted::IgnoresBlackout, Invariant::InTime);
+}
+
+#[test]
+fn a_clock_that_is_taken_for_another() {
+    // A quarter to six ahead, and half past is at a quarter past.
+    let window = window(Opens::Every(30), 5, Zone::Kathmandu);
+    found_in(&in_windows("2026-03-01T00:14:30Z", window, 500), Planted::KnowsOneClock, Invariant::InTime);
+}
+
+#[test]
+fn a_pin_that_nobody_keeps_to() {
+    let pin = Happening::Pin { stack: 0, lasts: for_seconds(400) };
+    found(Planted::IgnoresPins, Invariant::Pinned, vec![(100, pin), (200, push(0, Kind::Good))]);
+}
+
+#[test]
+fn a_pin_that_never_ends() {
+    let pin = Happening::Pin { stack: 0, lasts: for_seconds(4000) };
+    found(Planted::KeepsPins, Invariant::Converges, vec![(100, pin), (200, push(0, Kind::Good))]);
+}
+
+/// The first node is the one before the others, and what is pushed to it is watched for five minutes.
+fn in_stages(by_hand: bool, happenings: Vec<(u64, Happening)>) -> Scenario {
+    let first =
+        Stage { name: "dev", nodes: "ring=first", test: false, after: &[], soak: 300, by_hand: false };
+    let next = Stage { name: "prod", nodes: "ring=rest", after: &["dev"], soak: 0, by_hand, ..first };
+    Scenario { stages: vec![first, next], ..scenario(happenings) }
+}
+
+#[test]
+fn a_release_that_is_let_in_everywhere() {
+    let scenario = in_stages(false, vec![(500, push(0, Kind::Slow))]);
+    found_in(&scenario, Planted::LetsAllIn, Invariant::Promoted);
+}
+
+#[test]
+fn a_release_that_is_let_in_too_soon() {
+    found_in(&in_stages(false, vec![(500, push(0, Kind::Good))]), Planted::SkipsSoak, Invariant::Promoted);
+}
+
+#[test]
+fn a_release_that_nobody_let_in() {
+    let happenings = vec![(500, push(0, Kind::Good)), (1100, Happening::Promote)];
+    found_in(&in_stages(true, happenings), Planted::OpensDoors, Invariant::Promoted);
+}
+
+#[test]
+fn environments_that_nobody_knows_of() {
+    found_in(
+        &in_stages(false, vec![(500, push(0, Kind::Good))]),
+        Planted::KnowsOneStage,
+        Invariant::Promoted,
+    );
+}
+
+/// Parts `alpha` (0 and 1), `beta` (2), which comes after it, and what is left (3 and 4).
+fn in_parts(pushes: [(u64, usize, Kind); 2]) -> Scenario {
+    let pushes = pushes.into_iter().enumerate();
+    let push = |(push, (at, part, kind))| (at, Happening::Push { push, kind, stack: 0, part });
+    Scenario { divided: true, ..scenario(pushes.map(push).collect()) }
+}
+
+#[test]
+fn parts_that_are_moved_with_another() {
+    let scenario = in_parts([(300, 0, Kind::Slow), (302, 3, Kind::Slow)]);
+    found_in(&scenario, Planted::MixesParts, Invariant::Apart);
+}
+
+#[test]
+fn a_part_that_comes_before_what_it_needs() {
+    let scenario = in_parts([(300, 0, Kind::Unhealthy), (302, 2, Kind::Good)]);
+    found_in(&scenario, Planted::ForgetsNeeds, Invariant::Apart);
+}
+
+fn agent(number: usize, make: Make) -> Happening {
+    Happening::Agent { number, make }
+}
+
+#[test]
+fn an_agent_whose_starts_nobody_counts() {
+    found(Planted::CountsNoStrikes, Invariant::Agents, vec![(100, agent(0, Make::Dies))]);
+}
+
+#[test]
+fn an_agent_that_is_put_over_the_one_that_works() {
+    let happenings = vec![(100, agent(0, Make::Works)), (700, agent(1, Make::Dies))];
+    found(Planted::OverwritesGood, Invariant::Agents, happenings);
+}
+
+#[test]
+fn an_agent_for_everyone_at_once() {
+    found(Planted::AsksEveryone, Invariant::Agents, vec![(100, agent(0, Make::Works))]);
+}
+
+#[test]
+fn an_agent_that_failed_and_goes_on() {
+    found(Planted::HearsOnlyGood, Invariant::Agents, vec![(100, agent(0, Make::NoProgram))]);
+}
+
+#[test]
+fn an_agent_that_comes_in_spite_of_a_freeze() {
+    let freeze = Happening::Freeze { lasts: for_seconds(400) };
+    found(Planted::IgnoresLimits, Invariant::Agents, vec![(60, freeze), (100, agent(0, Make::Works))]);
 }
 
 #[test]
@@ -191,4 +329,22 @@ fn a_failing_run_is_made_small() {
     let numbers: Vec<_> = small.scenario.happenings.iter().map(|planned| planned.number).collect();
     let again = run(&scenario.only(&numbers, 1), planted, false).unwrap();
     assert_eq!(again.violation, Some(small.violation), "its command runs it again");
+}
+
+#[test]
+fn a_run_with_windows_is_made_small() {
+    let happenings = vec![
+        (60, Happening::AgentDies { node: 2 }),
+        (120, Happening::Lossy { permille: 100, lasts: for_seconds(60) }),
+        (360, push(0, Kind::Good)),
+        (500, Happening::HubDown { lasts: for_seconds(20) }),
+    ];
+    let windows = vec![window(Opens::Every(15), 5, Zone::Utc)];
+    let scenario = Scenario { windows, ..scenario(happenings) };
+    let planted = Some(Planted::IgnoresWindows);
+    let violation = run(&scenario, planted, false).unwrap().violation.unwrap();
+    assert_eq!(violation.invariant, Invariant::InTime);
+    let small = shrink(&scenario, &violation, planted, 40).unwrap();
+    let left: Vec<_> = small.scenario.happenings.iter().map(|planned| planned.number).collect();
+    assert_eq!((left, small.scenario.nodes), (vec![2], 1));
 }
