@@ -280,8 +280,12 @@ impl Engine {
         let release = if stack.present { release } else { base.release.clone() };
         let last_good =
             rollouts::completed_of(ex, &stack.name, None, now).await?.map(|rollout| rollout.release);
-        let together =
+        let mut together =
             StackFacts { release, share, go_back: None, undone: BTreeSet::new(), last_good, ..base };
+        let runs = runs_forward(&stack.name, None, None, known.rollouts);
+        let whole = all.values().filter(own).filter(|release| release.part.is_none());
+        let asks = (record.undo.is_some(), runs);
+        self.look_at_undone(ex, &mut together, stack, asks, whole, known).await?;
         Ok(std::iter::once(together).chain(lines).collect())
     }
 

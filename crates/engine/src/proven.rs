@@ -47,10 +47,14 @@ impl Engine {
         Known { releases, constraints, .. }: Known<'_>,
     ) -> Result<(), EngineError> {
         let environment = facts.within.environment().cloned();
-        let asked = facts.release.as_ref().ok().and_then(|id| releases.get(id));
+        // One that was put together of what is good may be named by nothing else.
+        let asked = match facts.release.as_ref().ok() {
+            Some(id) if !releases.contains_key(id) => releases::get(ex, *id).await?,
+            asked => asked.and_then(|id| releases.get(id)).cloned(),
+        };
         let mut begun = false;
         if let (Some(release), RolloutKind::Rollback) = (asked, facts.origin.kind) {
-            let stands = self.unproven(ex, release, environment.as_ref(), Some(&facts.origin.cause)).await?;
+            let stands = self.unproven(ex, &release, environment.as_ref(), Some(&facts.origin.cause)).await?;
             (facts.unproven, begun) = stands.map_or((None, false), |(ran, begun)| (Some(ran), begun));
         }
         if asks && (forward || facts.unproven.is_some()) {
@@ -77,7 +81,7 @@ impl Engine {
         asked_by: Option<&Cause>,
     ) -> Result<Option<(Unproven, bool)>, EngineError> {
         let tried = rollouts_with(ex, release, environment).await?;
-        if has_succeeded(&tried) {
+        if has_succeeded(&tried) || parts_have_succeeded(ex, release, environment).await? {
             return Ok(None);
         }
         let begun = tried.iter().any(|rollout| Some(&rollout.cause) != asked_by);
@@ -178,6 +182,22 @@ async fn rollouts_with(
         found.extend(rollouts::of_release(ex, carrier, environment).await?);
     }
     Ok(found)
+}
+
+/// Whether each part of a divided stack's release was brought by a rollout that succeeded, whichever that was.
+async fn parts_have_succeeded(
+    ex: &mut impl Executor,
+    release: &Release,
+    environment: Option<&EnvironmentName>,
+) -> Result<bool, EngineError> {
+    let ids: Vec<_> = release.parts.values().copied().collect();
+    let parts = releases::many(ex, &ids).await?;
+    for part in &parts {
+        if !has_succeeded(&rollouts_with(ex, part, environment).await?) {
+            return Ok(false);
+        }
+    }
+    Ok(!ids.is_empty() && parts.len() == ids.len())
 }
 
 fn has_succeeded(rollouts: &[Rollout]) -> bool {

@@ -227,6 +227,40 @@ async fn a_part_goes_back_in_waves_to_what_never_proved_itself() {
     all_run(&fleet, ["2", "1", "1"]).await;
 }
 
+/// Nodes that do not run a stack divided yet get what an undo leaves of it in waves, as long as no rollout has shown how it
+/// does.
+#[tokio::test]
+async fn all_parts_come_in_waves_where_they_never_proved_themselves() {
+    let mut fleet = Fleet::empty().await;
+    fleet.away = vec!["two".to_owned()];
+    fleet.work.write("stacks/web/stack.toml", PARTS);
+    fleet.work.write("stacks/web/compose.yaml", COMPOSE);
+    for part in ["policy", "plugin", "upstream"] {
+        write(&fleet, part, "1");
+    }
+    let waves = "[rollout]\nwaves = [\"ring in (one,two)\", \"100%\"]\nsoak = \"1h\"\n";
+    fleet.work.write("fleet.toml", &format!("{waves}[[assign]]\nstack = \"web\"\nnodes = \"\"\n"));
+    fleet.commit("Parts", None);
+    fleet.deploy().await;
+    let a = fleet.conversation();
+    write(&fleet, "policy", "2");
+    fleet.commit("Stricter", Some(a));
+    fleet.deploy().await;
+    assert_eq!(runs(&fleet, "one").await, ["2", "1", "1"]);
+    assert_eq!(runs(&fleet, "three").await, ["", "", ""], "it has its wave to come");
+    fleet.undo(fleet.only_its(a)).await;
+    assert_eq!(runs(&fleet, "one").await, ["1", "1", "1"], "it runs what is undone");
+    assert_eq!(runs(&fleet, "three").await, ["", "", ""], "it has its wave to come");
+    fleet.away = Vec::new();
+    for _ in 0..4 {
+        for _ in 0..61 {
+            fleet.later();
+        }
+        fleet.play(|_, _| true).await;
+    }
+    all_run(&fleet, ["1", "1", "1"]).await;
+}
+
 #[tokio::test]
 async fn one_part_of_a_commit_about_several_is_taken_back() {
     let mut fleet = claw().await;
