@@ -255,7 +255,8 @@ impl Sim {
             || self.ways_back.contains(&deployment)
             || self.nodes[index].forgetful
             || self.cx.truth.attempts.values().any(well)
-            || self.rollouts.values().any(|other| finished(&other));
+            || self.rollouts.values().any(|other| finished(&other))
+            || self.all_parts_finished(rollout, tree);
         if !free {
             let (name, id) = (self.nodes[index].who(), self.rollout_name(rollout));
             let what = format!("{name} is taken by {id} at once to what has not proved itself");

@@ -5,7 +5,8 @@ use std::io;
 
 use backstay_store::{releases, stacks};
 use backstay_types::{
-    Deployment, DeploymentState, NodeId, ReleaseStanding, Rollout, RolloutKind, StackName, TreeDigest,
+    Deployment, DeploymentState, NodeId, ReleaseStanding, Rollout, RolloutKind, RolloutState, StackName,
+    TreeDigest,
 };
 
 use super::Sim;
@@ -121,6 +122,22 @@ impl Sim {
                 one.part(part.as_str()) == other.part(part.as_str())
             }
         }
+    }
+
+    /// Whether all parts that a rollout of a whole divided stack brings have come to the end of one.
+    pub(super) fn all_parts_finished(&self, rollout: &Rollout, tree: TreeDigest) -> bool {
+        let finished = |part: &str| {
+            let new = self.cx.truth.content(tree);
+            self.cx.truth.attempts.values().any(|attempt| {
+                let other = self.rollouts.get(&attempt.rollout);
+                let other = other.filter(|other| other.id != rollout.id && other.stack == rollout.stack);
+                let its =
+                    other.is_some_and(|other| other.part.as_ref().is_none_or(|own| own.as_str() == part));
+                its && other.is_some_and(|other| other.state == RolloutState::Succeeded)
+                    && self.cx.truth.content(attempt.tree).part(part) == new.part(part)
+            })
+        };
+        self.scenario.divided && DIVISION.iter().all(|(part, _)| finished(part))
     }
 
     /// Whether a rollout waits because what its part needs has failed on some node, or may not be planned: that may last.

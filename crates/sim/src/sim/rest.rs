@@ -101,8 +101,10 @@ impl Sim {
                 continue;
             }
             let elsewhere = |node: &&crate::node::Node| {
-                let pinned = pinned.iter().any(|(index, of, _)| *index == node.index && of == stack);
-                !pinned && self.can_come_to(node.index) && node.runtime.runs.get(stack) != Some(tree)
+                let is_pinned = pinned.iter().any(|(index, of, _)| *index == node.index && of == stack);
+                !is_pinned
+                    && self.can_come_to(node.index, !pinned.is_empty())
+                    && node.runtime.runs.get(stack) != Some(tree)
             };
             if let Some(node) = self.nodes.iter().find(elsewhere) {
                 let runs = node.runtime.runs.get(stack).map(|tree| self.cx.truth.describe(*tree));

@@ -85,6 +85,8 @@ impl Sim {
             match ends.next() {
                 // What it knew of the past was taken away.
                 None if node.forgetful => {}
+                // It has done again what the hub knew already.
+                Some(end) if node.forgetful && end.state == DeploymentState::Succeeded => {}
                 None => return Some(format!("{} of {name} has not run it", node.name)),
                 Some(end) if end.state == DeploymentState::Succeeded => last = last.max(Some(end.at)),
                 Some(end) => return Some(format!("{} of {name} {}", node.name, end.state.word())),
@@ -122,13 +124,16 @@ impl Sim {
         environment.is_none_or(|name| stage.is_some_and(|stage| stage.name == name.as_str()))
     }
 
-    /// Whether something can come to a node at all: nobody tries it where no node is.
-    pub(super) fn can_come_to(&self, index: usize) -> bool {
+    /// Whether something can come to a node at all: nobody tries it where no node is, or where nodes are `pinned`.
+    pub(super) fn can_come_to(&self, index: usize, pinned: bool) -> bool {
         let stages = &self.scenario.stages;
         let has_nodes =
             |stage: &&Stage| (0..self.nodes.len()).any(|node| Stage::of(stages, node) == Some(*stage));
         let Some(stage) = Stage::of(stages, index) else { return true };
         let mut open = stage.before(stages);
+        if pinned && !open.is_empty() {
+            return false;
+        }
         while let Some(before) = open.pop() {
             if !has_nodes(&before) {
                 return false;
