@@ -55,6 +55,18 @@ impl Engine {
         })
     }
 
+    /// Whether some part of a stack may not be planned as its branch has it: what the branch asks for as a whole no node
+    /// comes to run, although nothing is said of that whole.
+    async fn is_partly_stuck(&self, stack: &StackName) -> Result<bool, EngineError> {
+        for part in self.stack_parts(stack).await? {
+            let standing = self.standing(&part.release).await?;
+            if matches!(standing, ReleaseStanding::Held { .. } | ReleaseStanding::Banned { .. }) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether a node may have begun, or done, what was given up: it was heard from since that was asked for, so that it may
     /// have been told, and has not said since it was given up that it runs something else than its tree.
     fn may_have_begun(&self, given_up: &Deployment, tree: Option<TreeDigest>) -> bool {
@@ -100,6 +112,8 @@ struct Fleet {
     own: HashMap<StackName, RolloutId>,
     /// What a stack's branch asks for, and why it brings nobody there: it is held or banned.
     stuck: HashMap<StackName, (TreeDigest, String)>,
+    /// Stacks of which only some parts are held or banned as their branch has them.
+    partly: HashSet<StackName>,
     /// Stacks that a rollout is moving.
     moving: HashSet<StackName>,
     /// Where rollouts forward take their stacks.
@@ -120,10 +134,12 @@ impl Fleet {
             .map(|node| (node.name, node.id))
             .collect();
         let stacks: BTreeSet<_> = undo.plan.nodes.iter().map(|place| &place.stack).collect();
-        let (mut latest, mut stuck) = (HashMap::new(), HashMap::new());
+        let (mut latest, mut stuck, mut partly) = (HashMap::new(), HashMap::new(), HashSet::new());
         for stack in &stacks {
             if let Some(asked) = engine.stuck(stack).await? {
                 stuck.insert((*stack).clone(), asked);
+            } else if engine.is_partly_stuck(stack).await? {
+                partly.insert((*stack).clone());
             }
             for deployment in deployments::latest_of_all(&mut read, Some(stack)).await? {
                 latest.insert((deployment.node, deployment.stack.clone()), deployment);
@@ -161,7 +177,7 @@ impl Fleet {
         let going = own.iter().filter(|(_, all)| is_going(all)).map(|(stack, _)| stack.clone()).collect();
         let own = own.into_iter().filter_map(|(stack, all)| Some((stack, all.first()?.id))).collect();
         // Asked only where it says something.
-        let asks = !stuck.is_empty() || !forward.is_empty();
+        let asks = !stuck.is_empty() || !partly.is_empty() || !forward.is_empty();
         let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
         Ok(Self {
             own,
@@ -172,6 +188,7 @@ impl Fleet {
             trees,
             rollouts: rollouts.into_iter().map(|rollout| (rollout.id, rollout)).collect(),
             stuck,
+            partly,
             moving,
             forward,
             clear,
@@ -241,9 +258,9 @@ impl Fleet {
         }
     }
 
-    /// Whether nobody is moved by the branch now, and a node runs nothing that the undo takes back.
+    /// Whether nobody is moved by the branch now, at least not to all that it asks for, and a node runs nothing that the undo takes back.
     fn stays_clear(&self, key: &(NodeId, StackName)) -> bool {
-        self.stuck.contains_key(&key.1) && self.is_clear(key)
+        (self.stuck.contains_key(&key.1) || self.partly.contains(&key.1)) && self.is_clear(key)
     }
 
     /// Whether a node, which rests, runs nothing that the undo takes back. Where a release broke, what runs is not known, nor

@@ -227,6 +227,28 @@ async fn a_part_goes_back_in_waves_to_what_never_proved_itself() {
     all_run(&fleet, ["2", "1", "1"]).await;
 }
 
+/// Nobody runs what is taken back, and nobody moves: another part's release is banned, which keeps the branch's tree from
+/// ever being run.
+#[tokio::test]
+async fn an_undo_of_a_part_that_failed_ends_beside_another_that_is_banned() {
+    let mut fleet = claw().await;
+    write(&fleet, "upstream", "bad");
+    fleet.commit("A bump", None);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.play(|_, _| false).await;
+    let a = fleet.conversation();
+    write(&fleet, "policy", "bad");
+    fleet.commit("Stricter", Some(a));
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.play(|_, _| false).await;
+    all_run(&fleet, ["1", "1", "1"]).await;
+    let undo = fleet.undo(fleet.only_its(a)).await;
+    fleet.assert_verified(&undo);
+    all_run(&fleet, ["1", "1", "1"]).await;
+}
+
 /// Nodes that do not run a stack divided yet get what an undo leaves of it in waves, as long as no rollout has shown how it
 /// does.
 #[tokio::test]
