@@ -135,7 +135,7 @@ pub enum Happening {
 
 const MINUTE: u64 = 60;
 /// Of a thousand seeds so many have stacks that are divided into parts.
-const PARTED: u64 = 0;
+const PARTED: u64 = 120;
 
 impl Scenario {
     /// The scenario of a seed.

@@ -81,7 +81,12 @@ impl Sim {
                 return false;
             }
             let operation = node.disk.files().journal.operation.as_ref();
-            operation.is_some_and(|o| o.target.rollout == rollout.id && o.phase.is_activated())
+            // Who goes back waits for nobody, under whichever rollout that is.
+            operation.is_some_and(|o| {
+                let forward =
+                    o.target.rollout == rollout.id && !self.ways_back.contains(&o.target.deployment);
+                forward && o.phase.is_activated()
+            })
         };
         let count = self.nodes.iter().filter(at_it).count();
         if count > usize::try_from(limit).unwrap_or(usize::MAX) {
