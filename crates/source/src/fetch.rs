@@ -40,6 +40,15 @@ pub struct Fetched {
     pub failures: Vec<EndpointFailure>,
 }
 
+/// What a fetch of another branch found. Nothing is deployed by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedBranch {
+    /// The branch's tip now.
+    pub tip: CommitId,
+    /// The endpoint that answered.
+    pub endpoint: String,
+}
+
 impl Mirror {
     /// Fetches the branch from the first endpoint that gives it. Old commits stay in the mirror.
     ///
@@ -62,27 +71,32 @@ impl Mirror {
         Ok(Fetched { tip, before, notes, notes_before, endpoint, failures })
     }
 
-    /// Fetches another branch and keeps its tip ([`Mirror::keep`]), so that a later squash or rebase of it can be
-    /// recognised. Nothing is deployed by it.
+    /// Fetches another branch and keeps its tip ([`Mirror::keep`]), whatever happens to it upstream. Nothing is deployed
+    /// by it.
     ///
     /// # Errors
     /// As [`Self::fetch`], and when the name is not a branch's.
-    pub fn fetch_other(
+    pub fn fetch_branch(
         &self,
         branch: &str,
         credential: Option<&Credential>,
-    ) -> Result<CommitId, SourceError> {
+    ) -> Result<FetchedBranch, SourceError> {
         check_branch(branch)?;
-        let tip = {
+        let (tip, endpoint) = {
             let lock = self.lock(Lock::Fetch)?;
             self.sweep_once();
             let name = upstream_ref(branch).replace("/upstream/", "/seen/");
-            self.fetch_refs(&[&format!("+refs/heads/{branch}:{name}")], credential, &lock)?;
-            self.read_ref(&self.git(), &name)?
+            let refs = format!("+refs/heads/{branch}:{name}");
+            let (endpoint, _) = self.fetch_refs(&[&refs], credential, &lock)?;
+            let tip = self.read_ref(&self.git(), &name)?;
+            if self.is_overfull() {
+                self.pack_all(&lock)?;
+            }
+            (tip, endpoint)
         };
         let tip = tip.ok_or_else(|| self.broken("reading what was fetched", &"no tip"))?;
         self.keep(&tip)?;
-        Ok(tip)
+        Ok(FetchedBranch { tip, endpoint })
     }
 
     /// The endpoint that gave all of `refspecs`, and the failures before it.

@@ -40,7 +40,7 @@ pub use diff::between as diff_between;
 pub use draft::{At, Draft, Holds};
 pub use endpoint::{Endpoint, Protocol};
 pub use error::{EndpointFailure, FailureKind, SourceError};
-pub use fetch::{Credential, Fetched};
+pub use fetch::{Credential, Fetched, FetchedBranch};
 pub use history::Blame;
 pub use merge::ConflictKind;
 pub use message::{MessageFacts, NoteSession, Provenance, Trailer, read_message};

@@ -351,11 +351,15 @@ fn other_branches_can_be_kept() {
     fleet.git(&["checkout", "-q", "-b", "topic/x"]);
     let topic = fleet.change("stacks/web/a", "1");
     fleet.git(&["push", "-q", "origin", "topic/x"]);
-    assert_eq!(mirror.fetch_other("topic/x", None).unwrap(), topic);
+    let found = mirror.fetch_branch("topic/x", None).unwrap();
+    assert_eq!(
+        (&found.tip, found.endpoint.as_str()),
+        (&topic, mirror.config().endpoints[0].to_string().as_str())
+    );
     assert_eq!(mirror.kept().unwrap(), [topic]);
     assert_eq!(mirror.tip().unwrap(), Some(tip));
-    assert_eq!(kinds(&mirror.fetch_other("nothing", None).unwrap_err()), [FailureKind::NoBranch]);
-    assert!(mirror.fetch_other("-x", None).is_err());
+    assert_eq!(kinds(&mirror.fetch_branch("nothing", None).unwrap_err()), [FailureKind::NoBranch]);
+    assert!(mirror.fetch_branch("-x", None).is_err());
 }
 
 #[test]
