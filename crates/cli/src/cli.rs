@@ -112,6 +112,9 @@ pub(crate) enum Command {
     /// Pins: nodes run one release of a stack, whatever rollouts say
     #[command(subcommand)]
     Pin(c::limit::Limits<c::limit::Pin>),
+    /// Nodes that run another branch of a stack's repository than the deployed one
+    #[command(subcommand)]
+    Follow(c::follow::Follows),
     /// Nodes in maintenance: they keep what they run, and count in no gate and no figure
     #[command(subcommand)]
     Maintenance(c::limit::Limits<c::limit::Maintenance>),

@@ -142,6 +142,56 @@ fn a_pin_holds_nodes_on_a_commit() {
 }
 
 #[test]
+fn a_node_follows_another_branch_until_that_is_lifted() {
+    let (fleet, node, first) = running();
+    assert!(fleet.run(&["follow", "branches"]).starts_with("Every node follows the deployed branch"));
+    let add =
+        |more: &[&'static str]| [&["follow", "add", "--stack", "web", "--reason", "a trial"], more].concat();
+    for (args, code, says) in [
+        (add(&["n1", "--branch", "nothing"]), 1, "BS2002"),
+        (add(&["n1", "--branch", "-x"]), 2, "--branch"),
+        (add(&["n1", "--branch=../x"]), 1, "BS2004"),
+        (add(&["n1", "--branch", "main"]), 1, "BS4019"),
+        (add(&["nobody", "--branch", "main"]), 1, "matches none of 1 nodes"),
+        (add(&["n1", "--branch", "main", "--until", "yesterday"]), 2, "has passed already"),
+        (add(&["n1"]), 2, "--branch"),
+    ] {
+        refused(&fleet, &args, code, says);
+    }
+    assert_eq!(fleet.json(&["follow", "list"]), json!([]));
+    fleet.git(&["switch", "--quiet", "--create", "try"]);
+    fleet.place.write("fleet/stacks/web/tried.conf", "yes\n");
+    fleet.git(&["add", "."]);
+    fleet.git(&["commit", "--quiet", "--message", "Try it"]);
+    fleet.git(&["push", "--quiet", "origin", "try"]);
+    let tried = fleet.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    fleet.git(&["switch", "--quiet", "main"]);
+    let set = fleet.json(&add(&["n1", "--branch", "try", "--until", "2h"]));
+    assert_eq!(
+        (&set[0]["effect"], &set[0]["branch"], &set[0]["scope"]["selector"]),
+        (&json!("follow"), &json!("try"), &json!("name=n1")),
+        "{set}"
+    );
+    node.comes_to(&fleet, &tried);
+    let text = fleet.run(&["follow", "list"]);
+    assert!(text.contains("web from branch try") && text.contains("a trial"), "{text}");
+    let text = fleet.run(&["follow", "branches"]);
+    assert!(text.contains("try") && text.contains("followed") && text.contains(&tried[..7]), "{text}");
+    assert!(fleet.run(&["nodes", "list", "--only", "following"]).contains("n1"));
+    let shown = fleet.run(&["nodes", "show", "n1"]);
+    assert!(shown.contains("follows branch `try`"), "{shown}");
+    assert!(fleet.run(&["timeline"]).contains("some nodes follow branch try"));
+    // The deployed branch goes on without it.
+    let second = fleet.change("grey", "teal", "session-b");
+    fleet.eventually("the stack is at it", || fleet.json(&["stacks", "web"]).to_string().contains(&second));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(node.does(&fleet), tried, "first {first}");
+    fleet.run(&["follow", "lift", set[0]["id"].as_str().unwrap(), "--reason", "it was tried"]);
+    node.comes_to(&fleet, &second);
+    assert!(fleet.run(&["follow", "list"]).starts_with("Nothing is"));
+}
+
+#[test]
 fn nodes_are_left_alone_until_that_is_lifted() {
     let (fleet, node, mut runs) = running();
     let lines = [("Welcome", "Hello", "session-a"), ("grey", "teal", "session-b")];

@@ -297,7 +297,7 @@ impl Engine {
         let Some(at) = world.stacks.iter().position(of) else { return Ok(()) };
         let facts = &world.stacks[at];
         let Within::Environment(environment) = &facts.within else { return Ok(()) };
-        state.nodes = world.nodes.iter().filter(|node| facts.within.holds(node)).count() as u64;
+        state.nodes = world.nodes.iter().filter(|node| facts.holds(node)).count() as u64;
         let asked = environment.asked;
         let verdict = verdicts(world).into_iter().find(|verdict| verdict.stack == at);
         let next = verdict.as_ref().and_then(|verdict| verdict.next);

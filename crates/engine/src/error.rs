@@ -56,6 +56,14 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// A branch is not fit to be followed.
+    #[error("branch `{branch}`: {reason}")]
+    Branch {
+        /// The branch.
+        branch: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A background task was stopped.
     #[error("the hub is stopping")]
     Stopping,
@@ -73,6 +81,7 @@ impl EngineError {
             Self::Refused(_) => ErrorCode::BS5001,
             Self::InvalidResult(_) => ErrorCode::BS5002,
             Self::BannedResult { .. } => ErrorCode::BS5003,
+            Self::Branch { .. } => ErrorCode::BS4019,
             Self::Stopping => ErrorCode::BS7001,
         }
     }

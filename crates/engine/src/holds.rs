@@ -1,6 +1,8 @@
 //! Holds and other constraints, set and lifted by people and by undos.
 
-use backstay_store::{Executor, Tx, changes, constraints, links, releases};
+use std::collections::HashSet;
+
+use backstay_store::{Executor, Tx, branches, changes, constraints, links, releases};
 use backstay_types::{
     CommitId, Constraint, ConstraintId, ConstraintOrigin, ConversationId, Effect, Event, Refs, Release,
     ReleaseStanding, RepositoryId, Scope, Timestamp,
@@ -192,9 +194,7 @@ impl Engine {
         commit: &CommitId,
         release: &Release,
     ) -> Result<bool, EngineError> {
-        let first = changes::get(ex, repository, &release.commit).await?;
-        // One that is not on the branch, such as what an undo made for some nodes, is judged by all of the branch.
-        let upto = first.and_then(|known| known.position).unwrap_or(i64::MAX);
+        let line = line_of(ex, repository, release).await?;
         let Some(held) = changes::get(ex, repository, commit).await? else { return Ok(false) };
         let mut same = match held.patch_digest {
             Some(patch) => changes::by_patch(ex, repository, patch).await?,
@@ -207,7 +207,7 @@ impl Engine {
         for known in same.into_iter().filter(|k| k.undo.is_none() || k.change.commit == *commit) {
             if known.change.stacks.contains(&release.stack)
                 && touches(ex, repository, &known.change.commit, release).await?
-                && is_effective(ex, repository, &known, upto).await?
+                && is_effective(ex, repository, &known, &line).await?
             {
                 return Ok(true);
             }
@@ -229,19 +229,57 @@ async fn touches(
     Ok(parts.is_empty() || parts.contains(part))
 }
 
-/// On the branch, no later than `upto`, and no revert of it there that is itself in effect.
+/// The commits that a release may contain.
+struct Line {
+    /// Those on the deployed branch up to this place.
+    upto: i64,
+    /// And these, of a branch that nodes follow instead.
+    own: HashSet<CommitId>,
+}
+
+impl Line {
+    fn has(&self, known: &changes::KnownChange) -> bool {
+        known.position.is_some_and(|position| position <= self.upto)
+            || self.own.contains(&known.change.commit)
+    }
+}
+
+/// The line of history that a release stands on.
+async fn line_of(
+    ex: &mut impl Executor,
+    repository: RepositoryId,
+    release: &Release,
+) -> Result<Line, EngineError> {
+    let first = changes::get(ex, repository, &release.commit).await?;
+    if let Some(upto) = first.and_then(|known| known.position) {
+        return Ok(Line { upto, own: HashSet::new() });
+    }
+    let Some(branch) = branches::with_release(ex, &release.stack, release.id, &release.commit).await? else {
+        // One that is on no branch, such as what an undo made for some nodes, is judged by all of the deployed one.
+        return Ok(Line { upto: i64::MAX, own: HashSet::new() });
+    };
+    // Its content may have come to the deployed branch by other commits.
+    let commits = releases::commits(ex, release.id).await?;
+    let landed = changes::each(ex, commits).await?.into_iter().filter_map(|known| known.position).max();
+    Ok(Line {
+        upto: landed.max(branch.base).unwrap_or(i64::MIN),
+        own: branches::commits(ex, &branch.stack, &branch.branch).await?,
+    })
+}
+
+/// On the line, and no revert of it there that is itself in effect.
 async fn is_effective(
     ex: &mut impl Executor,
     repository: RepositoryId,
     known: &changes::KnownChange,
-    upto: i64,
+    line: &Line,
 ) -> Result<bool, EngineError> {
-    if known.position.is_none_or(|position| position > upto) {
+    if !line.has(known) {
         return Ok(false);
     }
     for reverting in changes::reverting(ex, repository, &known.change.commit).await? {
         if reverting.change.commit != known.change.commit
-            && Box::pin(is_effective(ex, repository, &reverting, upto)).await?
+            && Box::pin(is_effective(ex, repository, &reverting, line)).await?
         {
             return Ok(false);
         }

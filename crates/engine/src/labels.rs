@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use backstay_api::v1::{AssignedStack, LabelledNode, MovedStack};
 use backstay_manifest::Selector;
-use backstay_plan::{NodeFacts, Policy, Wanted, wanted};
+use backstay_plan::{Followers, NodeFacts, Policy, Wanted, wanted};
 use backstay_store::{Executor, nodes};
 use backstay_types::{Event, Labels, Node, NodeId, Refs, StackName};
 
-use crate::{Engine, EngineError, reconcile::Loaded};
+use crate::{Engine, EngineError, branches, reconcile::Loaded};
 
 /// Whose labels are changed.
 #[derive(Debug, Clone)]
@@ -136,6 +136,7 @@ fn told(loaded: &Loaded, chosen: &[Node], labels: &NewLabels) -> Result<Vec<Labe
 struct Ways<'a> {
     loaded: &'a Loaded,
     policies: Vec<Policy>,
+    followers: Followers,
     positions: HashMap<NodeId, usize>,
 }
 
@@ -144,7 +145,8 @@ impl<'a> Ways<'a> {
         let world = &loaded.snapshot;
         let policy = |stack| Policy::new(stack, &world.constraints, world.now);
         let positions = world.nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect();
-        Self { loaded, policies: world.stacks.iter().map(policy).collect(), positions }
+        let followers = Followers::of(&world.constraints, &branches::held(&loaded.followed), world.now);
+        Self { loaded, policies: world.stacks.iter().map(policy).collect(), followers, positions }
     }
 
     fn between(&self, node: &Node, before: &Labels, after: &Labels) -> Vec<MovedStack> {
@@ -152,6 +154,7 @@ impl<'a> Ways<'a> {
         let facts = |labels: &Labels| {
             let mut facts = NodeFacts::new(node.id, node.name.clone(), labels.clone());
             facts.leaving = known.and_then(|known| known.leaving.clone());
+            facts.follows = self.followers.follows_of(&facts);
             facts
         };
         let (mut were, mut gone) = (self.assigned(&facts(before)).0, BTreeSet::new());
@@ -173,7 +176,7 @@ impl<'a> Ways<'a> {
         let lines = world.stacks.iter().zip(&self.policies).enumerate();
         // The parts of a stack go where all of it goes.
         for (index, (stack, policy)) in lines.filter(|(_, (stack, _))| stack.share.part().is_none()) {
-            if !stack.within.holds(node) {
+            if !stack.holds(node) {
                 continue;
             }
             let past = self.positions.get(&node.id).map(|at| world.past.of(index, *at));

@@ -6,6 +6,7 @@
 //! the few commands below, and everything else follows from what is stored.
 
 mod agents;
+mod branches;
 mod check;
 mod contents;
 mod conversations;
@@ -49,6 +50,7 @@ use ed25519_dalek::SigningKey;
 use tokio::sync::Notify;
 
 pub use agents::WantedAgent;
+pub use branches::FollowedBranch;
 pub use check::{Checked, CheckedStack};
 pub use contents::{ExplainedFile, Listed};
 pub use conversations::{Observation, Observed, Push};

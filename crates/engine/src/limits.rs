@@ -34,6 +34,13 @@ pub enum LimitEffect {
         /// absent.
         to: Option<String>,
     },
+    /// Nodes run the newest release of another branch of a stack's repository.
+    Follow {
+        /// The stack.
+        stack: StackName,
+        /// The branch, without `refs/heads/`.
+        branch: String,
+    },
     /// Nodes keep what they run.
     UpdatesOff {
         /// Of this stack only.
@@ -62,8 +69,8 @@ impl Engine {
     /// Sets a limit, or gives the same one that is set already.
     ///
     /// # Errors
-    /// When the selector cannot be read or matches no node, there is no such stack, release or commit, or it would
-    /// never hold.
+    /// When the selector cannot be read or matches no node, there is no such stack, release, commit or branch, the branch
+    /// cannot be followed as it is, or it would never hold.
     pub async fn limit(&self, new: NewLimit, by: &str) -> Result<Constraint, EngineError> {
         let now = self.inner.world.now();
         check_times(&new, now)?;
@@ -80,6 +87,15 @@ impl Engine {
         {
             self.present(stack).await?;
         }
+        if let LimitEffect::Follow { stack, branch } = &new.effect {
+            if scope == Scope::Fleet {
+                let message =
+                    "nodes: expected which nodes; what all of them follow is the repository's own branch";
+                return Err(EngineError::Invalid(message.to_owned()));
+            }
+            let row = self.present(stack).await?;
+            self.read_to_follow(&row, branch).await?;
+        }
         let found = match &new.effect {
             LimitEffect::Pin { stack, to } => Some(self.release_to_pin(stack, to.as_deref(), &scope).await?),
             _ => None,
@@ -89,6 +105,7 @@ impl Engine {
             (LimitEffect::Pin { stack, .. }, Some(found)) => {
                 Effect::Pin { stack, release: self.made(&mut tx, found, now).await? }
             }
+            (LimitEffect::Follow { stack, branch }, _) => Effect::Follow { stack, branch },
             (LimitEffect::Freeze { stack }, _) => Effect::Freeze { stack },
             (LimitEffect::UpdatesOff { stack }, _) => Effect::UpdatesOff { stack },
             (LimitEffect::Maintenance | LimitEffect::Pin { .. }, _) => Effect::Maintenance,
@@ -150,7 +167,7 @@ impl Engine {
             Scope::Fleet | Scope::Environment { .. } => true,
         });
         let mut found: Vec<_> = reached
-            .filter_map(|node| lines().find(|facts| facts.within.holds(node)))
+            .filter_map(|node| lines().find(|facts| facts.holds(node)))
             .map(|facts| facts.within.environment())
             .collect();
         found.sort();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use backstay_manifest::{Selector, StopRule};
 use backstay_plan::{
-    Assignment, Candidate, FleetPlan, FleetSnapshot, Leavers, MaxUpdating, Members, NodeFacts, Origin,
-    Reason, RolloutRef, Share, StackFacts, Told, WaveOpened, Within,
+    Assignment, Branches, Candidate, FleetPlan, FleetSnapshot, Followers, Leavers, MaxUpdating, Members,
+    NodeFacts, Origin, Reason, RolloutRef, Share, StackFacts, Told, WaveOpened, Within,
 };
 use backstay_store::{
     Executor, Tx, constraints, deployments, environments, leases, nodes, releases, rollouts, stacks,
@@ -19,7 +19,9 @@ use backstay_types::{
 };
 
 use crate::{
-    Engine, EngineError, emergency,
+    Engine, EngineError,
+    branches::{self, Followed},
+    emergency,
     environments::Asked,
     parts::{Composed, Composition},
     past,
@@ -39,6 +41,8 @@ pub(crate) struct Loaded {
     pub(crate) records: HashMap<StackName, StackRecord>,
     /// What environments are meant to run.
     pub(crate) asked: Asked,
+    /// The branches that some nodes follow instead of the deployed one.
+    pub(crate) followed: Vec<Followed>,
     /// The release that each node runs of each stack, unless something is under way.
     pub(crate) settled: HashMap<(NodeId, StackName), ReleaseId>,
     /// Parts that have to be put together before nodes can be told of them.
@@ -140,8 +144,10 @@ impl Engine {
         let rows = environments::list(ex).await?;
         let asked: Asked =
             rows.into_iter().map(|row| ((row.stack.clone(), row.environment.clone()), row)).collect();
+        let mut followed = self.followed(ex, &records, &rollouts, &constraints).await?;
         let releases = {
-            let asked_for: Vec<_> = asked.values().map(|row| row.release).collect();
+            let of_branches = followed.iter().map(|one| one.row.release);
+            let asked_for: Vec<_> = asked.values().map(|row| row.release).chain(of_branches).collect();
             let mut named =
                 named_releases(ex, &stored, &constraints, &latest, &settled, &rollouts, &asked_for).await?;
             let parts: BTreeSet<_> = named
@@ -155,7 +161,8 @@ impl Engine {
             named
         };
         let nodes = nodes::active(ex).await?;
-        let seen = self.nodes_facts(&nodes, &constraints, now);
+        self.judge_followed(ex, &mut followed, &releases, &constraints, now).await?;
+        let seen = self.nodes_facts(&nodes, &constraints, &branches::held(&followed), now);
         let leaving: HashSet<_> =
             seen.iter().filter(|node| node.leaving.is_some()).map(|node| node.id).collect();
         let (mut facts, mut wanted) = (Vec::new(), BTreeSet::new());
@@ -183,6 +190,12 @@ impl Engine {
             }
             facts.extend(lines);
         }
+        for one in &followed {
+            let Some(stack) = stored.iter().find(|stack| stack.name == one.row.stack) else { continue };
+            let Some(record) = records.get(&stack.name) else { continue };
+            let base = self.stack_facts(ex, (stack, record), known).await?;
+            facts.push(one.line(base, known));
+        }
         let removals = removals(ex, &rollouts, &latest).await?;
         let past = past::of(&nodes, &facts, (&latest, &settled, &of_parts), (&releases, &records), &removals);
         let snapshot = FleetSnapshot {
@@ -206,6 +219,7 @@ impl Engine {
             deployments: latest.into_iter().chain(settled).map(|d| (d.id, d)).collect(),
             records,
             asked,
+            followed,
             wanted,
         })
     }
@@ -277,16 +291,23 @@ impl Engine {
         rollouts.iter().filter(goes_by_it).map(|rollout| (key(rollout), told(rollout))).collect()
     }
 
-    fn nodes_facts(&self, nodes: &[Node], constraints: &[Constraint], now: Timestamp) -> Vec<NodeFacts> {
-        let leavers = Leavers::of(constraints, now);
-        nodes.iter().map(|node| self.node_facts(node, &leavers)).collect()
+    fn nodes_facts(
+        &self,
+        nodes: &[Node],
+        constraints: &[Constraint],
+        branches: &Branches,
+        now: Timestamp,
+    ) -> Vec<NodeFacts> {
+        let (leavers, followers) = (Leavers::of(constraints, now), Followers::of(constraints, branches, now));
+        nodes.iter().map(|node| self.node_facts(node, &leavers, &followers)).collect()
     }
 
-    fn node_facts(&self, node: &Node, leavers: &Leavers) -> NodeFacts {
+    fn node_facts(&self, node: &Node, leavers: &Leavers, followers: &Followers) -> NodeFacts {
         let presence = &self.inner.presence;
         let mut facts = NodeFacts::new(node.id, node.name.clone(), node.labels.clone())
             .with_presence(presence.is_online(node.id), presence.is_silent(node.id));
         facts.leaving = leavers.leave_of(&facts);
+        facts.follows = followers.follows_of(&facts);
         facts.sick_since = presence.unhealthy_since(node.id);
         facts
     }

@@ -103,8 +103,17 @@ impl Engine {
         for repository in known {
             let concerns =
                 repository.endpoints.iter().any(|own| push.urls.iter().any(|url| same_place(own, url)));
-            let branch = push.branch.as_ref().is_none_or(|branch| *branch == repository.branch);
-            if concerns && branch {
+            if !concerns {
+                continue;
+            }
+            let branch = match &push.branch {
+                Some(branch) if *branch != repository.branch => {
+                    let followed = self.followed_of(repository.id).await?;
+                    followed.iter().any(|(_, followed)| followed == branch)
+                }
+                _ => true,
+            };
+            if branch {
                 matched += 1;
                 self.sync_repository(repository.id).await?;
             }

@@ -183,7 +183,11 @@ impl Engine {
                 commit: release.commit.clone(),
                 path: release.path.clone(),
                 endpoints: source.endpoints.clone(),
-                manifest_schema: record.map_or(backstay_manifest::MANIFEST_SCHEMA, |r| r.schema),
+                manifest_schema: match &rollout.branch {
+                    Some(branch) => crate::branches::schema(&loaded.followed, &deployment.stack, branch),
+                    None => record.map(|record| record.schema),
+                }
+                .unwrap_or(backstay_manifest::MANIFEST_SCHEMA),
                 sources: sources_of(release, &parts),
             };
             Some((deployment.id, line))
@@ -257,8 +261,12 @@ pub(crate) async fn brought_by(
     let since = before.map(|r| r.created_at);
     let commits = releases::commits(ex, rollout.release).await?;
     let mut found = changes::each(ex, commits).await?;
+    // To the fleet it brings what came to the deployed branch, however long that had been on another.
+    let of_fleet = rollout.branch.is_none();
+    let came = |k: &changes::KnownChange| k.landed_at.filter(|_| of_fleet).unwrap_or(k.change.seen_at);
     found.retain(|k| {
-        k.change.seen_at <= rollout.created_at && since.is_none_or(|since| k.change.seen_at >= since)
+        let at = came(k);
+        at <= rollout.created_at && since.is_none_or(|since| at >= since)
     });
     found.sort_by_key(|k| (k.position, k.change.seen_at));
     Ok(found)

@@ -19,11 +19,11 @@ use backstay_types::{
 
 pub(crate) use records::StackRecord;
 
-use self::parts::Content;
+pub(crate) use self::parts::{Content, parts_of};
 use crate::{Engine, EngineError, mirrors::blocking, parts::declared_at, provenance, warnings::Look};
 
 /// How many commits are read when a repository is seen for the first time.
-const FIRST_HISTORY: usize = 20_000;
+pub(crate) const FIRST_HISTORY: usize = 20_000;
 
 /// A tip, read whole: everything that [`Engine::apply_tip`] needs.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Engine {
         let mirror = self.inner.mirrors.of(&repository)?;
         let credential = self.credential(id).await?;
         let fetched = {
-            let mirror = Arc::clone(&mirror);
+            let (mirror, credential) = (Arc::clone(&mirror), credential.clone());
             blocking(move || mirror.fetch(credential.as_ref())).await
         };
         match fetched {
@@ -151,16 +151,10 @@ impl Engine {
                         return Err(error);
                     }
                 }
+                self.fetch_followed(id, &mirror, credential).await?;
             }
             Err(EngineError::Source(error)) => {
-                let health = RepositoryHealth::Unreachable {
-                    code: error.code().to_string(),
-                    message: match error.hint() {
-                        Some(hint) => format!("{error} ({hint})"),
-                        None => error.to_string(),
-                    },
-                };
-                self.set_health(&repository, health).await?;
+                self.set_health(&repository, unreachable(&error)).await?;
             }
             Err(error) => return Err(error),
         }
@@ -232,7 +226,7 @@ impl Engine {
                 touched.entry(stack.clone()).or_default().push(facts);
             }
             let first_import = repository.tip.is_none() && facts.commit != tip.commit;
-            self.apply_change(tx, repository, facts, of_stacks, position, first_import, now).await?;
+            self.apply_change(tx, repository, facts, of_stacks, Some(position), first_import, now).await?;
         }
         self.apply_stacks(tx, repository, tip, &before, &touched, now).await?;
         self.apply_limits(tx, repository, tip, now).await?;
@@ -240,14 +234,15 @@ impl Engine {
         set_health(tx, repository, RepositoryHealth::Ok, Some(now)).await
     }
 
+    /// Keeps a commit, at a place on the deployed branch or beside it.
     #[expect(clippy::too_many_arguments, reason = "one call, and each is a different thing")]
-    async fn apply_change(
+    pub(crate) async fn apply_change(
         &self,
         tx: &mut Tx,
         repository: &Repository,
         facts: &ChangeFacts,
         stacks: Vec<StackName>,
-        position: i64,
+        position: Option<i64>,
         quiet: bool,
         now: Timestamp,
     ) -> Result<(), EngineError> {
@@ -277,10 +272,13 @@ impl Engine {
             change,
             undo: facts.undo.first().copied(),
             patch_digest: facts.patch,
-            position: Some(position),
+            position,
+            landed_at: None,
         };
         if !changes::insert(tx, &known).await? {
-            changes::set_position(tx, repository.id, &facts.commit, Some(position)).await?;
+            if let Some(position) = position {
+                changes::land(tx, repository.id, &facts.commit, position, now).await?;
+            }
         } else if !quiet {
             let event =
                 Event::ChangeSeen { subject: facts.subject.clone(), author: facts.author.name.clone() };
@@ -381,8 +379,19 @@ async fn set_health(
     Ok(())
 }
 
+/// What Git said.
+pub(crate) fn unreachable(error: &SourceError) -> RepositoryHealth {
+    RepositoryHealth::Unreachable {
+        code: error.code().to_string(),
+        message: match error.hint() {
+            Some(hint) => format!("{error} ({hint})"),
+            None => error.to_string(),
+        },
+    }
+}
+
 /// The first problem in full, and how many more there are.
-fn invalid(problems: &[manifest::Problem]) -> RepositoryHealth {
+pub(crate) fn invalid(problems: &[manifest::Problem]) -> RepositoryHealth {
     let code = problems.first().map(|p| p.code.as_str().to_owned()).unwrap_or_default();
     RepositoryHealth::Invalid { code, message: describe(problems) }
 }
@@ -408,7 +417,7 @@ fn folders(tip: &Tip, before: &[stacks::Stack]) -> Vec<(String, StackName)> {
 }
 
 /// Stacks whose folder a commit touches itself.
-fn stacks_of(facts: &ChangeFacts, folders: &[(String, StackName)]) -> Vec<StackName> {
+pub(crate) fn stacks_of(facts: &ChangeFacts, folders: &[(String, StackName)]) -> Vec<StackName> {
     let own = facts.own_paths();
     let touches = |folder: &str| own.iter().any(|path| below(folder, path).is_some());
     let mut found: Vec<_> =

@@ -261,6 +261,7 @@ impl Bench {
             id,
             stack: facts.name.clone(),
             environment: None,
+            branch: None,
             part: None,
             release,
             kind: RolloutKind::Update,

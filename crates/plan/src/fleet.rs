@@ -48,6 +48,7 @@ pub fn plan(world: &FleetSnapshot) -> FleetPlan {
 fn is_of(rollout: &Rollout, stack: &StackFacts) -> bool {
     rollout.stack == stack.name
         && rollout.environment.as_ref() == stack.within.environment()
+        && rollout.branch.as_deref() == stack.within.branch()
         && rollout.part.as_ref() == stack.share.part()
 }
 

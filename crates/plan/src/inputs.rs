@@ -43,6 +43,9 @@ pub struct BeganInputs {
     pub unproven: bool,
     /// Whether a pin asks for it.
     pub pinned: bool,
+    /// The branch, where its nodes follow another than the deployed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
     /// The waves that `fleet.toml` asks for.
     pub waves: Vec<String>,
     /// How many nodes the stack is assigned to.
@@ -71,7 +74,10 @@ pub fn opening(inputs: &BeganInputs) -> Opening {
         asked => asked,
     };
     let reason = match &inputs.cause {
-        Cause::Change { commit, .. } => format!("commit {}", commit.short()),
+        Cause::Change { commit, .. } => {
+            let of = inputs.branch.as_ref().map(|branch| format!(" of branch `{branch}`"));
+            format!("commit {}{}", commit.short(), of.unwrap_or_default())
+        }
         Cause::Undo { undo } => format!("undo {undo}"),
         Cause::Decommission => "nodes are taken out of the fleet".to_owned(),
     };

@@ -32,7 +32,7 @@ pub use history::{History, HistoryChange, Refusal, Selection, Selector};
 pub use policy::{Policy, Rest};
 pub use promotion::{Entry, EnvironmentFacts, Passing, Verdict, Within, passing, verdicts};
 pub use snapshot::{
-    Assignment, FleetSnapshot, GoBack, Leavers, Leaving, MaxUpdating, Members, Need, NodeFacts, Origin, Past,
-    Pasts, Reason, Settled, Share, StackFacts, Told, Try, TryState, Unproven,
+    Assignment, Branches, FleetSnapshot, Follow, Followers, GoBack, Leavers, Leaving, MaxUpdating, Members,
+    Need, NodeFacts, Origin, Past, Pasts, Reason, Settled, Share, StackFacts, Told, Try, TryState, Unproven,
 };
 pub use wanted::{Wanted, wanted};

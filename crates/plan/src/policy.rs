@@ -19,6 +19,8 @@ pub struct Policy {
     freezes: Vec<(Reach, Reason)>,
     windows: Vec<Shutter>,
     assigned: Vec<Reach>,
+    /// The stack; none where this is about nodes whatever they run.
+    stack: Option<StackName>,
     within: Within,
     /// When the next of all this begins or ends, as far as that is known.
     changes_at: Option<Timestamp>,
@@ -72,7 +74,12 @@ impl Policy {
         let (branch, unassigned) = match &stack.release {
             Ok(_) => ("the deployed branch asks for it".into(), None),
             Err(reason) => (
-                format!("the branch's release is {reason}").into(),
+                match stack.within.branch() {
+                    None => format!("the branch's release is {reason}").into(),
+                    Some(branch) => {
+                        format!("the release of branch `{branch}`, which it follows, is {reason}").into()
+                    }
+                },
                 stack.assignments.is_empty().then(|| format!("the stack is {reason}").into()),
             ),
         };
@@ -81,6 +88,7 @@ impl Policy {
             resting: Vec::new(),
             freezes: Vec::new(),
             windows: stack.windows.iter().map(|window| Shutter::of(window, now)).collect(),
+            stack: Some(stack.name.clone()),
             within: stack.within.clone(),
             assigned: stack.assignments.iter().map(|assignment| Reach::of(&assignment.nodes)).collect(),
             changes_at: None,
@@ -98,6 +106,7 @@ impl Policy {
             resting: Vec::new(),
             freezes: Vec::new(),
             windows: Vec::new(),
+            stack: None,
             within: Within::Everyone,
             assigned: Vec::new(),
             changes_at: None,
@@ -156,8 +165,8 @@ impl Policy {
                 let rest = Rest { maintenance: true, reason: because("in maintenance, set") };
                 self.resting.push((reach, rest));
             }
-            // Those are about releases: see `standing`; and that about nodes as such: see `Leavers`.
-            Effect::Hold { .. } | Effect::Ban { .. } | Effect::Decommission => {}
+            // Those are about releases: see `standing`; and these about nodes as such: see `Leavers` and `Followers`.
+            Effect::Hold { .. } | Effect::Ban { .. } | Effect::Decommission | Effect::Follow { .. } => {}
             Effect::Pin { .. } | Effect::Freeze { .. } | Effect::UpdatesOff { .. } => {}
         }
     }
@@ -172,13 +181,14 @@ impl Policy {
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
         node.leaving.is_none()
             && self.assigned.iter().any(|reach| reach.concerns(node))
-            && self.within.holds(node)
+            && self.stack.as_ref().is_some_and(|stack| self.within.holds(stack, node))
     }
 
-    /// What a node is pinned to, and why; of several pins the newest. A pin of everyone is for those that run the stack.
+    /// What a node is pinned to, and why; of several pins the newest. A pin of everyone is for those that run the stack as the
+    /// fleet does: who was told to follow another branch was named, and is moved off it only by a pin that names it too.
     pub fn pin(&self, node: &NodeFacts, assigned: bool) -> Option<(ReleaseId, &Reason)> {
         let mine = |reach: &Reach| match reach {
-            Reach::Everyone => assigned,
+            Reach::Everyone => assigned && self.within.branch().is_none(),
             _ => reach.concerns(node),
         };
         self.pins.iter().find(|(reach, ..)| mine(reach)).map(|(_, release, reason)| (*release, reason))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backstay_manifest::Selector;
-use backstay_types::{EnvironmentName, NodeName, ReleaseId, Timestamp, UndoId};
+use backstay_types::{EnvironmentName, NodeName, ReleaseId, StackName, Timestamp, UndoId};
 
 use crate::snapshot::{FleetSnapshot, NodeFacts, TryState};
 
@@ -16,14 +16,23 @@ pub enum Within {
     Environment(EnvironmentFacts),
     /// Nodes that are in none of these.
     Outside(Vec<Selector>),
+    /// Nodes that follow this branch instead of the deployed one, whatever environment they are in. They are in no other
+    /// part of the fleet.
+    Branch(String),
 }
 
 impl Within {
-    /// Whether a node is in it.
-    pub fn holds(&self, node: &NodeFacts) -> bool {
+    /// Whether a node is in it, as far as a stack goes.
+    pub fn holds(&self, stack: &StackName, node: &NodeFacts) -> bool {
         let matches = |selector: &Selector| node.is_in(selector);
+        match (self, node.branch_of(stack)) {
+            (Self::Branch(branch), followed) => return followed == Some(branch.as_str()),
+            (_, Some(_)) => return false,
+            (_, None) => {}
+        }
         match self {
             Self::Everyone => true,
+            Self::Branch(_) => false,
             Self::Environment(environment) => {
                 matches(&environment.nodes) && !environment.earlier.iter().any(matches)
             }
@@ -35,7 +44,15 @@ impl Within {
     pub fn environment(&self) -> Option<&EnvironmentName> {
         match self {
             Self::Environment(environment) => Some(&environment.name),
-            Self::Everyone | Self::Outside(_) => None,
+            Self::Everyone | Self::Outside(_) | Self::Branch(_) => None,
+        }
+    }
+
+    /// The branch that is followed, when it is one other than the deployed.
+    pub fn branch(&self) -> Option<&str> {
+        match self {
+            Self::Branch(branch) => Some(branch),
+            Self::Everyone | Self::Environment(_) | Self::Outside(_) => None,
         }
     }
 }

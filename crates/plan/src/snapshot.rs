@@ -74,6 +74,8 @@ pub struct NodeFacts {
     pub silent: bool,
     /// Set while it is taken out of the fleet: it is assigned nothing, and loses what it runs.
     pub leaving: Option<Leaving>,
+    /// The branches that it follows instead of the deployed one; at most one for a stack.
+    pub follows: Vec<Follow>,
 }
 
 /// A node on its way out of the fleet.
@@ -98,7 +100,17 @@ impl NodeFacts {
         let mut of_labels = DefaultHasher::new();
         labels.iter().for_each(|pair| pair.hash(&mut of_labels));
         let tags = Tags { name: tag_of(name.as_str()), labels: of_labels.finish() };
-        Self { id, name, labels, tags, online: true, sick_since: None, silent: false, leaving: None }
+        Self {
+            id,
+            name,
+            labels,
+            tags,
+            online: true,
+            sick_since: None,
+            silent: false,
+            leaving: None,
+            follows: Vec::new(),
+        }
     }
 
     /// The same, heard from or known to have fallen silent.
@@ -115,6 +127,16 @@ impl NodeFacts {
     /// Its labels.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// The branch that it was told to follow for a stack, if it was.
+    pub fn follow(&self, stack: &StackName) -> Option<&Follow> {
+        self.follows.iter().find(|follow| follow.stack == *stack)
+    }
+
+    /// The branch that it does follow for a stack: what is held there it leaves to the fleet's own.
+    pub(crate) fn branch_of(&self, stack: &StackName) -> Option<&str> {
+        self.follow(stack).filter(|follow| !follow.held).map(|follow| follow.branch.as_str())
     }
 
     /// Whether a selector matches it.
@@ -143,6 +165,64 @@ impl Leavers {
     pub fn leave_of(&self, node: &NodeFacts) -> Option<Leaving> {
         let mine = self.0.iter().filter(|(reach, _)| reach.concerns(node));
         mine.max_by_key(|(_, leaving)| leaving.since).map(|(_, leaving)| leaving.clone())
+    }
+}
+
+/// A branch that a node was told to follow instead of the deployed one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// For which stack.
+    pub stack: StackName,
+    /// The branch.
+    pub branch: String,
+    /// Whether its release is held, so that the node runs what the fleet does.
+    pub held: bool,
+    /// By whom, and why; or what keeps it from it.
+    pub reason: Reason,
+}
+
+/// The branches that may be followed, by stack and name, each with why its release is held if it is.
+pub type Branches = BTreeMap<(StackName, String), Option<String>>;
+
+/// Which nodes follow a branch of their own, read once for all nodes.
+#[derive(Debug)]
+pub struct Followers(Vec<(Reach, Follow)>);
+
+impl Followers {
+    /// What constraints say of it at `now`. Of several for the same stack the newest counts. A branch of which nothing is
+    /// known moves nobody off what the fleet runs.
+    pub fn of(constraints: &[Constraint], branches: &Branches, now: Timestamp) -> Self {
+        let one = |constraint: &&Constraint| {
+            let Effect::Follow { stack, branch } = &constraint.effect else { return None };
+            let reach = Reach::of_scope(&constraint.scope)?;
+            let held = match branches.get(&(stack.clone(), branch.clone())) {
+                None => Some("not read yet"),
+                Some(held) => held.as_deref(),
+            };
+            let (by, why) = (&constraint.by, &constraint.reason);
+            let reason = match held {
+                None => format!("follows branch `{branch}`, set by {by}: {why}"),
+                Some(held) => format!(
+                    "set by {by} to follow branch `{branch}` ({why}), whose release is {held}; until then what the fleet runs"
+                ),
+            };
+            let (stack, branch) = (stack.clone(), branch.clone());
+            Some((reach, Follow { stack, branch, held: held.is_some(), reason: reason.into() }))
+        };
+        let mut newest_first: Vec<_> = constraints.iter().filter(|c| c.is_in_force(now)).collect();
+        newest_first.sort_by_key(|constraint| std::cmp::Reverse(constraint.id));
+        Self(newest_first.iter().filter_map(one).collect())
+    }
+
+    /// What they say of a node: nothing of one that leaves the fleet.
+    pub fn follows_of(&self, node: &NodeFacts) -> Vec<Follow> {
+        let mut found: Vec<Follow> = Vec::new();
+        for (reach, follow) in self.0.iter().filter(|_| node.leaving.is_none()) {
+            if reach.concerns(node) && !found.iter().any(|known| known.stack == follow.stack) {
+                found.push(follow.clone());
+            }
+        }
+        found
     }
 }
 
@@ -190,7 +270,8 @@ pub struct StackFacts {
     pub prune: Option<MaxUpdating>,
     /// What set off that it is no longer assigned.
     pub removal_cause: Cause,
-    /// For which part of the fleet this is: where there are environments, a stack is planned once for each.
+    /// For which part of the fleet this is: where there are environments, a stack is planned once for each; and once for
+    /// each branch that nodes follow instead of the deployed one.
     pub within: Within,
     /// Which share of the stack this is: one that is divided is planned once for each of its parts.
     pub share: Share,
@@ -199,9 +280,12 @@ pub struct StackFacts {
 impl StackFacts {
     /// Whether a node is meant to run the stack.
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
-        node.leaving.is_none()
-            && self.within.holds(node)
-            && self.assignments.iter().any(|a| node.is_in(&a.nodes))
+        node.leaving.is_none() && self.holds(node) && self.assignments.iter().any(|a| node.is_in(&a.nodes))
+    }
+
+    /// Whether a node is in the part of the fleet that this is for.
+    pub fn holds(&self, node: &NodeFacts) -> bool {
+        self.within.holds(&self.name, node)
     }
 }
 

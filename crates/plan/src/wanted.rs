@@ -32,7 +32,7 @@ pub enum Wanted {
 }
 
 /// What `node` should come to run of `stack`: nothing where it is taken out of the fleet. A node that is to be left alone keeps what it runs; then a pin goes before
-/// everything. A stack that is not assigned is taken away where that is allowed in so many words. Otherwise it is left
+/// everything, and a branch that it follows before the deployed one. A stack that is not assigned is taken away where that is allowed in so many words. Otherwise it is left
 /// as it is, as is one whose release may not be planned.
 pub fn wanted(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy) -> Wanted {
     if let (None, Some(rest)) = (&node.leaving, policy.rest(node)) {
@@ -50,11 +50,15 @@ pub(crate) fn asked(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &
     if let Some((release, reason)) = policy.pin(node, assigned) {
         return Wanted::Release { release, pinned: true, reason: reason.clone() };
     }
+    let follow = node.follow(&stack.name);
     if !assigned {
-        let reason = policy.unassigned.clone();
-        return if stack.prune.is_some() { Wanted::Gone { reason } } else { Wanted::Keep { reason } };
+        let reason = follow.map_or(&policy.unassigned, |follow| &follow.reason).clone();
+        // Who waits for what is held on its own branch is not rid of the stack meanwhile.
+        let gone = stack.prune.is_some() && follow.is_none();
+        return if gone { Wanted::Gone { reason } } else { Wanted::Keep { reason } };
     }
-    let reason = policy.branch.clone();
+    let followed = follow.filter(|_| stack.release.is_ok());
+    let reason = followed.map_or(&policy.branch, |follow| &follow.reason).clone();
     match &stack.release {
         Ok(release) => Wanted::Release { release: *release, pinned: false, reason },
         Err(_) => match stack.go_back {

@@ -165,6 +165,7 @@ CREATE TABLE changes (
     undo_id TEXT,
     patch_digest TEXT,
     position BIGINT,
+    landed_at BIGINT,
     PRIMARY KEY (repository_id, commit_id)
 );
 CREATE INDEX changes_commit ON changes (commit_id);
@@ -249,6 +250,8 @@ CREATE TABLE rollouts (
     id TEXT NOT NULL PRIMARY KEY,
     stack TEXT NOT NULL,
     environment TEXT NOT NULL,
+    -- Which nodes follow instead of the deployed one; empty for the fleet's own.
+    branch TEXT NOT NULL,
     part TEXT NOT NULL,
     release_id TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -295,6 +298,30 @@ CREATE TABLE environment_releases (
     -- In which order releases of a stack came to its environments, whatever the clock said.
     turn BIGINT NOT NULL,
     PRIMARY KEY (stack, environment)
+);
+
+-- Branches that nodes follow instead of the deployed one, with what was read of a stack there. `base` is the highest place
+-- on the deployed branch that it contains.
+CREATE TABLE branches (
+    stack TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    repository_id TEXT NOT NULL,
+    tip TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    release_id TEXT NOT NULL,
+    manifest_schema BIGINT NOT NULL,
+    base BIGINT,
+    health TEXT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (stack, branch)
+);
+
+-- Commits that the branch had beyond the deployed one when the stack was read there.
+CREATE TABLE branch_commits (
+    stack TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    PRIMARY KEY (stack, branch, commit_id)
 );
 
 -- What each decision about a rollout was made from. `topic` says what one that waits waits for.
@@ -463,6 +490,7 @@ CREATE TABLE constraints (
     selector TEXT,
     effect TEXT NOT NULL,
     stack TEXT,
+    branch TEXT,
     release_id TEXT,
     repository_id TEXT,
     commit_id TEXT,

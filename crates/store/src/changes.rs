@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use backstay_types::{Change, CommitId, Digest, Link, Person, RepositoryId, UndoId};
+use backstay_types::{Change, CommitId, Digest, Link, Person, RepositoryId, Timestamp, UndoId};
 
 use crate::{
     Result, Tx,
@@ -24,6 +24,8 @@ pub struct KnownChange {
     pub patch_digest: Option<Digest>,
     /// Its place on the deployed branch, growing towards the tip; absent when the branch does not contain it.
     pub position: Option<i64>,
+    /// When it came to the deployed branch, where it had been seen on another before.
+    pub landed_at: Option<Timestamp>,
 }
 
 /// Keeps a change with its links. False, and nothing changed, when it is kept already.
@@ -34,8 +36,8 @@ pub async fn insert(tx: &mut Tx, known: &KnownChange) -> Result<bool> {
     let change = &known.change;
     let insert = query(
         "INSERT INTO changes (repository_id, commit_id, parents, author_name, author_email, authored_at, \
-         committed_at, seen_at, subject, stacks, reverts, undo_id, patch_digest, position) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         committed_at, seen_at, subject, stacks, reverts, undo_id, patch_digest, position, landed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (repository_id, commit_id) DO NOTHING",
     );
     let kept = insert
@@ -53,6 +55,7 @@ pub async fn insert(tx: &mut Tx, known: &KnownChange) -> Result<bool> {
         .bind(known.undo)
         .bind(known.patch_digest)
         .bind(known.position)
+        .bind(known.landed_at)
         .run(tx)
         .await?;
     if kept == 0 {
@@ -91,6 +94,30 @@ pub async fn set_position(
         .bind(commit)
         .run_one(tx, WHAT, commit)
         .await
+}
+
+/// Puts a change that is known already on the deployed branch at `position`; where it was on another only, it has come to
+/// the deployed one `at` that time.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when there is no such change.
+pub async fn land(
+    tx: &mut Tx,
+    repository: RepositoryId,
+    commit: &CommitId,
+    position: i64,
+    at: Timestamp,
+) -> Result<()> {
+    query(
+        "UPDATE changes SET landed_at = CASE WHEN position IS NULL THEN $1 ELSE landed_at END, position = $2 \
+         WHERE repository_id = $3 AND commit_id = $4",
+    )
+    .bind(at)
+    .bind(position)
+    .bind(repository)
+    .bind(commit)
+    .run_one(tx, WHAT, commit)
+    .await
 }
 
 /// Takes every change at or after `position` off the deployed branch, as when upstream was rewritten. Gives how many.
@@ -300,5 +327,6 @@ fn read(row: &Row) -> Result<KnownChange> {
         undo: row.opt("undo_id")?,
         patch_digest: row.opt("patch_digest")?,
         position: row.opt("position")?,
+        landed_at: row.opt("landed_at")?,
     })
 }

@@ -1,7 +1,7 @@
 //! Constraints: pins, holds, bans, freezes and nodes left alone. Here they are only kept; `plan` evaluates them.
 
 use backstay_types::{
-    Constraint, ConstraintId, ConstraintOrigin, Effect, RepositoryId, Scope, Timestamp, UndoId,
+    Constraint, ConstraintId, ConstraintOrigin, Effect, RepositoryId, Scope, StackName, Timestamp, UndoId,
 };
 
 use crate::{
@@ -24,7 +24,7 @@ pub async fn insert(tx: &mut Tx, constraint: &Constraint) -> Result<()> {
     };
     let mut insert = query(
         "INSERT INTO constraints (scope, selector, id, reason, set_by, created_at, from_at, until_at, lifted_at, \
-         effect, stack, release_id, repository_id, commit_id, tree, origin, origin_undo_id, \
+         effect, stack, branch, release_id, repository_id, commit_id, tree, origin, origin_undo_id, \
          origin_repository_id) VALUES ",
     );
     let mut row = vec![
@@ -44,21 +44,27 @@ pub async fn insert(tx: &mut Tx, constraint: &Constraint) -> Result<()> {
     insert.run(tx).await.map_err(|e| e.or_conflict(WHAT, constraint.id)).map(drop)
 }
 
-/// `effect, stack, release_id, repository_id, commit_id, tree`.
-fn effect_columns(effect: &Effect) -> [Value; 6] {
+/// `effect, stack, branch, release_id, repository_id, commit_id, tree`.
+fn effect_columns(effect: &Effect) -> [Value; 7] {
     use Value::Null;
+    let of = |effect: &str, stack: Option<&StackName>| {
+        [effect.value(), stack.value(), Null, Null, Null, Null, Null]
+    };
     match effect {
-        Effect::Pin { stack, release } => ["pin".value(), stack.value(), release.value(), Null, Null, Null],
+        Effect::Pin { stack, release } => {
+            ["pin".value(), stack.value(), Null, release.value(), Null, Null, Null]
+        }
+        Effect::Follow { stack, branch } => {
+            ["follow".value(), stack.value(), branch.as_str().value(), Null, Null, Null, Null]
+        }
         Effect::Hold { repository, commit } => {
-            ["hold".value(), Null, Null, repository.value(), commit.value(), Null]
+            ["hold".value(), Null, Null, Null, repository.value(), commit.value(), Null]
         }
-        Effect::Ban { stack, tree } => ["ban".value(), stack.value(), Null, Null, Null, tree.value()],
-        Effect::Freeze { stack } => ["freeze".value(), stack.as_ref().value(), Null, Null, Null, Null],
-        Effect::UpdatesOff { stack } => {
-            ["updates_off".value(), stack.as_ref().value(), Null, Null, Null, Null]
-        }
-        Effect::Maintenance => ["maintenance".value(), Null, Null, Null, Null, Null],
-        Effect::Decommission => ["decommission".value(), Null, Null, Null, Null, Null],
+        Effect::Ban { stack, tree } => ["ban".value(), stack.value(), Null, Null, Null, Null, tree.value()],
+        Effect::Freeze { stack } => of("freeze", stack.as_ref()),
+        Effect::UpdatesOff { stack } => of("updates_off", stack.as_ref()),
+        Effect::Maintenance => of("maintenance", None),
+        Effect::Decommission => of("decommission", None),
     }
 }
 
@@ -189,6 +195,7 @@ fn read_scope(row: &Row) -> Result<Scope> {
 fn read_effect(row: &Row) -> Result<Effect> {
     match row.get::<String>("effect")?.as_str() {
         "pin" => Ok(Effect::Pin { stack: row.get("stack")?, release: row.get("release_id")? }),
+        "follow" => Ok(Effect::Follow { stack: row.get("stack")?, branch: row.get("branch")? }),
         "hold" => Ok(Effect::Hold { repository: row.get("repository_id")?, commit: row.get("commit_id")? }),
         "freeze" => Ok(Effect::Freeze { stack: row.opt("stack")? }),
         "updates_off" => Ok(Effect::UpdatesOff { stack: row.opt("stack")? }),

@@ -18,6 +18,7 @@ mod undone;
 mod value;
 
 pub mod agents;
+pub mod branches;
 pub mod changes;
 pub mod constraints;
 pub mod conversations;

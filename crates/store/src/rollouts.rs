@@ -24,14 +24,15 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
         Cause::Decommission => (None, None, None),
     };
     query(
-        "INSERT INTO rollouts (id, stack, environment, part, release_id, kind, cause_repository_id, cause_commit_id, \
-         cause_undo_id, state, max_updating, strategy, cuts, wave, paused, overridden, reason, created_at, \
-         finished_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+        "INSERT INTO rollouts (id, stack, environment, branch, part, release_id, kind, cause_repository_id, \
+         cause_commit_id, cause_undo_id, state, max_updating, strategy, cuts, wave, paused, overridden, reason, \
+         created_at, finished_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(rollout.id)
     .bind(&rollout.stack)
     .bind(or_empty(rollout.environment.as_ref()))
+    .bind(rollout.branch.as_deref().unwrap_or_default())
     .bind(or_empty(rollout.part.as_ref()))
     .bind(rollout.release)
     .bind(word(&rollout.kind)?)
@@ -209,13 +210,22 @@ pub async fn list_in(
     select.all(ex, read).await
 }
 
-/// The newest of each stack in each environment, and of each of its parts.
+/// The newest of each stack in each environment, on each branch that nodes follow, and of each of its parts.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn newest_of_each_stack(ex: &mut impl Executor) -> Result<Vec<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts GROUP BY stack, environment, part) ORDER BY stack, id";
+    let select = "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts GROUP BY stack, environment, branch, part) ORDER BY stack, id";
     query(select).all(ex, read).await
+}
+
+/// The newest of a stack that is not of a branch which only some nodes follow.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn newest_of_fleet(ex: &mut impl Executor, stack: &StackName) -> Result<Option<Rollout>> {
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND branch = '' ORDER BY id DESC LIMIT 1";
+    query(select).bind(stack).optional(ex, read).await
 }
 
 /// The newest of a part of a stack.
@@ -227,7 +237,8 @@ pub async fn newest_of_part(
     stack: &StackName,
     part: &PartName,
 ) -> Result<Option<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND part = $2 ORDER BY id DESC LIMIT 1";
+    let select =
+        "SELECT * FROM rollouts WHERE stack = $1 AND part = $2 AND branch = '' ORDER BY id DESC LIMIT 1";
     query(select).bind(stack).bind(part).optional(ex, read).await
 }
 
@@ -252,7 +263,8 @@ pub async fn of_commit(
     query(select).bind(commit).bind(repository).all(ex, read).await
 }
 
-/// The rollout of a stack, or of any part of it, that was the last to complete at or before `at`.
+/// The rollout of a stack, or of any part of it, that was the last to complete at or before `at`; none of a branch that
+/// only some nodes follow.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -261,12 +273,13 @@ pub async fn completed_at(
     stack: &StackName,
     at: Timestamp,
 ) -> Result<Option<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND state = 'succeeded' AND finished_at <= $2 \
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND branch = '' AND state = 'succeeded' AND finished_at <= $2 \
                   ORDER BY finished_at DESC, id DESC LIMIT 1";
     query(select).bind(stack).bind(at).optional(ex, read).await
 }
 
-/// The rollout of a part of a stack, or of the whole where there is none, that was the last to complete at or before `at`.
+/// The rollout of a part of a stack, or of the whole where there is none, that was the last to complete at or before `at`; none of a branch that
+/// only some nodes follow.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -276,7 +289,7 @@ pub async fn completed_of(
     part: Option<&PartName>,
     at: Timestamp,
 ) -> Result<Option<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND part = $2 AND environment = '' AND state = 'succeeded' \
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND part = $2 AND environment = '' AND branch = '' AND state = 'succeeded' \
                   AND kind <> 'removal' AND finished_at <= $3 ORDER BY finished_at DESC, id DESC LIMIT 1";
     query(select).bind(stack).bind(or_empty(part)).bind(at).optional(ex, read).await
 }
@@ -286,6 +299,7 @@ pub(crate) fn read(row: &Row) -> Result<Rollout> {
         id: row.get("id")?,
         stack: row.get("stack")?,
         environment: row.filled("environment")?,
+        branch: row.filled("branch")?,
         part: row.filled("part")?,
         release: row.get("release_id")?,
         kind: row.word("kind")?,
@@ -303,7 +317,8 @@ pub(crate) fn read(row: &Row) -> Result<Rollout> {
     })
 }
 
-/// Those of all of a stack in an environment that have succeeded at or before `at`, newest first.
+/// Those of all of a stack in an environment that have succeeded at or before `at`, newest first; none of a branch that only
+/// some nodes follow.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -314,12 +329,12 @@ pub async fn succeeded_in(
     at: Timestamp,
     limit: u32,
 ) -> Result<Vec<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND part = '' AND state = 'succeeded' \
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND branch = '' AND part = '' AND state = 'succeeded' \
                   AND finished_at <= $3 ORDER BY id DESC LIMIT $4";
     query(select).bind(stack).bind(or_empty(environment)).bind(at).bind(limit).all(ex, read).await
 }
 
-/// Those of a release in an environment, oldest first.
+/// Those of a release in an environment, oldest first; none of a branch that only some nodes follow.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -328,7 +343,8 @@ pub async fn of_release(
     release: ReleaseId,
     environment: Option<&EnvironmentName>,
 ) -> Result<Vec<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE release_id = $1 AND environment = $2 ORDER BY id";
+    let select =
+        "SELECT * FROM rollouts WHERE release_id = $1 AND environment = $2 AND branch = '' ORDER BY id";
     query(select).bind(release).bind(or_empty(environment)).all(ex, read).await
 }
 
@@ -337,11 +353,11 @@ pub async fn of_release(
 /// # Errors
 /// When the database cannot be read.
 pub async fn before(ex: &mut impl Executor, rollout: &Rollout) -> Result<Option<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND part = $3 AND id < $4 \
-                  ORDER BY id DESC LIMIT 1";
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND part = $3 AND branch = $4 \
+                  AND id < $5 ORDER BY id DESC LIMIT 1";
     let environment = or_empty(rollout.environment.as_ref());
     let select = query(select).bind(&rollout.stack).bind(environment).bind(or_empty(rollout.part.as_ref()));
-    select.bind(rollout.id).optional(ex, read).await
+    select.bind(rollout.branch.as_deref().unwrap_or_default()).bind(rollout.id).optional(ex, read).await
 }
 
 fn read_cause(row: &Row) -> Result<Cause> {

@@ -125,6 +125,7 @@ codes! {
     BS4016 403 "The request came from another site";
     BS4017 410 "The link is used, expired or unknown";
     BS4018 422 "The password cannot be used";
+    BS4019 422 "The branch cannot be followed as it is";
     BS5001 409 "The undo selects nothing, or not exactly";
     BS5002 422 "The undo would leave a repository that is not valid";
     BS5003 409 "The undo goes back to what is banned";

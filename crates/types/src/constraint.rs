@@ -64,6 +64,14 @@ pub enum Effect {
         /// The release.
         release: ReleaseId,
     },
+    /// These nodes run the newest release of another branch of the stack's repository, and no rollout of the deployed one
+    /// moves them.
+    Follow {
+        /// The stack.
+        stack: StackName,
+        /// The branch, without `refs/heads/`.
+        branch: String,
+    },
     /// Releases that contain this change without its undo are not planned.
     Hold {
         /// The repository.
@@ -102,7 +110,7 @@ impl Effect {
     /// The stack that it is about; none where it is about all of them, or about a commit.
     pub fn stack(&self) -> Option<&StackName> {
         match self {
-            Self::Pin { stack, .. } | Self::Ban { stack, .. } => Some(stack),
+            Self::Pin { stack, .. } | Self::Follow { stack, .. } | Self::Ban { stack, .. } => Some(stack),
             Self::Freeze { stack } | Self::UpdatesOff { stack } => stack.as_ref(),
             Self::Hold { .. } | Self::Maintenance | Self::Decommission => None,
         }

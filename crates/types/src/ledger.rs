@@ -136,6 +136,15 @@ pub enum Event {
         /// The new state.
         health: RepositoryHealth,
     },
+    /// A branch that nodes follow instead of the deployed one was read, or its state changed.
+    BranchChanged {
+        /// The branch.
+        branch: String,
+        /// The commit that its nodes should run from now on, unless `health` says otherwise.
+        tip: CommitId,
+        /// Its state.
+        health: RepositoryHealth,
+    },
     /// Someone should look at something in a repository that was not so before. It keeps nothing from being deployed.
     RepositoryWarned {
         /// What is new; the first 10.

@@ -16,6 +16,9 @@ pub struct Rollout {
     /// The environment whose nodes move; absent where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<EnvironmentName>,
+    /// The branch that its nodes follow instead of the deployed one; absent for the fleet's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
     /// The part that moves; absent where the stack moves as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartName>,
@@ -132,7 +135,7 @@ pub enum RolloutKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Cause {
-    /// A commit on the deployed branch.
+    /// A commit on the deployed branch, or on one that nodes follow instead.
     Change {
         /// The repository.
         repository: RepositoryId,

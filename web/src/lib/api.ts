@@ -52,6 +52,7 @@ export type ReleaseDetail = Schemas['ReleaseDetail'];
 export type ReleaseFile = Schemas['ReleaseFile'];
 export type Release = Schemas['Release'];
 export type Constraint = Schemas['Constraint'];
+export type Branch = Schemas['BranchView'];
 export type Window = Schemas['WindowView'];
 export type Environment = Schemas['EnvironmentView'];
 export type EnvironmentStack = Schemas['EnvironmentStackView'];

@@ -5,7 +5,7 @@ import { short } from './words';
 export type Kind = Constraint['effect'];
 /** Kinds of limits, those that keep most from happening first. */
 export const LIMITS: Record<Kind, readonly [sign: string, name: string]> = {
-  freeze: ['❄', 'Freeze'], maintenance: ['⚒', 'Maintenance'], updates_off: ['⊘', 'Updates off'], pin: ['⚲', 'Pin'], hold: ['‖', 'Hold'], ban: ['✕', 'Ban'], decommission: ['⏏', 'Decommission'],
+  freeze: ['❄', 'Freeze'], maintenance: ['⚒', 'Maintenance'], updates_off: ['⊘', 'Updates off'], pin: ['⚲', 'Pin'], follow: ['⎇', 'Branch'], hold: ['‖', 'Hold'], ban: ['✕', 'Ban'], decommission: ['⏏', 'Decommission'],
 };
 export const KINDS = Object.keys(LIMITS) as Kind[];
 
@@ -15,6 +15,7 @@ export function does(one: Constraint): string {
     case 'ban': return `version ${short(one.tree)} of ${one.stack} is not planned`;
     case 'hold': return `what contains commit ${short(one.commit)} without its undo is not planned`;
     case 'pin': return `${one.stack} stays on one release`;
+    case 'follow': return `${one.stack} runs what branch ${one.branch} has, and no rollout of the deployed one moves it`;
     case 'freeze': return `nothing forward begins${one.stack ? ` of ${one.stack}` : ''}; undos go through`;
     case 'updates_off': return `nodes keep what they run${one.stack ? ` of ${one.stack}` : ''}`;
     case 'maintenance': return 'nodes keep what they run and count nowhere';

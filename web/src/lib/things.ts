@@ -19,7 +19,7 @@ export const HEALTHS = ['healthy', 'deploying', 'degraded', 'down', 'unknown'] a
 /** What is out of the ordinary about a node: its sign, its colour, its word. */
 export const MARKS: Record<string, readonly [sign: string, kind: string, word: string]> = {
   safe_mode: ['▲', 'bad', 'safe mode'], drift: ['≠', 'back', 'drift'], maintenance: ['⚒', 'back', 'maintenance'],
-  updates_off: ['⊘', 'back', 'updates off'], pinned: ['⚲', 'back', 'pinned'], frozen: ['❄', 'back', 'frozen'], decommissioning: ['⏏', 'back', 'leaves the fleet'],
+  updates_off: ['⊘', 'back', 'updates off'], pinned: ['⚲', 'back', 'pinned'], following: ['⎇', 'back', 'follows a branch'], frozen: ['❄', 'back', 'frozen'], decommissioning: ['⏏', 'back', 'leaves the fleet'],
 };
 
 /** What a state means, where the word alone does not say. */

@@ -65,6 +65,7 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'conversation_closed': return `The conversation ended${because}`;
     case 'repository_added': return `Repository ${event.name} was added`;
     case 'repository_health_changed': return `The repository is ${health(event.health)}`;
+    case 'branch_changed': return `Branch ${event.branch} of ${refs.stack} is ${health(event.health) === 'ok' ? `at ${short(String(event.tip))}` : health(event.health)}`;
     case 'repository_warned': return warned(event.warnings as { message: string }[], event.new as number);
     case 'change_seen': return `${event.subject} (${short(refs.commit)})`;
     case 'change_linked': return `Commit ${short(refs.commit)} belongs to a conversation`;
@@ -103,8 +104,8 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'safe_mode_left': return `${node(refs.node)} left safe mode${because}`;
     case 'node_was_cut_off': return `${node(refs.node)} had no hub for a while: ${event.detail}`;
     case 'constraint_set': {
-      const effect = (event.effect ?? {}) as { effect?: string; commit?: string; tree?: string };
-      const what = effect.commit ? ` on commit ${short(effect.commit)}` : effect.tree ? ` on version ${short(effect.tree)}` : '';
+      const effect = (event.effect ?? {}) as { effect?: string; commit?: string; tree?: string; branch?: string };
+      const what = effect.commit ? ` on commit ${short(effect.commit)}` : effect.tree ? ` on version ${short(effect.tree)}` : effect.branch ? ` to ${effect.branch}` : '';
       return `${constraintName(effect.effect)} was set${what}${where ? ` for ${where}` : ''}${because}`;
     }
     case 'constraint_lifted': return `A constraint was lifted${because}`;
@@ -130,12 +131,12 @@ function userChange(done: Record<string, string>, user: string): string {
   }
 }
 
-const CONSTRAINTS: Record<string, string> = { pin: 'A pin', hold: 'A hold', ban: 'A ban', freeze: 'A freeze', updates_off: 'Updates off', maintenance: 'Maintenance', decommission: 'A decommission' };
+const CONSTRAINTS: Record<string, string> = { pin: 'A pin', follow: 'A branch', hold: 'A hold', ban: 'A ban', freeze: 'A freeze', updates_off: 'Updates off', maintenance: 'Maintenance', decommission: 'A decommission' };
 /** What people call a constraint, by its effect. */
 export const constraintName = (effect?: string): string => CONSTRAINTS[effect ?? ''] ?? 'A constraint';
 
 const health = (value: unknown): string => {
-  const found = typeof value === 'string' ? value : Object.keys((value ?? {}) as object)[0];
+  const found = typeof value === 'string' ? value : (value as { state?: string } | undefined)?.state;
   return (found ?? 'changed').replaceAll('_', ' ');
 };
 

@@ -2,8 +2,8 @@
 
 use backstay_types::{
     CommitId, Constraint, ConstraintId, HostCondition, HostFacts, HostFigures, Node, NodeSafety, NodeState,
-    ObservedStack, Release, ReleaseStanding, Repository, Rollout, Secret, StackName, Timestamp, TokenId,
-    TreeDigest,
+    ObservedStack, Release, ReleaseId, ReleaseStanding, Repository, RepositoryHealth, Rollout, Secret,
+    StackName, Timestamp, TokenId, TreeDigest,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,10 @@ endpoints! {
     CreateHold = Post "/api/v1/holds" Operator (body: CreateHoldRequest) -> Page<Constraint>;
     /// Maintenance windows, those that open or close soonest first.
     ListWindows = Get "/api/v1/windows" Viewer () -> Page<WindowView>;
-    /// Freezes, pins, or leaves nodes alone.
+    /// Branches that nodes follow instead of the deployed one, each with what was read of its stack there.
+    ListBranches = Get "/api/v1/branches" Viewer () -> Page<BranchView>;
+    /// Freezes, pins, lets nodes follow another branch, or leaves nodes alone. A branch is fetched and read first; where it
+    /// is followed already and its history was rewritten, saying so again accepts that.
     CreateConstraint = Post "/api/v1/constraints" Operator (body: CreateConstraintRequest) -> Constraint;
     /// Lifts a constraint.
     LiftConstraint = Post "/api/v1/constraints/{constraint}/lift" Operator
@@ -254,7 +257,7 @@ pub struct ConstraintsQuery {
     /// Those no longer in force too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub all: Option<bool>,
-    /// Only what limits this node (name or id): pins, freezes, updates off and maintenance that reach it. Holds and bans
+    /// Only what limits this node (name or id): pins, branches that it follows, freezes, updates off and maintenance that reach it. Holds and bans
     /// are about releases and are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
@@ -300,14 +303,39 @@ pub struct WindowView {
     pub changes_at: Option<Timestamp>,
 }
 
-/// A freeze, a pin, or nodes to leave alone.
+/// A branch that nodes follow for a stack, instead of the deployed one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BranchView {
+    /// The stack.
+    pub stack: StackName,
+    /// The branch, without `refs/heads/`.
+    pub branch: String,
+    /// The repository's name.
+    pub repository: String,
+    /// The newest commit of it that was read whole and accepted.
+    pub tip: CommitId,
+    /// The newest commit there that changed the stack.
+    pub commit: CommitId,
+    /// The release that its nodes should run.
+    pub release: ReleaseId,
+    /// Whether that may be planned. While it is held, its nodes run what the fleet does.
+    pub standing: ReleaseStanding,
+    /// Whether it could be fetched and read. While not, its nodes keep what they run.
+    pub health: RepositoryHealth,
+    /// When any of this changed last.
+    pub updated_at: Timestamp,
+    /// How many nodes follow it or are to.
+    pub nodes: u64,
+}
+
+/// A freeze, a pin, a branch to follow, or nodes to leave alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateConstraintRequest {
     /// What it does.
     #[serde(flatten)]
     pub effect: NewEffect,
-    /// For which nodes: a label selector, `name=…` for one. Everyone when absent, which maintenance and updates that
-    /// are off for all stacks cannot be for.
+    /// For which nodes: a label selector, `name=…` for one. Everyone when absent, which maintenance, updates that are off
+    /// for all stacks and a branch to follow cannot be for.
     #[serde(default)]
     pub nodes: Option<String>,
     /// Why.
@@ -338,6 +366,13 @@ pub enum NewEffect {
         /// absent.
         #[serde(default)]
         to: Option<String>,
+    },
+    /// The nodes run the newest release of another branch of the stack's repository.
+    Follow {
+        /// The stack.
+        stack: StackName,
+        /// The branch, without `refs/heads/`.
+        branch: String,
     },
     /// The nodes keep what they run, whatever is asked of the others.
     UpdatesOff {

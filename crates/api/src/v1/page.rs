@@ -181,6 +181,8 @@ pub enum AttentionKind {
     RewriteToAccept,
     /// A repository cannot be read.
     RepositoryUnwell,
+    /// A branch that some nodes follow cannot be read, or its history was rewritten.
+    BranchUnwell,
     /// An undo could not be pushed and waits for a merge.
     UndoAwaitingMerge,
     /// A webhook could not be understood.
@@ -251,6 +253,8 @@ pub enum NodeMark {
     UpdatesOff,
     /// It, or some nodes with it, are pinned. A pin of everyone is no mark.
     Pinned,
+    /// It follows another branch than the deployed one.
+    Following,
     /// A freeze is for it, or for some nodes with it. A freeze of everyone is no mark.
     Frozen,
     /// It is being taken out of the fleet.

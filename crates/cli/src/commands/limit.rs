@@ -1,4 +1,4 @@
-//! `backstay freeze`, `pin`, `maintenance` and `updates-off`: what nodes may be moved to, and when, set by people.
+//! `backstay freeze`, `pin`, `follow`, `maintenance` and `updates-off`: what nodes may be moved to, and when, set by people.
 //! Each has `add`, `list` and `lift`.
 
 use backstay_api::{
@@ -76,6 +76,21 @@ pub(crate) struct Pin {
     terms: Terms,
 }
 
+/// Options of `follow add`.
+#[derive(Debug, Args)]
+pub(crate) struct Follow {
+    /// The node's name, or a label selector
+    nodes: String,
+    /// The stack
+    #[arg(long)]
+    stack: String,
+    /// The branch of the stack's repository
+    #[arg(long)]
+    branch: String,
+    #[command(flatten)]
+    terms: Terms,
+}
+
 /// Options of `updates-off add`.
 #[derive(Debug, Args)]
 pub(crate) struct UpdatesOff {
@@ -134,6 +149,17 @@ impl Limit for Pin {
 
     fn is_one(effect: &Effect) -> bool {
         matches!(effect, Effect::Pin { .. })
+    }
+}
+
+impl Limit for Follow {
+    fn asked(self) -> Result<(NewEffect, Option<String>, Terms), CliError> {
+        let effect = NewEffect::Follow { stack: stack(self.stack)?, branch: self.branch };
+        Ok((effect, Some(selector(self.nodes)), self.terms))
+    }
+
+    fn is_one(effect: &Effect) -> bool {
+        matches!(effect, Effect::Follow { .. })
     }
 }
 

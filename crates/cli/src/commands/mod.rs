@@ -12,6 +12,7 @@ pub(crate) mod deployments;
 pub(crate) mod drift;
 pub(crate) mod emergency_stop;
 pub(crate) mod environments;
+pub(crate) mod follow;
 pub(crate) mod hold;
 pub(crate) mod hub;
 pub(crate) mod init;
@@ -80,6 +81,7 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Windows(command) => ask(command.run(cx)),
         Command::Freeze(command) => ask(command.run(cx)),
         Command::Pin(command) => ask(command.run(cx)),
+        Command::Follow(command) => ask(command.run(cx)),
         Command::Maintenance(command) => ask(command.run(cx)),
         Command::UpdatesOff(command) => ask(command.run(cx)),
         Command::Track(command) => ask(command.run(cx)),

@@ -139,6 +139,7 @@ pub(super) fn view_fields(view: &RolloutView, frame: &Frame) -> String {
     let kind = if kind.is_empty() { String::new() } else { format!(", {kind}") };
     fields.add("stack", rollout.stack.to_string());
     fields.maybe("part", rollout.part.as_ref().map(ToString::to_string));
+    fields.maybe("branch", rollout.branch.clone());
     fields.maybe("environment", rollout.environment.as_ref().map(ToString::to_string));
     fields.add(of, format!("{} (commit {}){kind}", view.tree.short(), view.commit.short()));
     fields.add("cause", cause(&rollout.cause));

@@ -206,6 +206,10 @@ fn problems(overview: &Overview) -> Vec<String> {
     add(waiting, &|n| format!("{} to decide on", count(n, "undo")));
     let unread = overview.repositories.iter().filter(|one| one.health != RepositoryHealth::Ok).count();
     add(unread, &|n| format!("{n} of {} repositories not read", overview.repositories.len()));
+    add(needs(AttentionKind::BranchUnwell), &|n| match n {
+        1 => "1 branch not read".to_owned(),
+        n => format!("{n} branches not read"),
+    });
     let webhooks = needs(AttentionKind::DeliveryUnrecognised);
     add(webhooks, &|n| format!("{} not understood", count(n, "webhook")));
     found

@@ -44,6 +44,7 @@ fn remedy(one: &Attention) -> Option<String> {
         },
         Kind::RewriteToAccept => format!("backstay repos accept {}", name?),
         Kind::RepositoryUnwell => format!("backstay repos sync {}", name?),
+        Kind::BranchUnwell => "backstay follow branches".to_owned(),
         Kind::DeliveryUnrecognised => return None,
     })
 }

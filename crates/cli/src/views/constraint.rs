@@ -29,6 +29,7 @@ pub(crate) fn view_list(constraints: &[Constraint], frame: &Frame) -> String {
 fn what(constraint: &Constraint) -> Cell {
     let text = match &constraint.effect {
         Effect::Pin { stack, release } => format!("pin {stack} to {}", ids::short(*release)),
+        Effect::Follow { stack, branch } => format!("{stack} from branch {branch}"),
         Effect::Hold { commit, .. } => format!("hold {}", commit.short()),
         Effect::Ban { stack, tree } => format!("ban {stack} {}", tree.short()),
         Effect::Freeze { stack } => format!("freeze{}", of(stack.as_ref())),

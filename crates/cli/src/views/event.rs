@@ -60,7 +60,11 @@ fn mark(event: &Event) -> anstyle::Style {
         | Event::RolloutStateChanged { state: RolloutState::Succeeded, .. } => style::GOOD,
         Event::SafeModeEntered { .. } => style::BAD,
         Event::SafeModeLeft { .. } => style::GOOD,
-        Event::RepositoryHealthChanged { health } if !matches!(health, RepositoryHealth::Ok) => style::WARN,
+        Event::RepositoryHealthChanged { health } | Event::BranchChanged { health, .. }
+            if !matches!(health, RepositoryHealth::Ok) =>
+        {
+            style::WARN
+        }
         Event::AgentUpdateChanged { state: AgentUpdateState::Halted, .. }
         | Event::AgentUpdated { outcome: AgentOutcome::Failed { .. }, .. } => style::BAD,
         Event::DriftReported { .. }
@@ -83,6 +87,12 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         }
         Event::RepositoryAdded { name } => format!("repository {name} was added"),
         Event::RepositoryHealthChanged { health } => repository(&names.repository(refs), health),
+        Event::BranchChanged { branch, tip, health: RepositoryHealth::Ok } => {
+            format!("{stack}: branch {branch} is at {}", tip.short())
+        }
+        Event::BranchChanged { branch, health, .. } => {
+            format!("{stack}: {}", repository(&format!("branch {branch}"), health))
+        }
         Event::RepositoryWarned { warnings, new } => {
             let first = warnings.first().map(ToString::to_string).unwrap_or_default();
             let more = new.saturating_sub(1);
@@ -226,6 +236,7 @@ fn rollout(state: RolloutState) -> &'static str {
 fn constraint(effect: &Effect) -> String {
     match effect {
         Effect::Pin { stack, .. } => format!("{stack} pinned"),
+        Effect::Follow { stack, branch } => format!("{stack}: some nodes follow branch {branch}"),
         Effect::Hold { commit, .. } => format!("commit {} held", commit.short()),
         Effect::Ban { stack, tree } => format!("{stack}: release {} banned", tree.short()),
         Effect::Freeze { stack } => format!("{} frozen", of(stack.as_ref())),

@@ -4,6 +4,7 @@
 //! there exactly once, the ledger says so once, and its chain holds.
 
 mod agents;
+mod follow;
 mod members;
 mod people;
 mod place;
@@ -29,7 +30,7 @@ enum After {
 
 /// All ways by name.
 mod way {
-    pub(super) use super::{agents::*, members::*, people::*, rollouts::*, ways::*};
+    pub(super) use super::{agents::*, follow::*, members::*, people::*, rollouts::*, ways::*};
 }
 
 /// A row for each: name, way, point, what must be there.
@@ -143,6 +144,15 @@ rows! {
     limit_before: LIMIT "engine/limits.before" => Absent;
     limit_after: LIMIT "engine/limits.after" => There;
     limit_answered: LIMIT "answered" => There;
+    follow_read_before: FOLLOW "engine/branches.before" => Absent;
+    follow_read_after: FOLLOW "engine/branches.after" => Absent;
+    follow_before: FOLLOW "engine/limits.before" => Absent;
+    follow_after: FOLLOW "engine/limits.after" => There;
+    follow_answered: FOLLOW "answered" => There;
+    branch_moved_before: BRANCH_MOVED "engine/branches.before" => Comes;
+    branch_moved_after: BRANCH_MOVED "engine/branches.after" => There;
+    branch_gone_before: BRANCH_GONE "engine/branches.before" => Comes;
+    branch_gone_after: BRANCH_GONE "engine/branches.after" => There;
     lift_before: LIFT "engine/holds.before" => Absent;
     lift_after: LIFT "engine/holds.after" => There;
     lift_answered: LIFT "answered" => There;

@@ -20,20 +20,20 @@ const MOST_VERSIONS: usize = 500;
 
 /// A stack's tree, and how it is divided.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(crate) struct Content {
     tree: StackTree,
-    pub(super) divided: Option<Divided>,
+    pub(crate) divided: Option<Divided>,
     /// The versions that its parts say.
     versions: BTreeMap<PartName, manifest::Version>,
 }
 
 impl Content {
-    pub(super) fn whole(&self) -> (&StackTree, Option<&Divided>) {
+    pub(crate) fn whole(&self) -> (&StackTree, Option<&Divided>) {
         (&self.tree, self.divided.as_ref())
     }
 
     /// That of a stack at a commit, where it goes out in parts. Blocks.
-    pub(super) fn read(
+    pub(crate) fn read(
         mirror: &Mirror,
         at: &CommitId,
         folder: &str,
@@ -52,7 +52,7 @@ impl Content {
 }
 
 /// The parts of a stack that a commit touches itself.
-pub(super) fn parts_of(facts: &ChangeFacts, folder: &str, divided: &Divided) -> Vec<PartName> {
+pub(crate) fn parts_of(facts: &ChangeFacts, folder: &str, divided: &Divided) -> Vec<PartName> {
     let own: Vec<_> = facts.own_paths().into_iter().filter_map(|path| below(folder, path)).collect();
     let touches = |name: &&PartName| own.iter().any(|path| divided.declared.is_of(path, name));
     divided.trees.keys().filter(touches).cloned().collect()

@@ -114,7 +114,8 @@ impl Engine {
             releases::many(&mut read, &ids).await?.into_iter().map(|r| (r.id, r)).collect();
         let places: BTreeMap<_, _> =
             loaded.snapshot.nodes.iter().enumerate().map(|(at, node)| (node.id, (at, node))).collect();
-        let stacks: BTreeMap<_, _> = whole(&loaded).map(|(row, stack)| (&stack.name, row)).collect();
+        let of_fleet = whole(&loaded).filter(|(_, stack)| stack.within.branch().is_none());
+        let stacks: BTreeMap<_, _> = of_fleet.map(|(row, stack)| (&stack.name, row)).collect();
         let mut plan = UndoPlan::default();
         let mut groups: BTreeMap<ReleaseId, BTreeSet<NodeName>> = BTreeMap::new();
         for deployment in ran {
@@ -251,6 +252,15 @@ impl Engine {
         undone: Undone<'_>,
     ) -> Result<bool, EngineError> {
         let environment = match &facts.within {
+            // What is held on a branch of its own, nodes leave for what the fleet runs: where there are environments that is
+            // not what the deployed branch asks for.
+            Within::Branch(_) => {
+                let stands = facts.release.as_ref().ok().and_then(|id| loaded.releases.get(id));
+                let Some(release) = stands else { return Ok(false) };
+                let has = |of: &StackFacts| of.name == facts.name && of.within.environment().is_some();
+                let environments = loaded.snapshot.stacks.iter().any(has);
+                return Ok(!environments && self.has_any(release, undone).await?);
+            }
             Within::Everyone => return Ok(true),
             Within::Outside(_) => return Ok(false),
             Within::Environment(environment) if environment.after.is_empty() => return Ok(true),
@@ -309,7 +319,7 @@ fn move_nodes(
 ) -> Result<(), EngineError> {
     let stack = &facts.name;
     let policy = Policy::new(facts, &loaded.snapshot.constraints, loaded.snapshot.now);
-    for (at, node) in loaded.snapshot.nodes.iter().enumerate().filter(|(_, n)| facts.within.holds(n)) {
+    for (at, node) in loaded.snapshot.nodes.iter().enumerate().filter(|(_, n)| facts.holds(n)) {
         let past = loaded.snapshot.past.of(row, at);
         let Now { settled, from, rests } = now(loaded, past);
         let rests = rests && !is_moving_in_part(loaded, stack, at);

@@ -124,6 +124,7 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::ListConstraints, _, _, _>(fleet::list_constraints::list_constraints)
         .on::<v1::CreateHold, _, _, _>(fleet::create_hold::create_hold)
         .on::<v1::CreateConstraint, _, _, _>(fleet::create_constraint::create_constraint)
+        .on::<v1::ListBranches, _, _, _>(fleet::list_branches::list_branches)
         .on::<v1::ListWindows, _, _, _>(fleet::list_windows::list_windows)
         .on::<v1::LiftConstraint, _, _, _>(fleet::lift_constraint::lift_constraint)
         .on::<v1::ListDeployments, _, _, _>(deployments::list::list)

@@ -83,6 +83,8 @@ pub struct RolloutStart {
     pub stack: StackName,
     /// The environment, where there are any.
     pub environment: Option<EnvironmentName>,
+    /// The branch, where its nodes follow another than the deployed one.
+    pub branch: Option<String>,
     /// The part, where the stack is divided.
     pub part: Option<PartName>,
     /// The release.
@@ -110,6 +112,7 @@ impl RolloutStart {
             id,
             stack: self.stack.clone(),
             environment: self.environment.clone(),
+            branch: self.branch.clone(),
             part: self.part.clone(),
             release: self.release,
             kind: self.kind,

@@ -45,7 +45,9 @@ impl Busy {
             }
             let nodes = busy.entry(stack.name.clone()).or_default();
             for (at, node) in world.nodes.iter().enumerate() {
-                if world.past.of(index, at).latest.is_some_and(|latest| latest.is_open()) {
+                // What all of the stack is at on a node that follows another branch, its own line sees itself.
+                let sees = stack.share.part().is_some() || stack.holds(node);
+                if world.past.of(index, at).latest.is_some_and(|latest| latest.is_open()) && sees {
                     nodes.insert(node.id, index);
                 }
             }

@@ -57,9 +57,7 @@ impl<'a> StackStep<'a> {
     pub(super) fn places_in(&self, places: &mut Vec<Place<'a>>) -> Vec<(ReleaseId, usize)> {
         let (mut nodes, mut under_way) = (0, Vec::new());
         places.clear();
-        for (at, node) in
-            self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.within.holds(node))
-        {
+        for (at, node) in self.world.nodes.iter().enumerate().filter(|(_, node)| self.stack.holds(node)) {
             nodes += 1;
             let past = self.world.past.of(self.index, at);
             if let Some(latest) = past.latest.filter(|latest| latest.is_open() && !node.silent) {

@@ -90,6 +90,7 @@ impl StackStep<'_> {
             goes_back: back && self.stack.release != Ok(release),
             unproven: self.in_waves && self.stack.release == Ok(release),
             pinned: self.stack.pin_origins.contains_key(&release),
+            branch: self.stack.within.branch().map(str::to_owned),
             waves: self.stack.strategy.waves.clone(),
             assigned: assigned.len() as u64,
             within: Vec::new(),
@@ -111,6 +112,7 @@ impl StackStep<'_> {
         let start = RolloutStart {
             stack: self.stack.name.clone(),
             environment: self.stack.within.environment().cloned(),
+            branch: self.stack.within.branch().map(str::to_owned),
             part: self.stack.share.part().cloned(),
             release,
             kind,

@@ -110,7 +110,7 @@ proptest! {
             let label = format!("stage={}", ["a", "b", "c", "d"][stage]);
             let one = &fleet.snapshot.nodes[0];
             let node = NodeFacts::new(one.id, one.name().clone(), Labels::parse([label.as_str()]).unwrap());
-            let of: Vec<_> = (0..parts.len()).filter(|at| parts[*at].holds(&node)).collect();
+            let of: Vec<_> = (0..parts.len()).filter(|at| parts[*at].holds(&fleet.stack, &node)).collect();
             prop_assert_eq!(of, [[0, 0, 2, 3][stage]]);
         }
     }

@@ -76,6 +76,7 @@ impl Fleet {
 
     /// Plans once, applies what was planned, and says whether there was anything.
     pub(crate) fn step(&mut self) -> bool {
+        self.tell_branch();
         let planned = plan(&self.snapshot);
         assert_explained(&planned);
         let quiet = planned.is_quiet();
@@ -103,7 +104,16 @@ impl Fleet {
         for (stack, tree, reason) in ban {
             let effect = Effect::Ban { stack, tree };
             self.constrain(effect, Scope::Fleet, reason);
-            self.snapshot.stacks[0].release = Err("banned".to_owned());
+            let trees = &self.snapshot.trees;
+            let is_it = |facts: &StackFacts| facts.release.as_ref().is_ok_and(|id| trees[id] == tree);
+            match self.snapshot.stacks.iter_mut().find(|facts| facts.within.branch().is_some()) {
+                Some(_) => {
+                    for facts in self.snapshot.stacks.iter_mut().filter(|facts| is_it(facts)) {
+                        facts.release = Err("banned".to_owned());
+                    }
+                }
+                None => self.snapshot.stacks[0].release = Err("banned".to_owned()),
+            }
         }
         for (id, reason) in pause {
             let rollout = self.snapshot.rollouts.iter_mut().find(|r| r.id == id).unwrap();
@@ -147,6 +157,18 @@ impl Fleet {
             self.past(attempt.node).latest = Some(made);
         }
         !quiet
+    }
+
+    /// What nodes have tried is the same to each line of the stack.
+    fn tell_branch(&mut self) {
+        for line in 1..self.snapshot.stacks.len() {
+            if self.snapshot.stacks[line].within.branch().is_none() {
+                continue;
+            }
+            for node in 0..self.snapshot.nodes.len() {
+                *self.snapshot.past.at(line, node) = *self.snapshot.past.of(0, node);
+            }
+        }
     }
 
     pub(crate) fn past(&mut self, node: NodeId) -> &mut Past {

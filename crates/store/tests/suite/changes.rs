@@ -16,8 +16,12 @@ async fn a_change_is_kept_once_with_all_that_is_known(t: Fixture) {
     change.reverts = vec![commit("d"), commit("d")];
     let link = |source| Link { conversation: t.mint(), source };
     change.links = vec![link(LinkSource::Note), link(LinkSource::Trailer), link(LinkSource::Guess)];
-    let mut whole =
-        KnownChange { change, undo: Some(t.mint()), patch_digest: Some(digest("patch")), position: Some(-3) };
+    let mut whole = KnownChange {
+        position: Some(-3),
+        undo: Some(t.mint()),
+        patch_digest: Some(digest("patch")),
+        ..known(change)
+    };
     let mut tx = t.begin().await;
     assert!(changes::insert(&mut tx, &whole).await.unwrap());
     let other = KnownChange { position: Some(9), ..whole.clone() };
@@ -89,6 +93,17 @@ async fn the_branch_as_a_line(t: Fixture) {
     let range = changes::on_branch(&mut tx, repository, 0, 9).await.unwrap();
     assert_eq!(ids(range), [commit("a"), commit("d")]);
     let unknown = changes::set_position(&mut tx, repository, &commit("e"), None).await;
+    assert!(matches!(unknown, Err(StoreError::Stale { .. })));
+    // What was on another branch has come to this one when it lands, and is not told again.
+    let at = t.later();
+    changes::land(&mut tx, repository, &commit("c"), 3, at).await.unwrap();
+    changes::land(&mut tx, repository, &commit("c"), 4, t.later()).await.unwrap();
+    changes::land(&mut tx, repository, &commit("a"), 1, t.later()).await.unwrap();
+    let landed = changes::many(&mut tx, repository, &[commit("c")]).await.unwrap().remove(0);
+    assert_eq!((landed.position, landed.landed_at), (Some(4), Some(at)));
+    let stayed = changes::many(&mut tx, repository, &[commit("a")]).await.unwrap().remove(0);
+    assert_eq!((stayed.position, stayed.landed_at), (Some(1), None));
+    let unknown = changes::land(&mut tx, repository, &commit("e"), 5, at).await;
     assert!(matches!(unknown, Err(StoreError::Stale { .. })));
     let undo = t.mint();
     changes::set_undo(&mut tx, repository, &commit("d"), undo).await.unwrap();

@@ -28,6 +28,7 @@ async fn every_kind_comes_back(t: Fixture) {
     let nodes = Scope::Nodes { selector: "role=web,name!=a".into() };
     let pin = Effect::Pin { stack: stack("web"), release: t.mint() };
     let hold = Effect::Hold { repository: t.mint(), commit: commit("a") };
+    let follow = Effect::Follow { stack: stack("web"), branch: "try/it".into() };
     let undo = ConstraintOrigin::Undo { undo: t.mint() };
     let manifest = ConstraintOrigin::Manifest { repository: t.mint() };
     let all = [
@@ -35,6 +36,10 @@ async fn every_kind_comes_back(t: Fixture) {
         constraint(&t, hold, manifest),
         constraint(&t, ban(), ConstraintOrigin::Rollout),
         Constraint { lifted_at: Some(t.later()), ..constraint(&t, ban(), ConstraintOrigin::Person) },
+        Constraint {
+            scope: Scope::Nodes { selector: "role=web".into() },
+            ..constraint(&t, follow, ConstraintOrigin::Person)
+        },
         Constraint {
             scope: Scope::Nodes { selector: "name=a".into() },
             ..constraint(&t, Effect::Decommission, ConstraintOrigin::Person)

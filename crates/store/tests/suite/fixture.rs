@@ -236,6 +236,7 @@ impl Fixture {
             paused: None,
             overridden: None,
             environment: None,
+            branch: None,
             part: None,
             reason: "a new release".into(),
             created_at: self.later(),
@@ -298,5 +299,11 @@ pub(crate) fn container(service: &str, id: &str) -> Container {
 }
 
 pub(crate) fn known(change: Change) -> backstay_store::changes::KnownChange {
-    backstay_store::changes::KnownChange { change, undo: None, patch_digest: None, position: None }
+    backstay_store::changes::KnownChange {
+        change,
+        undo: None,
+        patch_digest: None,
+        position: None,
+        landed_at: None,
+    }
 }

@@ -9,6 +9,7 @@
 mod fixture;
 
 mod agents;
+mod branches;
 mod changes;
 mod constraints;
 mod conversations;

@@ -78,4 +78,43 @@ async fn found_by_stack_cause_and_time(t: Fixture) {
     assert_eq!(completed(ended[2]).await, Some(id(2)));
 }
 
-both!(moves_only_from_the_state_that_was_seen, an_id_is_taken_once, found_by_stack_cause_and_time);
+async fn of_a_branch_is_not_of_the_fleet(t: Fixture) {
+    let repository = t.mint();
+    let cause = Cause::Change { repository, commit: commit("a") };
+    let release = t.release(repository, "web", "1");
+    let own = |branch: Option<&str>| Rollout {
+        branch: branch.map(str::to_owned),
+        state: RolloutState::Succeeded,
+        finished_at: Some(t.later()),
+        ..t.rollout(&release, cause.clone())
+    };
+    let all = [own(None), own(Some("try/it")), own(Some("other")), own(Some("try/it"))];
+    let mut tx = t.begin().await;
+    for rollout in &all {
+        rollouts::insert(&mut tx, rollout).await.unwrap();
+        assert_eq!(rollouts::get(&mut tx, rollout.id).await.unwrap().as_ref(), Some(rollout));
+    }
+    let (web, end) = (stack("web"), Timestamp::MAX);
+    let first = Some(&all[0]);
+    assert_eq!(rollouts::newest_of_fleet(&mut tx, &web).await.unwrap().as_ref(), first);
+    assert_eq!(rollouts::completed_at(&mut tx, &web, end).await.unwrap().as_ref(), first);
+    assert_eq!(rollouts::completed_of(&mut tx, &web, None, end).await.unwrap().as_ref(), first);
+    assert_eq!(rollouts::succeeded_in(&mut tx, &web, None, end, 9).await.unwrap(), all[..1]);
+    assert_eq!(rollouts::of_release(&mut tx, release.id, None).await.unwrap(), all[..1]);
+    assert_eq!(
+        rollouts::before(&mut tx, &all[3]).await.unwrap().as_ref(),
+        Some(&all[1]),
+        "of its own branch"
+    );
+    assert_eq!(rollouts::before(&mut tx, &all[2]).await.unwrap(), None);
+    let newest: Vec<_> =
+        rollouts::newest_of_each_stack(&mut tx).await.unwrap().iter().map(|r| r.id).collect();
+    assert_eq!(newest, [all[0].id, all[2].id, all[3].id]);
+}
+
+both!(
+    moves_only_from_the_state_that_was_seen,
+    an_id_is_taken_once,
+    found_by_stack_cause_and_time,
+    of_a_branch_is_not_of_the_fleet
+);

@@ -28,6 +28,8 @@ pub(crate) enum Only {
     UpdatesOff,
     /// Pinned, but not with everyone
     Pinned,
+    /// Following another branch than the deployed one
+    Following,
     /// Frozen, but not with everyone
     Frozen,
     /// Being taken out of the fleet
@@ -87,6 +89,7 @@ impl Only {
             Self::Maintenance => mark(NodeMark::Maintenance),
             Self::UpdatesOff => mark(NodeMark::UpdatesOff),
             Self::Pinned => mark(NodeMark::Pinned),
+            Self::Following => mark(NodeMark::Following),
             Self::Frozen => mark(NodeMark::Frozen),
             Self::Decommissioning => mark(NodeMark::Decommissioning),
             Self::Online => state(NodeState::Online),

@@ -6,13 +6,14 @@ use backstay_types::Constraint;
 
 use crate::http::{ApiError, Call, reason};
 
-/// Freezes, pins, or leaves nodes alone.
+/// Freezes, pins, lets nodes follow another branch, or leaves nodes alone.
 pub(crate) async fn create_constraint(call: Call<CreateConstraint>) -> Result<Constraint, ApiError> {
     let Call { app, caller, body, .. } = call;
     let reason = reason(&body.reason)?.to_owned();
     let effect = match body.effect {
         NewEffect::Freeze { stack } => LimitEffect::Freeze { stack },
         NewEffect::Pin { stack, to } => LimitEffect::Pin { stack, to },
+        NewEffect::Follow { stack, branch } => LimitEffect::Follow { stack, branch },
         NewEffect::UpdatesOff { stack } => LimitEffect::UpdatesOff { stack },
         NewEffect::Maintenance => LimitEffect::Maintenance,
     };

@@ -25,7 +25,7 @@ pub(crate) async fn list_stacks(call: Call<ListStacks>) -> Result<Page<StackView
         views.push(StackView {
             repository: names.get(&stack.repository).cloned().unwrap_or_default(),
             release: stack.release.and_then(|id| known.get(&id).cloned()),
-            rollout: rollouts::list(&mut store, Some(&stack.name), None, 1).await?.pop(),
+            rollout: rollouts::newest_of_fleet(&mut store, &stack.name).await?,
             nodes: census.versions(&stack.name),
             stack: stack.name,
         });

@@ -14,6 +14,7 @@ pub(crate) mod inventory;
 pub(crate) mod label_nodes;
 pub(crate) mod leave_safe_mode;
 pub(crate) mod lift_constraint;
+pub(crate) mod list_branches;
 pub(crate) mod list_constraints;
 pub(crate) mod list_drift;
 pub(crate) mod list_nodes;

@@ -263,7 +263,9 @@ impl Items {
         let node = entry.refs.node.map(|node| self.name(node));
         let (state, title) = match &entry.event {
             Some(Event::DriftReported { detail }) => ("drift".to_owned(), detail.clone()),
-            Some(Event::RepositoryHealthChanged { health }) => health_line(health),
+            Some(Event::RepositoryHealthChanged { health } | Event::BranchChanged { health, .. }) => {
+                health_line(health)
+            }
             Some(Event::RepositoryWarned { warnings, .. }) => {
                 let first = warnings.first().map(|one| one.message.clone()).unwrap_or_default();
                 ("warned".to_owned(), format!("To look at: {first}"))

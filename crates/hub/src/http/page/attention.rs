@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use backstay_api::v1::{Attention, AttentionKind};
+use backstay_engine::FollowedBranch;
 use backstay_store::{Reader, deployments, figures, nodes, rollouts, undos};
 use backstay_types::{
-    DeploymentState, PushState, Refs, Repository, RepositoryHealth, RolloutState, UndoState,
+    DeploymentState, PushState, Refs, Repository, RepositoryHealth, Rollout, RolloutState, UndoState,
 };
 
 use super::overview::item;
@@ -28,9 +29,20 @@ pub(super) async fn of(
     let mut found = Vec::new();
     undone(store, &mut found).await?;
     broken(store, &mut found).await?;
+    let followed = app.engine.followed_branches().await?;
+    let is_followed = |rollout: &Rollout| {
+        let of = |branch: &String| {
+            followed.iter().any(|one| one.row.stack == rollout.stack && one.row.branch == *branch)
+        };
+        rollout.branch.as_ref().is_none_or(of)
+    };
     for rollout in rollouts::newest_of_each_stack(store).await? {
-        if rollout.state == RolloutState::Halted {
-            let summary = format!("The rollout of {} stopped by itself: {}", rollout.stack, rollout.reason);
+        // What went wrong on a branch that nobody follows any more is over.
+        if rollout.state == RolloutState::Halted && is_followed(&rollout) {
+            let of =
+                rollout.branch.as_ref().map(|branch| format!(" from branch `{branch}`")).unwrap_or_default();
+            let summary =
+                format!("The rollout of {}{of} stopped by itself: {}", rollout.stack, rollout.reason);
             let refs = Refs { rollout: Some(rollout.id), stack: Some(rollout.stack), ..Refs::default() };
             let since = rollout.finished_at.or(Some(rollout.created_at));
             found.push(item(AttentionKind::RolloutHalted, summary, since, refs));
@@ -41,6 +53,7 @@ pub(super) async fn of(
     unwell(census, &mut found);
     offline(census, &mut found);
     found.extend(repositories.iter().filter_map(repository));
+    found.extend(followed.into_iter().filter_map(branch));
     let since = app.world.now() - DELIVERIES;
     for source in figures::deliveries_since(store, since).await? {
         if source.unrecognised > 0 {
@@ -155,6 +168,26 @@ fn offline(census: &Census, found: &mut Vec<Attention>) {
         let one = item(AttentionKind::NodesOffline, summary, node.last_seen_at, refs);
         found.push(Attention { name: Some(node.name.to_string()), ..one });
     }
+}
+
+/// A branch that nodes follow and that cannot be taken as it is.
+fn branch(followed: FollowedBranch) -> Option<Attention> {
+    let row = followed.row;
+    let what = match &row.health {
+        RepositoryHealth::New | RepositoryHealth::Ok => return None,
+        RepositoryHealth::Rewritten { .. } => {
+            "was rewritten upstream, and they keep what they run until someone sets it again".to_owned()
+        }
+        RepositoryHealth::Unreachable { message, .. } => format!("cannot be fetched: {message}"),
+        RepositoryHealth::Invalid { message, .. } => format!("cannot be used as it is now: {message}"),
+    };
+    let nodes = match followed.nodes {
+        1 => "1 node follows".to_owned(),
+        n => format!("{n} nodes follow"),
+    };
+    let summary = format!("Branch `{}`, which {nodes} for {}, {what}", row.branch, row.stack);
+    let refs = Refs { repository: Some(row.repository), stack: Some(row.stack), ..Refs::default() };
+    Some(item(AttentionKind::BranchUnwell, summary, Some(row.updated_at), refs))
 }
 
 fn repository(repository: &Repository) -> Option<Attention> {

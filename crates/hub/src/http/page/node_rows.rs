@@ -133,6 +133,7 @@ impl Limits {
                 Effect::Maintenance => NodeMark::Maintenance,
                 Effect::UpdatesOff { .. } => NodeMark::UpdatesOff,
                 Effect::Pin { .. } => NodeMark::Pinned,
+                Effect::Follow { .. } => NodeMark::Following,
                 Effect::Freeze { .. } => NodeMark::Frozen,
                 Effect::Decommission => NodeMark::Decommissioning,
                 Effect::Hold { .. } | Effect::Ban { .. } => return None,

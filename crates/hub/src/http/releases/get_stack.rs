@@ -41,7 +41,7 @@ pub(crate) async fn get_stack(call: Call<GetStack>) -> Result<StackDetail, ApiEr
         view: StackView {
             repository: repository.map(|one| one.name.to_string()).unwrap_or_default(),
             release,
-            rollout: rollouts::list(&mut store, Some(&stack.name), None, 1).await?.pop(),
+            rollout: rollouts::newest_of_fleet(&mut store, &stack.name).await?,
             nodes: census.versions(&stack.name),
             stack: stack.name.clone(),
         },
@@ -151,7 +151,9 @@ async fn concerning(app: &App, store: &mut Reader, stack: &StackName) -> Result<
             effect @ (Effect::Freeze { .. } | Effect::UpdatesOff { .. }) => {
                 effect.stack().is_none_or(|of| of == stack)
             }
-            Effect::Pin { stack: of, .. } | Effect::Ban { stack: of, .. } => of == stack,
+            Effect::Pin { stack: of, .. }
+            | Effect::Follow { stack: of, .. }
+            | Effect::Ban { stack: of, .. } => of == stack,
             Effect::Hold { repository, commit } => {
                 let known = changes::get(store, *repository, commit).await?;
                 known.is_some_and(|known| known.change.stacks.contains(stack))

@@ -93,6 +93,7 @@ pub(super) fn rollout(writer: &Writer<'_>, place: usize, id: RolloutId, at: Time
         paused: None,
         overridden: None,
         environment: None,
+        branch: None,
         part: None,
         reason: reason.to_owned(),
         created_at: at,

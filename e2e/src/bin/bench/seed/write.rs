@@ -178,8 +178,13 @@ impl Writer<'_> {
             reverts: Vec::new(),
         };
         self.position += 1;
-        let known =
-            changes::KnownChange { change, undo: None, patch_digest: None, position: Some(self.position) };
+        let known = changes::KnownChange {
+            change,
+            undo: None,
+            patch_digest: None,
+            position: Some(self.position),
+            landed_at: None,
+        };
         changes::insert(tx, &known).await?;
         if let Some(id) = conversation {
             conversations::heard(tx, id, at).await?;
