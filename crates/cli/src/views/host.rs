@@ -15,7 +15,22 @@ pub(crate) fn facts(facts: &HostFacts, fields: &mut Fields) {
     if facts.cpus > 0 {
         fields.add("processors", facts.cpus.to_string());
     }
+    fields.maybe("network", network(facts));
     fields.maybe("flash worn", facts.flash_worn_percent.map(|percent| format!("up to {percent} %")));
+}
+
+/// The network of its default route and what leads there, and from where the hub sees it.
+fn network(facts: &HostFacts) -> Option<String> {
+    let own = match (facts.network.as_str(), facts.link.as_str()) {
+        ("", "") => None,
+        (network, "") => Some(network.to_owned()),
+        ("", link) => Some(format!("over {link}")),
+        (network, link) => Some(format!("{network} over {link}")),
+    };
+    let seen = Some(&facts.seen_from).filter(|from| !from.is_empty() && **from != facts.network);
+    let seen = seen.map(|from| format!("the hub sees it from {from}"));
+    let both: Vec<_> = own.into_iter().chain(seen).collect();
+    (!both.is_empty()).then(|| both.join(", "))
 }
 
 /// What a machine measured last; nothing when it has not since the hub started.
@@ -100,6 +115,21 @@ fn uptime(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_named_with_what_leads_there_and_where_the_hub_sees_it() {
+        let with = |network: &str, link: &str, seen_from: &str| {
+            let [network, link, seen_from] = [network, link, seen_from].map(str::to_owned);
+            super::network(&HostFacts { network, link, seen_from, ..HostFacts::default() })
+        };
+        assert_eq!(with("", "", ""), None);
+        assert_eq!(
+            with("192.168.7.0/24", "wifi", "203.0.113.0/24").unwrap(),
+            "192.168.7.0/24 over wifi, the hub sees it from 203.0.113.0/24"
+        );
+        assert_eq!(with("10.0.0.0/24", "", "10.0.0.0/24").unwrap(), "10.0.0.0/24");
+        assert_eq!(with("", "cellular", "").unwrap(), "over cellular");
+    }
 
     #[test]
     fn power_says_now_before_earlier() {
