@@ -44,6 +44,7 @@ export type Selector = Schemas['UndoSelector'];
 export type Repository = Schemas['Repository'];
 export type FileDiff = Schemas['FileDiff'];
 export type NodeRows = Schemas['NodeRows'];
+export type InventoryNode = Schemas['InventoryNode'];
 export type NodeRow = Schemas['NodeRow'];
 export type JoinToken = Schemas['JoinToken'];
 export type StackDetail = Schemas['StackDetail'];
