@@ -155,7 +155,7 @@ pub struct Attention {
     pub since: Option<Timestamp>,
     /// What it is about.
     pub refs: Refs,
-    /// The name of the node or repository that it is about, where it is one.
+    /// The name of the node, repository or source that it is about, or the version of the agent, where it is one.
     pub name: Option<String>,
 }
 
@@ -175,6 +175,8 @@ pub enum AttentionKind {
     StackUnwell,
     /// A rollout stopped by itself.
     RolloutHalted,
+    /// An update of agents stopped, by itself or by a person.
+    AgentsHalted,
     /// Nodes are not heard from.
     NodesOffline,
     /// A repository's history was rewritten.

@@ -6,11 +6,12 @@ use super::fields::section;
 use crate::{ids, ui::style};
 
 /// Everything that needs a person; nothing where nothing does. Stacks that are not well are left to the list of
-/// those, which has all of them.
+/// those, which has all of them, and the update of agents to what stands before everything.
 pub(crate) fn view_list(found: &[Attention]) -> String {
     let dim = style::DIM;
     let mut text = String::new();
-    for one in found.iter().filter(|one| one.kind != Kind::StackUnwell) {
+    let elsewhere = [Kind::StackUnwell, Kind::AgentsHalted];
+    for one in found.iter().filter(|one| !elsewhere.contains(&one.kind)) {
         let summary = one.summary.replace(char::is_control, " ");
         text.push_str(&format!("  {summary}\n"));
         if let Some(command) = remedy(one) {
@@ -38,6 +39,7 @@ fn remedy(one: &Attention) -> Option<String> {
         },
         Kind::StackUnwell => format!("backstay logs {}/{}", name?, one.refs.stack.as_ref()?),
         Kind::RolloutHalted => format!("backstay rollout explain {}", ids::short(one.refs.rollout?)),
+        Kind::AgentsHalted => "backstay agents list".to_owned(),
         Kind::NodesOffline => match name {
             Some(name) => format!("backstay nodes show {name}"),
             None => "backstay nodes list --only offline".to_owned(),
@@ -69,6 +71,8 @@ mod tests {
         assert!(text(item(Kind::NodesOffline, None)).contains("nodes list --only offline"));
         assert!(text(item(Kind::DriftEscalated, None)).ends_with("backstay drift\n"));
         assert!(text(item(Kind::DeliveryUnrecognised, Some("gitea"))).ends_with("what is so  [31m\n"));
-        assert_eq!(text(item(Kind::StackUnwell, Some("pi-7"))), "");
+        for kind in [Kind::StackUnwell, Kind::AgentsHalted] {
+            assert_eq!(text(item(kind, Some("pi-7"))), "");
+        }
     }
 }

@@ -8,10 +8,10 @@ use backstay_api::{
     bundle::{Head, PartContent},
     statement::{DesiredAgent, SignedStatement, Statement, statement_place},
     v1::{
-        AgentsView, BundleRequest, ConstraintPath, CreateConstraint, CreateConstraintRequest,
-        EmergencyStopRequest, ExportBundle, GetAgents, HaltAgents, HaltAgentsRequest, LiftConstraint,
-        LiftRequest, NewEffect, NodePath, RepositoryPath, RevokeNode, SetEmergencyStop, SyncRepository,
-        UpdateAgents, UpdateAgentsRequest, UploadAgent, UploadAgentQuery,
+        AgentsView, AttentionKind, BundleRequest, ConstraintPath, CreateConstraint, CreateConstraintRequest,
+        EmergencyStopRequest, ExportBundle, GetAgents, GetOverview, HaltAgents, HaltAgentsRequest,
+        LiftConstraint, LiftRequest, NewEffect, NodePath, RepositoryPath, RevokeNode, SetEmergencyStop,
+        SyncRepository, UpdateAgents, UpdateAgentsRequest, UploadAgent, UploadAgentQuery,
     },
 };
 use backstay_types::{AgentOutcome, AgentUpdateState, Digest, ErrorCode};
@@ -192,6 +192,14 @@ async fn a_failure_stops_it_and_so_does_a_person() {
     .await;
     assert!(halted.reason.contains("failed on 1 of 1"), "{}", halted.reason);
     assert_eq!(view(&hub).await.not_updated[0].node.as_str(), "n-1");
+    let needs = async || {
+        let overview = hub.admin().call::<GetOverview>(&Empty {}, &Empty {}, &Empty {}).await.unwrap();
+        let of_agents = overview.attention.into_iter().filter(|one| one.kind == AttentionKind::AgentsHalted);
+        of_agents.map(|one| one.summary).collect::<Vec<_>>()
+    };
+    // The overview is made anew at most every other moment.
+    let said = eventually("it needs a person", async || needs().await.pop()).await;
+    assert!(said.starts_with("The update of agents to 2 stopped: it failed on 1 of 1"), "{said}");
     let halt = async || {
         let request = HaltAgentsRequest { reason: "smoke".into() };
         hub.admin().call::<HaltAgents>(&Empty {}, &Empty {}, &request).await

@@ -6,7 +6,8 @@ use backstay_api::v1::{Attention, AttentionKind};
 use backstay_engine::FollowedBranch;
 use backstay_store::{Reader, deployments, figures, nodes, rollouts, undos};
 use backstay_types::{
-    DeploymentState, PushState, Refs, Repository, RepositoryHealth, Rollout, RolloutState, UndoState,
+    AgentUpdate, AgentUpdateState, DeploymentState, PushState, Refs, Repository, RepositoryHealth, Rollout,
+    RolloutState, UndoState,
 };
 
 use super::overview::item;
@@ -48,6 +49,8 @@ pub(super) async fn of(
             found.push(item(AttentionKind::RolloutHalted, summary, since, refs));
         }
     }
+    let update = app.engine.newest_agent_update().await?;
+    found.extend(update.filter(|one| one.state == AgentUpdateState::Halted).map(agents));
     drifted(census, &mut found);
     safe_mode(census, &mut found);
     unwell(census, &mut found);
@@ -168,6 +171,13 @@ fn offline(census: &Census, found: &mut Vec<Attention>) {
         let one = item(AttentionKind::NodesOffline, summary, node.last_seen_at, refs);
         found.push(Attention { name: Some(node.name.to_string()), ..one });
     }
+}
+
+/// An update of agents that stopped.
+fn agents(update: AgentUpdate) -> Attention {
+    let summary = format!("The update of agents to {} stopped: {}", update.version, update.reason);
+    let one = item(AttentionKind::AgentsHalted, summary, Some(update.wave_at), Refs::default());
+    Attention { name: Some(update.version), ..one }
 }
 
 /// A branch that nodes follow and that cannot be taken as it is.
