@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backstay_types::{
-    AgentUpdate, CommitId, ConversationId, DeploymentId, FleetHealth, Labels, NodeId, NodeName, NodeState,
+    AgentUpdate, CommitId, Constraint, ConversationId, DeploymentId, FleetHealth, Labels, NodeId, NodeName, NodeState,
     Refs, StackHealth, StackName, Timestamp, TreeDigest, Undo,
 };
 use schemars::JsonSchema;
@@ -109,6 +109,9 @@ pub struct Overview {
     pub stop: EmergencyStopView,
     /// Undos that have not ended.
     pub undos: Vec<Undo>,
+    /// Freezes in force, oldest first: somebody wants it so, and it is to be known.
+    #[serde(default)]
+    pub freezes: Vec<Constraint>,
     /// What needs a person, worst first.
     pub attention: Vec<Attention>,
     /// How well the whole fleet is.

@@ -6,11 +6,11 @@ use backstay_api::v1::{
     Attention, AttentionKind, GetOverview, HourFigures, Overview, StackSpread, TimelineEntry,
 };
 use backstay_store::{
-    Reader, changes, deployments as deployed,
+    Reader, changes, constraints, deployments as deployed,
     ledger::{self, Filter, Window},
     releases, repositories, rollouts, stacks, undos,
 };
-use backstay_types::{AgentUpdateState, CommitId, Release, ReleaseId, Repository, RepositoryId, Timestamp};
+use backstay_types::{AgentUpdateState, CommitId, Effect, Release, ReleaseId, Repository, RepositoryId, Timestamp};
 
 use super::attention;
 use crate::{
@@ -52,6 +52,11 @@ async fn made(app: &App) -> Result<Overview, ApiError> {
         rollouts: deployments::rollout_views(app, &mut store, running).await?,
         stop: stop_view(app.engine.emergency_stop().await?),
         undos: open,
+        freezes: constraints::in_force(&mut store, now)
+            .await?
+            .into_iter()
+            .filter(|one| matches!(one.effect, Effect::Freeze { .. }))
+            .collect(),
         attention,
         fleet: app.engine.fleet_health().await?,
         agent_update: app
