@@ -200,6 +200,16 @@ impl Engine {
         Ok(())
     }
 
+    /// The channel by whose rules a stack's rollouts go out; none where those of `[rollout]` do.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stack_channel(&self, stack: &StackName) -> Result<Option<String>, EngineError> {
+        let stored = stacks::get(&mut self.inner.store.read(), stack).await?;
+        let record = stored.and_then(|stored| serde_json::from_str::<StackRecord>(&stored.manifest).ok());
+        Ok(record.and_then(|record| record.channel))
+    }
+
     /// The parts of a stack; none where it moves as one.
     ///
     /// # Errors

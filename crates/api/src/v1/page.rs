@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use backstay_types::{
-    AgentUpdate, CommitId, Constraint, ConversationId, DeploymentId, FleetHealth, Labels, NodeId, NodeName, NodeState,
-    Refs, StackHealth, StackName, Timestamp, TreeDigest, Undo,
+    AgentUpdate, CommitId, Constraint, ConversationId, DeploymentId, FleetHealth, Labels, NodeId, NodeName,
+    NodeState, Refs, StackHealth, StackName, Timestamp, TreeDigest, Undo,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

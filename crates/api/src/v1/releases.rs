@@ -44,6 +44,9 @@ pub struct StackDetail {
     pub path: String,
     /// Whether the branch still has it.
     pub present: bool,
+    /// The channel by whose rules its rollouts go out; those of `[rollout]` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// For which nodes, in words.
     pub assignment: String,
     /// Pins, holds and bans in force that concern it.

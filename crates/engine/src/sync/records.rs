@@ -34,6 +34,9 @@ pub(crate) struct StackRecord {
     /// When nodes may begin something new of it.
     #[serde(default)]
     pub(crate) windows: Vec<manifest::Window>,
+    /// The channel by whose rules its rollouts go out; those of `[rollout]` where there is none.
+    #[serde(default)]
+    pub(crate) channel: Option<String>,
     /// How its rollouts go out.
     #[serde(default)]
     pub(crate) strategy: RolloutStrategy,
@@ -101,6 +104,7 @@ impl Engine {
                 max_updating: rules.max_updating,
                 schema: stack.schema,
                 windows: windows(&tip.fleet, &stack.name),
+                channel: rules.channel.map(str::to_owned),
                 strategy: rules.strategy,
                 thresholds: tip.fleet.manifest.rollout.fleet,
                 prune: prune(&tip.fleet),

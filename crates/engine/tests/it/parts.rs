@@ -364,6 +364,8 @@ async fn a_stack_goes_out_by_its_assignments_channel_and_a_part_by_its_own_first
     fleet.commit("Carefully", None);
     fleet.deploy().await;
     assert_eq!(went_out_by(&fleet, None).await, careful);
+    let named = fleet.engine.stack_channel(&"web".parse().unwrap()).await.unwrap();
+    assert_eq!(named.as_deref(), Some("careful"));
 
     let parts = PARTS.replace("apply = \"reload\"", "channel = \"quick\"\napply = \"reload\"");
     fleet.work.write("stacks/web/stack.toml", &parts);

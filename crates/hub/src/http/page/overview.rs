@@ -10,7 +10,9 @@ use backstay_store::{
     ledger::{self, Filter, Window},
     releases, repositories, rollouts, stacks, undos,
 };
-use backstay_types::{AgentUpdateState, CommitId, Effect, Release, ReleaseId, Repository, RepositoryId, Timestamp};
+use backstay_types::{
+    AgentUpdateState, CommitId, Effect, Release, ReleaseId, Repository, RepositoryId, Timestamp,
+};
 
 use super::attention;
 use crate::{

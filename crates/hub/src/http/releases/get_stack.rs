@@ -47,6 +47,7 @@ pub(crate) async fn get_stack(call: Call<GetStack>) -> Result<StackDetail, ApiEr
         },
         path: stack.path,
         present: stack.present,
+        channel: app.engine.stack_channel(&stack.name).await?,
         assignment: in_words(&assigned),
         constraints: concerning(&app, &mut store, &stack.name).await?,
         runs,
