@@ -1,4 +1,6 @@
 // Limits by hand, on a laptop and on a phone: seen, set, counted down, lifted.
+import { readFileSync } from 'node:fs';
+
 import { expect, open, picture, settled, test } from './test';
 import { agree } from './views';
 
@@ -94,6 +96,59 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await pin.getByRole('button', { name: 'Lift' }).click();
       await agree(owner, 'Lift it', 'tried');
       await expect(pin).toHaveCount(0);
+    });
+
+    test('a node follows another branch, and comes back when that is lifted', async ({ owner, stage }, info) => {
+      const branch = `try/${name}`;
+      const commit = stage.branch(branch, 'colour', name === 'phone' ? 'plum' : 'olive');
+      const runs = async () => {
+        const node = await stage.get<{ desired: { commit: string }[]; observed: { current: string }[] }>('/api/v1/nodes/web-2');
+        return node.desired[0]?.commit;
+      };
+      await open(owner, '/nodes/web-2');
+      await owner.getByRole('button', { name: 'Set a limit' }).click();
+      const dialog = owner.getByRole('dialog', { name: 'Set a limit' });
+      await dialog.getByRole('radio', { name: 'Branch' }).check();
+      await expect(dialog.getByLabel('Nodes')).toHaveValue('name=web-2');
+      await dialog.getByLabel('Stack').selectOption('page');
+      await dialog.getByLabel('Why').fill(`a try on a ${name}`);
+      await dialog.getByLabel(/^Branch/).last().fill(branch);
+      await picture(owner, `limits-branch-set-${name}`, info);
+      await dialog.getByRole('button', { name: 'Set it' }).click();
+      await expect(dialog).toHaveCount(0, { timeout: 20_000 });
+      const one = owner.getByRole('listitem').filter({ hasText: `a try on a ${name}` });
+      await expect(one).toContainText(`page runs what branch ${branch} has`);
+      await expect(owner.getByRole('main')).toContainText(`follows branch \`${branch}\``, { timeout: 20_000 });
+      await expect.poll(runs, { timeout: 30_000 }).toBe(commit);
+      await open(owner, '/limits?kind=follow');
+      const branches = owner.getByRole('region', { name: 'Branches that nodes follow' });
+      await expect(branches.getByRole('listitem').filter({ hasText: branch })).toContainText('on 1 node');
+      await picture(owner, `limits-branch-${name}`, info);
+      await owner.getByRole('listitem').filter({ hasText: `a try on a ${name}` }).getByRole('button', { name: 'Lift' }).click();
+      await agree(owner, 'Lift it', 'it was tried');
+      await expect(branches).toHaveCount(0);
+      await expect.poll(runs, { timeout: 30_000 }).not.toBe(commit);
+    });
+
+    test('a freeze stands on the overview, and all that is known of nodes comes as a file', async ({ owner, stage }) => {
+      const { id } = await stage.call<{ id: string }>('POST', '/api/v1/constraints', { effect: 'freeze', stack: 'page', reason: `a quiet week on a ${name}` });
+      await open(owner, '/');
+      const said = owner.getByText(`Frozen for page`).filter({ hasText: `a quiet week on a ${name}` });
+      await expect(said).toBeVisible();
+      await stage.call('POST', `/api/v1/constraints/${id}/lift`, { reason: 'it is over' });
+      await expect(said).toHaveCount(0, { timeout: 10_000 });
+
+      await open(owner, '/nodes?selector=name%3Dweb-1');
+      const group = owner.getByRole('group', { name: /Download the inventory of name=web-1/ });
+      for (const format of ['CSV', 'JSON']) {
+        const [file] = await Promise.all([owner.waitForEvent('download'), group.getByRole('button', { name: format }).click()]);
+        expect(file.suggestedFilename()).toBe(`inventory.${format.toLowerCase()}`);
+        const text = readFileSync(await file.path(), 'utf8');
+        expect(text).toContain('web-1');
+        expect(text).not.toContain('web-2');
+        if (format === 'CSV') expect(text.split('\r\n')[0]).toMatch(/^name,id,state,labels,.*,pending$/);
+        else expect((JSON.parse(text) as { name: string }[]).map((one) => one.name)).toEqual(['web-1']);
+      }
     });
 
     test('what the hub refuses is said where it was asked', async ({ owner, troubles }) => {

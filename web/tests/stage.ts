@@ -121,6 +121,21 @@ export class Stage {
     this.push('Say how rollouts go out', (tree) => writeFileSync(join(tree, 'fleet.toml'), text));
   }
 
+  /** Changes a line of the page on a branch that begins where the deployed one is, and pushes that. Gives the commit. */
+  branch(name: string, key: string, value: string): string {
+    const tree = join(this.dir, 'demo', 'fleet');
+    git(tree, 'pull', '--quiet', '--rebase', 'origin', 'main');
+    const before = git(tree, 'rev-parse', 'HEAD').trim();
+    const path = join(tree, PAGE);
+    const lines = readFileSync(path, 'utf8').split('\n');
+    writeFileSync(path, lines.map((line) => (line.startsWith(`${key} =`) ? `${key} = ${value}` : line)).join('\n'));
+    git(tree, 'commit', '--quiet', '--all', '--message', `Try ${value}`);
+    git(tree, 'push', '--quiet', '--force', 'origin', `HEAD:refs/heads/${name}`);
+    const commit = git(tree, 'rev-parse', 'HEAD').trim();
+    git(tree, 'reset', '--quiet', '--hard', before);
+    return commit;
+  }
+
   private push(message: string, change: (tree: string) => void): void {
     const tree = join(this.dir, 'demo', 'fleet');
     git(tree, 'pull', '--quiet', '--rebase', 'origin', 'main');
