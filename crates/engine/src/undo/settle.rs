@@ -114,6 +114,8 @@ struct Fleet {
     stuck: HashMap<StackName, (TreeDigest, String)>,
     /// Stacks of which only some parts are held or banned as their branch has them.
     partly: HashSet<StackName>,
+    /// What each stack's branch asks for.
+    asked: HashMap<StackName, ReleaseId>,
     /// Stacks that a rollout is moving.
     moving: HashSet<StackName>,
     /// Where rollouts forward take their stacks.
@@ -135,6 +137,9 @@ impl Fleet {
             .collect();
         let stacks: BTreeSet<_> = undo.plan.nodes.iter().map(|place| &place.stack).collect();
         let (mut latest, mut stuck, mut partly) = (HashMap::new(), HashMap::new(), HashSet::new());
+        let stored = stacks::list(&mut read).await?.into_iter().filter(|stored| stored.present);
+        let asked = stored.filter(|stored| stacks.contains(&stored.name));
+        let asked: HashMap<_, _> = asked.filter_map(|stored| Some((stored.name, stored.release?))).collect();
         for stack in &stacks {
             if let Some(asked) = engine.stuck(stack).await? {
                 stuck.insert((*stack).clone(), asked);
@@ -155,7 +160,8 @@ impl Fleet {
         let running: Vec<_> =
             running.into_iter().filter(|rollout| rollout.kind == RolloutKind::Update).collect();
         let releases = latest.values().map(|deployment| deployment.release).chain(settled.values().copied());
-        let releases: HashSet<_> = releases.chain(running.iter().map(|rollout| rollout.release)).collect();
+        let releases = releases.chain(running.iter().map(|rollout| rollout.release));
+        let releases: HashSet<_> = releases.chain(asked.values().copied()).collect();
         let rollouts: HashSet<_> = latest.values().map(|deployment| deployment.rollout).collect();
         let releases = releases::many(&mut read, &Vec::from_iter(releases)).await?;
         let rollouts = rollouts::many(&mut read, &Vec::from_iter(rollouts)).await?;
@@ -177,7 +183,14 @@ impl Fleet {
         let going = own.iter().filter(|(_, all)| is_going(all)).map(|(stack, _)| stack.clone()).collect();
         let own = own.into_iter().filter_map(|(stack, all)| Some((stack, all.first()?.id))).collect();
         // Asked only where it says something.
-        let asks = !stuck.is_empty() || !partly.is_empty() || !forward.is_empty();
+        let moved_on = |place: &NodeMove| {
+            let tree = asked.get(&place.stack).and_then(|release| trees.get(release));
+            tree.is_some_and(|tree| *tree != place.to)
+        };
+        let asks = !stuck.is_empty()
+            || !partly.is_empty()
+            || !forward.is_empty()
+            || undo.plan.nodes.iter().any(moved_on);
         let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
         Ok(Self {
             own,
@@ -189,6 +202,7 @@ impl Fleet {
             rollouts: rollouts.into_iter().map(|rollout| (rollout.id, rollout)).collect(),
             stuck,
             partly,
+            asked,
             moving,
             forward,
             clear,
@@ -243,6 +257,10 @@ impl Fleet {
         if self.unsure.contains(key) {
             return Standing::Waiting;
         }
+        // Another undo has taken the branch on since, to what the node runs: nothing will move it.
+        if self.runs_what_is_asked(key) && self.is_clear(key) {
+            return Standing::There;
+        }
         match self.stuck.get(&place.stack) {
             Some((tree, reason)) if *tree == place.to => {
                 Standing::Failed(format!("what it would go back to is {reason}"))
@@ -261,6 +279,11 @@ impl Fleet {
     /// Whether nobody is moved by the branch now, at least not to all that it asks for, and a node runs nothing that the undo takes back.
     fn stays_clear(&self, key: &(NodeId, StackName)) -> bool {
         (self.stuck.contains_key(&key.1) || self.partly.contains(&key.1)) && self.is_clear(key)
+    }
+
+    /// Whether a node runs what its stack's branch asks for.
+    fn runs_what_is_asked(&self, key: &(NodeId, StackName)) -> bool {
+        self.asked.get(&key.1).is_some_and(|asked| self.settled.get(key) == Some(asked))
     }
 
     /// Whether a node, which rests, runs nothing that the undo takes back. Where a release broke, what runs is not known, nor

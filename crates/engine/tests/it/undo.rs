@@ -561,3 +561,33 @@ async fn an_undo_ends_where_what_would_take_a_node_along_was_stopped() {
     let UndoState::Failed { reason } = &undo.state else { panic!("{:?}", undo.state) };
     assert!(reason.contains("two: it runs what is taken back"), "{reason}");
 }
+
+/// Two undos, one after the other: the second takes the branch back to what nodes run that neither ever moved, and which the
+/// first would have taken elsewhere.
+#[tokio::test]
+async fn an_undo_ends_where_a_later_one_asks_for_what_nodes_run() {
+    let mut fleet = Fleet::new().await;
+    let waves = "[rollout]\nwaves = [\"ring=one\", \"100%\"]\nsoak = \"1h\"\n";
+    fleet.work.write("fleet.toml", &format!("{waves}[[assign]]\nstack = \"web\"\nnodes = \"\"\n"));
+    fleet.commit("In waves", None);
+    fleet.deploy().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    // The first is superseded before anybody has said how it does; with the second it fails.
+    fleet.change("blue", "red", a);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.engine.reconcile().await.unwrap();
+    fleet.change("small", "large", b);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.play(|_, _| false).await;
+    fleet.assert_all_run(&["blue", "small"], &[]).await;
+    fleet.later();
+    let first = fleet.engine.create_undo(fleet.only_its(b), "test").await.unwrap();
+    fleet.engine.reconcile().await.unwrap();
+    fleet.settled_push(first.id).await;
+    let second = fleet.undo(fleet.only_its(a)).await;
+    fleet.assert_verified(&second);
+    fleet.assert_all_run(&["blue", "small"], &[]).await;
+    assert_eq!(fleet.undo_state(first.id).await, UndoState::Verified);
+}
