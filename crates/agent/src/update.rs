@@ -17,7 +17,7 @@ use backstay_api::{
     agent::{AgentBuildPath, GetAgentBuild, ReportBody},
     statement::DesiredAgent,
 };
-use backstay_loader::{Slot, State, Trial};
+use backstay_loader::{Slot, State};
 use backstay_types::{AgentBuild, AgentOutcome, Digest};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -231,7 +231,7 @@ impl Updater {
         let slot = state.good.other();
         place(&growing, &slots.dir, slot).map_err(text)?;
         crash_point("update.placed");
-        state.trial = Some(Trial { slot, starts: 0, sha256: build.sha256.to_string() });
+        state.try_out(slot, build.sha256.to_string());
         state.write(&slots.dir).map_err(text)?;
         crash_point("update.trial");
         tracing::info!(version = build.version, slot = slot.word(), "a new agent is tried");

@@ -164,6 +164,14 @@ impl State {
         }
     }
 
+    /// Puts a program on trial that is in a slot. One that is on trial there already has the starts that it has had: that
+    /// it was put there again, since another had to be started meanwhile, is no new beginning.
+    pub fn try_out(&mut self, slot: Slot, sha256: String) {
+        let same = self.trial.take().filter(|trial| (trial.slot, &trial.sha256) == (slot, &sha256));
+        let starts = same.map_or(0, |trial| trial.starts);
+        self.trial = Some(Trial { slot, starts, sha256 });
+    }
+
     /// The agent on trial is not tried any more.
     pub fn give_up(&mut self, why: &str) {
         if let Some(trial) = self.trial.take() {
@@ -208,6 +216,20 @@ mod tests {
         assert!(state.why_failed("beef").unwrap().contains("3 times"));
         assert_eq!(state.start(), (Slot::A, false));
         assert_eq!(State::parse(&state.text()), state);
+    }
+
+    /// A start that could not be counted was not made: the one before ran, and brought the same program again.
+    #[test]
+    fn one_that_is_put_on_trial_again_has_had_its_starts() {
+        let mut state = on_trial();
+        state.start();
+        state.try_out(Slot::B, "beef".into());
+        for _ in 1..STRIKES {
+            assert_eq!(state.start().0, Slot::B);
+        }
+        assert_eq!(state.start().0, Slot::A);
+        state.try_out(Slot::B, "cafe".into());
+        assert_eq!(state.trial.unwrap().starts, 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backstay_agent_core::Input;
 use backstay_api::{agent::ReportBody, statement::DesiredAgent};
-use backstay_loader::{STRIKES, Slot, Trial};
+use backstay_loader::{STRIKES, Slot};
 use backstay_types::{AgentOutcome, Digest};
 
 use super::Node;
@@ -207,7 +207,7 @@ impl Node {
             return self.later(LATER, NodeEvent::UpdateAgain, cx);
         }
         let slot = self.new_slot(cx);
-        self.slots.state.trial = Some(Trial { slot, starts: 0, sha256: program.to_string() });
+        self.slots.state.try_out(slot, program.to_string());
         cx.say(&self.who(), format_args!("tries a new agent in slot {}", slot.word()));
         self.become_loader(cx);
     }
