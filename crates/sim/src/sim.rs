@@ -99,6 +99,8 @@ pub(crate) struct Sim {
     /// Since when the hub runs, and whether its clock was ever wrong.
     hub_since: Duration,
     hub_clock_was_wrong: bool,
+    /// When its clock was set last.
+    hub_clock_set: Duration,
     rest_until: Duration,
     /// Something was recorded that is not sealed and judged yet.
     recorded: bool,
@@ -171,6 +173,7 @@ impl Sim {
             away: BTreeMap::new(),
             hub_since: Duration::ZERO,
             hub_clock_was_wrong: false,
+            hub_clock_set: Duration::ZERO,
             rest_until: Duration::ZERO,
             recorded: false,
             fleet_toml,

@@ -120,7 +120,7 @@ impl Sim {
             "everything is frozen".to_owned()
         } else if self.limits.contains(&Limited::Off) && index == 0 {
             "its updates are off".to_owned()
-        } else if self.is_outside(index, self.hub_clock().as_second()) {
+        } else if self.vanished.is_none() && self.is_outside(index, self.hub_clock().as_second()) {
             "its windows are closed".to_owned()
         } else {
             return;

@@ -147,6 +147,9 @@ impl Sim {
                 _ => {}
             }
         }
+        if self.hub.clock != hub_clock {
+            self.hub_clock_set = self.cx.now;
+        }
         self.hub.clock = hub_clock;
         self.hub_clock_was_wrong |= hub_clock != 0;
         self.cx.git_up = !git_away;

@@ -76,6 +76,10 @@ impl Sim {
             return;
         }
         let known = Duration::from_secs(180);
+        // So may a hub whose clock has just been set.
+        if self.hub_clock_was_wrong && self.cx.now < self.hub_clock_set + known {
+            return;
+        }
         let at_it = |node: &&crate::node::Node| {
             if node.well_since + known > self.cx.now || !self.cx.reaches(node.index) {
                 return false;
@@ -192,9 +196,10 @@ impl Sim {
                 _ => {}
             }
         }
-        let tree = self.tree_of(rollout);
+        let (tree, pinned) = (self.tree_of(rollout), self.pinned_nodes());
         let members = (0..self.nodes.len())
             .filter(|index| self.is_in(*index, rollout.environment.as_ref()))
+            .filter(|index| !pinned.iter().any(|(of, stack, _)| of == index && *stack == rollout.stack))
             .filter(|index| tree.is_some_and(|tree| self.wave_of(rollout, tree, *index) <= had))
             .count();
         let strategy = &self.scenario.strategy;

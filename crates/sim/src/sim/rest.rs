@@ -102,7 +102,13 @@ impl Sim {
             }
             let elsewhere = |node: &&crate::node::Node| {
                 let is_pinned = pinned.iter().any(|(index, of, _)| *index == node.index && of == stack);
+                // Where it failed, it is not sent again under a rollout that succeeded elsewhere.
+                let failed = self.cx.truth.ends.iter().any(|end| {
+                    (end.node, &end.stack, end.tree) == (node.id, stack, *tree) && end.state.is_failure()
+                });
+                let tolerated = failed && self.scenario.strategy.failed_percent > 0;
                 !is_pinned
+                    && !tolerated
                     && self.can_come_to(node.index, !pinned.is_empty())
                     && node.runtime.runs.get(stack) != Some(tree)
             };
