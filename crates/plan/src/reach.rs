@@ -25,11 +25,14 @@ pub(crate) enum Reach {
 
 /// Answers by what stands for the labels.
 #[derive(Debug)]
-pub(crate) struct Answers(Box<[Cell<Option<(u64, bool)>>]>);
+pub(crate) struct Answers(Box<[Answer]>);
+
+/// What stands for labels, and the answer for them.
+type Answer = Cell<Option<(u64, bool)>>;
 
 impl Default for Answers {
     fn default() -> Self {
-        Self(vec![Cell::new(None); KINDS].into())
+        Self(vec![Answer::new(None); KINDS].into())
     }
 }
 
