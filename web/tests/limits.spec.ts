@@ -110,7 +110,7 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       const dialog = owner.getByRole('dialog', { name: 'Set a limit' });
       await dialog.getByRole('radio', { name: 'Branch' }).check();
       await expect(dialog.getByLabel('Nodes')).toHaveValue('name=web-2');
-      await dialog.getByLabel('Stack').selectOption('page');
+      await dialog.getByLabel('Stack', { exact: true }).selectOption('page');
       await dialog.getByLabel('Why').fill(`a try on a ${name}`);
       await dialog.getByLabel(/^Branch/).last().fill(branch);
       await picture(owner, `limits-branch-set-${name}`, info);
