@@ -1,6 +1,6 @@
 //! Whom a selector reaches, asked for a whole fleet: most nodes share their labels with many others.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use backstay_manifest::Selector;
 use backstay_types::Scope;
@@ -23,24 +23,20 @@ pub(crate) enum Reach {
     Others(Selector),
 }
 
-/// Answers by what stands for the labels.
-#[derive(Debug)]
-pub(crate) struct Answers(Box<[Answer]>);
+/// Answers by what stands for the labels; without room until the first is asked for, since most of what is read for a
+/// step concerns other stacks.
+#[derive(Debug, Default)]
+pub(crate) struct Answers(OnceCell<Box<[Answer]>>);
 
 /// What stands for labels, and the answer for them.
 type Answer = Cell<Option<(u64, bool)>>;
-
-impl Default for Answers {
-    fn default() -> Self {
-        Self(vec![Answer::new(None); KINDS].into())
-    }
-}
 
 impl Answers {
     /// The answer, known or found out.
     fn of(&self, labels: u64, ask: impl FnOnce() -> bool) -> bool {
         // Any bits will do: they are a hash's.
-        let kept = &self.0[labels as usize % KINDS];
+        let room = self.0.get_or_init(|| vec![Answer::new(None); KINDS].into());
+        let kept = &room[labels as usize % KINDS];
         match kept.get() {
             Some((of, answer)) if of == labels => answer,
             _ => {
