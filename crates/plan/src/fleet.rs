@@ -19,10 +19,10 @@ use crate::{
     gate::Waves,
     health::{FleetVerdict, verdict},
     policy::Policy,
-    snapshot::{FleetSnapshot, Reason, StackFacts, Try, TryState},
+    snapshot::{FleetSnapshot, Reason, Share, StackFacts, Try, TryState},
     wanted::Wanted,
 };
-use parts::Busy;
+use parts::{Ahead, Busy};
 use places::{Move, Place};
 use rollouts::Tally;
 
@@ -35,8 +35,12 @@ pub fn plan(world: &FleetSnapshot) -> FleetPlan {
     }
     let mut busy = Busy::of(world);
     let mut places = Vec::with_capacity(world.nodes.len());
-    for index in 0..world.stacks.len() {
-        let step = StackStep::new(world, index, &health);
+    // All parts of a stack at once bring what each of them brings: after these, so that they see who gets it already.
+    let together = |index: &usize| matches!(world.stacks[*index].share, Share::Together { .. });
+    let (last, first): (Vec<_>, Vec<_>) = (0..world.stacks.len()).partition(together);
+    for index in first.into_iter().chain(last) {
+        let mut step = StackStep::new(world, index, &health);
+        step.ahead = step.ahead(&plan);
         let under_way = step.places_in(&mut places);
         step.decide(&mut places, under_way, &mut plan, &mut busy);
     }
@@ -72,6 +76,8 @@ struct StackStep<'a> {
     hindered: Vec<RolloutId>,
     /// An undo asks for a release that some get in waves only.
     in_waves: bool,
+    /// Rollouts of its parts that bring what this one brings too.
+    ahead: Vec<Ahead<'a>>,
     /// How many nodes there are to be moved, of which a share may be updating at once.
     assigned: usize,
     /// Releases to which this step begins a rollout, whether it takes them away, and from nodes that leave the fleet; with where it stands in the plan, and its waves.
@@ -109,6 +115,7 @@ impl<'a> StackStep<'a> {
             banned: Vec::new(),
             hindered: Vec::new(),
             in_waves: false,
+            ahead: Vec::new(),
             assigned: 0,
             new: Vec::new(),
             standing: Vec::with_capacity(world.nodes.len()),

@@ -5,7 +5,11 @@ use backstay_types::{
     RolloutKind, RolloutState, RolloutStrategy, StackName, Timestamp, TreeDigest,
 };
 
-use crate::{health::FleetVerdict, inputs::Inputs, snapshot::Reason};
+use crate::{
+    health::FleetVerdict,
+    inputs::Inputs,
+    snapshot::{Reason, StackFacts},
+};
 
 /// What to do, with reasons. Applied whole or not at all.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -106,6 +110,14 @@ pub struct RolloutStart {
 }
 
 impl RolloutStart {
+    /// Whether it is of a stack, in the part of the fleet that it is planned for.
+    pub(super) fn is_of(&self, stack: &StackFacts) -> bool {
+        self.stack == stack.name
+            && self.environment.as_ref() == stack.within.environment()
+            && self.branch.as_deref() == stack.within.branch()
+            && self.part.as_ref() == stack.share.part()
+    }
+
     /// The rollout as it is when it begins.
     pub fn begin(&self, id: RolloutId, now: Timestamp) -> Rollout {
         Rollout {

@@ -159,6 +159,9 @@ impl<'a> StackStep<'a> {
                         let held_by = self.held_back(place.node, rollout).or(place.lacks.as_ref());
                         figures.add_untried(place.node, place.is_there(rollout.release), held_by);
                     }
+                    None if place.elsewhere && waves.wave_of(place.node) <= rollout.wave => {
+                        self.add_by_parts(figures, place, rollout.release);
+                    }
                     None => {}
                 }
             }

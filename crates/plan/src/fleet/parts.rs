@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use backstay_types::{NodeId, ReleaseId, RolloutKind, StackName};
+use backstay_types::{NodeId, PartName, ReleaseId, Rollout, RolloutKind, RolloutState, StackName};
 
-use super::{StackStep, places::Place};
+use super::{FleetPlan, RolloutStart, StackStep, is_of, places::Place};
 use crate::{
+    gate::{GateFigures, Waves},
     snapshot::{
         FleetSnapshot, MaxUpdating, NodeFacts, Past, Reason, Settled, Share, StackFacts, Try, TryState,
     },
@@ -77,6 +78,24 @@ impl Busy {
     }
 }
 
+/// A rollout of a part that runs, seen from all parts together.
+#[derive(Debug)]
+pub(super) struct Ahead<'a> {
+    part: &'a PartName,
+    waves: Waves,
+    /// Its newest wave; none when it stops in this step.
+    open: Option<u32>,
+}
+
+impl Ahead<'_> {
+    /// Why a node may not have the part's content yet, if so.
+    fn lacks(&self, node: &NodeFacts) -> Option<Reason> {
+        let Self { part, waves, open } = self;
+        let reached = open.is_some_and(|open| waves.wave_of(node) <= open);
+        (!reached).then(|| Reason::from(format!("the rollout of part `{part}` has not reached it")))
+    }
+}
+
 impl<'a> StackStep<'a> {
     /// A place with what follows from the stack's being divided.
     pub(super) fn share(&self, place: &mut Place<'_>) {
@@ -93,6 +112,10 @@ impl<'a> StackStep<'a> {
                 // Who came by this share goes on counting for the rollout that brought it.
                 if place.elsewhere && !self.came_by_it(place.past) {
                     place.wanted = Wanted::Keep { reason: self.policy.branch.clone() };
+                } else if !place.elsewhere
+                    && self.stack.release.as_ref().is_ok_and(|release| place.wants(*release))
+                {
+                    place.lacks = self.ahead.iter().find_map(|ahead| ahead.lacks(place.node));
                 }
             }
             Share::Part { .. } => {
@@ -107,6 +130,69 @@ impl<'a> StackStep<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// Rollouts forward of this stack's parts to what the branch asks of them, those that `plan` begins too. While one runs
+    /// it says who gets that content, also together with the others'.
+    pub(super) fn ahead(&self, plan: &FleetPlan) -> Vec<Ahead<'a>> {
+        if !matches!(self.stack.share, Share::Together { .. }) {
+            return Vec::new();
+        }
+        self.others().filter_map(|(_, part)| self.ahead_of(part, plan)).collect()
+    }
+
+    fn ahead_of(&self, stack: &'a StackFacts, plan: &FleetPlan) -> Option<Ahead<'a>> {
+        let (part, asked) = (stack.share.part()?, *stack.release.as_ref().ok()?);
+        let tree = self.tree(asked);
+        let runs = |r: &&Rollout| {
+            is_of(r, stack)
+                && r.release == asked
+                && (r.kind, r.state) == (RolloutKind::Update, RolloutState::Running)
+        };
+        if let Some(rollout) = self.world.rollouts.iter().find(runs) {
+            let ended = plan.end.iter().find(|end| end.rollout == rollout.id).map(|end| end.state);
+            let open = match ended {
+                Some(RolloutState::Succeeded) => return None,
+                Some(_) => None,
+                None => Some(rollout.wave),
+            };
+            let members = self.world.members.get(&rollout.id).cloned();
+            return Some(Ahead {
+                part,
+                waves: Waves::of(&rollout.strategy, &rollout.cuts, tree, members),
+                open,
+            });
+        }
+        let begins = |start: &&RolloutStart| {
+            start.is_of(stack) && start.release == asked && start.kind == RolloutKind::Update
+        };
+        let start = plan.start.iter().find(begins)?;
+        let waves = Waves::of(&start.strategy, &start.cuts, tree, None).with_members(&start.members);
+        Some(Ahead { part, waves, open: Some(0) })
+    }
+
+    /// Takes in a node that came to what all parts together bring by moving them one by one: it shows as well how that does.
+    /// One where a part failed shows that to the part's own rollout.
+    pub(super) fn add_by_parts(&self, figures: &mut GateFigures, place: &Place<'_>, whole: ReleaseId) {
+        if !matches!(self.stack.share, Share::Together { .. }) || self.stack.release != Ok(whole) {
+            return;
+        }
+        let (mut comes, mut newest) = (false, None::<Try>);
+        for (index, part) in self.others().filter(|(_, other)| other.share.part().is_some()) {
+            let past = self.world.past.of(index, place.at);
+            let latest = past.latest.filter(|latest| part.release == Ok(latest.release));
+            if latest.is_some_and(|latest| latest.is_open()) {
+                comes = true;
+            } else if past.settled.is_none_or(|settled| part.release != Ok(settled.release)) {
+                return;
+            }
+            let ended = latest.filter(|latest| latest.state == TryState::Succeeded);
+            newest = newest.into_iter().chain(ended).max_by_key(|ended| ended.ended_at);
+        }
+        match newest.filter(|_| !comes) {
+            Some(ended) => figures.add(place.node, &ended),
+            None => figures.add_untried(place.node, !comes, None),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use backstay_types::Rollout;
 
-use super::{StackStep, assigned, is_of, places::Place};
+use super::{FleetPlan, StackStep, assigned, is_of, places::Place};
 use crate::{
     gate::Waves,
     inputs::{GateInputs, Gated, gated},
@@ -43,6 +43,7 @@ pub fn progress(world: &FleetSnapshot, rollout: &Rollout) -> Progress {
     };
     let health = crate::health::verdict(world);
     let mut step = StackStep::new(world, index, &health);
+    step.ahead = step.ahead(&FleetPlan::default());
     if !step.running.iter().any(|(known, _)| known.id == rollout.id) {
         let tree = world.trees.get(&rollout.release).copied();
         let members = world.members.get(&rollout.id).cloned();

@@ -95,13 +95,32 @@ impl Fleet {
         for part in 1..=PARTS.len() {
             fleet.release(part, RolloutKind::Update, true);
         }
-        let parts = (1..=PARTS.len()).map(|part| (part, fleet.asked(part))).collect();
-        let whole = fleet.mint();
-        fleet.whole.insert(whole, parts);
-        fleet.snapshot.stacks[0].release = Ok(whole);
-        fleet.snapshot.stacks[0].share =
-            Share::Together { divided: BTreeSet::from([whole]), parts: BTreeSet::new() };
+        fleet.put_together();
         fleet
+    }
+
+    /// The same with nothing running yet, a node in each ring as far as these go, and an hour between waves.
+    fn in_rings(nodes: usize, waves: &[&str]) -> Self {
+        let mut fleet = Self::new(nodes, waves);
+        let rings = waves.iter().filter(|wave| wave.starts_with("ring="));
+        for (node, ring) in fleet.snapshot.nodes.iter_mut().zip(rings) {
+            *node = NodeFacts::new(node.id, node.name().clone(), Labels::parse([*ring]).unwrap());
+        }
+        for stack in &mut fleet.snapshot.stacks {
+            stack.strategy.soak_seconds = 3600;
+        }
+        fleet
+    }
+
+    /// The branch asks those who run nothing yet for all parts as they are now.
+    fn put_together(&mut self) {
+        let parts = (1..=PARTS.len()).map(|part| (part, self.asked(part))).collect();
+        let whole = self.mint();
+        self.whole.insert(whole, parts);
+        self.snapshot.stacks[0].release = Ok(whole);
+        if let Share::Together { divided, .. } = &mut self.snapshot.stacks[0].share {
+            divided.insert(whole);
+        }
     }
 
     fn mint(&mut self) -> ReleaseId {
@@ -144,6 +163,7 @@ impl Fleet {
         for new in start {
             let id: RolloutId = self.world.mint();
             ids.push(id);
+            self.snapshot.members.insert(id, Arc::new(new.members.iter().copied().collect()));
             self.snapshot.rollouts.push(new.begin(id, self.snapshot.now));
         }
         for ended in end {
@@ -160,6 +180,9 @@ impl Fleet {
                 if stack.release.as_ref().is_ok_and(|id| self.snapshot.trees[id] == tree) {
                     stack.release = Err("banned".to_owned());
                 }
+            }
+            if self.snapshot.stacks.iter().any(|stack| stack.release.is_err()) {
+                self.snapshot.stacks[0].release = Err("of parts that may not be planned".to_owned());
             }
         }
         for id in supersede {
@@ -344,4 +367,45 @@ proptest! {
         }
         prop_assert_eq!([fleet.all_run(PLUGIN), fleet.all_run(UPSTREAM)], old.map(|one| BTreeSet::from([one])));
     }
+}
+
+/// A part's rollout says who gets its content, also where that comes together with the other parts'.
+#[test]
+fn a_new_node_gets_a_part_no_sooner_than_those_that_have_it() {
+    let mut fleet = Fleet::in_rings(3, &["ring=one", "ring=two", "100%"]);
+    let [one, two, three] = [0, 1, 2].map(|at| fleet.snapshot.nodes[at].id);
+    fleet.settle();
+    assert_eq!(fleet.runs.keys().collect::<Vec<_>>(), [&one], "the first wave is watched for an hour");
+    let new = fleet.release(1, RolloutKind::Update, true);
+    fleet.put_together();
+    fleet.settle();
+    assert_eq!(fleet.runs[&one][&1], new);
+    assert_eq!(fleet.runs.len(), 1, "nobody else before that was watched");
+    fleet.snapshot.now += jiff::SignedDuration::from_mins(61);
+    fleet.settle();
+    assert_eq!(fleet.runs.get(&two).map(|parts| parts[&1]), Some(new));
+    assert!(!fleet.runs.contains_key(&three));
+    fleet.snapshot.now += jiff::SignedDuration::from_mins(61);
+    fleet.settle();
+    assert_eq!(fleet.runs.get(&three).map(|parts| parts[&1]), Some(new));
+}
+
+/// One that fails where it came first reaches nobody else, and holds up nobody for ever.
+#[test]
+fn a_part_that_fails_is_not_brought_together_with_others() {
+    let mut fleet = Fleet::in_rings(2, &["ring=one", "100%"]);
+    fleet.settle();
+    let old = fleet.asked(1);
+    let bad = fleet.release(1, RolloutKind::Update, false);
+    fleet.put_together();
+    fleet.settle();
+    assert_eq!(fleet.runs.len(), 1);
+    assert!(fleet.banned.contains(&fleet.snapshot.trees[&bad]));
+    // The branch takes it back.
+    fleet.ask(1, old, RolloutKind::Update);
+    fleet.put_together();
+    fleet.snapshot.now += jiff::SignedDuration::from_mins(61);
+    fleet.settle();
+    assert_eq!(fleet.runs.len(), 2);
+    assert_eq!(fleet.all_run(1), BTreeSet::from([old]));
 }
