@@ -118,6 +118,8 @@ pub enum Planted {
     IgnoresBlackout,
     /// The hub takes every clock for one that shows UTC.
     KnowsOneClock,
+    /// The hub takes a node that it has ever heard from for one that is there.
+    MissesNobody,
     /// The hub says yes to a pin and does not keep to it.
     IgnoresPins,
     /// The hub says yes to the end of a pin and keeps to it all the same.
@@ -170,7 +172,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them, with what must catch them.
-    pub const ALL: [(Self, Invariant); 34] = [
+    pub const ALL: [(Self, Invariant); 35] = [
         (Self::LyingJournal, Invariant::NeverOlder),
         (Self::UnsyncedRelease, Invariant::Working),
         (Self::PrunesTheWayBack, Invariant::Working),
@@ -180,6 +182,7 @@ impl Planted {
         (Self::IgnoresWindows, Invariant::InTime),
         (Self::IgnoresBlackout, Invariant::InTime),
         (Self::KnowsOneClock, Invariant::InTime),
+        (Self::MissesNobody, Invariant::InTime),
         (Self::IgnoresPins, Invariant::Pinned),
         (Self::KeepsPins, Invariant::Converges),
         (Self::LetsAllIn, Invariant::Promoted),

@@ -140,6 +140,7 @@ impl Sim {
         }
         upstream.push("First", &files, cx.clock(0))?;
         let mut hub = Hub::new(dir.path(), seed, key);
+        hub.misses_nobody = cx.has(Planted::MissesNobody);
         hub.start(cx.clock(0))?;
         cx.hub_up = true;
         let mut sim = Self {

@@ -34,14 +34,19 @@ impl Sim {
         let Some(planned) = self.planned_at.get(&deployment).copied() else { return };
         let Some((from, to)) = self.away.get(&index).copied() else { return };
         let told = self.nodes[index].told_at.get(&deployment).copied();
-        if planned > from || to < from + NOTICED || told.is_none_or(|told| told < to) {
+        if to < from + NOTICED || told.is_none_or(|told| told < to) {
             return;
         }
         let right = self.cx.clock(0).as_second() - i64::try_from(self.cx.now.as_secs()).unwrap_or(0);
         let second = |at: Duration| right + i64::try_from(at.as_secs()).unwrap_or(0);
-        // All of the time in which the hub can have noticed, they were closed.
-        let noticed = second(from + NOTICED / 2)..=second(to);
-        if !self.hub_clock_was_wrong && noticed.clone().all(|at| self.is_outside(index, at)) {
+        // It was away and its windows were closed for so long that the hub must have noticed both.
+        let (since, most) = (second(planned.max(from + NOTICED / 2)), NOTICED.as_secs() / 2);
+        let mut closed = 0;
+        let noticed = (since..second(to)).any(|at| {
+            closed = if self.is_outside(index, at) { closed + 1 } else { 0 };
+            closed > most
+        });
+        if !self.hub_clock_was_wrong && noticed {
             let (name, node) = (self.cx.trace.name(deployment), self.nodes[index].who());
             let what = format!("{node} was away, and begins {name} after its windows have closed");
             self.cx.violated(Invariant::InTime, what);

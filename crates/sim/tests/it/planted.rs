@@ -103,6 +103,16 @@ fn updates_that_are_off_only_in_name() {
     found(Planted::IgnoresLimits, Invariant::Confined, vec![(60, off), (90, push(0, Kind::Good))]);
 }
 
+#[test]
+fn an_order_that_waits_for_a_node_until_its_windows_have_closed() {
+    let window = window(Opens::Every(15), 5, Zone::Utc);
+    let cut = Happening::Partition { nodes: vec![0], out: true, back: true, lasts: for_seconds(620) };
+    let mut scenario = in_windows("2026-03-01T00:00:00Z", window, 910);
+    scenario.happenings.push(Planned { number: 1, at: for_seconds(880), what: cut });
+    scenario.calm_at = for_seconds(1700);
+    found_in(&scenario, Planted::MissesNobody, Invariant::InTime);
+}
+
 /// Everyone's window, by a clock, and a push at this second.
 fn in_windows(begin: &'static str, window: Window, pushed: u64) -> Scenario {
     let windows = vec![window];
