@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-/// Planning over a large fleet and answering about it takes and gives back much memory on many threads, of which the
-/// system's allocator keeps twice as much as is in use.
+/// Planning over a large fleet and answering about it takes and gives back much memory on many threads. Of what was tried,
+/// this allocator keeps the least of it: with 10,000 nodes half of what another did.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     backstay_cli::main(std::env::args_os())

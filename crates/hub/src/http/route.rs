@@ -3,7 +3,9 @@
 //! There is no other way to route anything. What [`Routes::finish`] gives has
 //! exactly one handler for every declaration, or the hub does not start.
 
-use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration,
+};
 
 use axum::{
     Router,
@@ -231,15 +233,23 @@ where
     R: Into<Reply<E::Response>> + Send + 'static,
 {
     // Apart from the rest: a connection keeps room for all that its request may need at once, and most are held.
-    let call = Box::pin(admit::<E>(app.clone(), request, limits)).await?;
-    let until = call.caller.until();
-    let reply = run(&app.tasks, limits, Box::pin(handler(call))).await?;
+    let (until, handled) = Box::pin(admit::<E, _, _>(app.clone(), request, limits, handler)).await?;
+    let reply = run(&app.tasks, limits, handled).await?;
     let (response, whole) = write::<E>(reply.into(), gzip)?;
     Ok(Answered { response, whole, until })
 }
 
-/// Who calls, and whether they may; only then what they say.
-async fn admit<E: Endpoint>(app: Arc<App>, request: Incoming, limits: Limits) -> Result<Call<E>, ApiError> {
+/// Who calls, and whether they may; only then what they say. Until when what they showed is good, and what is to be done.
+async fn admit<E, H, F>(
+    app: Arc<App>,
+    request: Incoming,
+    limits: Limits,
+    handler: H,
+) -> Result<(Option<Timestamp>, Pin<Box<F>>), ApiError>
+where
+    E: Endpoint,
+    H: Fn(Call<E>) -> F,
+{
     let Incoming { parts, body, parameters, known } = request;
     let headers = parts.headers;
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
@@ -261,7 +271,8 @@ async fn admit<E: Endpoint>(app: Arc<App>, request: Incoming, limits: Limits) ->
         _ => caller,
     };
     let body = input::parse::<E>(&headers, bytes)?;
-    Ok(Call { app, caller, path, query, body, headers, peer })
+    let until = caller.until();
+    Ok((until, Box::pin(handler(Call { app, caller, path, query, body, headers, peer }))))
 }
 
 /// Runs a handler to its end, or for as long as it may.
