@@ -213,7 +213,6 @@ CREATE TABLE releases (
     path TEXT NOT NULL,
     bytes BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
-    manifest TEXT,
     -- Empty for a whole stack.
     part TEXT NOT NULL,
     -- How the stack is divided; empty where it moves as one.

@@ -120,31 +120,6 @@ pub async fn land(
     .await
 }
 
-/// Takes every change at or after `position` off the deployed branch, as when upstream was rewritten. Gives how many.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn cut_branch(tx: &mut Tx, repository: RepositoryId, position: i64) -> Result<u64> {
-    query("UPDATE changes SET position = NULL WHERE repository_id = $1 AND position >= $2")
-        .bind(repository)
-        .bind(position)
-        .run(tx)
-        .await
-}
-
-/// Sets the undo that made a commit.
-///
-/// # Errors
-/// [`Stale`](crate::StoreError::Stale) when there is no such change.
-pub async fn set_undo(tx: &mut Tx, repository: RepositoryId, commit: &CommitId, undo: UndoId) -> Result<()> {
-    query("UPDATE changes SET undo_id = $1 WHERE repository_id = $2 AND commit_id = $3")
-        .bind(undo)
-        .bind(repository)
-        .bind(commit)
-        .run_one(tx, WHAT, commit)
-        .await
-}
-
 /// One change.
 ///
 /// # Errors
@@ -281,14 +256,6 @@ pub async fn reverting(
          WHERE r.repository_id = $1 AND r.reverted = $2 ORDER BY c.seen_at, c.commit_id",
     );
     load(ex, select.bind(repository).bind(commit)).await
-}
-
-/// The commits that an undo made.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn made_by_undo(ex: &mut impl Executor, undo: UndoId) -> Result<Vec<KnownChange>> {
-    load(ex, query("SELECT * FROM changes WHERE undo_id = $1 ORDER BY seen_at, commit_id").bind(undo)).await
 }
 
 /// Runs a select of rows of `changes` and adds their links.

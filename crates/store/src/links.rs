@@ -117,20 +117,6 @@ pub async fn wait(tx: &mut Tx, waiting: &Waiting) -> Result<()> {
     .map(drop)
 }
 
-/// Ids that a commit names and that wait for their conversation.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn waiting_of(
-    ex: &mut impl Executor,
-    repository: RepositoryId,
-    commit: &CommitId,
-) -> Result<Vec<Waiting>> {
-    let select =
-        "SELECT * FROM change_foreign WHERE repository_id = $1 AND commit_id = $2 ORDER BY tool, kind, value";
-    query(select).bind(repository).bind(commit).all(ex, read_waiting).await
-}
-
 /// Commits that wait for this id.
 ///
 /// # Errors

@@ -94,27 +94,6 @@ pub async fn share_commits(tx: &mut Tx, part: ReleaseId, whole: ReleaseId) -> Re
     .map(drop)
 }
 
-/// Sets what the release's manifest says, as JSON that the store does not look into.
-///
-/// # Errors
-/// [`Stale`](StoreError::Stale) when there is no such release.
-pub async fn set_manifest(tx: &mut Tx, id: ReleaseId, manifest: &str) -> Result<()> {
-    query("UPDATE releases SET manifest = $1 WHERE id = $2")
-        .bind(manifest)
-        .bind(id)
-        .run_one(tx, WHAT, id)
-        .await
-}
-
-/// What was set with [`set_manifest`].
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn manifest(ex: &mut impl Executor, id: ReleaseId) -> Result<Option<String>> {
-    let select = query("SELECT manifest FROM releases WHERE id = $1").bind(id);
-    Ok(select.optional(ex, |row| row.opt("manifest")).await?.flatten())
-}
-
 /// One by id.
 ///
 /// # Errors

@@ -29,10 +29,6 @@ async fn the_same_tree_is_the_same_release(t: Fixture) {
     assert_eq!(releases::by_tree(&mut tx, &stack("api"), digest("none")).await.unwrap(), None);
     assert_eq!(releases::with_tree(&mut tx, digest("tree")).await.unwrap(), [first.clone(), other.clone()]);
     assert_eq!(releases::many(&mut tx, &[first.id, t.mint(), other.id]).await.unwrap().len(), 2);
-    assert_eq!(releases::manifest(&mut tx, first.id).await.unwrap(), None);
-    releases::set_manifest(&mut tx, first.id, "{}").await.unwrap();
-    assert_eq!(releases::manifest(&mut tx, first.id).await.unwrap().as_deref(), Some("{}"));
-    assert!(releases::set_manifest(&mut tx, t.mint(), "{}").await.is_err());
 }
 
 async fn a_stacks_releases_newest_first(t: Fixture) {
