@@ -41,8 +41,10 @@ const RULES: &[Rule] = &[
     rule("store", &["types"], Kind::Shell),
     rule("engine", &["api", "plan", "store", "source", "manifest", "types"], Kind::Shell),
     rule("page", &[], Kind::Shell),
-    rule("hub", &["engine", "ingest", "store", "api", "config", "page"], Kind::Shell),
+    rule("objects", &["types"], Kind::Shell),
+    rule("hub", &["engine", "ingest", "store", "api", "config", "objects", "page"], Kind::Shell),
     rule("loader", &[], Kind::Shell),
+    rule("backup", &["types"], Kind::Shell),
     rule("agent", &["agent-core", "client", "config", "loader"], Kind::Shell),
     rule("cli", &["client", "api", "config", "manifest", "source", "hub"], Kind::Shell),
     rule("testkit", &["types"], Kind::DevOnly),
@@ -75,6 +77,10 @@ const IMPURE: &[(&str, &str)] = &[
     ("fs-err", "the file system"),
 ];
 
+/// What one crate alone may link to: it takes what memory it needs and panics on some damage, so it has a program of its
+/// own.
+const ALONE: &[(&str, &str)] = &[("rustic_core", "backup")];
+
 /// Checks the whole workspace.
 ///
 /// # Errors
@@ -82,6 +88,7 @@ const IMPURE: &[(&str, &str)] = &[
 pub(crate) fn check() -> Result<(), String> {
     let workspace = Workspace::read()?;
     let mut wrong = unlisted(&workspace);
+    wrong.extend(shared(&workspace));
     for rule in RULES {
         wrong.extend(forbidden_edges(rule, &workspace));
         if rule.kind == Kind::Pure {
@@ -100,6 +107,19 @@ fn unlisted(workspace: &Workspace) -> Vec<String> {
     let listed: BTreeSet<_> = RULES.iter().map(|rule| full(rule.name)).collect();
     let unlisted = workspace.members.keys().filter(|name| !listed.contains(*name));
     unlisted.map(|name| format!("{name} is not listed: say what it may depend on")).collect()
+}
+
+/// Crates that reach what another one alone may link to.
+fn shared(workspace: &Workspace) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, alone) in ALONE {
+        let others = workspace.members.keys().filter(|member| **member != full(alone));
+        let found = others.filter_map(|member| workspace.below(member).remove(*name));
+        wrong.extend(
+            found.map(|path| format!("only {} may link to {name}: {}", full(alone), path.join(" → "))),
+        );
+    }
+    wrong
 }
 
 /// What a crate uses beyond what is allowed. `types` is the language that every crate above it speaks.
@@ -181,6 +201,21 @@ mod tests {
             found,
             ["ingest is pure and reaches an asynchronous runtime: backstay-ingest → some-parser → tokio"]
         );
+    }
+
+    #[test]
+    fn what_one_crate_has_alone_is_found_below_another() {
+        let workspace = workspace(&[
+            ("backstay-backup", &["rustic_core"]),
+            ("backstay-hub", &["backstay-engine"]),
+            ("backstay-engine", &["rustic_core"]),
+        ]);
+        let found = shared(&workspace);
+        assert!(
+            found.iter().any(|found| found.contains("backstay-hub → backstay-engine → rustic_core")),
+            "{found:?}"
+        );
+        assert!(found.iter().all(|found| !found.contains(": backstay-backup →")), "{found:?}");
     }
 
     #[test]

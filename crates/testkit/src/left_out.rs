@@ -37,6 +37,12 @@ pub enum Part {
     Network,
     /// nginx and `openssl`, for a proxy before the hub.
     Proxy,
+    /// moto, a server that speaks S3.
+    S3,
+    /// restic 0.17 or later.
+    Restic,
+    /// The built program `backstay-backup`.
+    BackupProgram,
 }
 
 impl fmt::Display for Part {
@@ -56,6 +62,9 @@ impl fmt::Display for Part {
             Self::Mount => "the right to mount file systems",
             Self::Network => "the right to make network namespaces",
             Self::Proxy => "nginx and openssl",
+            Self::S3 => "moto's S3 server",
+            Self::Restic => "restic",
+            Self::BackupProgram => "the built program backstay-backup",
         })
     }
 }

@@ -6,6 +6,7 @@
 //! - [`GitServer`], [`BareRepository`], [`WorkTree`]: Git over HTTP and local.
 //! - [`SshServer`]: Git over ssh.
 //! - [`Database`], [`PostgresServer`]: PostgreSQL 16 or later.
+//! - [`S3Server`], [`Restic`]: where backups go, and another program that reads them.
 //! - [`SystemdNode`]: a machine that systemd runs, in a container.
 //! - [`GuestMachine`], [`CachedDisk`]: a machine under QEMU, and a disk whose power can be cut.
 //! - [`Network`]: a machine's link, to cut and to slow down. [`Proxy`]: nginx before a hub, with TLS.
@@ -35,6 +36,8 @@ mod process;
 mod program;
 mod proxy;
 mod registry;
+mod restic;
+mod s3;
 pub mod shared;
 mod ssh_server;
 mod systemd;
@@ -56,6 +59,8 @@ pub use process::{is_alive, kill_under, processes_under};
 pub use program::{Program, Ready};
 pub use proxy::Proxy;
 pub use registry::Registry;
+pub use restic::Restic;
+pub use s3::S3Server;
 pub use ssh_server::SshServer;
 pub use systemd::SystemdNode;
 pub use wait::{eventually, eventually_within};

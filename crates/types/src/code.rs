@@ -1,7 +1,7 @@
 //! Stable error codes. Each has a page in `docs/errors/`; a code is never reused.
 //!
 //! Ranges: 1 content of repositories, 2 Git, 3 agent and deployments, 4 API,
-//! 5 undo, 6 webhooks, 7 hub, settings and store, 8 command line.
+//! 5 undo, 6 webhooks, 7 hub, settings and store, 8 command line, 9 backups.
 
 use std::fmt;
 
@@ -157,6 +157,29 @@ codes! {
     BS8014 500 "The undo waits until conflicts are resolved";
     BS8015 500 "The undo could not be finished";
     BS8016 500 "This machine's hub or agent could not be started";
+    BS9001 404 "There is no backup repository";
+    BS9002 403 "The password does not open the backup repository";
+    BS9003 504 "The backup target does not answer";
+    BS9004 403 "The backup target refuses";
+    BS9005 507 "The backup target or this disk is full";
+    BS9006 500 "Something that was to be saved could not be read";
+    BS9007 500 "The backup repository is damaged";
+    BS9008 404 "There is no such snapshot";
+    BS9011 409 "Backups are not set up at the hub";
+    BS9012 503 "The repository is not ready yet";
+    BS9013 403 "A repository only takes new files";
+    BS9014 422 "The file is not what its name says";
+    BS9015 507 "The backup target is full";
+    BS9016 502 "The backup target cannot be used";
+    BS9017 409 "There is no proven snapshot";
+    BS9018 409 "The recovery key is missing or another one";
+    BS9019 500 "The hub could not be restored";
+    BS9021 422 "What a stack has saved does not fit the stack";
+    BS9022 422 "Data is saved in a way that a restore cannot rely on";
+    BS9023 500 "Data could not be made ready to be saved";
+    BS9024 500 "A snapshot could not be made";
+    BS9025 500 "A deployment had to have a snapshot and could have none";
+    BS9026 500 "Data could not be put back";
 }
 
 impl fmt::Display for ErrorCode {

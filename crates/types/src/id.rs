@@ -91,6 +91,8 @@ ids! {
     AgentUpdateId = "agent update id";
     /// A link that signs in once.
     LinkId = "link id";
+    /// One run of a backup, a restore or the upkeep of a repository.
+    BackupJobId = "backup job id";
 }
 
 #[cfg(test)]

@@ -383,6 +383,101 @@ pub enum Event {
         #[serde(flatten)]
         outcome: AgentOutcome,
     },
+    /// A node's data, or the hub's own state, was saved. Some of it may be missing then: `failed` says so.
+    BackupMade {
+        /// Why it was made.
+        reason: crate::backup::BackupReason,
+        /// How many snapshots there are of it.
+        snapshots: u64,
+        /// Bytes of content in them.
+        bytes: u64,
+        /// What is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
+    /// A backup came to nothing.
+    BackupFailed {
+        /// Why.
+        why: String,
+    },
+    /// Snapshots were read back at the target and are right.
+    BackupVerified {
+        /// Which.
+        snapshots: Vec<crate::backup::SnapshotId>,
+        /// Whether that was at the second target.
+        second: bool,
+    },
+    /// A repository was found to be damaged, or to be right again.
+    BackupRepositoryChecked {
+        /// How many problems there are.
+        problems: u64,
+        /// The first of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<String>,
+    },
+    /// Somebody asked for data to be put back.
+    RestoreAsked {
+        /// From which snapshot.
+        snapshot: crate::backup::SnapshotId,
+        /// Whether it goes where it came from.
+        in_place: bool,
+        /// Who.
+        by: String,
+    },
+    /// Data was put back, or was not.
+    RestoreFinished {
+        /// From which snapshot.
+        snapshot: crate::backup::SnapshotId,
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
+    /// Snapshots that retention does not keep were forgotten, and what none needs was taken away.
+    BackupsPruned {
+        /// Which were forgotten.
+        snapshots: Vec<crate::backup::SnapshotId>,
+        /// Bytes that were freed.
+        deleted_bytes: u64,
+    },
+    /// A node tried to change or delete what is in a repository. Told once an hour at most.
+    BackupWriteRefused {
+        /// What it tried first.
+        what: String,
+        /// How often since this was told last.
+        times: u64,
+    },
+    /// A snapshot is kept whatever retention says, or no longer.
+    SnapshotHeld {
+        /// Which.
+        snapshot: crate::backup::SnapshotId,
+        /// Whether it is kept.
+        held: bool,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// A job about backups was cancelled.
+    BackupCancelled {
+        /// Which.
+        job: crate::BackupJobId,
+        /// Who.
+        by: String,
+    },
+    /// The passwords of repositories are sealed to this recovery key from now on.
+    RecoveryKeySet {
+        /// Its public part.
+        recipient: String,
+        /// Who.
+        by: String,
+    },
+    /// This hub was restored from a backup.
+    HubRestored {
+        /// From which snapshot.
+        snapshot: crate::backup::SnapshotId,
+        /// The epoch from now on.
+        epoch: u64,
+    },
     /// A token was made or taken away.
     TokenChanged {
         /// What was done, and to which.

@@ -5,6 +5,7 @@
 //! a clock and a seed of the test's own.
 
 mod agent;
+pub mod backup;
 mod change;
 mod code;
 mod constraint;
@@ -50,9 +51,9 @@ pub use host::{
     CLOCK_TOLERANCE_MS, ContainerFigures, HostCondition, HostFigures, MOST_CONTAINERS, Room, Throttling,
 };
 pub use id::{
-    AgentUpdateId, ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError, LinkId,
-    NodeId, ReleaseId, ReportId, RepositoryId, RequestId, RolloutId, SafeModeId, SessionId, TokenId, UndoId,
-    UserId,
+    AgentUpdateId, BackupJobId, ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError,
+    LinkId, NodeId, ReleaseId, ReportId, RepositoryId, RequestId, RolloutId, SafeModeId, SessionId, TokenId,
+    UndoId, UserId,
 };
 pub use labels::{Labels, LabelsError};
 pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, chain_hash};

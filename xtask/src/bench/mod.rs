@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// How long to look at what is quiet, instead of the usual time
     #[arg(long, value_name = "N")]
     minutes: Option<f64>,
+    /// How many megabytes to save, instead of the usual number
+    #[arg(long, value_name = "N")]
+    mb: Option<u64>,
 }
 
 /// A benchmark.
@@ -92,6 +95,13 @@ const BENCHES: &[Bench] = &[
         unit: "ms",
         goal: Goal::AtMost(50.0),
         also: &[],
+    },
+    Bench {
+        name: "backup",
+        about: "2 GB of small, medium and large files, a backup, another with 1 % changed, a check of all data, a restore: no step slower than restic, memory at most 1.25 times its; the baseline is restic's first backup",
+        unit: "s",
+        goal: Goal::AtMostOverBaseline(0.0),
+        also: &[("changed_ratio", 1.0), ("check_ratio", 1.0), ("restore_ratio", 1.0), ("memory_ratio", 1.25)],
     },
     Bench {
         name: "page",
@@ -194,7 +204,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let name = args.name.as_deref().unwrap_or_default();
     let bench = BENCHES.iter().find(|bench| bench.name == name);
     let bench = bench.ok_or_else(|| format!("there is no benchmark `{name}`; `cargo xtask bench --list`"))?;
-    let figures = programs::measure(bench.name, args.minutes)?;
+    let figures = programs::measure(bench.name, args.minutes, args.mb)?;
     let line = bench.line(&figures)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").map_err(|error| error.to_string())

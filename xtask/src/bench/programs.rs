@@ -13,13 +13,21 @@ use crate::metadata::Workspace;
 ///
 /// # Errors
 /// When something cannot be built or the benchmark could not measure.
-pub(super) fn measure(name: &str, minutes: Option<f64>) -> Result<Figures, String> {
+pub(super) fn measure(name: &str, minutes: Option<f64>, mb: Option<u64>) -> Result<Figures, String> {
     let workspace = Workspace::read()?;
     let target = workspace.target.clone();
     // What is pure needs none of the programs.
     if name == "rollout-plan" {
         cargo(&workspace.root, &["build", "--release", "--package", "backstay-plan", "--example", name])?;
         return figures(&mut Command::new(target.join("release/examples").join(name)));
+    }
+    if name == "backup" {
+        let package = ["build", "--release", "--package", "backstay-backup"];
+        cargo(&workspace.root, &[&package[..], &["--bins", "--example", "backup-bench"]].concat())?;
+        let mut command = Command::new(target.join("release/examples/backup-bench"));
+        command.arg(target.join("release/backstay-backup"));
+        command.args(mb.into_iter().flat_map(|mb| ["--mb".to_owned(), mb.to_string()]));
+        return figures(&mut command);
     }
     if name == "page" {
         page(&workspace.root)?;

@@ -1,0 +1,17 @@
+//! Backups: what is saved, what a snapshot is known to be good for, and what hub, agent and the program
+//! `backstay-backup` say to each other about it.
+
+pub mod job;
+mod order;
+mod record;
+mod snapshot;
+
+pub use order::{
+    BackupOrder, BackupPhase, BackupProgress, BackupReason, BackupWork, Destination, ItemOutcome, ItemResult,
+    RestoreWork, SaveWork, WorkOutcome,
+};
+pub use record::{
+    BackupHistory, BackupJob, BackupJobState, BackupResult, BackupTask, BackupTaskKind, Damage, KeptSnapshot,
+    RepositoryFacts, SnapshotHold,
+};
+pub use snapshot::{Proof, Snapshot, SnapshotId, SnapshotTags};
