@@ -44,8 +44,25 @@ pub enum Input {
         /// For how long, by the monotonic clock.
         silent: Duration,
     },
+    /// Something wants a stack to be left alone for a while, or all of them.
+    Hold(Hold),
+    /// It does not any more.
+    Release {
+        /// Which hold.
+        id: u64,
+    },
     /// Time passed; see [`crate::Core::deadline`].
     Tick,
+}
+
+/// Who saves or restores data wants to be alone with it. Granted once nothing is done to it; while it is wanted, nothing new
+/// is begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Names it.
+    pub id: u64,
+    /// The stack; all of them when absent.
+    pub stack: Option<StackName>,
 }
 
 /// A task that ended.
@@ -66,6 +83,8 @@ pub enum Done {
     Fetched,
     /// It can run.
     Prepared(Box<Prepared>),
+    /// The data is saved as it was before, or is not and the stack allows to go on.
+    Saved,
     /// The runtime took it. These are its containers.
     Activated(Vec<Container>),
     /// All probes said so. These are its containers.
@@ -193,6 +212,13 @@ pub enum Task {
         /// The tree that runs now.
         from: Option<TreeDigest>,
     },
+    /// Save the data of what runs, before another release takes its place.
+    Snapshot {
+        /// What is to come.
+        target: DesiredStack,
+        /// What runs.
+        running: Box<Committed>,
+    },
     /// Have the runtime run it.
     Activate {
         /// What.
@@ -302,6 +328,7 @@ impl Task {
         match self {
             Self::Fetch { .. } => "fetch",
             Self::Prepare { .. } => "prepare",
+            Self::Snapshot { .. } => "snapshot",
             Self::Activate { .. } => "activate",
             Self::Probe { .. } => "probe",
             Self::Bake { .. } => "bake",
@@ -323,6 +350,7 @@ impl Task {
         match self {
             Self::Fetch { target }
             | Self::Prepare { target, .. }
+            | Self::Snapshot { target, .. }
             | Self::Activate { target, .. }
             | Self::Probe { target, .. }
             | Self::Bake { target, .. } => Some(target.deployment),

@@ -4,6 +4,7 @@ mod batch;
 mod deep;
 mod drive;
 mod finish;
+mod hold;
 mod look;
 mod reach;
 mod safe_mode;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub restart_engine: Option<u32>,
     /// So many failed updates of a stack in a row lead to safe mode.
     pub failures: u32,
+    /// Whether data is saved before another release takes the place of what runs.
+    pub snapshots: bool,
 }
 
 impl Settings {
@@ -81,6 +84,7 @@ impl Settings {
             outage_after: OUTAGE,
             restart_engine: None,
             failures: 3,
+            snapshots: false,
         }
     }
 }
@@ -131,6 +135,8 @@ pub struct Core {
     restart_engine_at: u32,
     /// The hub's time, and when it said so.
     hub_time: Option<(Timestamp, Duration)>,
+    /// Who wants to be alone with a stack, and whether it is.
+    hold: Option<hold::Held>,
 }
 
 #[derive(Debug)]
@@ -172,6 +178,7 @@ impl Core {
             engine_silent: 0,
             restart_engine_at: 0,
             hub_time: None,
+            hold: None,
         };
         let mut out = Batch::default();
         core.deep.at = core.first_deep_look(cx);
@@ -199,6 +206,8 @@ impl Core {
             }
             Input::Heard { time } => self.on_heard(time, cx, &mut out),
             Input::Silence { silent } => self.on_silence(silent, cx, &mut out),
+            Input::Hold(hold) => self.hold = Some(hold::Held::new(hold)),
+            Input::Release { id } => self.release(id, cx),
             Input::Tick => {}
         }
         self.drive(cx, &mut out);
@@ -212,6 +221,8 @@ impl Core {
         }
         match &self.journal.operation {
             Some(_) => self.retry_at,
+            None if self.holds_all() => None,
+            None if self.hold.is_some() => self.paused.values().copied().chain([self.check_at]).min(),
             None => self.paused.values().copied().chain([self.check_at, self.deep.at]).min(),
         }
     }
@@ -357,7 +368,11 @@ impl Core {
         }
         let by = wanted.as_ref().map(|w| w.deployment);
         match operation.phase {
-            Phase::Fetching(_) | Phase::Staged(_) | Phase::Ready(_) | Phase::Removing(_) => {
+            Phase::Fetching(_)
+            | Phase::Staged(_)
+            | Phase::Ready(_)
+            | Phase::Saving(_)
+            | Phase::Removing(_) => {
                 let why = by.map_or_else(|| "the stack is no longer asked for".to_owned(), superseded);
                 let stack = stack.clone();
                 self.end_operation(&why, DeploymentState::Superseded, cx, out);

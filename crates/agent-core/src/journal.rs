@@ -166,6 +166,8 @@ pub enum Phase {
     Staged(Staged),
     /// It is ready; nothing that runs has been touched.
     Ready(Ready),
+    /// The data of what runs is being saved; nothing that runs has been touched.
+    Saving(Saving),
     /// Links and runtime are being switched.
     Activating(Activating),
     /// It was started; it has yet to prove itself.
@@ -189,6 +191,13 @@ pub struct Staged {}
 /// See [`Phase::Ready`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
+    /// How it will run.
+    pub prepared: Prepared,
+}
+
+/// See [`Phase::Saving`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saving {
     /// How it will run.
     pub prepared: Prepared,
 }
@@ -294,6 +303,7 @@ impl Phase {
             Self::Fetching(_) => "fetching",
             Self::Staged(_) => "staged",
             Self::Ready(_) => "ready",
+            Self::Saving(_) => "saving",
             Self::Activating(_) => "activating",
             Self::Probing(_) => "probing",
             Self::Baking(_) => "baking",

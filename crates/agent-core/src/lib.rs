@@ -29,14 +29,14 @@ mod retention;
 mod safety;
 
 pub use self::{
-    action::{Act, Action, Change, Done, Failure, Finished, Input, Step, Task, TaskId, Transaction},
+    action::{Act, Action, Change, Done, Failure, Finished, Hold, Input, Step, Task, TaskId, Transaction},
     core::{Core, Cx, Settings},
     drift::{Deviation, Seen, deviations, same_images},
     intake::{Verdict, judge},
     journal::{
         Activating, Adopted, Asked, Baking, BootId, Committed, Ended, Fetching, Journal, Links, Operation,
-        Phase, Prepared, PreparedService, Probing, Ready, Removing, ReturnCause, Returning, StackRecord,
-        Staged, Validated,
+        Phase, Prepared, PreparedService, Probing, Ready, Removing, ReturnCause, Returning, Saving,
+        StackRecord, Staged, Validated,
     },
     probe::{ProbeRun, ProbeStep},
     reach::Reach,

@@ -4,10 +4,10 @@ use backstay_types::{Container, DeploymentId, DeploymentState};
 
 use crate::{
     action::Failure,
-    journal::{Activating, Baking, BootId, Phase, Prepared, Probing, Ready, ReturnCause, Returning},
+    journal::{Activating, Baking, BootId, Phase, Prepared, Probing, ReturnCause, Returning, Saving},
 };
 
-impl Ready {
+impl Saving {
     /// Intent to switch, in this boot.
     pub(crate) fn activate(self, boot: BootId) -> Activating {
         Activating { prepared: self.prepared, boot, attempt: 1 }

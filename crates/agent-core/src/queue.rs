@@ -21,16 +21,18 @@ pub(crate) enum Call {
 }
 
 /// The next stack to do something about, and what. What needs no work comes first, then the way
-/// back, then the rest in the statement's order. What has to `wait` is left out.
+/// back, then the rest in the statement's order. What has to `wait` is left out, and so is what is `held`.
 pub(crate) fn next(
     journal: &Journal,
     schema: u32,
     waits: impl Fn(&DesiredStack) -> bool,
+    is_held: impl Fn(&DesiredStack) -> bool,
 ) -> Option<(&DesiredStack, Call)> {
     let held = journal.held.as_ref()?;
     let mut open: Vec<_> = held
         .stacks
         .iter()
+        .filter(|desired| !is_held(desired))
         .filter(|desired| {
             let asked = Asked { epoch: held.epoch, deployment: desired.deployment };
             let record = journal.stacks.get(&desired.stack);

@@ -10,7 +10,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    AgentError, apply, crash,
+    AgentError, apply, backup, crash,
     daemon::{self, Ended},
     disk::Layout,
     join, runtime, settings, status, step,
@@ -93,6 +93,13 @@ struct PlaceArgs {
 enum Internal {
     /// Do one piece of work, told on standard input.
     Step,
+    /// Work on data, told on standard input.
+    Data {
+        /// How far it stands back for others.
+        nice: i32,
+    },
+    /// Let go what stands still when nobody else does.
+    Still,
     /// Supervise one process.
     Supervise {
         /// What to run.
@@ -149,6 +156,8 @@ fn run(cli: Cli) -> Result<(), AgentError> {
             say(&if json { format!("{status:#}\n") } else { status::text(&status) })
         }
         Command::Internal { what: Internal::Step } => step::main(),
+        Command::Internal { what: Internal::Data { nice } } => backup::data_main(nice),
+        Command::Internal { what: Internal::Still } => backup::still_main(),
         Command::Internal { what: Internal::Supervise { spec } } => {
             runtime::process::supervise::main(&spec).map_err(AgentError::io(spec))
         }

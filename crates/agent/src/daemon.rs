@@ -19,7 +19,7 @@ pub(crate) use self::{
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use backstay_agent_core::{Adopted, BootId, Core, Cx, Settings};
+use backstay_agent_core::{Adopted, BootId, Core, Cx, Hold, Input, Settings};
 use backstay_config::AgentSettings;
 use backstay_types::StackName;
 use tokio::{
@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    AgentError, Identity, crash,
+    AgentError, Identity, backup, crash,
     disk::{AgentLock, JournalDb, Layout, WorkLock, read_links},
     join,
     minimal::{self, Local},
@@ -72,18 +72,26 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
         outage_after: settings.outage_after,
         // A look every fifteen seconds: after a minute.
         restart_engine: (!settings.engine_restart.is_empty()).then_some(4),
+        snapshots: true,
         ..Settings::new(identity.node)
     };
+    let (backups, asked) = backup::Handle::new();
     let machine = Machine {
         world: world.clone(),
         layout: layout.clone(),
         place,
         settings: Arc::new(settings),
         hub: hub.clone(),
+        backups: backups.clone(),
     };
     let started = Instant::now();
     let cx = Cx { world: &world, mono: started.elapsed() };
-    let (core, actions) = Core::start(core_settings, journal, BootId(proc::boot_id()), found, &cx);
+    let (mut core, mut actions) = Core::start(core_settings, journal, BootId(proc::boot_id()), found, &cx);
+    let store = backup::Store::open(&path)?;
+    if store.restore().is_some() {
+        // What is half-way in place is nobody's but of who puts it there.
+        actions.extend(core.handle(Input::Hold(Hold { id: 0, stack: None }), &cx));
+    }
     let (events, inbox) = mpsc::channel(16);
     let (view, seen) = watch::channel(View::of(&core, &cx));
     let contact = Contact::new(machine.settings.outage_after, machine.settings.airgapped);
@@ -105,7 +113,10 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
 
     let minimal = minimal::keep(machine.clone(), seen.clone(), local.clone());
     let updater = Updater::new(slots, machine.clone(), seen.clone(), events.clone(), contact.clone()).run();
-    let asking = Asking { hub, key, node: identity.node, world, contact, local };
+    let keeper =
+        backup::Keeper::new(machine.clone(), identity.clone(), store, events.clone(), seen.clone(), asked);
+    let keeper = keeper.run();
+    let asking = Asking { backups: Some(backups), hub, key, node: identity.node, world, contact, local };
     let by_hand = by_hand.run(events.clone());
     let check_in = CheckIn::new(asking, events, seen).run(machine::Measured::new(&machine, identity.node));
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::io("signals"))?;
@@ -120,6 +131,7 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
         result = driver.run(actions, inbox, answers) => result?,
         () = check_in => {}
         () = minimal => {}
+        () = keeper => {}
         result = by_hand => result?,
         _ = terminate.recv() => tracing::info!("told to end; what runs keeps running"),
         _ = interrupt.recv() => tracing::info!("told to end; what runs keeps running"),

@@ -19,5 +19,5 @@ pub(crate) use self::{
     links::{read_links, set_links},
     lock::{AgentLock, WorkLock, running_agent},
     sink::{FolderSink, hash_file, hash_folder, list_folder},
-    space::{check_space, fill_facts},
+    space::{check_space, disk as free, fill_facts},
 };

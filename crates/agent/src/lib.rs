@@ -10,6 +10,7 @@
 //! Absent on purpose: decisions, and any way for the hub to call in.
 
 mod apply;
+mod backup;
 mod child;
 mod cli;
 mod crash;

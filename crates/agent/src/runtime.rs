@@ -15,6 +15,7 @@ use backstay_types::{Container, Digest, FailureKind, ImageId, StackName, Step, T
 pub(crate) use self::follow::{Cursor, NewLines};
 use self::{compose::Compose, process::Process, systemd::Systemd};
 use crate::{
+    backup::DataPlan,
     disk::{Layout, audit::Gently},
     step::{Context, Fail, Failed, Loaded},
 };
@@ -261,6 +262,17 @@ impl Runtimes {
     ) -> io::Result<NewLines> {
         each!(self, runtime => runtime.new_logs(layout, stack, prepared, after, most).await)
     }
+}
+
+/// What a release has of data that is saved.
+pub(crate) fn data(release: &Loaded) -> Result<DataPlan, Failed> {
+    if let backstay_manifest::Runtime::Compose(_) = release.manifest.runtime {
+        return compose::data(release);
+    }
+    let mut backups = release.manifest.backups.clone();
+    backups.items = release.manifest.saved(None);
+    let (runtime, project) = (release.manifest.runtime.name().to_owned(), release.stack.to_string());
+    Ok(DataPlan { backups, runtime, project, volumes: BTreeMap::new(), uses: Vec::new() })
 }
 
 /// Takes down what runtimes other than this one run of a stack. A release may change from one to another, and none can

@@ -91,8 +91,15 @@ impl Simulated {
             contact: contact.clone(),
             pulse: Pulse::unwatched(),
         };
-        let asking =
-            Asking { hub: client, key, node: identity.node, world, contact, local: Local::default() };
+        let asking = Asking {
+            backups: None,
+            hub: client,
+            key,
+            node: identity.node,
+            world,
+            contact,
+            local: Local::default(),
+        };
         let check_in = CheckIn::new(asking, events, seen).run(Pretended);
         tokio::select! {
             result = driver.run(actions, inbox, Silent) => result,
@@ -172,6 +179,7 @@ fn pretend(id: TaskId, task: Task, world: &World, took: Duration) -> Finished {
     let step = match &task {
         Task::Fetch { .. } => Some(Step::Fetch),
         Task::Prepare { .. } => Some(Step::Validate),
+        Task::Snapshot { .. } => Some(Step::Snapshot),
         Task::Activate { .. } => Some(Step::Activate),
         Task::Probe { .. } => Some(Step::Probe),
         Task::Bake { .. } => Some(Step::Bake),
@@ -193,6 +201,7 @@ fn done(task: Task) -> Done {
     match task {
         Task::Fetch { .. } => Done::Fetched,
         Task::Prepare { target, .. } => Done::Prepared(Box::new(prepared(&target))),
+        Task::Snapshot { .. } => Done::Saved,
         Task::Activate { prepared, .. } => Done::Activated(containers(&prepared)),
         Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(&prepared)),
         Task::Return { to, .. } => Done::Returned(committed(to.as_deref())),

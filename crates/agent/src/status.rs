@@ -49,7 +49,14 @@ pub(crate) fn status(layout: &Layout) -> Result<Value, AgentError> {
         "outage": journal.safety.outage,
         "stacks": stacks,
         "unsent_reports": spooled,
+        "backup": backup(layout),
     }))
+}
+
+/// How far a backup or a restore is, while there is one.
+fn backup(layout: &Layout) -> Value {
+    let read = std::fs::read(crate::backup::progress_file(layout)).ok();
+    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 /// The same in a few lines.
@@ -76,6 +83,16 @@ pub(crate) fn text(status: &Value) -> String {
             word(&operation["phase"]),
             word(&operation["stack"]),
             short(&operation["tree"])
+        ));
+    }
+    if status["backup"].is_object() {
+        let progress = &status["backup"]["progress"];
+        text.push_str(&format!(
+            "backup: {} {}, {} files, {} bytes\n",
+            word(&progress["phase"]),
+            word(&progress["stack"]),
+            word(&progress["files"]),
+            word(&progress["bytes"])
         ));
     }
     for (stack, reason) in status["safe_mode"]["stacks"].as_object().into_iter().flatten() {

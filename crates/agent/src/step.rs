@@ -34,7 +34,7 @@ pub(crate) use self::{
     fail::{Fail, Records},
     release::{Loaded, invalid, read_rendered},
 };
-use crate::{crash, disk::WorkLock, runtime::Runtimes};
+use crate::{backup::DataPlan, crash, disk::WorkLock, runtime::Runtimes};
 
 /// A call to a child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,6 +88,8 @@ pub(crate) enum Work {
     Repair { stack: StackName, deployment: DeploymentId, tree: TreeDigest },
     /// Make services anew.
     Recreate { stack: StackName, committed: Box<Committed>, services: Vec<String> },
+    /// Read what a release has of data that is saved.
+    Data { stack: StackName, tree: TreeDigest },
     /// Delete all releases but these, and what was held for them.
     Prune { stack: StackName, keep: Vec<TreeDigest> },
 }
@@ -131,6 +133,7 @@ pub(crate) enum Reply {
     Prepared(Box<Prepared>),
     Containers(Vec<Container>),
     Found(Vec<Finding>),
+    Data(Box<DataPlan>),
     Statements(Vec<(String, Result<SignedStatement, String>)>),
 }
 
@@ -174,6 +177,11 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         let dir = layout.data().join(".tmp-statements.git");
         return Ok(Reply::Statements(git::statements(&dir, *node, endpoints, *timeout).await));
     }
+    if let Work::Data { stack, tree } = &call.work {
+        // It only reads.
+        let loaded = release::load(&layout, stack, *tree, Step::Snapshot)?;
+        return crate::runtime::data(&loaded).map(|plan| Reply::Data(Box::new(plan)));
+    }
     let lock =
         WorkLock::take(&layout).map_err(|e| Fail::other(Step::Fetch, format!("the work lock: {e}")))?;
     let mut cx = Context { layout, place, lock };
@@ -182,7 +190,7 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         Work::Unpack { stack, deployment, tree } => {
             stage::unpack(&cx, &stack, deployment, tree, records).map(|()| Reply::Done)
         }
-        Work::Statements { .. } => Ok(Reply::Done),
+        Work::Statements { .. } | Work::Data { .. } => Ok(Reply::Done),
         Work::Git { target, timeout } => {
             git::fetch(&mut cx, &target, timeout, records).await.map(|()| Reply::Done)
         }
@@ -222,7 +230,7 @@ async fn up(
     records: &mut Records,
 ) -> Result<Vec<Container>, Failed> {
     let started = records.start();
-    let loaded = release::load(cx, stack, tree, step)?;
+    let loaded = release::load(&cx.layout, stack, tree, step)?;
     loaded.render(cx, step)?;
     crate::runtime::leave_others(cx, stack, &prepared.runtime).await?;
     let (containers, said) = parts::switch(cx, &loaded, from, prepared, step).await?;

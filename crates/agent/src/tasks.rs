@@ -5,6 +5,7 @@ mod deep;
 mod fetch;
 mod figures;
 pub(crate) mod probe;
+mod snapshot;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -15,6 +16,7 @@ use backstay_config::AgentSettings;
 use backstay_types::{Container, FailureKind, StackName, Step, TreeDigest, World};
 
 use crate::{
+    backup::Handle,
     child,
     disk::{Layout, SAFE_MODE},
     step::{Fail, Failed, Follows, Outcome, Place, PrepareCall, Records, Reply, StepCall, Work},
@@ -34,6 +36,7 @@ pub(crate) struct Machine {
     pub(crate) place: Place,
     pub(crate) settings: Arc<AgentSettings>,
     pub(crate) hub: Client,
+    pub(crate) backups: Handle,
 }
 
 impl Machine {
@@ -65,6 +68,9 @@ impl Machine {
                     preflight: Some(Follows { from }),
                 };
                 self.prepare(call, records).await.map(|prepared| Done::Prepared(Box::new(prepared)))
+            }
+            Task::Snapshot { target, running } => {
+                self.snapshot(&target, &running, records).await.map(|()| Done::Saved)
             }
             Task::Activate { target, prepared, from } => {
                 let to = (&target.stack, target.tree);
@@ -177,7 +183,7 @@ impl Machine {
         }
     }
 
-    async fn up(
+    pub(crate) async fn up(
         &self,
         (stack, tree): (&StackName, TreeDigest),
         from: Option<TreeDigest>,
@@ -195,7 +201,7 @@ impl Machine {
         }
     }
 
-    async fn down(
+    pub(crate) async fn down(
         &self,
         stack: &StackName,
         tree: Option<TreeDigest>,
@@ -269,7 +275,7 @@ impl Machine {
     }
 
     /// Has a child do some work and takes over its records.
-    async fn child(
+    pub(crate) async fn child(
         &self,
         work: Work,
         step: Step,

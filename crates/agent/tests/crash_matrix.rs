@@ -56,6 +56,9 @@ rows! {
     ready_before: Forward ["ready.before=return"];
     ready_open: Forward ["ready.open=return"];
     ready_after: Forward ["ready.after=return"];
+    saving_before: Forward ["saving.before=return"];
+    saving_open: Forward ["saving.open=return"];
+    saving_after: Forward ["saving.after=return"];
     activating_before: Forward ["activating.before=return"];
     activating_open: Forward ["activating.open=return"];
     activating_after: Forward ["activating.after=return"];

@@ -119,8 +119,17 @@ fn reports_wait_for_the_hub_and_each_counts_once() {
             _ => None,
         })
         .collect();
-    let expected =
-        [Step::Fetch, Step::Verify, Step::Stage, Step::Validate, Step::Activate, Step::Probe, Step::Commit];
+    let expected = [
+        Step::Fetch,
+        Step::Verify,
+        Step::Stage,
+        Step::Validate,
+        // There was no data, and it says so.
+        Step::Snapshot,
+        Step::Activate,
+        Step::Probe,
+        Step::Commit,
+    ];
     assert_eq!(steps, expected);
 }
 

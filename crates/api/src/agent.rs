@@ -1,9 +1,10 @@
 //! What agents and hub say to each other. Agents ask; the hub never calls a node.
 
 use backstay_types::{
-    AgentOutcome, AgentUpdateId, Container, DeploymentId, DeploymentState, Digest, HostFacts, HostFigures,
-    Labels, NodeId, NodeName, NodeSafety, ObservedStack, ReportId, RequestId, SafeModeId, Secret, StackName,
-    StepRecord, Timestamp, TreeDigest,
+    AgentOutcome, AgentUpdateId, BackupJobId, Container, DeploymentId, DeploymentState, Digest, HostFacts,
+    HostFigures, Labels, NodeId, NodeName, NodeSafety, ObservedStack, ReportId, RequestId, SafeModeId,
+    Secret, StackName, StepRecord, Timestamp, TreeDigest,
+    backup::{BackupOrder, BackupProgress, WorkOutcome},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,12 @@ endpoints! {
     GetPack = Get "/agent/v1/trees/{pack}" Agent (path: PackPath) -> Binary;
     /// An agent's program, named by its SHA-256. Immutable.
     GetAgentBuild = Get "/agent/v1/agents/{sha256}" Agent (path: AgentBuildPath) -> Binary;
+    /// What the node should do about backups now. The same order comes again until its outcome was taken.
+    NextBackup = Post "/agent/v1/backups/next" Agent (body: NextBackupRequest) -> NextBackupResponse;
+    /// Tells how far a backup or restore is; about every ten seconds. Says whether to go on.
+    SendBackupProgress = Post "/agent/v1/backups/{job}/progress" Agent (path: BackupJobPath, body: BackupProgress) -> BackupGoOn;
+    /// Tells how it ended; taken once.
+    FinishBackup = Post "/agent/v1/backups/{job}/outcome" Agent (path: BackupJobPath, body: WorkOutcome) -> Empty;
 }
 
 /// A node wants to join.
@@ -107,6 +114,9 @@ pub struct CheckInResponse {
     /// The time, signed, when the agent asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<SignedTime>,
+    /// There is something to do about backups: ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backup: bool,
 }
 
 /// Server-set rhythm of check-ins.
@@ -206,6 +216,47 @@ pub struct LogLine {
     pub at: Option<Timestamp>,
     /// The text.
     pub text: String,
+}
+
+/// What a node wants to do about backups.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NextBackupRequest {
+    /// A deployment of this node waits for a snapshot of this stack. Absent: whatever is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<BackupBefore>,
+}
+
+/// A deployment that waits for a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackupBefore {
+    /// The stack.
+    pub stack: StackName,
+    /// The deployment.
+    pub deployment: DeploymentId,
+}
+
+/// What to do about backups.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NextBackupResponse {
+    /// The order; absent when there is nothing to do, or backups are not set up at the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<BackupOrder>,
+    /// Whether backups are set up at the hub.
+    pub set_up: bool,
+}
+
+/// Which job.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BackupJobPath {
+    /// The job's id.
+    pub job: BackupJobId,
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct BackupGoOn {
+    /// False: somebody cancelled it, or the hub has given it up. End it and tell the outcome.
+    pub go_on: bool,
 }
 
 /// Which program.

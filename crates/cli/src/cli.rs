@@ -101,6 +101,11 @@ pub(crate) enum Command {
     Rollback(c::rollback::Rollback),
     /// Undos, newest first; or one with what it came to
     Undos(c::undos::Undos),
+    /// Backups: make, list, prove, keep, and open without the hub
+    #[command(subcommand)]
+    Backup(c::backup::Backup),
+    /// Put a stack's data back from a snapshot
+    Restore(c::restore::Restore),
     /// Holds: keep a change from being deployed
     #[command(subcommand)]
     Hold(c::hold::Hold),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use backstay_api::{
     Empty,
     v1::{
-        ConstraintsQuery, ConversationPath, DeploymentsQuery, GetConversation, ListConstraints,
-        ListConversations, ListDeployments, ListRepositories, ListRollouts, ListTokens, ListUndos,
-        RolloutsQuery,
+        BackupJobsQuery, ConstraintsQuery, ConversationPath, DeploymentsQuery, GetConversation,
+        ListBackupJobs, ListConstraints, ListConversations, ListDeployments, ListRepositories, ListRollouts,
+        ListTokens, ListUndos, RolloutsQuery,
     },
 };
 use backstay_types::{
-    ConstraintId, ConversationId, DeploymentId, Id, RepositoryId, RolloutId, TokenId, UndoId,
+    BackupJobId, ConstraintId, ConversationId, DeploymentId, Id, RepositoryId, RolloutId, TokenId, UndoId,
 };
 
 use crate::{api::Api, error::CliError, ids};
@@ -42,6 +42,20 @@ pub(crate) async fn deployment(api: &Api, text: &str) -> Result<DeploymentId, Cl
     };
     let all = api.all::<ListDeployments, _>(query).await?;
     ids::pick(text, &all.iter().map(|view| view.deployment.id).collect::<Vec<_>>())
+}
+
+/// A job about backups: an id or a piece of one.
+pub(crate) async fn backup_job(api: &Api, text: &str) -> Result<BackupJobId, CliError> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let query = |paging: backstay_api::v1::Paging| BackupJobsQuery {
+        limit: paging.limit,
+        cursor: paging.cursor,
+        ..BackupJobsQuery::default()
+    };
+    let all = api.all::<ListBackupJobs, _>(query).await?;
+    ids::pick(text, &all.iter().map(|view| view.job.id).collect::<Vec<_>>())
 }
 
 /// A rollout: an id or a piece of one.

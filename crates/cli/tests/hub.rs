@@ -32,11 +32,16 @@ const COMPOSE: &str = "services:\n  web:\n    image: web:1.2\n    healthcheck:\n
 impl Fleet {
     /// A hub, and a repository that it follows: `fleet` is the work tree, `fleet.git` the upstream.
     pub(crate) fn start() -> Self {
-        let place = Place::new();
+        Self::start_in(Place::new(), &[])
+    }
+
+    /// As [`Fleet::start`], in a place that has been made ready, with more options.
+    pub(crate) fn start_in(place: Place, options: &[&str]) -> Self {
         let log = fs::File::create(place.path("hub.log")).unwrap();
         let hub = place
             .command(program())
             .args(["hub", "--listen", "127.0.0.1:0"])
+            .args(options)
             .env("BACKSTAY_SOURCE_POLL_EVERY", "300ms")
             .stdout(Stdio::null())
             .stderr(log)

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod audit;
+mod backups;
 mod bundle;
 mod check;
 mod demo;

@@ -75,8 +75,19 @@ impl Played {
         fleet.eventually(&format!("{} runs {commit}", self.name), || self.does(fleet) == commit);
     }
 
-    fn post(&self, what: &str, body: &Value) {
-        post(&format!("{}/agent/v1/{what}", self.hub), &self.credential, body);
+    /// Asks for what is to be done about backups; none while the node's repository is not made yet.
+    pub(crate) fn next_backup(&self) -> Option<Value> {
+        let bearer = format!("Bearer {}", self.credential);
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let url = format!("{}/agent/v1/backups/next", self.hub);
+        let response = http::send("POST", &url, &headers, b"{}").unwrap();
+        assert!(response.status < 300 || response.body.contains("BS9012"), "{}", response.body);
+        response.json().get("order").filter(|order| order.is_object()).cloned()
+    }
+
+    /// Says something to the hub as the agent does; gives what it answers.
+    pub(crate) fn post(&self, what: &str, body: &Value) -> Value {
+        post(&format!("{}/agent/v1/{what}", self.hub), &self.credential, body)
     }
 }
 

@@ -87,6 +87,21 @@ pub struct AgentSettings {
     pub airgapped: bool,
     /// How large the log of a process may grow before it is rotated; one old log is kept.
     pub log_bytes: u64,
+    /// Whether the data of stacks is saved and put back when the hub asks for it, and before deployments.
+    pub backups: bool,
+    /// The program that does it; `backstay-backup` beside the agent's own program when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = "/usr/local/bin/backstay-backup")]
+    pub backup_program: Option<PathBuf>,
+    /// How far it stands back for others: 0 (not at all) to 19, for the processor; above 0 it also takes the disk only when nobody
+    /// else wants it.
+    pub backup_nice: u32,
+    /// How many bytes a second it may send or fetch; 0 is no limit but the hub's.
+    pub backup_bytes_per_second: u64,
+    /// How much memory it may use before it is ended; 0 is no limit.
+    pub backup_memory_bytes: u64,
+    /// How large its cache of the repository's index may grow before it is begun anew; 0 is no limit.
+    pub backup_cache_bytes: u64,
 }
 
 impl Default for AgentSettings {
@@ -115,6 +130,12 @@ impl Default for AgentSettings {
             watchdog: Duration::from_secs(180),
             airgapped: false,
             log_bytes: 10 << 20,
+            backups: true,
+            backup_program: None,
+            backup_nice: 10,
+            backup_bytes_per_second: 0,
+            backup_memory_bytes: 1 << 30,
+            backup_cache_bytes: 1 << 30,
         }
     }
 }
@@ -126,6 +147,7 @@ impl AgentSettings {
             ("env_dir", Some(&self.env_dir)),
             ("unit_dir", Some(&self.unit_dir)),
             ("run_dir", self.run_dir.as_ref()),
+            ("backup_program", self.backup_program.as_ref()),
         ];
         for (key, folder) in folders {
             if folder.is_some_and(|folder| !folder.is_absolute()) {
@@ -145,6 +167,16 @@ impl AgentSettings {
         check_range("agent", "outage_after", self.outage_after, 1_000..=3_600_000)?;
         if self.log_bytes < 4096 {
             return Err(Complaint::new("agent", "log_bytes", "expected at least 4096"));
+        }
+        if self.backup_nice > 19 {
+            return Err(Complaint::new("agent", "backup_nice", "expected 0 to 19"));
+        }
+        if self.backup_memory_bytes > 0 && self.backup_memory_bytes < 64 << 20 {
+            return Err(Complaint::new(
+                "agent",
+                "backup_memory_bytes",
+                "expected 0, or at least 67108864 (64 MiB)",
+            ));
         }
         Ok(())
     }

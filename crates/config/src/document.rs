@@ -28,7 +28,7 @@ pub fn example() -> String {
             comment(&mut text, &schema);
             let value =
                 schema.get("default").filter(|value| !value.is_null()).or_else(|| schema["examples"].get(0));
-            text.push_str(&format!("# {key} = {}\n", value.map(ToString::to_string).unwrap_or_default()));
+            text.push_str(&format!("# {key} = {}\n", value.map(as_toml).unwrap_or_default()));
         }
     }
     text
@@ -37,6 +37,18 @@ pub fn example() -> String {
 /// What is known below an object of the schema, by name.
 pub(crate) fn properties(schema: &Value) -> Map<String, Value> {
     schema["properties"].as_object().cloned().unwrap_or_default()
+}
+
+/// A value as the file has it: tables are written otherwise there than in JSON.
+fn as_toml(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields: Vec<_> =
+                fields.iter().map(|(key, value)| format!("{key} = {}", as_toml(value))).collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        plain => plain.to_string(),
+    }
 }
 
 fn comment(text: &mut String, schema: &Value) {
@@ -59,7 +71,18 @@ mod tests {
         assert_eq!(parse(&example), default);
         let keys = example.lines().filter_map(|line| line.strip_prefix("# "));
         let keys = keys.filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')));
-        let optional = ["database", "public_url", "run_dir", "ca_file"];
+        let optional = [
+            "database",
+            "public_url",
+            "run_dir",
+            "ca_file",
+            "target",
+            "second =",
+            "max_bytes",
+            "program",
+            "bytes_per",
+            "backup_program",
+        ];
         for key in keys.filter(|line| !optional.iter().any(|name| line.starts_with(name))) {
             let name = key.split_once(" = ").unwrap().0;
             assert!(default.contains(&format!("{name} = ")), "{key}");

@@ -1,4 +1,4 @@
-//! `BACKSTAY_<SECTION>_<KEY>` goes before the file.
+//! `BACKSTAY_<SECTION>_<KEY>` goes before the file. A table is written as in the file, in one line: `{ key = "value" }`.
 
 use std::collections::BTreeSet;
 
@@ -60,11 +60,18 @@ fn value(text: &str, schema: &Value) -> Option<Toml> {
     } else if is("array") {
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         Some(Toml::Array(items.map(|item| Toml::String(item.to_owned())).collect()))
+    } else if !is("string") && text.trim_start().starts_with('{') {
+        let table: Table = toml::from_str(&format!("value = {}", text.trim())).ok()?;
+        table.get("value").cloned()
     } else {
         Some(Toml::String(text.to_owned()))
     }
 }
 
 fn expected(schema: &Value) -> &'static str {
-    if schema["type"] == "boolean" { "true or false" } else { "a whole number" }
+    match schema["type"].as_str() {
+        Some("boolean") => "true or false",
+        Some("integer") => "a whole number",
+        _ => "a table in one line, such as { key = \"value\" }",
+    }
 }

@@ -7,6 +7,7 @@
 //! example are made from the structs, so that they cannot drift.
 
 mod agent;
+mod backup;
 mod document;
 pub mod duration;
 mod environment;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::{
     agent::AgentSettings,
+    backup::{BackupSettings, S3Settings, TargetSettings},
     document::{example, schema},
     error::ConfigError,
     hub::HubSettings,
@@ -43,17 +45,25 @@ pub struct Settings {
     pub source: SourceSettings,
     /// How long the hub keeps what tools sent.
     pub retention: RetentionSettings,
+    /// Backups: where they go, how often, what is kept.
+    pub backup: BackupSettings,
     /// The agent: where it keeps releases, and what it may use.
     pub agent: AgentSettings,
 }
 
 impl Settings {
+    /// The same as text of a settings file. Passwords of object stores are left out.
+    pub fn to_text(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+
     /// Checks what types cannot say.
     fn check(&self) -> Result<(), Complaint> {
         self.hub.check()?;
         self.poll.check()?;
         self.source.check()?;
         self.retention.check()?;
+        self.backup.check()?;
         self.agent.check()
     }
 }

@@ -72,10 +72,22 @@ fn wrong_variables_are_named() {
             "many",
             "environment variable BACKSTAY_HUB_MAX_CONNECTIONS: expected a whole",
         ),
+        (
+            "BACKSTAY_BACKUP_TARGET",
+            "{ folder = ",
+            "environment variable BACKSTAY_BACKUP_TARGET: expected a table in one line",
+        ),
     ] {
         let error = parse("", "", variables(&[(name, value)])).unwrap_err().to_string();
         assert!(error.starts_with(expected), "got {error}\nwant {expected}");
     }
+}
+
+#[test]
+fn a_table_is_one_line() {
+    let set = variables(&[("BACKSTAY_BACKUP_TARGET", "{ folder = \"/srv/backups\" }")]);
+    let settings = parse("", "", set).unwrap();
+    assert_eq!(settings.backup.target.unwrap().place(), "/srv/backups");
 }
 
 #[test]

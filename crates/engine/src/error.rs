@@ -64,6 +64,15 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Backups are not set up at this hub.
+    #[error("backups are not set up at this hub: `backup.target` is missing in its settings")]
+    BackupsNotSetUp,
+    /// There is no snapshot that may be restored.
+    #[error("{0}")]
+    NothingProven(String),
+    /// Another recovery key is set.
+    #[error("passwords are sealed to another recovery key: {0}")]
+    OtherRecoveryKey(String),
     /// A background task was stopped.
     #[error("the hub is stopping")]
     Stopping,
@@ -82,6 +91,9 @@ impl EngineError {
             Self::InvalidResult(_) => ErrorCode::BS5002,
             Self::BannedResult { .. } => ErrorCode::BS5003,
             Self::Branch { .. } => ErrorCode::BS4019,
+            Self::BackupsNotSetUp => ErrorCode::BS9011,
+            Self::NothingProven(_) => ErrorCode::BS9017,
+            Self::OtherRecoveryKey(_) => ErrorCode::BS9018,
             Self::Stopping => ErrorCode::BS7001,
         }
     }
@@ -101,6 +113,9 @@ impl EngineError {
             Self::BannedResult { .. } => Some(
                 "lift the ban (`backstay hold lift ID`) if it may be tried again, or undo more: `--before`, or `--to` an earlier state",
             ),
+            Self::BackupsNotSetUp => Some("see docs/guides/backups-hub.md"),
+            Self::NothingProven(_) => Some("`backstay backup verify NODE` reads snapshots back now"),
+            Self::OtherRecoveryKey(_) => Some("`--replace` seals them to the new one"),
             _ => None,
         }
     }

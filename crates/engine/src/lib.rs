@@ -6,6 +6,7 @@
 //! the few commands below, and everything else follows from what is stored.
 
 mod agents;
+pub mod backups;
 mod branches;
 mod check;
 mod contents;
@@ -82,6 +83,8 @@ pub struct Settings {
     pub statement_life: Duration,
     /// Repositories, by name, to which statements are pushed; and how often what has changed is.
     pub publish: Publish,
+    /// By which rules backups are made and kept; none are when absent.
+    pub backups: Option<backups::BackupRules>,
     /// Names this hub among those that share a database; the same after a restart, so that it goes on at once.
     pub holder: String,
 }
@@ -94,6 +97,7 @@ impl Settings {
             poll_every: Duration::from_secs(60),
             statement_life: Duration::from_secs(24 * 60 * 60),
             publish: Publish::default(),
+            backups: None,
             holder: "hub".to_owned(),
         }
     }

@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::SignIn,
+    backups::Backups,
     http::{Encoded, Hosts, Kept, ServerEvent},
     keys::Keys,
     live::{Feed, Follows, Live, Questions, Roster, Shared, Waiters},
@@ -59,6 +60,8 @@ pub(crate) struct App {
     pub(crate) follows: Follows,
     /// Packs on disk.
     pub(crate) packs: Packs,
+    /// Repositories of backups, and who has an order.
+    pub(crate) backups: Backups,
     /// Figures.
     pub(crate) metrics: Metrics,
     /// Signing in: passwords, and word of sessions that ended.

@@ -58,6 +58,17 @@ pub enum HubError {
     /// The hub's own token could not be made.
     #[error("the hub's own token could not be made: {0}")]
     AdminToken(Problem),
+    /// A backup target cannot be used.
+    #[error("{what}: {source}")]
+    BackupTarget {
+        /// Which.
+        what: String,
+        /// Why.
+        source: Box<backstay_objects::ObjectError>,
+    },
+    /// The hub could not be restored.
+    #[error("{0}")]
+    Restore(String),
     /// The build is wrong: handlers and declarations do not match.
     #[error("{0}")]
     Routes(String),
@@ -75,6 +86,8 @@ impl HubError {
             Self::Store(error) => error.code(),
             Self::Engine(error) => error.code(),
             Self::AdminToken(problem) => problem.code,
+            Self::BackupTarget { .. } => ErrorCode::BS9016,
+            Self::Restore(_) => ErrorCode::BS9019,
             Self::Routes(_) => ErrorCode::BS7001,
         }
     }

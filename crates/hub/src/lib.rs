@@ -7,6 +7,7 @@
 mod app;
 mod auth;
 mod background;
+mod backups;
 mod data_dir;
 mod error;
 mod http;
@@ -18,5 +19,6 @@ mod room;
 mod server;
 mod start;
 
+pub use backups::{RestoredHub, WantedHub, open_sealed, restore_hub};
 pub use error::HubError;
 pub use start::{ADMIN_TOKEN_FILE, Hub, URL_FILE, run};

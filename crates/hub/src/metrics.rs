@@ -62,6 +62,16 @@ pub(crate) struct Metrics {
     repositories: Family<ByState, Gauge>,
     hosts: Family<ByCondition, Gauge>,
     flush_failures: Counter,
+    repository_writes: Counter,
+    repository_bytes: Counter,
+    repository_refused: Counter,
+    backups: Family<ByState, Gauge>,
+    backup_oldest_proven: Seconds,
+    backup_done: Gauge,
+    backup_failed: Gauge,
+    backup_bytes: Gauge,
+    backup_damaged: Gauge,
+    backup_jobs: Family<ByState, Gauge>,
 }
 
 /// Figures that are read from state when they are asked for.
@@ -83,6 +93,16 @@ pub(crate) struct Levels {
     pub(crate) repositories: BTreeMap<String, u64>,
     /// Nodes that are heard from by what about their machine someone should look at.
     pub(crate) hosts: BTreeMap<&'static str, u64>,
+    /// Nodes by how their backups stand.
+    pub(crate) backups: BTreeMap<String, u64>,
+    /// Age of the newest proven snapshot of the node that has waited longest.
+    pub(crate) oldest_proven: Duration,
+    /// Backups of the last 30 days: those that ended well, those that failed.
+    pub(crate) backup_rate: (u64, u64),
+    /// Bytes that repositories take, and how many are damaged.
+    pub(crate) repository_bytes: (u64, u64),
+    /// Open jobs by state.
+    pub(crate) backup_jobs: BTreeMap<String, u64>,
 }
 
 impl Metrics {
@@ -106,6 +126,16 @@ impl Metrics {
             repositories: Family::default(),
             hosts: Family::default(),
             flush_failures: Counter::default(),
+            repository_writes: Counter::default(),
+            repository_bytes: Counter::default(),
+            repository_refused: Counter::default(),
+            backups: Family::default(),
+            backup_oldest_proven: Seconds::default(),
+            backup_done: Gauge::default(),
+            backup_failed: Gauge::default(),
+            backup_bytes: Gauge::default(),
+            backup_damaged: Gauge::default(),
+            backup_jobs: Family::default(),
         };
         metrics.registry = Mutex::new(metrics.register());
         metrics
@@ -149,8 +179,52 @@ impl Metrics {
         all.register("repositories", "Repositories by the state of their mirror", self.repositories.clone());
         // Counts by condition, never a series for each node: those are asked for one by one, with a token.
         all.register("hosts", "Machines in a condition that someone should look at", self.hosts.clone());
+        self.register_backups(&mut all);
         all.register("soft_state_flush_failures", "Failed writes of soft state", self.flush_failures.clone());
         all
+    }
+
+    fn register_backups(&self, all: &mut Registry) {
+        let writes = self.repository_writes.clone();
+        all.register("repository_files_written", "Files that nodes added to their repositories", writes);
+        let bytes = self.repository_bytes.clone();
+        all.register_with_unit(
+            "repository_written",
+            "What nodes added to their repositories",
+            Unit::Bytes,
+            bytes,
+        );
+        let refused = self.repository_refused.clone();
+        all.register("repository_writes_refused", "Attempts of nodes to change or delete backups", refused);
+        all.register("backups", "Nodes by how their backups stand", self.backups.clone());
+        let age = self.backup_oldest_proven.clone();
+        let help = "Age of the newest proven snapshot of the node that has waited longest";
+        all.register_with_unit("backup_oldest_proven_age", help, Unit::Seconds, age);
+        all.register(
+            "backups_done_30d",
+            "Backups of the last 30 days that ended well",
+            self.backup_done.clone(),
+        );
+        all.register(
+            "backups_failed_30d",
+            "Backups of the last 30 days that failed",
+            self.backup_failed.clone(),
+        );
+        let bytes = self.backup_bytes.clone();
+        all.register_with_unit("backup_repositories", "What all repositories take", Unit::Bytes, bytes);
+        all.register("backup_repositories_damaged", "Damaged repositories", self.backup_damaged.clone());
+        all.register("backup_jobs_open", "Jobs about backups that wait or run", self.backup_jobs.clone());
+    }
+
+    /// A node added a file to its repository.
+    pub(crate) fn repository_written(&self, bytes: u64) {
+        self.repository_writes.inc();
+        self.repository_bytes.inc_by(bytes);
+    }
+
+    /// A node tried to change what is in its repository.
+    pub(crate) fn repository_refused(&self) {
+        self.repository_refused.inc();
     }
 
     /// A request was answered.
@@ -190,6 +264,8 @@ impl Metrics {
             (&self.nodes, &levels.nodes),
             (&self.deployments, &levels.deployments),
             (&self.repositories, &levels.repositories),
+            (&self.backups, &levels.backups),
+            (&self.backup_jobs, &levels.backup_jobs),
         ];
         for (family, counts) in families {
             family.clear();
@@ -197,6 +273,11 @@ impl Metrics {
                 family.get_or_create(&ByState { state: state.clone() }).set(int(*count));
             }
         }
+        self.backup_oldest_proven.set(levels.oldest_proven.as_secs_f64());
+        self.backup_done.set(int(levels.backup_rate.0));
+        self.backup_failed.set(int(levels.backup_rate.1));
+        self.backup_bytes.set(int(levels.repository_bytes.0));
+        self.backup_damaged.set(int(levels.repository_bytes.1));
         self.hosts.clear();
         for (condition, count) in &levels.hosts {
             self.hosts.get_or_create(&ByCondition { condition }).set(int(*count));

@@ -16,7 +16,7 @@ use backstay_api::{
 use backstay_config::Settings;
 use backstay_engine::Engine;
 use backstay_store::{Store, hub_state, nodes, tokens};
-use backstay_types::{Secret, TokenId, World};
+use backstay_types::{Event, Refs, Secret, TokenId, World};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -25,6 +25,7 @@ use crate::{
     app::{App, HubPresence},
     auth::{Kind, Presented, SignIn},
     background,
+    backups::{self, Backups},
     data_dir::DataDir,
     http::{self, Hosts, Kept},
     keys::{Keys, write_private},
@@ -85,7 +86,7 @@ impl Hub {
         let id = instance_id(data_dir.path(), &world)?;
         let location = database_location(&settings, data_dir.path())?;
         let store = Store::open(location.expose(), world.clone()).await?;
-        check_key(&store, &keys).await?;
+        check_key(&store, &keys, data_dir.path()).await?;
         let app = Arc::new(compose(settings, world, store, keys, &data_dir, id.clone()).await?);
         let router = http::router(app.clone())?;
         let listener = server::bind(app.settings.hub.listen).await?;
@@ -168,8 +169,10 @@ async fn compose(
             to: settings.source.publish_to.clone(),
             every: settings.source.publish_every,
         },
+        backups: backups::rules(&settings.backup),
         holder,
     };
+    let kept_backups = Backups::new(&settings.backup, data_dir.path(), &world)?;
     let engine =
         Engine::new(store.clone(), world.clone(), keys.signing.clone(), Arc::new(presence), engine_settings);
     let head = *store.tail().borrow();
@@ -190,6 +193,7 @@ async fn compose(
         kept: Kept::default(),
         follows: Follows::default(),
         packs: Packs::new(data_dir.folder("packs")?, PACK_BYTES),
+        backups: kept_backups,
         metrics: Metrics::new(),
         sealed: watch::Sender::new(head),
         tasks: TaskTracker::new(),
@@ -210,6 +214,7 @@ fn spawn_background(app: &Arc<App>, id: String) -> (JoinHandle<()>, TaskTracker)
     tracker.spawn(background::beat::beat(app.clone()));
     tracker.spawn(background::flush::flush(app.clone()));
     tracker.spawn(background::housekeeping::keep_house(app.clone()));
+    tracker.spawn(backups::work(app.clone()));
     let engine = app.engine.clone();
     tracker.spawn(engine.run(app.stopping.clone().cancelled_owned()));
     (sealer, tracker)
@@ -221,7 +226,7 @@ fn hosts(settings: &Settings) -> Hosts {
 }
 
 /// Where the database is. It may hold a password.
-fn database_location(settings: &Settings, data_dir: &Path) -> Result<Secret, HubError> {
+pub(crate) fn database_location(settings: &Settings, data_dir: &Path) -> Result<Secret, HubError> {
     match (&settings.hub.database_url, &settings.hub.database_url_file) {
         (Some(url), _) => Ok(url.clone()),
         (None, Some(path)) => {
@@ -233,12 +238,22 @@ fn database_location(settings: &Settings, data_dir: &Path) -> Result<Secret, Hub
     }
 }
 
-/// Binds the database to the key that its nodes trust.
-async fn check_key(store: &Store, keys: &Keys) -> Result<(), HubError> {
+/// Binds the database to the key that its nodes trust. The first start of a restored hub raises the epoch: agents have
+/// heard later things than its database knows of, and would refuse what it says.
+async fn check_key(store: &Store, keys: &Keys, data_dir: &Path) -> Result<(), HubError> {
     let ours = key_fingerprint(&keys.signing.verifying_key()).to_string();
     let mut tx = store.begin().await?;
     let kept = hub_state::set_once(&mut tx, "signing_key", &ours).await?;
+    let restored = backups::restored(data_dir);
+    if let Some(restored) = &restored {
+        let epoch = hub_state::raise_epoch(&mut tx).await?;
+        let event = Event::HubRestored { snapshot: restored.snapshot, epoch };
+        tx.record(event, Refs::default())?;
+    }
     tx.commit().await?;
+    if restored.is_some() {
+        backups::taken_up(data_dir);
+    }
     if kept == ours { Ok(()) } else { Err(HubError::ForeignKey) }
 }
 

@@ -1,5 +1,6 @@
 //! Lints: what can be used, but is likely a mistake.
 
+mod backups;
 mod plans;
 mod reach;
 
@@ -32,6 +33,7 @@ pub fn check(
     for stack in fleet.stacks.values() {
         problems.extend(images(stack));
         problems.extend(health(stack));
+        problems.extend(backups::doubtful(stack));
     }
     if let Some(nodes) = nodes {
         problems.extend(reach::nothing(fleet, nodes));

@@ -40,6 +40,10 @@ pub const DUPLICATE_NAME: ErrorCode = ErrorCode::BS1017;
 pub const BAD_PARTS: ErrorCode = ErrorCode::BS1018;
 /// A part that is reloaded holds what can only be changed by a start.
 pub const PART_NOT_RELOADABLE: ErrorCode = ErrorCode::BS1019;
+/// What a stack has saved does not fit the stack.
+pub const BAD_BACKUP: ErrorCode = ErrorCode::BS9021;
+/// Data is saved in a way that a restore cannot rely on.
+pub const UNSAFE_BACKUP: ErrorCode = ErrorCode::BS9022;
 /// A Compose file is not YAML.
 pub const YAML_SYNTAX: ErrorCode = ErrorCode::BS1101;
 /// A Compose file has another shape than Compose expects.

@@ -101,7 +101,7 @@ fn wrong_values_name_the_place_and_what_was_expected() {
         ("[[rollout.stop]]\nwhen = \"failed < 5\"\n", code::WRONG_VALUE, 2, "too little of it is no harm"),
         ("[[rollout.stop]]\n", code::MISSING_KEY, 1, "what stops it"),
         ("[prune]\nenabled = \"yes\"\n", code::WRONG_TYPE, 2, "true or false"),
-        ("schema = 4\n", code::SCHEMA_TOO_NEW, 1, "at most 3"),
+        ("schema = 5\n", code::SCHEMA_TOO_NEW, 1, "at most 4"),
         (
             "[[pin]]\nstack=\"a\"\nnodes=\"\"\ncommit=\"abc\"\nreason=\"r\"\n",
             code::WRONG_VALUE,

@@ -11,6 +11,7 @@
 //! Git and which are state, and [`compose::override_document`] writes what Compose
 //! is given besides the file itself.
 
+mod backup;
 pub mod check;
 pub mod code;
 pub mod compose;
@@ -36,6 +37,7 @@ mod strategy;
 mod unit;
 mod window;
 
+pub use backup::{BackupItem, BackupSource, Backups, CommandSource, Consistency, PostgresSource};
 pub use compose::Compose;
 pub use discover::{Entry, Fleet, Listing, ReadFile, Stack, discover, load_stack};
 pub use duration::{format_duration, parse_duration};
@@ -58,4 +60,4 @@ pub use unit::{RELEASE as RELEASE_IN_UNITS, UnitSpec, is_started};
 pub use window::{Blackout, Freeze, Window, Zone};
 
 /// The newest manifest schema that this build knows. Agents report it.
-pub const MANIFEST_SCHEMA: u32 = 3;
+pub const MANIFEST_SCHEMA: u32 = 4;

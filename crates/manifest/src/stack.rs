@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FigureSource, Parts, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, code, figure, part, probe,
-    process,
+    Backups, FigureSource, Parts, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, backup, code, figure,
+    part, probe, process,
     read::{Table, read},
     unit,
 };
@@ -30,6 +30,12 @@ pub struct StackManifest {
     /// Its parts, where it does not move as one.
     #[serde(default)]
     pub parts: Parts,
+    /// What of it is saved.
+    #[serde(default)]
+    pub backups: Backups,
+    /// It must never run twice: a validator, or an assistant that answers messages.
+    #[serde(default)]
+    pub exclusive: bool,
 }
 
 /// What runs a stack.
@@ -81,7 +87,13 @@ impl Runtime {
 impl StackManifest {
     /// The oldest manifest schema that has all of it: agents that know only older ones are not given such a release.
     pub fn schema(&self) -> u32 {
-        if self.parts.is_empty() { self.runtime.schema() } else { 3 }
+        if !self.backups.is_default() || self.exclusive {
+            4
+        } else if !self.parts.is_empty() {
+            3
+        } else {
+            self.runtime.schema()
+        }
     }
 
     /// What holds for a folder with a Compose file and no `stack.toml`.
@@ -92,6 +104,8 @@ impl StackManifest {
             bake: Duration::ZERO,
             figures: Vec::new(),
             parts: Parts::default(),
+            backups: Backups::default(),
+            exclusive: false,
         }
     }
 
@@ -107,9 +121,12 @@ impl StackManifest {
             let bake = root.table("bake").and_then(read_bake).unwrap_or_default();
             let figures = figure::read(root);
             let parts = part::read(root);
+            let backups = backup::read(root, runtime.as_ref());
+            let exclusive = root.boolean("exclusive").unwrap_or_default();
             let runtime = runtime?;
             check_probes(root, &runtime, &probes);
-            Some(Self { probes: or_default(probes, &runtime), runtime, bake, figures, parts })
+            let probes = or_default(probes, &runtime);
+            Some(Self { probes, runtime, bake, figures, parts, backups, exclusive })
         })?;
         parsed.ok_or_else(Vec::new)
     }

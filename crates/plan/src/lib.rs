@@ -6,6 +6,7 @@
 //! is told what changed, only what is.
 
 mod agents;
+pub mod backups;
 mod constraint;
 mod fleet;
 mod gate;

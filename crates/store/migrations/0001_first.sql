@@ -601,3 +601,63 @@ CREATE TABLE reports (
     received_at BIGINT NOT NULL
 );
 CREATE INDEX reports_received ON reports (received_at);
+
+-- Backups. An empty node_id is the hub's own state, an empty stack as well.
+
+CREATE TABLE backup_repositories (
+    node_id TEXT NOT NULL PRIMARY KEY,
+    -- Two passwords, sealed with the hub's key: its own and the node's.
+    sealed TEXT NOT NULL,
+    node_sealed TEXT NOT NULL,
+    made_at BIGINT,
+    bytes BIGINT NOT NULL,
+    damaged BIGINT NOT NULL,
+    facts TEXT NOT NULL
+);
+
+-- When backups of a node were made, and how that went.
+CREATE TABLE backup_history (
+    node_id TEXT NOT NULL PRIMARY KEY,
+    history TEXT NOT NULL
+);
+
+CREATE TABLE backup_snapshots (
+    node_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    stack TEXT NOT NULL,
+    -- 0 created, 1 matched, 2 verified, 3 replicated, 4 drilled.
+    proof BIGINT NOT NULL,
+    snapshot TEXT NOT NULL,
+    deployment_id TEXT,
+    job_id TEXT,
+    heard_at BIGINT NOT NULL,
+    verified_at BIGINT,
+    copy_id TEXT,
+    damaged_at BIGINT,
+    hold TEXT,
+    PRIMARY KEY (node_id, id)
+);
+CREATE INDEX backup_snapshots_id ON backup_snapshots (id);
+CREATE INDEX backup_snapshots_at ON backup_snapshots (at, id);
+CREATE INDEX backup_snapshots_node ON backup_snapshots (node_id, at);
+CREATE INDEX backup_snapshots_proof ON backup_snapshots (proof, node_id);
+CREATE INDEX backup_snapshots_deployment ON backup_snapshots (deployment_id) WHERE deployment_id IS NOT NULL;
+
+CREATE TABLE backup_jobs (
+    id TEXT NOT NULL PRIMARY KEY,
+    node_id TEXT NOT NULL,
+    task TEXT NOT NULL,
+    -- Whether a node does it.
+    of_node BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    deployment_id TEXT,
+    asked_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    job TEXT NOT NULL,
+    files TEXT
+);
+CREATE INDEX backup_jobs_open ON backup_jobs (node_id, id) WHERE ended_at IS NULL;
+CREATE INDEX backup_jobs_node ON backup_jobs (node_id, id);
+CREATE INDEX backup_jobs_ended ON backup_jobs (ended_at, task) WHERE ended_at IS NOT NULL;
+CREATE INDEX backup_jobs_deployment ON backup_jobs (deployment_id) WHERE deployment_id IS NOT NULL;

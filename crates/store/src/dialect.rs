@@ -75,6 +75,20 @@ async fn connect_sqlite(path: &str) -> Result<Db> {
     Ok(Db::Sqlite { writer, readers })
 }
 
+/// A copy as of one moment, by a connection of its own, so that writers go on.
+pub(crate) async fn copy_sqlite(pool: &SqlitePool, path: &std::path::Path) -> Result<()> {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let mut from = pool.connect_options().as_ref().clone().create_if_missing(false).connect().await?;
+    let copied = sqlx::query("VACUUM INTO ?1").bind(path.display().to_string()).execute(&mut from).await;
+    from.close().await?;
+    copied?;
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let mut copy = options.connect().await?;
+    let said: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut copy).await?;
+    copy.close().await?;
+    if said == "ok" { Ok(()) } else { Err(StoreError::corrupt("the copy of the database", said)) }
+}
+
 async fn connect_postgres(url: &str) -> Result<Db> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| StoreError::Location(without_password(url)))?

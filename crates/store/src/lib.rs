@@ -18,6 +18,7 @@ mod undone;
 mod value;
 
 pub mod agents;
+pub mod backups;
 pub mod branches;
 pub mod changes;
 pub mod constraints;
@@ -53,5 +54,6 @@ pub mod users;
 pub use crash::{crash_point, deaths_are_planned};
 pub use db::{Executor, Query, Row};
 pub use error::{Result, StoreError};
+pub use leases::Lease;
 pub use store::{Backend, Reader, Snapshot, Store, Tx};
 pub use undone::undone;

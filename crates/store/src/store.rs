@@ -169,6 +169,18 @@ impl Store {
         }
     }
 
+    /// Writes a whole copy of the database, as it is at one moment, into a new file, and checks it; nobody waits for
+    /// that. Only of SQLite: a PostgreSQL server has programs of its own for it, and nothing is written then.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the copy is not right.
+    pub async fn copy_into(&self, path: &std::path::Path) -> Result<bool> {
+        match &self.0.db {
+            Db::Sqlite { writer, .. } => dialect::copy_sqlite(writer, path).await.map(|()| true),
+            Db::Postgres(_) => Ok(false),
+        }
+    }
+
     pub(crate) fn db(&self) -> &Db {
         &self.0.db
     }

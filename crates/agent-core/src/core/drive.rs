@@ -4,13 +4,13 @@ use backstay_api::{
     agent::ReportBody,
     statement::{DesiredAction, DesiredStack},
 };
-use backstay_types::{DeploymentState, FailureKind, Step, StepOutcome, StepRecord};
+use backstay_types::{DeploymentState, FailureKind, StackName, Step, StepOutcome, StepRecord};
 
 use super::{Batch, Core, Cx, Running};
 use crate::{
     action::{Act, Change, Task, TaskId},
     drift::deviations,
-    journal::{Asked, Committed, Ended, Fetching, Operation, Phase, Prepared, Removing},
+    journal::{Asked, Committed, Ended, Fetching, Operation, Phase, Prepared, Removing, Saving},
     queue::{self, Call},
     retention::releases_to_keep,
 };
@@ -18,12 +18,14 @@ use crate::{
 impl Core {
     pub(super) fn drive(&mut self, cx: &Cx<'_>, out: &mut Batch) {
         self.paused.retain(|_, until| *until > cx.mono);
+        self.grant();
         while self.running.is_none() {
             let moved = if self.journal.operation.is_some() {
                 self.drive_operation(cx, out)
             } else {
                 self.take_next(cx, out) || self.upkeep(cx, out)
             };
+            self.grant();
             if !moved {
                 break;
             }
@@ -56,12 +58,19 @@ impl Core {
                 let task = self.prepare_task(target);
                 self.run(task, "its files are here", out)
             }
+            Phase::Ready(ready) if self.has_data_before(&target) => {
+                self.set_phase(Phase::Saving(Saving { prepared: ready.prepared }), out);
+                out.flush("saving", "what runs may have data that the release changes");
+                true
+            }
+            Phase::Saving(_) => match self.record(&target.stack).committed.map(Box::new) {
+                Some(running) => {
+                    self.run(Task::Snapshot { target, running }, "it takes the place of what runs", out)
+                }
+                None => false,
+            },
             Phase::Ready(ready) => {
-                let mut record = self.record(&target.stack);
-                record.project.get_or_insert_with(|| ready.prepared.project.clone());
-                self.set_record(&target.stack, record, out);
-                self.set_phase(Phase::Activating(ready.activate(self.boot.clone())), out);
-                out.flush("activating", "it is ready");
+                self.activate(&target, Saving { prepared: ready.prepared }, out);
                 true
             }
             Phase::Activating(activating) => {
@@ -92,6 +101,21 @@ impl Core {
         }
     }
 
+    /// Writes down the intent to switch.
+    pub(super) fn activate(&mut self, target: &DesiredStack, saved: Saving, out: &mut Batch) {
+        let mut record = self.record(&target.stack);
+        record.project.get_or_insert_with(|| saved.prepared.project.clone());
+        self.set_record(&target.stack, record, out);
+        self.set_phase(Phase::Activating(saved.activate(self.boot.clone())), out);
+        out.flush("activating", "it is ready");
+    }
+
+    /// Whether something else runs, whose data is to be kept as it was.
+    fn has_data_before(&self, target: &DesiredStack) -> bool {
+        let committed = self.journal.stacks.get(&target.stack).and_then(|record| record.committed.as_ref());
+        self.settings.snapshots && committed.is_some_and(|committed| committed.tree != target.tree)
+    }
+
     fn prepare_task(&self, target: DesiredStack) -> Task {
         let record = self.record(&target.stack);
         Task::Prepare {
@@ -116,7 +140,9 @@ impl Core {
             return false;
         }
         let waits = |desired: &DesiredStack| self.waits(desired, cx).is_some();
-        let Some((desired, call)) = queue::next(&self.journal, self.settings.manifest_schema, waits) else {
+        let held = |desired: &DesiredStack| self.is_held(&desired.stack);
+        let Some((desired, call)) = queue::next(&self.journal, self.settings.manifest_schema, waits, held)
+        else {
             return false;
         };
         let desired = desired.clone();
@@ -239,6 +265,9 @@ impl Core {
 
     /// What is done when nothing is asked for.
     fn upkeep(&mut self, cx: &Cx<'_>, out: &mut Batch) -> bool {
+        if self.holds_all() {
+            return false;
+        }
         if let Some(stack) = self.to_prune.pop_first() {
             let record = self.record(&stack);
             let keep = releases_to_keep(&record, None, self.settings.keep);
@@ -248,12 +277,14 @@ impl Core {
         if self.engine_is_due() {
             return self.run(Task::RestartEngine {}, "the container engine does not answer", out);
         }
-        if let Some(stack) = self.to_stop.pop_first() {
+        if let Some(stack) = self.unheld(&self.to_stop) {
+            self.to_stop.remove(&stack);
             self.to_heal.retain(|(other, _)| *other != stack);
             let running = self.record(&stack).committed.map(Box::new);
             return self.run(Task::Stop { stack, running }, "not even its last good release runs", out);
         }
-        if let Some(stack) = self.to_leave.pop_first() {
+        if let Some(stack) = self.unheld(&self.to_leave) {
+            self.to_leave.remove(&stack);
             if let Some(left) = self.record(&stack).trouble.left {
                 let (failed, failed_tree) = (left.prepared, left.tree);
                 let task = Task::Return { stack, failed, failed_tree, to: None };
@@ -261,13 +292,20 @@ impl Core {
             }
             return true;
         }
+        // Of a stack that is held nothing that was seen before needs to hold after it.
+        let hold = self.hold.clone();
+        let held = |stack: &StackName| hold.as_ref().is_some_and(|held| held.is_about(stack));
+        self.to_heal.retain(|(stack, _)| !held(stack));
         if let Some((stack, found)) = self.to_heal.pop_front() {
             return self.heal(stack, &found, out);
         }
-        if let Some((stack, found)) = self.deep.to_mend.pop_front() {
+        if self.hold.is_none()
+            && let Some((stack, found)) = self.deep.to_mend.pop_front()
+        {
             return self.mend(stack, found, out);
         }
-        if let Some(stack) = self.to_ask.pop_first() {
+        if let Some(stack) = self.unheld(&self.to_ask) {
+            self.to_ask.remove(&stack);
             return self.ask(stack, out);
         }
         if self.check_at <= cx.mono {
@@ -276,12 +314,12 @@ impl Core {
             self.to_leave = left.map(|(stack, _)| stack.clone()).collect();
             let stacks = self.journal.stacks.iter();
             let stacks = stacks
-                .filter(|(_, record)| record.committed.is_some())
+                .filter(|(stack, record)| record.committed.is_some() && !held(stack))
                 .map(|(stack, record)| (stack.clone(), Box::new(record.clone())))
                 .collect();
             return self.run(Task::Check { stacks }, "it is time to look", out);
         }
-        self.look_deeply(cx, out)
+        self.hold.is_none() && self.look_deeply(cx, out)
     }
 
     /// What runs now, as it was made ready.

@@ -63,6 +63,11 @@ impl Core {
                 out.flush("ready", "it is valid and can run");
             }
             (Phase::Staged(_), Err(failure)) => self.not_had(&target, failure, finished.records, cx, out),
+            (Phase::Saving(phase), Ok(Done::Saved)) => {
+                self.report_steps(&target, finished.records, cx, out);
+                self.activate(&target, phase, out);
+            }
+            (Phase::Saving(_), Err(failure)) => self.fail(&target, failure, finished.records, cx, out),
             (Phase::Activating(phase), Ok(Done::Activated(_))) => {
                 self.report_steps(&target, finished.records, cx, out);
                 self.set_phase(Phase::Probing(phase.activated()), out);

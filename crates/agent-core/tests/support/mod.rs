@@ -243,6 +243,10 @@ impl Node {
         self.core.safety(&Cx { world: &self.world, mono: self.mono })
     }
 
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.core.is_awaited(&Cx { world: &self.world, mono: self.mono })
+    }
+
     /// The hub answers, with its signed time or without.
     pub(crate) fn heard(&mut self, signed: bool) {
         let time = signed.then_some(self.time);
@@ -341,6 +345,7 @@ impl Node {
                 let runtime = self.runtime.to_owned();
                 Done::Prepared(Box::new(Prepared { runtime, ..prepared(target, self.bake) }))
             }
+            Task::Snapshot { .. } => Done::Saved,
             Task::Activate { prepared, .. } => Done::Activated(containers(prepared)),
             Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(prepared)),
             Task::Return { to, .. } => Done::Returned(
@@ -434,6 +439,7 @@ impl Node {
     fn of_task(&self, task: &Task) -> String {
         match task {
             Task::Fetch { target }
+            | Task::Snapshot { target, .. }
             | Task::Activate { target, .. }
             | Task::Probe { target, .. }
             | Task::Bake { target, .. } => {

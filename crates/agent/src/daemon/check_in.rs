@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{Contact, Event, View, elsewhere::Elsewhere};
-use crate::minimal::Local;
+use crate::{backup::Handle, minimal::Local};
 
 /// Until the hub says otherwise.
 const CADENCE: Cadence = Cadence { hold_ms: 55_000, interval_ms: 5_000, jitter_ms: 5_000 };
@@ -39,6 +39,8 @@ pub(crate) struct Asking {
     pub(crate) world: World,
     pub(crate) contact: Contact,
     pub(crate) local: Local,
+    /// Who does what the hub wants done about backups; simulated agents have nobody.
+    pub(crate) backups: Option<Handle>,
 }
 
 /// The loop's state.
@@ -215,6 +217,9 @@ impl CheckIn {
     async fn heard(&mut self, response: &CheckInResponse, nonce: Option<&str>) -> bool {
         let time = response.time.as_ref().zip(nonce);
         let time = time.and_then(|(time, nonce)| time.open(&self.with.key, self.with.node, nonce));
+        if let Some((time, backups)) = time.zip(self.with.backups.as_ref()) {
+            backups.clock.heard(self.with.world.now(), time);
+        }
         if nonce.is_some() {
             // Also when it did not say: a hub that cannot is not asked each time.
             self.timed = Some(Instant::now());
@@ -246,6 +251,9 @@ impl CheckIn {
 
     async fn answered(&mut self, response: CheckInResponse, view: &View) -> Turn {
         self.cadence = response.cadence;
+        if let Some(backups) = self.with.backups.as_ref().filter(|_| response.backup) {
+            backups.due.notify_one();
+        }
         if response.resend {
             self.told = None;
             self.told_facts = None;

@@ -52,6 +52,10 @@ pub(crate) struct View {
     pub(crate) endpoints: Vec<String>,
     /// The agent that is asked for.
     pub(crate) agent: Option<DesiredAgent>,
+    /// The hold that the core grants.
+    pub(crate) granted: Option<u64>,
+    /// Something waits for that to end.
+    pub(crate) awaited: bool,
 }
 
 impl View {
@@ -66,6 +70,8 @@ impl View {
             settled: journal.operation.is_none(),
             endpoints: endpoints.into_iter().collect(),
             agent: journal.held.as_ref().and_then(|held| held.agent.clone()),
+            granted: core.granted(),
+            awaited: core.is_awaited(cx),
         }
     }
 }

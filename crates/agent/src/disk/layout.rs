@@ -73,6 +73,14 @@ impl Layout {
     pub(crate) fn journal(&self) -> PathBuf {
         self.data.join("agent.db")
     }
+    /// What backups need: copies that are made ready, the repository's index, what is fetched.
+    pub(crate) fn backups(&self) -> PathBuf {
+        self.data.join("backups")
+    }
+    /// Copies that are made ready to be saved; nothing in it outlives a job.
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.backups().join("staging")
+    }
     /// A statement that came by hand and is not taken up yet.
     pub(crate) fn inbox(&self) -> PathBuf {
         self.data.join("inbox.json")

@@ -26,6 +26,7 @@ pub(crate) use self::{
 };
 use super::{Cursor, LogsWanted, Made, NewLines, Runtime};
 use crate::{
+    backup::{DataPlan, Use},
     disk::{Layout, audit::Gently, write_atomic},
     step::{Context, Fail, Failed, Loaded, invalid},
 };
@@ -292,6 +293,32 @@ impl Runtime for Compose {
     ) -> io::Result<NewLines> {
         self.engine.new_logs(&prepared.project, after, most).await
     }
+}
+
+/// What a release under Compose has of data: volumes, and which services use what.
+pub(crate) fn data(release: &Loaded) -> Result<DataPlan, Failed> {
+    let read = read(release, Step::Snapshot)?;
+    let mut uses = Vec::new();
+    for (name, service) in active(&read) {
+        let volumes = service.volumes.iter().map(|(volume, _)| Use::Volume(volume.clone()));
+        let binds = service.binds.iter().filter(|bind| !bind.read_only && bind.source.starts_with('/'));
+        let binds = binds.map(|bind| Use::Absolute(bind.source.clone()));
+        uses.extend(volumes.chain(binds).map(|used| (name.clone(), used)));
+    }
+    let state = read.plan.state_binds();
+    uses.extend(state.map(|(service, _, path)| (service.to_owned(), Use::State(path.to_owned()))));
+    let mut backups = release.manifest.backups.clone();
+    backups.items = release.manifest.saved(Some((&read.compose, &read.plan)));
+    let used = uses.iter().filter_map(|(_, used)| match used {
+        Use::Volume(volume) => Some(volume),
+        _ => None,
+    });
+    let volumes = read.compose.volumes.keys().chain(used).map(|volume| {
+        let own = read.compose.volumes.get(volume).cloned().flatten();
+        (volume.clone(), own.unwrap_or_else(|| format!("{}_{volume}", read.project)))
+    });
+    let volumes = volumes.collect();
+    Ok(DataPlan { backups, runtime: "compose".to_owned(), project: read.project, volumes, uses })
 }
 
 /// Takes down what runs of a stack under Compose; nothing where no container engine answers.

@@ -205,6 +205,17 @@ pub(crate) fn used(layout: &Layout, stack: &StackName) -> io::Result<Vec<PathBuf
     Ok(used)
 }
 
+/// The process groups that run of a stack, each with when its leader started.
+pub(crate) fn groups(layout: &Layout, stack: &StackName) -> io::Result<Vec<(i32, u64)>> {
+    let dir = records(layout, stack);
+    let mut groups = Vec::new();
+    for name in Status::names(&dir)? {
+        let child = Status::read(&dir, &name)?.and_then(|status| status.child);
+        groups.extend(child.filter(|child| child.alive().is_some()).map(|child| (child.pid, child.started)));
+    }
+    Ok(groups)
+}
+
 /// Whether there are records of processes of a stack.
 pub(crate) fn is_known(layout: &Layout, stack: &StackName) -> bool {
     Status::names(&records(layout, stack)).is_ok_and(|names| !names.is_empty())

@@ -31,7 +31,7 @@ pub(super) async fn compare(
         files(cx, stack, committed.tree, DriftPart::File, &mut gently, &mut found)?;
         if let Some(prepared) = committed.prepared.as_ref().filter(|_| is_whole(&found)) {
             let runtime = Runtimes::new(&prepared.runtime)?;
-            if let Ok(loaded) = release::load(cx, stack, committed.tree, Step::Probe) {
+            if let Ok(loaded) = release::load(&cx.layout, stack, committed.tree, Step::Probe) {
                 loaded.render(cx, Step::Probe)?;
                 found.extend(runtime.compare(cx, &loaded, prepared, &mut gently).await?);
             }
@@ -128,7 +128,7 @@ pub(super) async fn recreate(
     services: &[String],
 ) -> Result<(), Failed> {
     let Some(prepared) = &committed.prepared else { return Ok(()) };
-    let loaded = release::load(cx, stack, committed.tree, Step::Return)?;
+    let loaded = release::load(&cx.layout, stack, committed.tree, Step::Return)?;
     loaded.render(cx, Step::Return)?;
     Runtimes::new(&prepared.runtime)?.recreate(cx, &loaded, prepared, services).await
 }

@@ -19,7 +19,7 @@ pub(super) async fn prepare(
     records: &mut Records,
 ) -> Result<Prepared, Failed> {
     let started = records.start();
-    let loaded = release::load(cx, &call.stack, call.tree, Step::Validate)?;
+    let loaded = release::load(&cx.layout, &call.stack, call.tree, Step::Validate)?;
     check_tree(&loaded.entries, call.tree)?;
     // For deep looks, which else could not tell what differs. They do without it.
     if let Err(error) = audit::note(&cx.layout.lists(&call.stack), call.tree, &loaded.entries) {

@@ -27,8 +27,13 @@ pub(crate) struct Loaded {
 }
 
 /// Reads a release from its folder, with the node's values.
-pub(super) fn load(cx: &Context, stack: &StackName, tree: TreeDigest, step: Step) -> Result<Loaded, Failed> {
-    let dir = cx.layout.release(stack, tree);
+pub(super) fn load(
+    layout: &Layout,
+    stack: &StackName,
+    tree: TreeDigest,
+    step: Step,
+) -> Result<Loaded, Failed> {
+    let dir = layout.release(stack, tree);
     let entries = list_folder(&dir).map_err(|error| Fail::other(step, format!("the release: {error}")))?;
     let read = |path: &str| fs::read(dir.join(path)).map_err(Fail::io(step, path));
     let compose = compose::FILE_NAMES.into_iter().find(|name| entries.iter().any(|e| e.path == *name));
@@ -48,7 +53,7 @@ pub(super) fn load(cx: &Context, stack: &StackName, tree: TreeDigest, step: Step
         ),
         false => None,
     };
-    let variables = variables(&cx.layout, stack, template.as_ref(), step)?;
+    let variables = variables(layout, stack, template.as_ref(), step)?;
     Ok(Loaded { stack: stack.clone(), tree, dir, entries, manifest, variables })
 }
 

@@ -22,7 +22,7 @@ const RESTARTS: u32 = 3;
 
 impl Machine {
     /// Asks all probes until each is content. Returns what runs then.
-    pub(super) async fn probe(
+    pub(crate) async fn probe(
         &self,
         stack: &StackName,
         tree: TreeDigest,

@@ -36,7 +36,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ed25519_dalek::SigningKey;
 use tokio::sync::Notify;
 
-use super::Stack;
+use super::{
+    Stack,
+    backups::{self, Backups},
+};
 
 /// How the hub answers requests for packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub(crate) struct FakeHub {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<Inner>,
     changed: Notify,
     key: SigningKey,
@@ -65,7 +68,7 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     statement: Option<(Statement, SignedStatement)>,
     packs: BTreeMap<String, Vec<u8>>,
     mode: PackMode,
@@ -73,9 +76,10 @@ struct Inner {
     check_ins: Vec<CheckInRequest>,
     questions: Vec<AgentRequest>,
     answers: Vec<Answer>,
-    deaf: bool,
+    pub(super) deaf: bool,
     /// Reports are taken but the answer is lost.
-    forgetful: bool,
+    pub(super) forgetful: bool,
+    pub(super) backups: Backups,
     hold: Duration,
     generation: u64,
 }
@@ -95,6 +99,7 @@ impl FakeHub {
             answers: Vec::new(),
             deaf: false,
             forgetful: false,
+            backups: Backups::default(),
             hold: Duration::from_secs(20),
             generation: 0,
         });
@@ -106,7 +111,12 @@ impl FakeHub {
         Self { url: format!("http://{address}"), key, node, shared }
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    /// There is something new for the node.
+    pub(super) fn wake(&self) {
+        self.shared.changed.notify_waiters();
+    }
+
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.shared.lock()
     }
 
@@ -311,7 +321,7 @@ impl FakeHub {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.state.lock().unwrap()
     }
 }
@@ -327,8 +337,8 @@ fn serve(shared: Arc<Shared>, ready: std::sync::mpsc::Sender<SocketAddr>) {
             .route("/agent/v1/reports", post(reports))
             .route("/agent/v1/answers/{request}", post(answer))
             .route("/agent/v1/trees/{pack}", get(pack))
-            .route("/agent/v1/agents/{sha256}", get(program))
-            .with_state(shared);
+            .route("/agent/v1/agents/{sha256}", get(program));
+        let router = backups::routes(router).with_state(shared);
         axum::serve(listener, router).await.unwrap();
     });
 }
@@ -372,7 +382,9 @@ async fn check_in(
                 let now = backstay_agent::system().now();
                 HubTime { node: shared.node, nonce, now }.sign(&shared.key)
             });
+            let backup = inner.backups.order.is_some();
             if statement.is_some()
+                || backup
                 || !requests.is_empty()
                 || time.is_some()
                 || tokio::time::Instant::now() >= deadline
@@ -385,6 +397,7 @@ async fn check_in(
                     resend: false,
                     cadence,
                     time,
+                    backup,
                 }));
             }
         }

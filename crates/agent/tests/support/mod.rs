@@ -8,11 +8,13 @@
     reason = "shared by test programs that each use a part"
 )]
 
+mod backups;
 mod hub;
 mod node;
 mod stack;
 
 pub(crate) use self::{
+    backups::Repository,
     hub::{FakeHub, PackMode},
     node::{Node, agent, eventually, eventually_within},
     stack::{Stack, process_stack},

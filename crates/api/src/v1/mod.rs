@@ -1,5 +1,6 @@
 //! The API for people, the CLI and the page. Lists are newest first unless they say otherwise.
 
+mod backups;
 mod conversations;
 mod deployments;
 mod diff;
@@ -15,6 +16,7 @@ mod undo;
 mod upkeep;
 mod users;
 
+pub use backups::*;
 pub use conversations::*;
 pub use deployments::*;
 pub use diff::*;
@@ -34,6 +36,7 @@ pub use users::*;
 
 pub(crate) fn declarations() -> Vec<crate::Declaration> {
     [
+        backups::declarations(),
         conversations::declarations(),
         deployments::declarations(),
         diff::declarations(),

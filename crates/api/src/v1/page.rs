@@ -180,6 +180,10 @@ pub enum AttentionKind {
     RolloutHalted,
     /// An update of agents stopped, by itself or by a person.
     AgentsHalted,
+    /// A repository of backups is damaged.
+    BackupDamaged,
+    /// Backups failed, are late, or were never proven.
+    BackupUnwell,
     /// Nodes are not heard from.
     NodesOffline,
     /// A repository's history was rewritten.

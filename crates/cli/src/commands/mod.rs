@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod completion;
@@ -26,6 +27,7 @@ pub(crate) mod nodes;
 pub(crate) mod open;
 pub(crate) mod related;
 pub(crate) mod repos;
+pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
 pub(crate) mod rollouts;
@@ -77,6 +79,8 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Why(command) => ask(command.run(cx)),
         Command::Rollback(command) => ask(command.run(cx)),
         Command::Undos(command) => ask(command.run(cx)),
+        Command::Backup(command) => ask(command.run(cx)),
+        Command::Restore(command) => ask(command.run(cx)),
         Command::Hold(command) => ask(command.run(cx)),
         Command::Windows(command) => ask(command.run(cx)),
         Command::Freeze(command) => ask(command.run(cx)),

@@ -1,8 +1,10 @@
 //! States in words and colours, the same everywhere.
 
+use backstay_api::v1::BackupHealth;
 use backstay_types::{
     DeploymentState, Drift, DriftPart, DriftState, FailureKind, HealthLevel, NodeState, PushState,
     ReleaseStanding, RepositoryHealth, RolloutState, SshState, StackHealth, Step, UndoState,
+    backup::{BackupJobState, BackupPhase, BackupReason, BackupTaskKind, Proof},
 };
 
 use super::{Cell, style};
@@ -206,5 +208,116 @@ pub(crate) fn push(push: &PushState) -> String {
             format!("pushed as branch {branch}, waits to be merged ({reason})")
         }
         PushState::AwaitingMerge { branch: None, reason, .. } => format!("not pushed yet: {reason}"),
+    }
+}
+
+/// How far a snapshot is proven, in a word.
+pub(crate) fn proof(proof: Proof) -> Cell {
+    match proof {
+        Proof::Created => Cell::styled("created", style::WARN),
+        Proof::Matched => Cell::styled("matched", style::WARN),
+        Proof::Verified => Cell::styled("verified", style::GOOD),
+        Proof::Replicated => Cell::styled("replicated", style::GOOD),
+        Proof::Drilled => Cell::styled("drilled", style::GOOD),
+    }
+}
+
+/// How far a snapshot is proven, as a sentence's end.
+pub(crate) fn proof_sentence(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Created => "written; nobody has looked at it yet",
+        Proof::Matched => "holds what was to be saved; not read back at the target yet",
+        Proof::Verified => "all its data was read back at the target and is right",
+        Proof::Replicated => "read back at the target, and at the second one",
+        Proof::Drilled => "restored to scratch, compared and tried",
+    }
+}
+
+/// How a node's backups stand.
+pub(crate) fn backups(state: BackupHealth) -> Cell {
+    match state {
+        BackupHealth::Damaged => Cell::styled("DAMAGED", style::BAD),
+        BackupHealth::Failed => Cell::styled("failed", style::BAD),
+        BackupHealth::Late => Cell::styled("late", style::BAD),
+        BackupHealth::Unproven => Cell::styled("not proven yet", style::WARN),
+        BackupHealth::Never => Cell::styled("none yet", style::WARN),
+        BackupHealth::Good => Cell::styled("good", style::GOOD),
+        BackupHealth::Nothing => Cell::styled("nothing to save", style::DIM),
+    }
+}
+
+/// How a job about backups stands.
+pub(crate) fn backup_job(state: BackupJobState) -> Cell {
+    match state {
+        BackupJobState::Queued => Cell::styled("waits", style::DIM),
+        BackupJobState::Running => Cell::styled("runs", style::WARN),
+        BackupJobState::Done => Cell::styled("done", style::GOOD),
+        BackupJobState::Failed => Cell::styled("failed", style::BAD),
+        BackupJobState::Cancelled => Cell::styled("cancelled", style::DIM),
+    }
+}
+
+/// What a job about backups does.
+pub(crate) fn backup_task(task: BackupTaskKind) -> &'static str {
+    match task {
+        BackupTaskKind::Save => "backup",
+        BackupTaskKind::Restore => "restore",
+        BackupTaskKind::Verify => "verify",
+        BackupTaskKind::Check => "check",
+        BackupTaskKind::Prune => "prune",
+        BackupTaskKind::Files => "files",
+    }
+}
+
+/// What a node does about backups at the moment.
+pub(crate) fn backup_phase(phase: BackupPhase) -> &'static str {
+    match phase {
+        BackupPhase::Waiting => "waits for something else to end",
+        BackupPhase::Preparing => "makes the data ready",
+        BackupPhase::Saving => "saves",
+        BackupPhase::Verifying => "reads back",
+        BackupPhase::Safety => "makes the safety snapshot",
+        BackupPhase::Stopping => "stops the stack",
+        BackupPhase::Restoring => "puts data back",
+        BackupPhase::Starting => "starts the stack and probes it",
+    }
+}
+
+/// Why a snapshot was made.
+pub(crate) fn backup_reason(reason: BackupReason) -> &'static str {
+    match reason {
+        BackupReason::Schedule => "schedule",
+        BackupReason::Manual => "by hand",
+        BackupReason::Deployment => "before a deployment",
+        BackupReason::Rollback => "before a way back",
+        BackupReason::Safety => "before a restore",
+    }
+}
+
+/// An amount of data: `812 B`, `4.2 KiB`, `1.5 GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut amount, mut unit) = (bytes as f64 / 1024.0, UNITS[0]);
+    for larger in &UNITS[1..] {
+        // 1023.95 would be shown as 1024.0.
+        if amount < 1023.95 {
+            break;
+        }
+        (amount, unit) = (amount / 1024.0, larger);
+    }
+    format!("{amount:.1} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_at_most_four_digits_before_the_point() {
+        let shown = [0, 1023, 1024, 1_048_524, 1_048_525, 5 << 30, u64::MAX].map(bytes);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1023.9 KiB", "1.0 MiB", "5.0 GiB", "16384.0 PiB"]);
     }
 }

@@ -40,6 +40,9 @@ fn remedy(one: &Attention) -> Option<String> {
         Kind::StackUnwell => format!("backstay logs {}/{}", name?, one.refs.stack.as_ref()?),
         Kind::RolloutHalted => format!("backstay rollout explain {}", ids::short(one.refs.rollout?)),
         Kind::AgentsHalted => "backstay agents list".to_owned(),
+        Kind::BackupDamaged | Kind::BackupUnwell => {
+            format!("backstay backup status {}", name.unwrap_or_default()).trim_end().to_owned()
+        }
         Kind::NodesOffline => match name {
             Some(name) => format!("backstay nodes show {name}"),
             None => "backstay nodes list --only offline".to_owned(),

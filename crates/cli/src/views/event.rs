@@ -1,5 +1,7 @@
 //! Entries of the ledger as sentences.
 
+mod backup;
+
 use std::collections::BTreeMap;
 
 use backstay_types::{
@@ -48,6 +50,11 @@ pub(crate) fn line(entry: &LedgerEntry, names: &Names, frame: &Frame) -> String 
     let whose =
         entry.refs.conversation.map(|id| format!("  {name}{}{name:#}", ids::short(id))).unwrap_or_default();
     format!("{dim}{:>5}  {}{dim:#}  {mark}●{mark:#} {sentence}{whose}\n", entry.seq, local.strftime(format))
+}
+
+/// Whose data it is.
+fn saved(refs: &Refs, names: &Names) -> String {
+    if refs.node.is_some() { names.node(refs) } else { "the hub".to_owned() }
 }
 
 fn mark(event: &Event) -> anstyle::Style {
@@ -195,6 +202,18 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
                 format!("{}: agent {version} was not tried{}", node(), because(reason))
             }
         },
+        Event::BackupMade { .. }
+        | Event::BackupFailed { .. }
+        | Event::BackupVerified { .. }
+        | Event::BackupRepositoryChecked { .. }
+        | Event::BackupsPruned { .. }
+        | Event::BackupWriteRefused { .. } => format!("{}: {}", saved(refs, names), backup::sentence(event)),
+        Event::RestoreAsked { .. }
+        | Event::RestoreFinished { .. }
+        | Event::SnapshotHeld { .. }
+        | Event::BackupCancelled { .. }
+        | Event::RecoveryKeySet { .. }
+        | Event::HubRestored { .. } => backup::sentence(event),
         Event::TokenChanged { detail } => format!("token: {detail}"),
         Event::UserChanged { name, change, by } => format!("user {name}: {} by {by}", user_words(change)),
     }

@@ -4,6 +4,7 @@
 //! there exactly once, the ledger says so once, and its chain holds.
 
 mod agents;
+mod backups;
 mod follow;
 mod members;
 mod people;
@@ -30,7 +31,7 @@ enum After {
 
 /// All ways by name.
 mod way {
-    pub(super) use super::{agents::*, follow::*, members::*, people::*, rollouts::*, ways::*};
+    pub(super) use super::{agents::*, backups::*, follow::*, members::*, people::*, rollouts::*, ways::*};
 }
 
 /// A row for each: name, way, point, what must be there.
@@ -232,6 +233,32 @@ rows! {
     halt_agents_after: HALT_AGENTS "engine/agents.after" => There;
     halt_agents_answered: HALT_AGENTS "answered" => There;
 
+    // Backups.
+    start_backup_before: START_BACKUP "engine/backups/jobs.before" => Absent;
+    start_backup_after: START_BACKUP "engine/backups/jobs.after" => There;
+    start_backup_answered: START_BACKUP "answered" => There;
+    cancel_backup_before: CANCEL_BACKUP "engine/backups/jobs.before" => Absent;
+    cancel_backup_after: CANCEL_BACKUP "engine/backups/jobs.after" => There;
+    cancel_backup_answered: CANCEL_BACKUP "answered" => There;
+    finish_backup_before: FINISH_BACKUP "engine/backups/jobs.before" => Absent;
+    finish_backup_after: FINISH_BACKUP "engine/backups/jobs.after" => There;
+    finish_backup_answered: FINISH_BACKUP "answered" => There;
+    hold_snapshot_before: HOLD_SNAPSHOT "engine/backups/repositories.before" => Absent;
+    hold_snapshot_after: HOLD_SNAPSHOT "engine/backups/repositories.after" => There;
+    hold_snapshot_answered: HOLD_SNAPSHOT "answered" => There;
+    release_snapshot_before: RELEASE_SNAPSHOT "engine/backups/repositories.before" => Absent;
+    release_snapshot_after: RELEASE_SNAPSHOT "engine/backups/repositories.after" => There;
+    ask_upkeep_before: ASK_UPKEEP "engine/backups/jobs.before" => Absent;
+    ask_upkeep_after: ASK_UPKEEP "engine/backups/jobs.after 3" => There;
+    ask_upkeep_answered: ASK_UPKEEP "answered" => There;
+    set_recovery_key_before: SET_RECOVERY_KEY "engine/backups/repositories.before" => Absent;
+    set_recovery_key_after: SET_RECOVERY_KEY "engine/backups/repositories.after" => There;
+    set_recovery_key_answered: SET_RECOVERY_KEY "answered" => There;
+    backup_turn_before: START "engine/backups/schedule.before" => There;
+    backup_turn_after: START "engine/backups/schedule.after" => There;
+    upkeep_before: START "engine/backups/upkeep.before" => There;
+    upkeep_after: START "engine/backups/upkeep.after" => There;
+
     // The start, on an empty folder.
     start_before: START "hub/start.before" => There;
     start_after: START "hub/start.after" => There;
@@ -242,7 +269,13 @@ rows! {
 }
 
 /// Endpoints that are no row's, and why.
-const WRITE_NOTHING: [(&str, &str); 8] = [
+const WRITE_NOTHING: [(&str, &str); 11] = [
+    ("NextBackup", "it hands out what `start_backup_…` keeps, the same until the outcome was taken"),
+    ("SendBackupProgress", "the newest replaces the one before; the next comes in ten seconds"),
+    (
+        "StartRestore",
+        "it keeps a job in the transaction of `start_backup_…`, of a snapshot that a target has proven",
+    ),
     ("CheckIn", "what it hears is kept in memory and flushed: `flush_…`"),
     ("SendAnswer", "an answer goes to who waits for it, and that one is gone with the hub"),
     ("PlanUndo", "it looks"),

@@ -39,8 +39,15 @@ impl Place {
     pub(super) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("bst-killed-").tempdir().unwrap();
         let (port, point) = (Port::take(), dir.path().join("die-at"));
+        // Backups are set up, and there is no program that could make any: whoever looks after them fails and goes on.
+        let settings = format!(
+            "[backup]\ntarget = {{ folder = \"{0}/backups\" }}\nprogram = \"{0}/none\"\nevery = \"720h\"\njitter = \"720h\"\n",
+            dir.path().display()
+        );
+        fs::write(dir.path().join("settings.toml"), settings).unwrap();
         let hub = Program::at(program(), "hub", dir.path())
             .args(["hub"])
+            .env("BACKSTAY_CONFIG", dir.path().join("settings.toml"))
             .env("BACKSTAY_HUB_LISTEN", port.address())
             .env("BACKSTAY_HUB_DATA_DIR", dir.path().join("hub"))
             .env("BACKSTAY_SOURCE_POLL_EVERY", "1h")
@@ -85,6 +92,7 @@ impl Place {
         let mut command = std::process::Command::new(program());
         command.arg("hub").env("BACKSTAY_HUB_LISTEN", self.port.address());
         command.env("BACKSTAY_HUB_DATA_DIR", self.dir.path().join("hub"));
+        command.env("BACKSTAY_CONFIG", self.dir.path().join("settings.toml"));
         let log = fs::File::create(self.dir.path().join("dying.log")).unwrap();
         let status = command.env("BACKSTAY_CRASH_AT", &self.point).stderr(log).status().unwrap();
         assert_eq!(status.signal(), Some(9), "{status}");

@@ -5,6 +5,7 @@
 //! called, and who may call it, stands in `backstay-api` and is not said again.
 
 mod agent;
+mod backups;
 mod call;
 mod compress;
 mod conversations;
@@ -35,12 +36,16 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request, middleware::from_fn_with_state, response::Response};
 use backstay_api::{
-    agent::{CheckIn, GetAgentBuild, GetPack, JoinNode, SendAnswer, SendReports},
+    agent::{
+        CheckIn, FinishBackup, GetAgentBuild, GetPack, JoinNode, NextBackup, SendAnswer, SendBackupProgress,
+        SendReports,
+    },
     v1,
 };
 use backstay_types::ErrorCode;
 
 pub(crate) use self::{
+    backups::standing::LastLook,
     call::{Call, Reply},
     encoded::Encoded,
     error::ApiError,
@@ -69,8 +74,10 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, HubError> {
     let routes = record_routes(routes);
     let routes = hub_routes(routes);
     let routes = user_routes(routes);
+    let routes = backup_routes(routes);
     let router = routes.finish().map_err(HubError::Routes)?;
     Ok(router
+        .merge(agent::repository::routes(app.clone()))
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(compress::layer())
@@ -86,6 +93,9 @@ fn agent_routes(routes: Routes, app: &App) -> Routes {
         .on_with::<SendAnswer, _, _, _>(|limits| limits.body(32 << 20), agent::send_answer::send_answer)
         .on_with::<GetAgentBuild, _, _, _>(|limits| limits.time(LONG), agent::get_build::get_build)
         .on_with::<GetPack, _, _, _>(|limits| limits.time(LONG), agent::get_pack::get_pack)
+        .on_with::<NextBackup, _, _, _>(|limits| limits.body(64 << 10), agent::backups::next_backup)
+        .on_with::<SendBackupProgress, _, _, _>(|limits| limits.body(64 << 10), agent::backups::send_progress)
+        .on_with::<FinishBackup, _, _, _>(|limits| limits.body(16 << 20), agent::backups::finish)
 }
 
 fn fleet_routes(routes: Routes) -> Routes {
@@ -210,6 +220,28 @@ fn user_routes(routes: Routes) -> Routes {
         .on::<v1::CreateUser, _, _, _>(users::create::create)
         .on::<v1::UpdateUser, _, _, _>(users::update::update)
         .on::<v1::ResetUser, _, _, _>(users::reset::reset)
+}
+
+fn backup_routes(routes: Routes) -> Routes {
+    routes
+        .on::<v1::GetBackups, _, _, _>(backups::overview::get_backups)
+        .on::<v1::ListBackupStatus, _, _, _>(backups::status::list_status)
+        .on::<v1::ListSnapshots, _, _, _>(backups::snapshots::list)
+        .on::<v1::GetSnapshot, _, _, _>(backups::snapshots::get)
+        .on::<v1::HoldSnapshot, _, _, _>(backups::snapshots::hold)
+        .on::<v1::ReleaseSnapshot, _, _, _>(backups::snapshots::release)
+        .on::<v1::AskSnapshotFiles, _, _, _>(backups::snapshots::ask_files)
+        .on::<v1::GetSnapshotFiles, _, _, _>(backups::snapshots::files)
+        .on::<v1::ListBackupJobs, _, _, _>(backups::jobs::list)
+        .on::<v1::GetBackupJob, _, _, _>(backups::jobs::get)
+        .on::<v1::CancelBackupJob, _, _, _>(backups::jobs::cancel)
+        .on::<v1::StartBackup, _, _, _>(backups::start::start)
+        .on::<v1::VerifyBackups, _, _, _>(backups::start::verify)
+        .on::<v1::PruneBackups, _, _, _>(backups::start::prune)
+        .on::<v1::StartRestore, _, _, _>(backups::restore::start)
+        .on::<v1::GetRecoveryKey, _, _, _>(backups::recovery::get)
+        .on::<v1::SetRecoveryKey, _, _, _>(backups::recovery::set)
+        .on::<v1::GetRepositoryRecovery, _, _, _>(backups::recovery::of_repository)
 }
 
 /// The page's files, and nothing else, where the API has nothing.

@@ -228,8 +228,13 @@ impl Reader<'_> {
 
     fn volumes(&mut self, root: &Node) -> BTreeMap<String, Option<String>> {
         let entries = root.get("volumes").map(Node::entries).unwrap_or_default();
-        let name = |node: &Node| node.get("name").and_then(Node::text).map(str::to_owned);
-        entries.iter().map(|(key, node)| (key.clone(), name(node))).collect()
+        let name = |key: &str, node: &Node| {
+            let own = node.get("name").and_then(Node::text);
+            // One that is not the project's is not named after it.
+            let external = node.get("external").is_some_and(Node::is_true).then_some(key);
+            own.or(external).map(str::to_owned)
+        };
+        entries.iter().map(|(key, node)| (key.clone(), name(key, node))).collect()
     }
 
     fn includes(&mut self, root: &Node, compose: &mut Compose) {

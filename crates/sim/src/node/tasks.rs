@@ -91,6 +91,7 @@ impl Node {
             Task::Bake { prepared, .. } => return Ok(prepared.bake),
             Task::Probe { target, .. } => return Ok(self.until_healthy(target.tree, cx)),
             Task::Prepare { .. }
+            | Task::Snapshot { .. }
             | Task::Check { .. }
             | Task::Compare { .. }
             | Task::Mend { .. }
@@ -108,6 +109,7 @@ impl Node {
                 Ok(Done::Fetched)
             }
             Task::Prepare { target, .. } => self.prepare(target, cx),
+            Task::Snapshot { .. } => Ok(Done::Saved),
             Task::Activate { target, .. } => Ok(Done::Activated(self.containers(&target.stack)?)),
             Task::Probe { target, .. } => self.healthy(target, Step::Probe, cx),
             Task::Bake { target, .. } => self.healthy(target, Step::Bake, cx),
@@ -400,6 +402,7 @@ fn step_of(task: &Task) -> Step {
     match task {
         Task::Fetch { .. } => Step::Fetch,
         Task::Prepare { .. } => Step::Validate,
+        Task::Snapshot { .. } => Step::Snapshot,
         Task::Activate { .. } => Step::Activate,
         Task::Probe { .. } => Step::Probe,
         Task::Bake { .. } => Step::Bake,

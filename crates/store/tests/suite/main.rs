@@ -9,6 +9,7 @@
 mod fixture;
 
 mod agents;
+mod backups;
 mod branches;
 mod changes;
 mod constraints;

@@ -23,6 +23,8 @@ use crate::runtime::{
 const VERSION: &str = "/v1.41";
 const ANSWER: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A container may have long to stop.
+const LONGEST_STOP: Duration = Duration::from_secs(10 * 60);
 /// Says for which stack an image is held.
 const HOLD: &str = "dev.backstay.hold";
 /// Says for which tree.
@@ -198,6 +200,47 @@ impl Engine {
             Ok(())
         } else {
             Err(refused(status, &body))
+        }
+    }
+
+    /// What a container does, as the engine calls it: `running`, `paused`, `exited`; none when it is not there.
+    pub(crate) async fn state(&self, id: &str) -> io::Result<Option<String>> {
+        let (status, body) =
+            self.ask(Method::GET, &format!("/containers/{}/json", encoded(id)), None).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let item: Value = serde_json::from_slice(&body)?;
+                Ok(item["State"]["Status"].as_str().map(str::to_owned))
+            }
+            status => Err(refused(status, &body)),
+        }
+    }
+
+    /// Has a container do something: `pause`, `unpause`, `start`, or `stop`, for which it has as long as it says itself.
+    pub(crate) async fn tell(&self, id: &str, what: &str) -> io::Result<()> {
+        let path = format!("/containers/{}/{what}", encoded(id));
+        let told = timeout(LONGEST_STOP, self.ask_patiently(Method::POST, &path, None)).await;
+        let late = || Err(io::Error::new(io::ErrorKind::TimedOut, format!("it did not {what} in time")));
+        let (status, body) = told.unwrap_or_else(|_| late())?;
+        // Not modified: it does so already.
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            Ok(())
+        } else {
+            Err(refused(status, &body))
+        }
+    }
+
+    /// Where a volume is on this machine; none when it is not there.
+    pub(crate) async fn volume(&self, name: &str) -> io::Result<Option<PathBuf>> {
+        let (status, body) = self.ask(Method::GET, &format!("/volumes/{}", encoded(name)), None).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let item: Value = serde_json::from_slice(&body)?;
+                Ok(item["Mountpoint"].as_str().map(PathBuf::from))
+            }
+            status => Err(refused(status, &body)),
         }
     }
 

@@ -57,25 +57,27 @@ async fn answer(heard: Result<Heard, ApiError>) -> Result<CheckInResponse, ApiEr
     let deadline = Instant::now() + hold;
     let waiter = app.waiters.join(node);
     let _held = app.live.hold(node);
-    let (statement, requests) = loop {
+    let (statement, requests, backup) = loop {
         let woken = waiter.woken();
         // What waits for the database is not kept either.
         let statement = Box::pin(app.engine.news(node, have.as_ref())).await?;
         let requests = app.questions.take(node);
         let ends = at_once || app.stopping.is_cancelled();
-        if statement.is_some() || !requests.is_empty() || ends {
-            break (statement, requests);
+        let backup = app.backups.hints.tell(node);
+        if statement.is_some() || !requests.is_empty() || backup || ends {
+            break (statement, requests, backup);
         }
         tokio::select! {
             () = woken => {}
             // Nobody said that there is news: the database need not be asked again.
-            () = sleep_until(deadline) => break (None, app.questions.take(node)),
+            () = sleep_until(deadline) => break (None, app.questions.take(node), false),
             () = app.stopping.cancelled() => {}
         }
     };
     let outcome = match (&statement, requests.is_empty()) {
         (Some(_), _) => "changed",
         (None, false) => "asked",
+        (None, true) if backup => "backup",
         (None, true) => "unchanged",
     };
     app.metrics.checked_in(outcome);
@@ -83,7 +85,7 @@ async fn answer(heard: Result<Heard, ApiError>) -> Result<CheckInResponse, ApiEr
     let (now, key) = (app.world.now(), &app.keys.signing);
     let nonce = nonce.filter(|nonce| nonce.len() <= LONGEST_NONCE);
     let time = nonce.map(|nonce| HubTime { node, nonce, now }.sign(key));
-    Ok(CheckInResponse { now, statement, requests, resend, cadence, time })
+    Ok(CheckInResponse { now, statement, requests, resend, cadence, time, backup })
 }
 
 fn cadence(poll: &PollSettings) -> Cadence {

@@ -2,10 +2,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use backstay_store::{Reader, figures, ledger, nodes, repositories};
+use backstay_store::{
+    Reader,
+    backups::{jobs, repositories as kept},
+    figures, ledger, nodes, repositories,
+};
 use backstay_types::{NodeState, Repository, RepositoryHealth};
 
-use crate::{app::App, http::ApiError, metrics::Levels};
+use crate::{
+    app::App,
+    http::{ApiError, backups::standing::standing},
+    metrics::Levels,
+};
 
 /// All figures as they are now.
 pub(super) async fn levels(app: &App) -> Result<Levels, ApiError> {
@@ -13,7 +21,19 @@ pub(super) async fn levels(app: &App) -> Result<Levels, ApiError> {
     let pending = figures::unsealed(&mut store).await?;
     let now = app.world.now();
     let age = |at| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+    let backups = standing(app).await?;
+    let rate = backups.rate();
+    let words = backups.by_state().into_iter().map(|(state, count)| (word(&state), count)).collect();
+    let mut open = BTreeMap::new();
+    for job in jobs::open(&mut store).await? {
+        *open.entry(word(&job.state)).or_default() += 1;
+    }
     Ok(Levels {
+        backups: words,
+        oldest_proven: backups.oldest_proven_at().map(age).unwrap_or_default(),
+        backup_rate: (rate.done, rate.failed),
+        repository_bytes: kept::totals(&mut store).await?,
+        backup_jobs: open,
         waiters: app.live.held(),
         ledger_head: ledger::head(&mut store).await?.seq,
         ledger_pending: pending.entries,
@@ -23,6 +43,12 @@ pub(super) async fn levels(app: &App) -> Result<Levels, ApiError> {
         hosts: app.live.conditions(now),
         repositories: count(repositories::list(&mut store).await?.iter().map(mirror_word)),
     })
+}
+
+/// The word under which it is written.
+fn word(value: &impl serde::Serialize) -> String {
+    let word = serde_json::to_value(value).ok();
+    word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Nodes by state.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backstay_api::v1::{Attention, AttentionKind};
+use backstay_api::v1::{Attention, AttentionKind, BackupHealth};
 use backstay_engine::FollowedBranch;
 use backstay_store::{Reader, deployments, figures, nodes, rollouts, undos};
 use backstay_types::{
@@ -11,7 +11,11 @@ use backstay_types::{
 };
 
 use super::overview::item;
-use crate::{app::App, http::ApiError, live::Census};
+use crate::{
+    app::App,
+    http::{ApiError, backups::standing::standing},
+    live::Census,
+};
 
 /// How many of a kind are named one by one.
 const NAMED: usize = 5;
@@ -55,6 +59,7 @@ pub(super) async fn of(
     safe_mode(census, &mut found);
     unwell(census, &mut found);
     offline(census, &mut found);
+    backups(app, &mut found).await?;
     found.extend(repositories.iter().filter_map(repository));
     found.extend(followed.into_iter().filter_map(branch));
     let since = app.world.now() - DELIVERIES;
@@ -171,6 +176,33 @@ fn offline(census: &Census, found: &mut Vec<Attention>) {
         let one = item(AttentionKind::NodesOffline, summary, node.last_seen_at, refs);
         found.push(Attention { name: Some(node.name.to_string()), ..one });
     }
+}
+
+async fn backups(app: &App, found: &mut Vec<Attention>) -> Result<(), ApiError> {
+    let all = standing(app).await?;
+    let bad = [BackupHealth::Damaged, BackupHealth::Failed, BackupHealth::Late];
+    let (mut damaged, mut unwell) = (0, 0);
+    for one in all.all.iter().filter(|one| bad.contains(&one.state)) {
+        let (kind, count) = match one.state {
+            BackupHealth::Damaged => (AttentionKind::BackupDamaged, &mut damaged),
+            _ => (AttentionKind::BackupUnwell, &mut unwell),
+        };
+        *count += 1;
+        if *count <= NAMED {
+            let summary = format!("Backups of {}: {}", one.name(), one.why);
+            let refs = Refs { node: one.whose(), ..Refs::default() };
+            let since = one.facts.damaged.as_ref().map(|damage| damage.since).or(one.proven_at);
+            found.push(Attention { name: Some(one.name()), ..item(kind, summary, since, refs) });
+        }
+    }
+    for (kind, count) in [(AttentionKind::BackupDamaged, damaged), (AttentionKind::BackupUnwell, unwell)] {
+        if let Some(more) = count.checked_sub(NAMED).filter(|more| *more > 0) {
+            let summary =
+                format!("Backups of {more} more nodes are not well; `backstay backup status` lists them");
+            found.push(item(kind, summary, None, Refs::default()));
+        }
+    }
+    Ok(())
 }
 
 /// An update of agents that stopped.

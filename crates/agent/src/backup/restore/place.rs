@@ -1,0 +1,350 @@
+//! Files and folders that take the place of others, by one rename each.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown},
+    path::{Path, PathBuf},
+};
+
+use backstay_manifest::{BackupItem, BackupSource, PathPattern};
+use backstay_types::BackupJobId;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::{Deserialize, Serialize};
+
+use super::Restoring;
+use crate::{
+    backup::{BackupError, keeper::Desk},
+    disk::sync_dir,
+};
+
+/// What a SQLite database has beside it.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// What takes the place of what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// What was fetched, beside its place.
+    pub(super) new: PathBuf,
+    /// Where it goes.
+    at: PathBuf,
+    /// Where what was there is kept meanwhile.
+    old: PathBuf,
+    /// The inode of what was fetched, by which it is known wherever it is.
+    inode: Option<u64>,
+    /// What a restore leaves as it is, below a folder.
+    keep: Vec<PathPattern>,
+    /// A SQLite database: what is beside it belongs to the old one.
+    database: bool,
+}
+
+/// A path that is below a folder which is put back too: it goes there before that takes its place.
+pub(super) fn nested(places: &mut [Place], at: &Path) -> Option<PathBuf> {
+    let outer =
+        places.iter_mut().find(|place| !place.database && at != place.at && at.starts_with(&place.at))?;
+    let inner = at.strip_prefix(&outer.at).ok()?;
+    let text = inner.to_string_lossy();
+    // What is there of it does not stay.
+    let own = |pattern: &PathPattern| {
+        let rest = pattern.as_str().strip_prefix(&*text);
+        rest.is_some_and(|rest| rest.is_empty() || BESIDE.contains(&rest))
+    };
+    outer.keep.retain(|pattern| !own(pattern));
+    Some(outer.new.join(inner))
+}
+
+/// The places of an item, each with its path in the snapshot.
+pub(super) async fn of(
+    desk: &Desk,
+    state: &Restoring,
+    item: &BackupItem,
+    paths: &[String],
+    job: BackupJobId,
+) -> Result<Vec<(String, Place)>, BackupError> {
+    let found = state.plan.locate(desk.layout(), &state.stack, &item.what).await?;
+    let Some((root, below)) = found else { return Ok(Vec::new()) };
+    let at = root.join(below);
+    let database = matches!(item.what, BackupSource::Sqlite { .. });
+    let mut keep = item.exclude.clone();
+    for other in &state.plan.backups.items {
+        if let (BackupSource::Sqlite { .. }, false) = (&other.what, database)
+            && let Some((root, path)) = state.plan.locate(desk.layout(), &state.stack, &other.what).await?
+            && let Ok(inner) = root.join(path).strip_prefix(&at)
+        {
+            let inner = inner.to_string_lossy();
+            keep.extend(
+                ["", "-wal", "-shm", "-journal"]
+                    .iter()
+                    .filter_map(|end| PathPattern::new(&format!("{inner}{end}")).ok()),
+            );
+        }
+    }
+    let is_file = database || fs::symlink_metadata(&at).is_ok_and(|meta| !meta.is_dir());
+    if is_file {
+        let name = at.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Ok(vec![(format!("{}/{name}", item.name), Place::new(at, job, 0, Vec::new(), database)?)]);
+    }
+    if paths.is_empty() {
+        return Ok(vec![(item.name.clone(), Place::new(at, job, 0, keep, false)?)]);
+    }
+    let place = |(n, path): (usize, &String)| {
+        let keep = if keep.is_empty() { Vec::new() } else { keep_below(&keep, path) };
+        Ok((format!("{}/{path}", item.name), Place::new(at.join(path), job, n, keep, false)?))
+    };
+    paths.iter().enumerate().map(place).collect()
+}
+
+/// Patterns as they are seen from a path below. Those that cannot be told are left out: they begin with another name.
+fn keep_below(keep: &[PathPattern], path: &str) -> Vec<PathPattern> {
+    let inner = keep.iter().filter_map(|pattern| match pattern.as_str().strip_prefix(path) {
+        Some(rest) => rest.strip_prefix('/').and_then(|rest| PathPattern::new(rest).ok()),
+        None => pattern.as_str().starts_with("**/").then(|| pattern.clone()),
+    });
+    inner.collect()
+}
+
+impl Place {
+    fn new(
+        at: PathBuf,
+        job: BackupJobId,
+        n: usize,
+        keep: Vec<PathPattern>,
+        database: bool,
+    ) -> Result<Self, BackupError> {
+        let wrong = || BackupError::Restore(format!("{}: expected a place below a folder", at.display()));
+        let (parent, name) = at.parent().zip(at.file_name()).ok_or_else(wrong)?;
+        if !parent.is_dir() {
+            fs::create_dir_all(parent).map_err(BackupError::restore(parent.display()))?;
+        }
+        let name = name.to_string_lossy();
+        let job = job.to_string();
+        let short = job.rsplit('-').next().unwrap_or(&job);
+        let beside = |what: &str| parent.join(format!(".backstay-{what}-{short}-{n}-{name}"));
+        let place =
+            Self { new: beside("new"), old: beside("old"), at: at.clone(), inode: None, keep, database };
+        // What is another file system, or a mount of its own, cannot be exchanged by a rename.
+        if let (Ok(here), Ok(above)) = (fs::symlink_metadata(&at), fs::symlink_metadata(parent))
+            && here.dev() != above.dev()
+        {
+            let reason = format!("{} is a mount of its own: restore it into a folder", at.display());
+            return Err(BackupError::Restore(reason));
+        }
+        remove(&place.new).map_err(BackupError::restore(place.new.display()))?;
+        Ok(place)
+    }
+
+    /// It is here: it gets owner and mode of what it replaces, and is known by its inode from now on.
+    pub(super) fn fetched(&mut self) -> Result<(), BackupError> {
+        let failed = || BackupError::restore(self.new.display());
+        if !self.new.exists() && !self.new.is_symlink() {
+            // An empty folder is one too.
+            fs::create_dir_all(&self.new).map_err(failed())?;
+        }
+        dress(&self.at, &self.new)?;
+        if self.new.is_dir() {
+            super::super::copy::sync(&self.new).map_err(failed())?;
+        } else if let Ok(file) = fs::File::open(&self.new) {
+            file.sync_all().map_err(failed())?;
+        }
+        self.inode = Some(fs::symlink_metadata(&self.new).map_err(failed())?.ino());
+        Ok(())
+    }
+
+    fn is_new(&self, path: &Path) -> bool {
+        self.inode.is_some() && fs::symlink_metadata(path).ok().map(|meta| meta.ino()) == self.inode
+    }
+
+    /// Puts it in place; what was there is kept. Done again, from wherever it was cut off, it comes to the same.
+    pub(super) fn swap(&self) -> Result<(), BackupError> {
+        self.try_swap().map_err(BackupError::restore(self.at.display()))
+    }
+
+    fn try_swap(&self) -> io::Result<()> {
+        if !self.is_new(&self.at) {
+            exchange(&self.new, &self.at)?;
+        }
+        crate::crash::crash_point("restore.exchanged");
+        if exists(&self.new) {
+            fs::rename(&self.new, &self.old)?;
+        }
+        self.beside(&self.at, &self.old)?;
+        keep(&self.old, &self.at, Path::new(""), &self.keep)?;
+        self.sync()
+    }
+
+    /// Puts back what was there.
+    pub(super) fn swap_back(&self) -> Result<(), BackupError> {
+        self.try_swap_back().map_err(BackupError::restore(self.at.display()))
+    }
+
+    fn try_swap_back(&self) -> io::Result<()> {
+        if !self.is_new(&self.at) {
+            return Ok(());
+        }
+        if exists(&self.old) {
+            keep(&self.at, &self.old, Path::new(""), &self.keep)?;
+            // What the new database has beside it goes with it.
+            self.beside(&self.at, &self.new)?;
+            exchange(&self.old, &self.at)?;
+            fs::rename(&self.old, &self.new)?;
+            self.beside(&self.old, &self.at)?;
+        } else {
+            fs::rename(&self.at, &self.new)?;
+        }
+        self.sync()
+    }
+
+    /// Takes along what a SQLite database has beside it.
+    fn beside(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if !self.database {
+            return Ok(());
+        }
+        for ending in BESIDE {
+            let (from, to) = (with(from, ending), with(to, ending));
+            match fs::rename(&from, &to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.at.parent().map_or(Ok(()), sync_dir)
+    }
+
+    /// Removes what is not needed any more: what was fetched and is not in place, and what was kept.
+    pub(super) fn clean(&self) -> io::Result<()> {
+        for path in [&self.new, &self.old] {
+            remove(path)?;
+            if self.database {
+                for ending in BESIDE {
+                    remove(&with(path, ending))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives what was fetched owner and mode of what it replaces.
+pub(super) fn dress(old: &Path, new: &Path) -> Result<(), BackupError> {
+    let failed = || BackupError::restore(new.display());
+    if let Ok(old) = fs::symlink_metadata(old)
+        && !old.is_symlink()
+    {
+        lchown(new, Some(old.uid()), Some(old.gid())).map_err(failed())?;
+        fs::set_permissions(new, fs::Permissions::from_mode(old.mode() & 0o7777)).map_err(failed())?;
+    }
+    fs::File::open(new).and_then(|file| file.sync_all()).map_err(failed())
+}
+
+fn with(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Exchanges two paths at once; where the second is not there, the first takes its place.
+fn exchange(new: &Path, at: &Path) -> io::Result<()> {
+    if !exists(at) {
+        return fs::rename(new, at);
+    }
+    renameat_with(CWD, new, CWD, at, RenameFlags::EXCHANGE).map_err(Into::into)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves what a snapshot leaves out from where it is kept into its place, unless that has it.
+fn keep(from: &Path, to: &Path, below: &Path, patterns: &[PathPattern]) -> io::Result<()> {
+    if patterns.is_empty() || !from.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(from.join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        let text = path.to_string_lossy();
+        if patterns.iter().any(|pattern| pattern.matches(&text)) {
+            let place = to.join(&path);
+            if !exists(&place) {
+                if let Some(parent) = place.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+                fs::rename(from.join(&path), place)?;
+            }
+        } else if entry.file_type()?.is_dir() {
+            keep(from, to, &path, patterns)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_types::World;
+
+    use super::*;
+
+    fn job() -> BackupJobId {
+        let world: World = crate::world::system();
+        world.mint()
+    }
+
+    #[test]
+    fn old_or_new_and_back_however_often() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("data");
+        fs::create_dir_all(at.join("cache")).unwrap();
+        fs::write(at.join("file"), "old").unwrap();
+        fs::write(at.join("cache/x"), "kept").unwrap();
+        let keep = vec![PathPattern::new("cache").unwrap()];
+        let mut place = Place::new(at.clone(), job(), 0, keep, false).unwrap();
+        fs::create_dir(&place.new).unwrap();
+        fs::write(place.new.join("file"), "new").unwrap();
+        place.fetched().unwrap();
+        let read = |name: &str| fs::read_to_string(at.join(name)).unwrap_or_default();
+        // Cut off between the exchange and the rest.
+        exchange(&place.new, &at).unwrap();
+        for _ in 0..2 {
+            place.swap().unwrap();
+            assert_eq!((read("file").as_str(), read("cache/x").as_str()), ("new", "kept"));
+        }
+        for _ in 0..2 {
+            place.swap_back().unwrap();
+            assert_eq!((read("file").as_str(), read("cache/x").as_str()), ("old", "kept"));
+        }
+        place.clean().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_database_takes_what_is_beside_it_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("app.db");
+        for (ending, text) in [("", "old"), ("-wal", "old wal")] {
+            fs::write(with(&at, ending), text).unwrap();
+        }
+        let mut place = Place::new(at.clone(), job(), 0, Vec::new(), true).unwrap();
+        fs::write(&place.new, "new").unwrap();
+        place.fetched().unwrap();
+        place.swap().unwrap();
+        assert!(!with(&at, "-wal").exists(), "it would be played into the new one");
+        assert_eq!(fs::read_to_string(&at).unwrap(), "new");
+        fs::write(with(&at, "-wal"), "new wal").unwrap();
+        place.swap_back().unwrap();
+        assert_eq!(fs::read_to_string(with(&at, "-wal")).unwrap(), "old wal");
+        assert_eq!(fs::read_to_string(&at).unwrap(), "old");
+        place.clean().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,145 @@
+//! Stopping, starting and asking the stack whose data is put back.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use backstay_agent_core::Prepared;
+use backstay_manifest::BackupSource;
+use backstay_types::Step;
+
+use super::Restoring;
+use crate::{
+    backup::{BackupError, database::Postgres, exec::Scene, keeper::Desk},
+    runtime::compose::Engine,
+    step::{Failed, Records, Work},
+};
+
+/// How long a database may take until it can be asked.
+const READY: Duration = Duration::from_secs(120);
+/// How long making services anew may take.
+const START: Duration = Duration::from_secs(10 * 60);
+
+fn prepared(state: &Restoring) -> Result<&Prepared, BackupError> {
+    let prepared = state.committed.prepared.as_ref();
+    prepared.ok_or_else(|| BackupError::Restore("it is not known how the stack runs".to_owned()))
+}
+
+fn said(failed: Failed) -> BackupError {
+    BackupError::Restore(failed.reason)
+}
+
+/// The services that are asked for their data, and so have to run until that is done.
+fn servers(state: &Restoring) -> BTreeSet<&str> {
+    state.plan.backups.items.iter().filter_map(|item| item.what.service()).collect()
+}
+
+/// Stops what writes, under Compose: all services but those that are asked for their data.
+pub(super) async fn stop_writers(state: &Restoring) -> Result<(), BackupError> {
+    if state.plan.runtime != "compose" {
+        return Ok(());
+    }
+    let (engine, servers) = (Engine::new(), servers(state));
+    let failed = || BackupError::restore("the container engine");
+    let running = engine.containers(&state.plan.project).await.map_err(failed())?;
+    let writers = running.into_iter().filter(|one| one.running && !servers.contains(one.service.as_str()));
+    for container in writers {
+        engine.tell(&container.id, "stop").await.map_err(failed())?;
+    }
+    Ok(())
+}
+
+pub(super) async fn down(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    let mut records = Records::new(desk.machine.world.clone());
+    let tree = Some(state.committed.tree);
+    desk.machine.down(&state.stack, tree, prepared(state)?, &mut records).await.map_err(said)
+}
+
+pub(super) async fn up(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    let mut records = Records::new(desk.machine.world.clone());
+    let to = (&state.stack, state.committed.tree);
+    let up = desk.machine.up(to, None, prepared(state)?, Step::Return, &mut records).await;
+    up.map(drop).map_err(said)
+}
+
+pub(super) async fn probe(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    let tree = state.committed.tree;
+    let healthy = desk.machine.probe(&state.stack, tree, prepared(state)?, Step::Return).await;
+    healthy.map(drop).map_err(said)
+}
+
+/// Puts loaded databases in the place of those that were.
+pub(super) async fn swap_databases(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    if state.databases.is_empty() {
+        return Ok(());
+    }
+    serve(desk, state).await?;
+    let scene = desk.scene(&state.stack, state.committed.tree);
+    for base in &state.databases {
+        let server = server(state, &scene, &base.item).await?;
+        server.ready(READY).await?;
+        server.swap(&base.name, &base.new, &base.old).await?;
+    }
+    Ok(())
+}
+
+/// Puts those that were back.
+pub(super) async fn swap_databases_back(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    if state.databases.is_empty() {
+        return Ok(());
+    }
+    serve(desk, state).await?;
+    stop_writers(state).await?;
+    let scene = desk.scene(&state.stack, state.committed.tree);
+    for base in &state.databases {
+        let server = server(state, &scene, &base.item).await?;
+        server.ready(READY).await?;
+        server.swap_back(&base.name, &base.new, &base.old).await?;
+    }
+    Ok(())
+}
+
+/// Takes away databases that are not needed any more: those that were replaced, and those that were loaded in vain.
+pub(super) async fn forget_databases(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    let scene = desk.scene(&state.stack, state.committed.tree);
+    for base in &state.databases {
+        let server = server(state, &scene, &base.item).await?;
+        server.ready(READY).await?;
+        server.forget(&base.name, &base.new).await?;
+        server.forget(&base.name, &base.old).await?;
+    }
+    Ok(())
+}
+
+/// Has the servers run that an agent which died may have left stopped.
+async fn serve(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    if state.plan.runtime != "compose" {
+        return Ok(());
+    }
+    let running = Engine::new().containers(&state.plan.project).await;
+    let running = running.map_err(BackupError::restore("the container engine"))?;
+    let runs = |service: &str| running.iter().any(|one| one.running && one.service == service);
+    let bases: BTreeSet<&str> = state.databases.iter().map(|base| base.item.as_str()).collect();
+    let items = state.plan.backups.items.iter().filter(|item| bases.contains(item.name.as_str()));
+    let services: BTreeSet<_> = items.filter_map(|item| item.what.service()).filter(|s| !runs(s)).collect();
+    if services.is_empty() {
+        return Ok(());
+    }
+    let work = Work::Recreate {
+        stack: state.stack.clone(),
+        committed: state.committed.clone(),
+        services: services.into_iter().map(str::to_owned).collect(),
+    };
+    let mut records = Records::new(desk.machine.world.clone());
+    desk.machine.child(work, Step::Return, START, &mut records).await.map(drop).map_err(said)
+}
+
+async fn server<'a>(
+    state: &'a Restoring,
+    scene: &'a Scene,
+    item: &'a str,
+) -> Result<Postgres<'a>, BackupError> {
+    let found = state.plan.backups.items.iter().find(|known| known.name == item);
+    match found.map(|item| &item.what) {
+        Some(BackupSource::Postgres(source)) => Postgres::new(scene, &state.plan.project, item, source).await,
+        _ => Err(BackupError::Restore(format!("item `{item}` is no PostgreSQL server any more"))),
+    }
+}

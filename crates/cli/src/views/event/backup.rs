@@ -1,0 +1,58 @@
+//! What happened about backups, as sentences.
+
+use backstay_types::{Event, backup::SnapshotId};
+
+use crate::ui::words;
+
+/// What happened; empty for what is not about backups.
+pub(super) fn sentence(event: &Event) -> String {
+    match event {
+        Event::BackupMade { snapshots, bytes, failed, .. } => {
+            let size = words::bytes(*bytes);
+            let missing = failed.as_deref().map(|why| format!("; something is missing: {why}"));
+            format!("saved, {}, {size}{}", counted(*snapshots), missing.unwrap_or_default())
+        }
+        Event::BackupFailed { why } => format!("could not be saved: {why}"),
+        Event::BackupVerified { snapshots, second } => {
+            let place = if *second { "second target" } else { "target" };
+            format!("{} read back at the {place} and right", counted(snapshots.len() as u64))
+        }
+        Event::BackupRepositoryChecked { problems: 0, .. } => "its repository is right again".to_owned(),
+        Event::BackupRepositoryChecked { problems, first } => {
+            let first = first.as_deref().unwrap_or_default();
+            format!("its repository is damaged, {problems} problems: {first}")
+        }
+        Event::BackupsPruned { snapshots, deleted_bytes } => {
+            format!("{} forgotten, {} freed", counted(snapshots.len() as u64), words::bytes(*deleted_bytes))
+        }
+        Event::BackupWriteRefused { what, times } => {
+            format!("tried to change its backups, {times} times; it was refused: {what}")
+        }
+        Event::RestoreAsked { snapshot, in_place, by } => {
+            let place = if *in_place { "in place" } else { "to a folder" };
+            format!("restore of {} {place} asked for by {by}", short(*snapshot))
+        }
+        Event::RestoreFinished { snapshot, failed: None } => format!("{} was restored", short(*snapshot)),
+        Event::RestoreFinished { snapshot, failed: Some(why) } => {
+            format!("{} could not be restored: {why}", short(*snapshot))
+        }
+        Event::SnapshotHeld { snapshot, held, reason, by } => {
+            let done = if *held { "is kept" } else { "is no longer kept" };
+            format!("snapshot {} {done}, said {by}: {reason}", short(*snapshot))
+        }
+        Event::BackupCancelled { by, .. } => format!("a backup job was cancelled by {by}"),
+        Event::RecoveryKeySet { recipient, by } => format!("the recovery key {recipient} was set by {by}"),
+        Event::HubRestored { snapshot, epoch } => {
+            format!("this hub was restored from {}; epoch {epoch}", short(*snapshot))
+        }
+        _ => String::new(),
+    }
+}
+
+fn short(id: SnapshotId) -> String {
+    id.digest().short()
+}
+
+fn counted(count: u64) -> String {
+    if count == 1 { "1 snapshot".to_owned() } else { format!("{count} snapshots") }
+}

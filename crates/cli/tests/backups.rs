@@ -1,0 +1,354 @@
+//! Backups by hand: a real hub, a node that the test plays, and a script in the place of the program that works on
+//! repositories.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::{Child, Stdio},
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    hub::Fleet,
+    played::Played,
+    support::{Place, Ran, program, ran},
+};
+
+/// Answers every job well: what is asked of a repository is for its own tests to try.
+const PROGRAM: &str = r#"#!/bin/sh
+job=$(cat)
+case "$job" in
+    *'"task":"init"'*) echo '{"line":"done","done":"init","made":true,"id":"1"}' ;;
+    *'"task":"verify"'*) echo '{"line":"done","done":"verify","bytes":2048}' ;;
+    *'"task":"list"'*) echo '{"line":"done","done":"list","snapshots":[]}' ;;
+    *'"task":"check"'*) echo '{"line":"done","done":"check","bytes":0,"problems":[]}' ;;
+    *'"task":"forget"'*) echo '{"line":"done","done":"forget","gone":1}' ;;
+    *'"task":"prune"'*) echo '{"line":"done","done":"prune","bytes_before":4096,"unused_bytes":1024,"deleted_bytes":0,"marked_bytes":1024}' ;;
+    *'"task":"files"'*) echo '{"line":"done","done":"files","files":[{"path":"pages/a.txt","kind":"file","bytes":3,"mode":420,"modified":null}]}' ;;
+    *) echo '{"line":"failed","kind":"other","message":"not in this play"}' ;;
+esac
+"#;
+
+/// A hub that keeps backups in a folder, and nobody's turn comes by itself.
+fn saving() -> Fleet {
+    let place = Place::new();
+    let program = place.write("backstay-backup", PROGRAM);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let target = place.path("target");
+    fs::create_dir_all(&target).unwrap();
+    let settings = format!(
+        "[backup]\ntarget = {{ folder = {target:?} }}\nprogram = {program:?}\nevery = \"720h\"\njitter = \"720h\"\n"
+    );
+    let settings = place.write("hub.toml", &settings);
+    Fleet::start_in(place, &["--config", settings.to_str().unwrap()])
+}
+
+/// A command that runs; it does not outlive a test that fails meanwhile.
+struct Running(Option<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Runs a command, and meanwhile something else.
+fn meanwhile(fleet: &Fleet, args: &[&str], other: impl FnOnce()) -> Ran {
+    let mut command = fleet.place.command(program());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(Some(command.spawn().unwrap()));
+    other();
+    ran(running.0.take().unwrap().wait_with_output().unwrap())
+}
+
+/// Waits for the node's order.
+fn order(fleet: &Fleet, node: &Played) -> Value {
+    let mut order = Value::Null;
+    fleet.eventually("the node gets an order", || {
+        order = node.next_backup().unwrap_or_default();
+        order.is_object()
+    });
+    order
+}
+
+fn finish(node: &Played, order: &Value, outcome: &Value) {
+    let job = order["job"].as_str().unwrap();
+    node.post(&format!("backups/{job}/outcome"), outcome);
+}
+
+fn id(digit: char) -> String {
+    digit.to_string().repeat(64)
+}
+
+fn snapshot(digit: char, reason: &str) -> Value {
+    json!({
+        "id": id(digit), "at": "2026-01-01T12:00:00Z", "node_name": "n1", "stack": "web", "reason": reason,
+        "proof": "matched", "files": 2, "bytes": 3000, "added_bytes": 1500, "manifest": id('0'),
+    })
+}
+
+fn item(result: Value) -> Value {
+    let mut item = json!({ "stack": "web", "item": "pages" });
+    item.as_object_mut().unwrap().extend(result.as_object().unwrap().clone());
+    item
+}
+
+fn well() -> Value {
+    item(json!({ "result": "done", "files": 2, "bytes": 3000, "proof": "matched" }))
+}
+
+/// A node with one snapshot.
+fn saved() -> (Fleet, Played) {
+    let fleet = saving();
+    let node = Played::join(&fleet, "n1", &json!({}));
+    let ran = meanwhile(&fleet, &["backup", "now", "n1"], || {
+        let order = order(&fleet, &node);
+        assert_eq!((&order["work"], &order["reason"]), (&json!("save"), &json!("manual")), "{order}");
+        finish(&node, &order, &json!({ "snapshots": [snapshot('a', "manual")], "items": [well()] }));
+    });
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("aaaaaaaaaaaa  n1") && ran.out.contains("matched"), "{}", ran.out);
+    assert!(ran.err.contains("✓ backup of n1: done: 2 files, 2.9 KiB"), "{}", ran.err);
+    (fleet, node)
+}
+
+fn refused(fleet: &Fleet, args: &[&str], code: i32, says: &str) {
+    let ran = fleet.try_run(args);
+    assert!(ran.code == code && ran.err.contains(says), "{args:?}: {} {}{}", ran.code, ran.out, ran.err);
+}
+
+#[test]
+fn a_backup_is_made_proven_kept_listed_and_pruned() {
+    let (fleet, _node) = saved();
+    let job = fleet.json(&["backup", "verify", "n1"]);
+    assert_eq!((&job["task"], &job["state"]), (&json!("verify"), &json!("done")), "{job}");
+    fleet.eventually("it is proven", || {
+        fleet.json(&["backup", "list", "--proof", "verified"]).as_array().unwrap().len() == 1
+    });
+    let list = fleet.json(&["backup", "list", "n1", "--stack", "web"]);
+    assert_eq!((&list[0]["id"], &list[0]["proof"]), (&json!(id('a')), &json!("verified")), "{list}");
+    assert_eq!(fleet.json(&["backup", "list", "--before", "2020-01-01"]), json!([]));
+    assert_eq!(fleet.run(&["backup", "list", "--stack", "other"]), "No snapshots.\n");
+    let text = fleet.run(&["backup", "list"]);
+    assert!(
+        text.contains("aaaaaaaaaaaa  n1") && text.contains("verified") && text.contains(" ago)"),
+        "{text}"
+    );
+
+    fleet.run(&["backup", "hold", "aaaaaaaa", "--reason", "the audit", "--until", "in 90 days"]);
+    let shown = fleet.run(&["backup", "show", "aaaaaaaa"]);
+    for part in
+        ["web on n1", "all its data was read back", "the audit", "by hand", "backstay restore n1 --snapshot"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let pruned = fleet.run(&["backup", "prune", "n1", "--dry-run"]);
+    for part in [
+        "aaaaaaaaaaaa",
+        "stays",
+        "1 of 1 snapshot stay, 0 go",
+        "1.0 KiB of it no snapshot needs",
+        "Nothing was",
+    ] {
+        assert!(pruned.contains(part), "{part}: {pruned}");
+    }
+    let planned = fleet.json(&["backup", "prune", "n1", "--dry-run"]);
+    assert_eq!(planned["snapshots"][0]["stays"], true, "{planned}");
+    assert_eq!(planned["job"]["result"]["pruned"]["unused_bytes"], 1024, "{planned}");
+    assert!(fleet.json(&["backup", "release", "aaaaaaaa"])["hold"].is_null());
+
+    let files = fleet.json(&["backup", "files", "aaaaaaaa", "pages"]);
+    assert_eq!(files["files"][0]["path"], "pages/a.txt", "{files}");
+    assert!(fleet.run(&["backup", "files", "aaaaaaaa"]).contains("0644  3 B"));
+
+    let jobs = fleet.json(&["backup", "jobs", "--node", "n1", "--task", "save"]);
+    assert_eq!((jobs.as_array().unwrap().len(), &jobs[0]["node_name"]), (1, &json!("n1")), "{jobs}");
+    let one = jobs[0]["id"].as_str().unwrap();
+    let text = fleet.run(&["backup", "jobs", &one[one.len() - 8..]]);
+    assert!(text.starts_with("Backup of n1 ") && text.contains("makes snapshots (by hand)"), "{text}");
+
+    // The hub looks at all nodes together no more often than every few seconds.
+    fleet.eventually("the node counts", || fleet.json(&["backup", "status"])["backups"]["nodes"] == 1);
+    let text = fleet.run(&["backup", "status"]);
+    for part in ["every 30d", "Needs a person", "there is no recovery key", "n1"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = fleet.run(&["backup", "status", "n1"]);
+    assert!(text.starts_with("Backups of n1\n") && text.contains("aaaaaaaaaaaa"), "{text}");
+}
+
+#[test]
+fn what_is_missing_is_named_and_a_cancelled_job_is_no_success() {
+    let fleet = saving();
+    let node = Played::join(&fleet, "n1", &json!({}));
+    let ran = meanwhile(&fleet, &["backup", "now", "--all"], || {
+        let failed = json!({ "result": "failed", "why": "it is gone", "paths": ["pages/lost.txt"] });
+        let outcome = json!({ "items": [item(failed)], "failed": "1 of 1 items is missing" });
+        finish(&node, &order(&fleet, &node), &outcome);
+    });
+    assert!(
+        ran.code == 1 && ran.err.contains("error[BS9024]: backup of n1: failed"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    assert!(ran.out.contains("web/pages: it is gone") && ran.out.contains("pages/lost.txt"), "{}", ran.out);
+    assert!(ran.err.contains("hint:  backstay backup jobs "), "{}", ran.err);
+
+    let started = fleet.json(&["backup", "now", "--nodes", "name=n1", "--no-wait"]);
+    assert_eq!((&started["count"], &started["jobs"][0]["state"]), (&json!(1), &json!("queued")), "{started}");
+    let job = started["jobs"][0]["id"].as_str().unwrap();
+    let ran = meanwhile(&fleet, &["backup", "now", "n1"], || {
+        thread::sleep(std::time::Duration::from_millis(700));
+        assert!(fleet.run(&["backup", "cancel", job]).contains("is cancelled"));
+    });
+    assert!(ran.code == 3 && ran.err.contains("backup of n1: cancelled: by "), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn a_restore_says_first_what_it_does_and_names_its_way_back() {
+    let (fleet, node) = saved();
+    // Nothing that is not proven is put back.
+    refused(&fleet, &["restore", "n1/other"], 1, "BS9017");
+    fleet.run(&["backup", "verify", "n1"]);
+    let plan = fleet.run(&["restore", "n1", "--dry-run"]);
+    for part in [
+        "Restore web on n1",
+        "snapshot aaaaaaaaaaaa",
+        "verified: all its data was read back",
+        "1. web on n1 is stopped",
+        "safety snapshot",
+        "backstay restore n1/web --snapshot ID",
+        "Nothing was changed",
+    ] {
+        assert!(plan.contains(part), "{part}: {plan}");
+    }
+    assert!(fleet.json(&["restore", "n1/web", "--dry-run"])["job"].is_null());
+    refused(&fleet, &["restore", "n1/web"], 2, "BS8010");
+    assert_eq!(fleet.json(&["backup", "jobs", "--task", "restore"]), json!([]), "nobody said yes");
+
+    let args = ["restore", "n1/web", "--item", "pages", "--yes"];
+    let ran = meanwhile(&fleet, &args, || {
+        let order = order(&fleet, &node);
+        assert_eq!(
+            (&order["work"], &order["destination"]["to"]),
+            (&json!("restore"), &json!("in_place")),
+            "{order}"
+        );
+        assert_eq!((&order["snapshot"], &order["items"]), (&json!(id('a')), &json!(["pages"])), "{order}");
+        finish(&node, &order, &json!({ "snapshots": [snapshot('b', "safety")], "items": [well()] }));
+    });
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert!(
+        ran.out.ends_with("comes back with: backstay restore n1/web --snapshot bbbbbbbbbbbb\n"),
+        "{}",
+        ran.out
+    );
+
+    let args =
+        ["restore", "n1", "--snapshot", "aaaaaaaa", "--path", "pages/a.txt", "--to", "/tmp/x", "--yes"];
+    let ran = meanwhile(&fleet, &args, || {
+        let order = order(&fleet, &node);
+        assert_eq!(order["destination"], json!({ "to": "folder", "path": "/tmp/x" }), "{order}");
+        assert_eq!(order["paths"], json!(["pages/a.txt"]), "{order}");
+        let failed = json!({ "result": "failed", "why": "damaged", "paths": ["pages/a.txt"] });
+        finish(&node, &order, &json!({ "items": [item(failed)], "failed": "1 file is damaged" }));
+    });
+    assert!(ran.code == 1 && ran.err.contains("error[BS9026]"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("Missing or damaged") && ran.out.contains("      pages/a.txt\n"), "{}", ran.out);
+}
+
+#[test]
+fn the_recovery_key_stays_here_and_opens_what_the_hub_sealed() {
+    let (fleet, _node) = saved();
+    let text = fleet.run(&["backup", "recovery-key", "show"]);
+    assert!(text.contains("No recovery key is set"), "{text}");
+    refused(&fleet, &["backup", "open", "n1", "--recovery-key", "key", "--print"], 1, "BS8004");
+    let made = fleet.json(&["backup", "recovery-key", "make", "--out", "key"]);
+    let key = fleet.place.read("key");
+    let secret = key.lines().last().unwrap();
+    assert!(secret.starts_with("AGE-SECRET-KEY-1") && !made.to_string().contains(secret), "{made}");
+    assert_eq!(fs::metadata(fleet.path("key")).unwrap().permissions().mode() & 0o777, 0o600);
+    let recipient = made["recipient"].as_str().unwrap().to_owned();
+    assert!(key.contains(&format!("# public key: {recipient}\n")), "{recipient}");
+    assert_eq!(fleet.json(&["backup", "recovery-key", "--show"])["recipient"], recipient);
+    fleet.run(&["backup", "recovery-key", "check", "--identity", "key"]);
+
+    refused(&fleet, &["backup", "open", "n1", "--recovery-key", "key"], 2, "--print");
+    let open = ["backup", "open", "n1", "--recovery-key", "key", "--print"];
+    let opened = fleet.json(&open);
+    assert!(opened["place"].as_str().unwrap().contains("/target/"), "{opened}");
+    let text = fleet.run(&open);
+    let password = opened["password"].as_str().unwrap();
+    assert!(password.len() >= 40 && text.contains(&format!("RESTIC_PASSWORD='{password}'")), "{text}");
+    // Without the hub: what lies at the target opens too, and is the same.
+    let sealed = fleet.path("target/recovery");
+    let file = |name: &dyn Fn(&str) -> bool| {
+        let files = fs::read_dir(&sealed).ok()?.map(|entry| entry.unwrap().path());
+        files.into_iter().find(|path| name(&path.file_name().unwrap().to_string_lossy()))
+    };
+    let of_node = |name: &str| !name.starts_with("hub") && name.ends_with(".age");
+    fleet.eventually("it is sealed at the target", || file(&of_node).is_some());
+    let path = file(&of_node).unwrap().display().to_string();
+    let args =
+        ["--json", "--hub", "http://127.0.0.1:9", "backup", "open", "--recovery-key", "key", "--sealed"];
+    let ran = fleet.try_run(&[&args[..], &[&path, "--print"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["password"], password);
+
+    refused(&fleet, &["backup", "recovery-key"], 1, "error[BS9018]: there is a recovery key already");
+    refused(
+        &fleet,
+        &["backup", "recovery-key", "make", "--out", "key", "--replace"],
+        1,
+        "never written over",
+    );
+    let other = fleet.json(&["backup", "recovery-key", "make", "--replace"]);
+    assert!(other["identity"].as_str().unwrap().starts_with("AGE-SECRET-KEY-1"), "{other}");
+    refused(&fleet, &["backup", "recovery-key", "check", "--identity", "key"], 1, "BS9018");
+    refused(&fleet, &open, 1, "does not open this repository");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_what_to_do() {
+    let fleet = saving();
+    let _node = Played::join(&fleet, "n1", &json!({}));
+    for (args, code, says) in [
+        (&["backup", "now"][..], 2, "--all"),
+        (&["backup", "now", "n1", "--all"], 2, "cannot be used with"),
+        (&["backup", "now", "nobody"], 4, "nobody"),
+        (&["backup", "now", "--nodes", "a in ("], 1, "selector"),
+        (&["backup", "now", "--own-state", "--stack", "web"], 2, "cannot be used with"),
+        (&["backup", "list", "--before", "someday"], 2, "is not a time"),
+        (&["backup", "list", "--proof", "sure"], 2, "possible values"),
+        (&["backup", "show", "cafecafe"], 4, "cafecafe"),
+        (&["backup", "cancel", "zz"], 2, "is not a"),
+        (&["backup", "jobs", "deadbeef"], 2, "deadbeef"),
+        (&["backup", "hold", "cafecafe"], 2, "--reason"),
+        (&["backup", "hold", "cafecafe", "--reason", "x", "--until", "yesterday"], 2, "has passed already"),
+        (&["backup", "status", "nobody"], 4, "nobody"),
+        (&["backup", "open", "--recovery-key", "key"], 2, "NODE"),
+        (&["restore", "n1"], 1, "backstay backup now n1"),
+        (&["restore", "hub"], 2, "brings a lost hub back"),
+        (&["restore", "n1/web", "--at", "in 2h"], 2, "still to come"),
+        (&["restore", "n1/web", "--at", "2h ago", "--snapshot", "aaaaaaaa"], 2, "cannot be used with"),
+        (&["restore", "n1/web", "--to", "here"], 2, "no absolute path"),
+        (&["restore", "n1/web", "--before-deployment", "deadbeef"], 2, "deadbeef"),
+    ] {
+        refused(&fleet, args, code, says);
+    }
+    assert_eq!(fleet.json(&["backup", "jobs", "--node", "n1"]), json!([]));
+}
+
+#[test]
+fn a_hub_without_a_target_says_so() {
+    let fleet = Fleet::start();
+    assert!(fleet.run(&["backup", "status"]).starts_with("Backups are not set up at this hub"));
+    let _node = Played::join(&fleet, "n1", &json!({}));
+    refused(&fleet, &["backup", "now", "n1"], 1, "error[BS9011]");
+}

@@ -1,0 +1,427 @@
+//! Jobs of nodes: asked for, handed out, told of, ended. An outcome is taken once.
+
+use std::time::Duration;
+
+use backstay_api::agent::BackupBefore;
+use backstay_store::{
+    Executor, Tx,
+    backups::{
+        jobs,
+        repositories::{self, KeptRepository},
+        snapshots,
+    },
+    deployments, leases,
+};
+use backstay_types::{
+    BackupJobId, Event, Node, NodeId, Refs, StackName, Timestamp,
+    backup::{
+        BackupHistory, BackupJob, BackupJobState, BackupProgress, BackupReason, BackupResult, BackupTask,
+        Proof, SaveWork, Snapshot, WorkOutcome,
+    },
+};
+
+use super::{SCHEDULE, Whose, refs};
+use crate::{Engine, EngineError};
+
+/// Who was not heard from for so long has given up.
+pub(super) const LEASE: Duration = Duration::from_secs(15 * 60);
+/// One hub at a time gives jobs: a node gets one, not two.
+const GIVING: &str = "backup jobs";
+const GIVING_TIME: Duration = Duration::from_secs(60);
+
+/// What a node should do next.
+#[derive(Debug)]
+pub enum NextOrder {
+    /// Backups are not set up.
+    NotSetUp,
+    /// Its repository is not made yet; it is wanted now.
+    NotReady,
+    /// Nothing.
+    Nothing,
+    /// This, with its own sealed password.
+    Do(Box<BackupJob>, Box<KeptRepository>),
+}
+
+/// A job that is wanted.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Whose data.
+    pub whose: Whose,
+    /// What to do.
+    pub task: BackupTask,
+    /// The id that it gets; a new one when absent.
+    pub id: Option<BackupJobId>,
+}
+
+impl Engine {
+    /// Asks for jobs. Where one of the same kind waits or runs already, that one is given.
+    ///
+    /// # Errors
+    /// When backups are not set up, or the store fails.
+    pub async fn ask_backups(&self, wanted: Vec<Wanted>, by: &str) -> Result<Vec<BackupJob>, EngineError> {
+        self.backup_rules()?;
+        let mut tx = self.inner.store.begin().await?;
+        self.one_gives(&mut tx).await?;
+        let mut given = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            given.push(self.give(&mut tx, one, by).await?);
+        }
+        tx.wake();
+        tx.commit().await?;
+        Ok(given)
+    }
+
+    /// Waits until no other hub gives jobs, and keeps them out until `tx` ends.
+    pub(super) async fn one_gives(&self, tx: &mut Tx) -> Result<(), EngineError> {
+        let now = self.inner.world.now();
+        // Whoever holds it: what matters is that the row is locked until the commit.
+        leases::acquire(tx, GIVING, "any hub", now, GIVING_TIME).await?;
+        Ok(())
+    }
+
+    pub(super) async fn give(&self, tx: &mut Tx, wanted: Wanted, by: &str) -> Result<BackupJob, EngineError> {
+        let Wanted { whose, task, id } = wanted;
+        if let Some(id) = id
+            && let Some(known) = jobs::get(tx, id).await?
+        {
+            return if known.node == whose && known.task == task {
+                Ok(known)
+            } else {
+                Err(EngineError::Conflict(format!("job {id} is another one; leave the id away")))
+            };
+        }
+        let open = jobs::open_of(tx, whose).await?;
+        if let Some(same) = open.into_iter().find(|job| same(&job.task, &task)) {
+            return Ok(same);
+        }
+        let job = self.new_job(whose, task, id, by);
+        jobs::insert(tx, &job).await?;
+        if let BackupTask::Restore(work) = &job.task {
+            let in_place = matches!(work.destination, backstay_types::backup::Destination::InPlace);
+            let event = Event::RestoreAsked { snapshot: work.snapshot, in_place, by: by.to_owned() };
+            tx.record(event, refs(whose, Some(&work.stack)))?;
+        }
+        Ok(job)
+    }
+
+    fn new_job(&self, node: Whose, task: BackupTask, id: Option<BackupJobId>, by: &str) -> BackupJob {
+        BackupJob {
+            id: id.unwrap_or_else(|| self.inner.world.mint()),
+            node,
+            task,
+            state: BackupJobState::Queued,
+            by: by.to_owned(),
+            asked_at: self.inner.world.now(),
+            started_at: None,
+            lease_until: None,
+            ended_at: None,
+            cancelled_by: None,
+            progress: None,
+            result: None,
+        }
+    }
+
+    /// What a node should do next: the same until it has told the outcome.
+    ///
+    /// # Errors
+    /// When there is no such deployment of this node, or the store fails.
+    pub async fn next_backup(
+        &self,
+        node: &Node,
+        before: Option<&BackupBefore>,
+    ) -> Result<NextOrder, EngineError> {
+        if self.inner.settings.backups.is_none() {
+            return Ok(NextOrder::NotSetUp);
+        }
+        let mut read = self.inner.store.read();
+        if before.is_none() && !jobs::open_of(&mut read, Some(node.id)).await?.iter().any(of_node) {
+            return Ok(NextOrder::Nothing);
+        }
+        let mut tx = self.inner.store.begin().await?;
+        self.one_gives(&mut tx).await?;
+        let wanted = match before {
+            Some(before) => self.job_before(&mut tx, node, before).await?,
+            None => {
+                let open: Vec<_> =
+                    jobs::open_of(&mut tx, Some(node.id)).await?.into_iter().filter(of_node).collect();
+                let running = open.iter().find(|job| job.state == BackupJobState::Running);
+                running.or(open.first()).cloned()
+            }
+        };
+        let Some(mut job) = wanted else { return Ok(NextOrder::Nothing) };
+        let kept = repositories::get(&mut tx, Some(node.id)).await?;
+        let Some(kept) = kept.filter(|kept| kept.facts.made_at.is_some()) else {
+            // The job waits; whoever looks after repositories sees that it does.
+            tx.wake();
+            tx.commit().await?;
+            return Ok(NextOrder::NotReady);
+        };
+        let (now, state) = (self.inner.world.now(), job.state);
+        job.state = BackupJobState::Running;
+        job.lease_until = now.checked_add(LEASE).ok();
+        if job.started_at.is_none() {
+            job.started_at = Some(now);
+            if matches!(job.task, BackupTask::Save(_)) {
+                repositories::tried(&mut tx, Some(node.id), now).await?;
+            }
+        }
+        jobs::update(&mut tx, state, &job).await?;
+        tx.commit().await?;
+        Ok(NextOrder::Do(Box::new(job), Box::new(kept)))
+    }
+
+    /// The job of a deployment that waits for it: made when there is none, nothing when it has ended.
+    async fn job_before(
+        &self,
+        tx: &mut Tx,
+        node: &Node,
+        before: &BackupBefore,
+    ) -> Result<Option<BackupJob>, EngineError> {
+        let known = jobs::for_deployment(tx, before.deployment).await?;
+        let own = known.into_iter().find(|job| job.node == Some(node.id) && saves(&job.task, &before.stack));
+        if let Some(job) = own {
+            return Ok((!job.state.is_final()).then_some(job));
+        }
+        let found = deployments::get(tx, before.deployment).await?;
+        let deployment = found.filter(|one| one.node == node.id && one.stack == before.stack);
+        let Some(deployment) = deployment else {
+            return Err(EngineError::not_found("deployment", before.deployment));
+        };
+        let conversation = self.cause_of(tx, &deployment).await?;
+        let work = SaveWork {
+            stacks: vec![before.stack.clone()],
+            reason: BackupReason::Deployment,
+            deployment: Some(deployment.id),
+            conversation,
+        };
+        let job = self.new_job(Some(node.id), BackupTask::Save(work), None, SCHEDULE);
+        jobs::insert(tx, &job).await?;
+        Ok(Some(job))
+    }
+
+    /// The conversation that caused a deployment, where it is one and known.
+    async fn cause_of(
+        &self,
+        ex: &mut impl Executor,
+        deployment: &backstay_types::Deployment,
+    ) -> Result<Option<backstay_types::ConversationId>, EngineError> {
+        let of = backstay_store::figures::conversations_of_releases(ex, &[deployment.release]).await?;
+        Ok(of.get(&deployment.release).and_then(|all| all.first().copied()))
+    }
+
+    /// Takes in how far a node is. Whether it should go on.
+    ///
+    /// # Errors
+    /// When it has no such job, or the store fails.
+    pub async fn backup_progress(
+        &self,
+        node: NodeId,
+        id: BackupJobId,
+        progress: BackupProgress,
+    ) -> Result<bool, EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let found = jobs::get(&mut tx, id).await?.filter(|job| job.node == Some(node));
+        let Some(mut job) = found else { return Err(EngineError::not_found("backup job", id)) };
+        if job.state != BackupJobState::Running || job.cancelled_by.is_some() {
+            return Ok(false);
+        }
+        let now = self.inner.world.now();
+        if self.is_overdue(&job, now) {
+            return Ok(false);
+        }
+        job.progress = Some(progress);
+        job.lease_until = now.checked_add(LEASE).ok();
+        jobs::update(&mut tx, BackupJobState::Running, &job).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    fn is_overdue(&self, job: &BackupJob, now: Timestamp) -> bool {
+        self.order_deadline(job).is_some_and(|deadline| deadline < now)
+    }
+
+    /// Until when a node has to be done with a job that it was given.
+    pub fn order_deadline(&self, job: &BackupJob) -> Option<Timestamp> {
+        let rules = self.inner.settings.backups.as_ref()?;
+        job.started_at?.checked_add(rules.deadline).ok()
+    }
+
+    /// Takes in how a node's job ended, once. What it saved counts, also when the hub had given the job up, or does not
+    /// know it because it was restored from an earlier backup of its own.
+    ///
+    /// # Errors
+    /// When the job is another node's, or the store fails.
+    pub async fn finish_backup(
+        &self,
+        node: &Node,
+        id: BackupJobId,
+        outcome: WorkOutcome,
+    ) -> Result<(), EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let (mut job, known) = match jobs::get(&mut tx, id).await? {
+            Some(job) if job.node == Some(node.id) && job.task.is_of_node() => (job, true),
+            Some(_) => return Err(EngineError::not_found("backup job", id)),
+            None => (self.forgotten_job(node.id, id, &outcome), false),
+        };
+        if job.result.as_ref().is_some_and(|result| result.work.is_some()) {
+            return Ok(());
+        }
+        let (now, before) = (self.inner.world.now(), job.state);
+        for snapshot in &outcome.snapshots {
+            let own = own(snapshot, node);
+            snapshots::insert(&mut tx, Some(node.id), &own, Some(id), now).await?;
+        }
+        job.state = match (&outcome.failed, &job.cancelled_by) {
+            (None, _) => BackupJobState::Done,
+            (Some(_), Some(_)) => BackupJobState::Cancelled,
+            (Some(_), None) => BackupJobState::Failed,
+        };
+        job.ended_at = Some(now);
+        job.lease_until = None;
+        job.result = Some(BackupResult {
+            failed: outcome.failed.clone(),
+            work: Some(outcome),
+            ..BackupResult::default()
+        });
+        if known {
+            jobs::update(&mut tx, before, &job).await?;
+        } else {
+            jobs::insert(&mut tx, &job).await?;
+        }
+        note_end(&mut tx, &job).await?;
+        tx.wake();
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// A job that a node was given by a hub whose memory of it is gone.
+    fn forgotten_job(&self, node: NodeId, id: BackupJobId, outcome: &WorkOutcome) -> BackupJob {
+        let first = outcome.snapshots.first();
+        let work = SaveWork {
+            stacks: Vec::new(),
+            reason: first.map_or(BackupReason::Schedule, |one| one.tags.reason),
+            deployment: first.and_then(|one| one.tags.deployment),
+            conversation: first.and_then(|one| one.tags.conversation),
+        };
+        let job = self.new_job(Some(node), BackupTask::Save(work), Some(id), SCHEDULE);
+        BackupJob { state: BackupJobState::Running, started_at: first.map(|one| one.at), ..job }
+    }
+
+    /// Ends a job: one that waits at once; one that runs when whoever does it asks next.
+    ///
+    /// # Errors
+    /// When there is no such job, it has ended, or the store fails.
+    pub async fn cancel_backup(&self, id: BackupJobId, by: &str) -> Result<BackupJob, EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        let Some(mut job) = jobs::get(&mut tx, id).await? else {
+            return Err(EngineError::not_found("backup job", id));
+        };
+        if job.cancelled_by.is_some() {
+            return Ok(job);
+        }
+        if job.state.is_final() {
+            return Err(EngineError::Conflict(format!("job {id} has ended already")));
+        }
+        let before = job.state;
+        job.cancelled_by = Some(by.to_owned());
+        if before == BackupJobState::Queued {
+            job.state = BackupJobState::Cancelled;
+            job.ended_at = Some(self.inner.world.now());
+        }
+        jobs::update(&mut tx, before, &job).await?;
+        tx.record(Event::BackupCancelled { job: id, by: by.to_owned() }, refs(job.node, None))?;
+        tx.commit().await?;
+        Ok(job)
+    }
+
+    /// The rules, when backups are set up.
+    pub(super) fn backup_rules(&self) -> Result<&super::BackupRules, EngineError> {
+        self.inner.settings.backups.as_ref().ok_or(EngineError::BackupsNotSetUp)
+    }
+}
+
+/// Whether a node does it.
+fn of_node(job: &BackupJob) -> bool {
+    job.task.is_of_node()
+}
+
+/// Whether a second job would do what a first one does: backups of the same kind, restores never.
+fn same(open: &BackupTask, wanted: &BackupTask) -> bool {
+    match (open, wanted) {
+        (BackupTask::Save(open), BackupTask::Save(wanted)) => {
+            let all = |work: &SaveWork| work.stacks.is_empty() && work.deployment.is_none();
+            all(open) && wanted.deployment.is_none() || open == wanted
+        }
+        (BackupTask::Restore(_), _) => false,
+        (open, wanted) => open == wanted,
+    }
+}
+
+fn saves(task: &BackupTask, stack: &StackName) -> bool {
+    matches!(task, BackupTask::Save(work) if work.stacks.contains(stack))
+}
+
+/// A snapshot as the hub keeps it: of the node that told it, and proven no further than a node can prove.
+fn own(told: &Snapshot, node: &Node) -> Snapshot {
+    let mut own = told.clone();
+    own.tags.node = Some(node.id);
+    own.tags.node_name = Some(node.name.clone());
+    own.proof = own.proof.min(Proof::Matched);
+    own
+}
+
+/// Notes how a job of a node, or a backup of the hub's own state, ended.
+pub(super) async fn note_end(tx: &mut Tx, job: &BackupJob) -> Result<(), EngineError> {
+    let work = job.result.as_ref().and_then(|result| result.work.as_ref());
+    let failed = job.result.as_ref().and_then(|result| result.failed.clone());
+    match &job.task {
+        BackupTask::Save(save) => {
+            let history = repositories::history(tx, job.node).await?;
+            // Of one stack, or before a deployment: the others still wait for their turn.
+            let whole = save.stacks.is_empty();
+            let history = after(history, job, failed.as_deref(), whole);
+            repositories::set_history(tx, job.node, &history).await?;
+            let made = work.map(|work| work.snapshots.as_slice()).unwrap_or_default();
+            let event = match (made, failed) {
+                ([], Some(why)) => Event::BackupFailed { why },
+                (made, failed) => Event::BackupMade {
+                    reason: save.reason,
+                    snapshots: made.len() as u64,
+                    bytes: made.iter().map(|one| one.bytes).sum(),
+                    failed,
+                },
+            };
+            let own =
+                Refs { deployment: save.deployment, conversation: save.conversation, ..refs(job.node, None) };
+            tx.record(event, Refs { stack: save.stacks.first().cloned(), ..own })?;
+        }
+        BackupTask::Restore(restore) => {
+            let event = Event::RestoreFinished { snapshot: restore.snapshot, failed };
+            tx.record(event, refs(job.node, Some(&restore.stack)))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// How backups went, with one more.
+fn after(history: BackupHistory, job: &BackupJob, failed: Option<&str>, whole: bool) -> BackupHistory {
+    if job.state == BackupJobState::Cancelled {
+        return history;
+    }
+    match failed {
+        None if whole => BackupHistory {
+            last_good_at: job.started_at.max(history.last_good_at),
+            last_tried_at: history.last_tried_at.max(job.started_at),
+            failed_in_a_row: 0,
+            last_failure: None,
+        },
+        None => history,
+        Some(why) => BackupHistory {
+            last_tried_at: history.last_tried_at.max(job.started_at),
+            failed_in_a_row: history.failed_in_a_row.saturating_add(1),
+            last_failure: Some(why.to_owned()),
+            ..history
+        },
+    }
+}

@@ -1,0 +1,163 @@
+//! Whose turn it is: jobs for those who are due, an end for those who were not heard from.
+
+use std::collections::HashSet;
+
+use backstay_plan::backups::{Due, Rhythm, SavedNode, due, next_at};
+use backstay_store::{
+    backups::{jobs, repositories},
+    nodes,
+};
+use backstay_types::{
+    NodeId, Timestamp,
+    backup::{BackupHistory, BackupJob, BackupJobState, BackupReason, BackupResult, BackupTask, SaveWork},
+};
+
+use super::{
+    SCHEDULE, Whose,
+    jobs::{LEASE, Wanted, note_end},
+};
+use crate::{Engine, EngineError};
+
+impl Engine {
+    /// Gives jobs to those whose turn it is, and ends those of who was not heard from. Gives how many jobs are new.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn schedule_backups(&self) -> Result<usize, EngineError> {
+        let Some(rules) = &self.inner.settings.backups else { return Ok(0) };
+        let mut read = self.inner.store.read();
+        let open = jobs::open(&mut read).await?;
+        let now = self.inner.world.now();
+        self.end_silent(&open, now).await?;
+        self.end_unasked(&open, now).await?;
+        let histories = repositories::histories(&mut read).await?;
+        let busy: HashSet<Whose> = open.iter().filter(|job| saving(job)).map(|job| job.node).collect();
+        let all: Vec<SavedNode> = nodes::active(&mut read)
+            .await?
+            .into_iter()
+            .map(|node| SavedNode {
+                id: node.id,
+                online: self.inner.presence.is_online(node.id),
+                since: node.joined_at,
+                history: histories.get(&Some(node.id)).cloned().unwrap_or_default(),
+                busy: busy.contains(&Some(node.id)),
+            })
+            .collect();
+        let mut whose: Vec<Whose> =
+            due(&all, &rules.rhythm, now).into_iter().map(|due: Due| Some(due.node)).collect();
+        let own = histories.get(&None).cloned().unwrap_or_default();
+        if !busy.contains(&None) && self.own_state_at(&own, now)? <= now {
+            whose.push(None);
+        }
+        self.give_scheduled(whose).await
+    }
+
+    async fn give_scheduled(&self, whose: Vec<Whose>) -> Result<usize, EngineError> {
+        if whose.is_empty() {
+            return Ok(0);
+        }
+        let mut tx = self.inner.store.begin().await?;
+        self.one_gives(&mut tx).await?;
+        let mut given = 0;
+        for whose in whose {
+            // Another hub may have been faster.
+            if !jobs::open_of(&mut tx, whose).await?.iter().any(saving) {
+                let task = BackupTask::Save(scheduled());
+                self.give(&mut tx, Wanted { whose, task, id: None }, SCHEDULE).await?;
+                given += 1;
+            }
+        }
+        tx.wake();
+        tx.commit().await?;
+        Ok(given)
+    }
+
+    /// When the hub's own state is due.
+    fn own_state_at(&self, history: &BackupHistory, now: Timestamp) -> Result<Timestamp, EngineError> {
+        let rhythm = self.backup_rules()?.rhythm;
+        let own = SavedNode {
+            id: backstay_types::Id::from_uuid(uuid::Uuid::nil()),
+            online: true,
+            // One that has none yet is due at once.
+            since: now,
+            history: history.clone(),
+            busy: false,
+        };
+        Ok(next_at(&own, &Rhythm { jitter: std::time::Duration::ZERO, ..rhythm }, now))
+    }
+
+    /// When a node's next backup is due, or the hub's own.
+    ///
+    /// # Errors
+    /// When backups are not set up.
+    pub fn next_backup_at(
+        &self,
+        node: Option<(NodeId, Timestamp)>,
+        history: &BackupHistory,
+    ) -> Result<Timestamp, EngineError> {
+        let now = self.inner.world.now();
+        let Some((id, since)) = node else { return self.own_state_at(history, now) };
+        let node = SavedNode { id, online: true, since, history: history.clone(), busy: false };
+        Ok(next_at(&node, &self.backup_rules()?.rhythm, now))
+    }
+
+    /// Ends jobs of who was not heard from: of nodes, and of hubs that stopped in the middle of one.
+    async fn end_silent(&self, open: &[BackupJob], now: Timestamp) -> Result<(), EngineError> {
+        let silent = |job: &&BackupJob| {
+            job.state == BackupJobState::Running && job.lease_until.is_some_and(|until| until < now)
+        };
+        for job in open.iter().filter(silent) {
+            let mut tx = self.inner.store.begin().await?;
+            let Some(current) = jobs::get(&mut tx, job.id).await?.filter(|job| silent(&job)) else {
+                continue;
+            };
+            let (mut job, before) = (current.clone(), current.state);
+            job.state = match job.cancelled_by {
+                Some(_) => BackupJobState::Cancelled,
+                None => BackupJobState::Failed,
+            };
+            job.ended_at = Some(now);
+            let who =
+                if job.task.is_of_node() && job.node.is_some() { "the node" } else { "the hub that did it" };
+            let why = format!("{who} was not heard from for 15 minutes; it is tried again at its time");
+            job.result = Some(BackupResult { failed: Some(why), ..BackupResult::default() });
+            jobs::update(&mut tx, before, &job).await?;
+            note_end(&mut tx, &job).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what nobody asked for and whose node went away before it did: its turn comes when it is back.
+    async fn end_unasked(&self, open: &[BackupJob], now: Timestamp) -> Result<(), EngineError> {
+        let unasked = |job: &BackupJob| {
+            let online = job.node.is_none_or(|node| self.inner.presence.is_online(node));
+            let waited = job.asked_at.checked_add(LEASE).is_ok_and(|until| until < now);
+            job.state == BackupJobState::Queued && job.by == SCHEDULE && !online && waited
+        };
+        for job in open.iter().filter(|job| unasked(job)) {
+            let mut tx = self.inner.store.begin().await?;
+            let Some(current) = jobs::get(&mut tx, job.id).await?.filter(|job| unasked(job)) else {
+                continue;
+            };
+            let ended = BackupJob {
+                state: BackupJobState::Cancelled,
+                cancelled_by: Some(SCHEDULE.to_owned()),
+                ended_at: Some(now),
+                ..current.clone()
+            };
+            jobs::update(&mut tx, current.state, &ended).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}
+
+fn scheduled() -> SaveWork {
+    SaveWork { stacks: Vec::new(), reason: BackupReason::Schedule, deployment: None, conversation: None }
+}
+
+/// Whether somebody is at it, or waits to be: a second one would be too many.
+fn saving(job: &BackupJob) -> bool {
+    job.task.is_of_node()
+}

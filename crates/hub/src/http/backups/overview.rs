@@ -1,0 +1,125 @@
+//! `GET /api/v1/backups`: backups at a glance.
+
+use backstay_api::v1::{
+    BackupHealth, BackupSettingsView, BackupTargetView, BackupWarning, BackupsView, GetBackups, KeepView,
+};
+use backstay_config::BackupSettings;
+use backstay_store::backups::jobs::{self, Wanted};
+use backstay_types::backup::BackupJobState;
+
+use super::{
+    job_views,
+    standing::{Standing, standing},
+};
+use crate::{
+    app::App,
+    http::{ApiError, Call},
+};
+
+/// How many nodes are named one by one.
+const NAMED: usize = 20;
+
+/// All of it in one answer.
+pub(crate) async fn get_backups(call: Call<GetBackups>) -> Result<BackupsView, ApiError> {
+    let app = call.app;
+    let all = standing(&app).await?;
+    let mut store = app.store.read();
+    let state = |state, limit| Wanted { state: Some(state), limit, ..Wanted::default() };
+    let running = jobs::list(&mut store, &state(BackupJobState::Running, 100)).await?;
+    let queued =
+        jobs::open(&mut store).await?.iter().filter(|job| job.state == BackupJobState::Queued).count();
+    Ok(BackupsView {
+        settings: settings_view(&app.settings.backup),
+        nodes: all.all.iter().filter(|one| one.node.is_some()).count() as u64,
+        by_state: all.by_state(),
+        last_30_days: all.rate(),
+        oldest_proven_at: all.oldest_proven_at(),
+        bytes: all.bytes,
+        running: job_views(&mut store, running).await?,
+        queued: queued as u64,
+        warnings: warnings(&app, &all).await?,
+    })
+}
+
+/// What a person should do something about, most urgent first.
+pub(crate) async fn warnings(app: &App, all: &Standing) -> Result<Vec<BackupWarning>, ApiError> {
+    let settings = &app.settings.backup;
+    let mut found = Vec::new();
+    if settings.target.is_none() {
+        return Ok(found);
+    }
+    let mut say = |node: Option<&backstay_types::NodeName>, text: String| {
+        found.push(BackupWarning { node: node.cloned(), text });
+    };
+    let bad = |one: &&super::standing::Stands| {
+        matches!(
+            one.state,
+            BackupHealth::Damaged | BackupHealth::Failed | BackupHealth::Late | BackupHealth::Unproven
+        ) || one.node.is_none() && one.state != BackupHealth::Good
+    };
+    for one in all.all.iter().filter(bad).take(NAMED) {
+        let node = one.node.as_ref().map(|(_, name, _)| name);
+        say(node, format!("{}: {}", one.name(), one.why));
+    }
+    if app.engine.recovery_key().await?.is_none() {
+        let text = "there is no recovery key: once this hub is lost, nobody can open any backup; \
+                    `backstay backup recovery-key` makes one";
+        say(None, text.to_owned());
+    }
+    if let Some(most) = settings.max_bytes.filter(|most| all.bytes > *most) {
+        say(None, format!("repositories take {} bytes, more than backup.max_bytes ({most})", all.bytes));
+    }
+    if let Some(most) = settings.max_bytes_per_node {
+        for one in all.all.iter().filter(|one| one.facts.bytes > most).take(NAMED) {
+            let node = one.node.as_ref().map(|(_, name, _)| name);
+            let bytes = one.facts.bytes;
+            say(
+                node,
+                format!(
+                    "{}: its repository takes {bytes} bytes, more than backup.max_bytes_per_node ({most})",
+                    one.name()
+                ),
+            );
+        }
+    }
+    if settings.second.is_none() {
+        let text = "there is no second target: who takes over this hub or its target can delete all backups";
+        say(None, text.to_owned());
+    } else if settings.second_can_delete {
+        let text = "what this hub holds can delete at the second target too; give `backup.second` a key that cannot, \
+                    or object lock, and set second_can_delete = false";
+        say(None, text.to_owned());
+    }
+    Ok(found)
+}
+
+fn settings_view(settings: &BackupSettings) -> Option<BackupSettingsView> {
+    let target = settings.target.as_ref()?;
+    let view = |place: String, hub_can_delete: bool| BackupTargetView {
+        place,
+        hub_can_delete,
+        note: if hub_can_delete {
+            "nodes cannot delete here; whoever takes over the hub can".to_owned()
+        } else {
+            "neither nodes nor the hub can delete here, as the settings say".to_owned()
+        },
+    };
+    Some(BackupSettingsView {
+        target: view(target.place(), true),
+        second: settings.second.as_ref().map(|second| view(second.place(), settings.second_can_delete)),
+        every_seconds: settings.every.as_secs(),
+        keep: KeepView {
+            days: settings.keep_days,
+            hourly: settings.keep_hourly,
+            daily: settings.keep_daily,
+            weekly: settings.keep_weekly,
+            monthly: settings.keep_monthly,
+            at_least: settings.keep_at_least,
+        },
+        max_bytes: settings.max_bytes,
+        max_bytes_per_node: settings.max_bytes_per_node,
+        read_all_every_seconds: settings.read_all_every.as_secs(),
+        parallel: settings.parallel,
+        bytes_per_second: settings.bytes_per_second,
+    })
+}

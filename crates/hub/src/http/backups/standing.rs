@@ -1,0 +1,169 @@
+//! How the backups of all nodes stand, looked at once for all who ask within a few seconds.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use backstay_api::v1::{BackupHealth, BackupRate};
+use backstay_engine::backups::Whose;
+use backstay_store::{
+    backups::{jobs, repositories, snapshots},
+    nodes,
+};
+use backstay_types::{
+    NodeId, NodeName, Timestamp,
+    backup::{BackupHistory, RepositoryFacts},
+};
+use tokio::time::Instant;
+
+use crate::{app::App, http::ApiError};
+
+/// How long a look is good for.
+const FRESH: Duration = Duration::from_secs(5);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+/// How one stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Stands {
+    /// The node, with its name and since when it is there; absent for the hub's own state.
+    pub(crate) node: Option<(NodeId, NodeName, Timestamp)>,
+    /// How it stands.
+    pub(crate) state: BackupHealth,
+    /// Why.
+    pub(crate) why: String,
+    /// When the newest proven snapshot was begun.
+    pub(crate) proven_at: Option<Timestamp>,
+    /// What was tried.
+    pub(crate) history: BackupHistory,
+    /// The repository.
+    pub(crate) facts: RepositoryFacts,
+    /// How backups of the last 30 days ended.
+    pub(crate) rate: BackupRate,
+}
+
+impl Stands {
+    /// Its name.
+    pub(crate) fn name(&self) -> String {
+        self.node.as_ref().map_or_else(|| super::HUB.to_owned(), |(_, name, _)| name.to_string())
+    }
+
+    /// Whose data it is.
+    pub(crate) fn whose(&self) -> Whose {
+        self.node.as_ref().map(|(id, ..)| *id)
+    }
+}
+
+/// How all stand: the hub's own first, then what needs a person most, then by name.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// Each.
+    pub(crate) all: Vec<Stands>,
+    /// Bytes of all repositories.
+    pub(crate) bytes: u64,
+}
+
+impl Standing {
+    /// How many nodes are in each state.
+    pub(crate) fn by_state(&self) -> BTreeMap<BackupHealth, u64> {
+        let mut counts = BTreeMap::new();
+        for one in self.all.iter().filter(|one| one.node.is_some()) {
+            *counts.entry(one.state).or_default() += 1;
+        }
+        counts
+    }
+
+    /// How all backups of the last 30 days ended.
+    pub(crate) fn rate(&self) -> BackupRate {
+        self.all.iter().fold(BackupRate::default(), |sum, one| BackupRate {
+            done: sum.done + one.rate.done,
+            failed: sum.failed + one.rate.failed,
+        })
+    }
+
+    /// When the newest proven snapshot of that node was begun whose newest is the oldest.
+    pub(crate) fn oldest_proven_at(&self) -> Option<Timestamp> {
+        self.all.iter().filter_map(|one| one.proven_at).min()
+    }
+}
+
+/// The last look.
+#[derive(Debug, Default)]
+pub(crate) struct LastLook(Mutex<Option<(Instant, Arc<Standing>)>>);
+
+/// How all stand.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(crate) async fn standing(app: &App) -> Result<Arc<Standing>, ApiError> {
+    let last = app.backups.last_look.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((_, standing)) = last.filter(|(at, _)| at.elapsed() < FRESH) {
+        return Ok(standing);
+    }
+    let standing = Arc::new(look(app).await?);
+    let mut last = app.backups.last_look.0.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = Some((Instant::now(), standing.clone()));
+    Ok(standing)
+}
+
+async fn look(app: &App) -> Result<Standing, ApiError> {
+    if app.backups.place.is_none() {
+        return Ok(Standing::default());
+    }
+    let now = app.world.now();
+    let mut store = app.store.snapshot().await?;
+    let since = now.checked_sub(MONTH).unwrap_or(Timestamp::MIN);
+    let rates = jobs::rates(&mut store, since).await?;
+    let mut histories = repositories::histories(&mut store).await?;
+    let kept = repositories::list(&mut store).await?;
+    let mut facts: HashMap<Whose, RepositoryFacts> =
+        kept.into_iter().map(|one| (one.whose, one.facts)).collect();
+    let proven: HashMap<Whose, Timestamp> = snapshots::newest_proven(&mut store).await?.into_iter().collect();
+    let with: HashSet<Whose> = snapshots::repositories(&mut store).await?.into_iter().collect();
+    let bytes = repositories::totals(&mut store).await?.0;
+    let every = &app.settings.backup;
+    let late = every.every * 2 + every.jitter;
+    let active = nodes::active(&mut store).await?;
+    let of = std::iter::once(None)
+        .chain(active.into_iter().map(|node| Some((node.id, node.name, node.joined_at))));
+    let mut all: Vec<Stands> = of
+        .map(|node| {
+            let whose = node.as_ref().map(|(id, ..)| *id);
+            let (done, failed) = rates.get(&whose).copied().unwrap_or_default();
+            let mut one = Stands {
+                node,
+                state: BackupHealth::Good,
+                why: String::new(),
+                proven_at: proven.get(&whose).copied(),
+                history: histories.remove(&whose).unwrap_or_default(),
+                facts: facts.remove(&whose).unwrap_or_default(),
+                rate: BackupRate { done, failed },
+            };
+            (one.state, one.why) = state(&one, with.contains(&whose), now, late);
+            one
+        })
+        .collect();
+    all.sort_by_cached_key(|one| (one.node.is_some(), one.state, one.name()));
+    Ok(Standing { all, bytes })
+}
+
+fn state(one: &Stands, has_any: bool, now: Timestamp, late: Duration) -> (BackupHealth, String) {
+    let old = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age > late);
+    if let Some(damage) = &one.facts.damaged {
+        let first = damage.problems.first().map(|problem| format!(": {}: {}", problem.at, problem.what));
+        let why = format!("its repository is damaged{}", first.unwrap_or_default());
+        return (BackupHealth::Damaged, why);
+    }
+    if one.history.failed_in_a_row > 0 {
+        let why = one.history.last_failure.clone().unwrap_or_default();
+        return (BackupHealth::Failed, format!("{} in a row failed: {why}", one.history.failed_in_a_row));
+    }
+    match (one.proven_at, has_any, one.history.last_good_at) {
+        (Some(at), ..) if old(at) => (BackupHealth::Late, format!("the newest proven one is from {at}")),
+        (Some(_), ..) => (BackupHealth::Good, String::new()),
+        (None, true, _) => (BackupHealth::Unproven, "none was read back yet".to_owned()),
+        (None, false, Some(_)) => (BackupHealth::Nothing, "nothing on it is to be saved".to_owned()),
+        (None, false, None) => (BackupHealth::Never, "none was made yet".to_owned()),
+    }
+}

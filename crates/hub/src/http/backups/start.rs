@@ -1,0 +1,109 @@
+//! Backups, checks and prunes begun by hand.
+
+use backstay_api::v1::{
+    BackupJobView, PlannedSnapshot, PruneBackups, PruneView, StartBackup, StartBackupRequest, StartedBackups,
+    VerifyBackups,
+};
+use backstay_engine::backups::{Wanted, Whose};
+use backstay_manifest::Selector;
+use backstay_store::nodes;
+use backstay_types::backup::{BackupReason, BackupTask, SaveWork};
+
+use super::{job_view, job_views, whose};
+use crate::{
+    app::App,
+    http::{ApiError, Call, find},
+};
+
+/// How many jobs are named in an answer.
+const NAMED: usize = 1000;
+
+/// Backs up now.
+pub(crate) async fn start(call: Call<StartBackup>) -> Result<StartedBackups, ApiError> {
+    let Call { app, caller, body, .. } = call;
+    let stacks: Vec<_> = body.stack.clone().into_iter().collect();
+    let work = SaveWork { stacks, reason: BackupReason::Manual, deployment: None, conversation: None };
+    let wanted = of_whom(&app, &body).await?.into_iter();
+    let wanted: Vec<_> =
+        wanted.map(|whose| Wanted { whose, task: BackupTask::Save(work.clone()), id: None }).collect();
+    let mut jobs = app.engine.ask_backups(wanted, &caller.by()).await?;
+    app.backups.wake.notify_one();
+    let count = jobs.len() as u64;
+    jobs.truncate(NAMED);
+    let mut jobs = job_views(&mut app.store.read(), jobs).await?;
+    jobs.sort_by(|a, b| a.node_name.cmp(&b.node_name));
+    Ok(StartedBackups { jobs, count })
+}
+
+/// Whose data is meant.
+async fn of_whom(app: &App, body: &StartBackupRequest) -> Result<Vec<Whose>, ApiError> {
+    let given = [body.node.is_some(), body.nodes.is_some(), body.all, body.hub];
+    if given.iter().filter(|given| **given).count() != 1 {
+        return Err(ApiError::invalid("node", "give exactly one of node, nodes, all and hub"));
+    }
+    if body.hub {
+        return match &body.stack {
+            Some(_) => Err(ApiError::invalid("stack", "the hub's own state has no stacks")),
+            None => Ok(vec![None]),
+        };
+    }
+    let mut store = app.store.read();
+    if let Some(name) = &body.node {
+        let node = find::node(&mut store, name).await?;
+        return match node.revoked_at {
+            None => Ok(vec![Some(node.id)]),
+            Some(_) => Err(ApiError::invalid("node", format!("{} is no longer in the fleet", node.name))),
+        };
+    }
+    let selector = body.nodes.as_deref().map(str::parse::<Selector>).transpose();
+    let selector = selector.map_err(|error| ApiError::invalid("nodes", error))?;
+    let all = nodes::active(&mut store).await?;
+    let chosen = all
+        .iter()
+        .filter(|node| selector.as_ref().is_none_or(|selector| selector.matches(&node.name, &node.labels)));
+    Ok(chosen.map(|node| Some(node.id)).collect())
+}
+
+/// Reads back now.
+pub(crate) async fn verify(call: Call<VerifyBackups>) -> Result<BackupJobView, ApiError> {
+    let Call { app, caller, body, .. } = call;
+    let whose = whose(&app, &body.node).await?;
+    let snapshots = match &body.snapshot {
+        None => Vec::new(),
+        Some(digits) => {
+            let found = app.engine.find_snapshot(digits).await?;
+            if found.whose != whose {
+                return Err(ApiError::missing("snapshot of this node", digits));
+            }
+            vec![found.kept.snapshot.id]
+        }
+    };
+    one(&app, whose, BackupTask::Verify { snapshots }, &caller.by()).await
+}
+
+/// Forgets and takes away, or says what that would be.
+pub(crate) async fn prune(call: Call<PruneBackups>) -> Result<PruneView, ApiError> {
+    let Call { app, caller, body, .. } = call;
+    let whose = whose(&app, &body.node).await?;
+    let planned = app.engine.retention_of(whose).await?;
+    let snapshots = planned
+        .into_iter()
+        .map(|(one, fate)| PlannedSnapshot {
+            id: one.snapshot.id,
+            at: one.snapshot.at,
+            stack: one.snapshot.tags.stack,
+            proof: one.snapshot.proof,
+            stays: fate.stays,
+            reason: fate.why,
+        })
+        .collect();
+    let job = one(&app, whose, BackupTask::Prune { dry_run: body.dry_run }, &caller.by()).await?;
+    Ok(PruneView { snapshots, job })
+}
+
+async fn one(app: &App, whose: Whose, task: BackupTask, by: &str) -> Result<BackupJobView, ApiError> {
+    let mut jobs = app.engine.ask_backups(vec![Wanted { whose, task, id: None }], by).await?;
+    app.backups.wake.notify_one();
+    let job = jobs.pop().ok_or_else(|| ApiError::internal("no job"))?;
+    job_view(&mut app.store.read(), job).await
+}

@@ -1,0 +1,183 @@
+//! What is saved of a stack, and could not be relied on.
+
+use backstay_types::tree::in_folder;
+
+use crate::{
+    BackupItem, BackupSource, Compose, Problem, Stack, code,
+    compose::{ImageRef, Place},
+    problem::nearest,
+};
+
+/// How files of SQLite are usually called.
+const SQLITE: [&str; 5] = [".sqlite", ".sqlite3", ".db", ".db3", ".s3db"];
+/// Images, by a part of the last part of their names, that run a PostgreSQL server.
+const POSTGRES: [&str; 5] = ["postgres", "postgis", "pgvector", "timescaledb", "pg_auto_failover"];
+/// Where such images keep their data.
+const POSTGRES_DATA: &str = "/var/lib/postgresql";
+
+pub(super) fn doubtful(stack: &Stack) -> Vec<Problem> {
+    let backups = &stack.manifest.backups;
+    if backups.off {
+        return Vec::new();
+    }
+    let file = in_folder(&stack.path, "stack.toml");
+    let mut problems = Vec::new();
+    for item in &backups.items {
+        problems.extend(stack.compose.as_ref().and_then(|compose| unknown(item, compose, &file)));
+        problems.extend(plain_sqlite(item, &file));
+    }
+    if let Some(compose) = &stack.compose {
+        if backups.items.is_empty() {
+            problems.extend(found_sqlite(compose));
+        }
+        problems.extend(plain_postgres(&backups.items, compose));
+    }
+    problems
+}
+
+/// A volume or a service that the Compose file does not have.
+fn unknown(item: &BackupItem, compose: &Compose, file: &str) -> Option<Problem> {
+    let mounted = compose.services.values().flat_map(|service| service.volumes.iter().map(|(name, _)| name));
+    let volumes: Vec<_> = compose.volumes.keys().chain(mounted).map(String::as_str).collect();
+    let services: Vec<_> = compose.services.keys().map(String::as_str).collect();
+    let (what, name, known) = match (item.what.volume(), item.what.service()) {
+        (Some(volume), _) if !volumes.contains(&volume) => ("volume", volume, volumes),
+        (_, Some(service)) if !services.contains(&service) => ("service", service, services),
+        _ => return None,
+    };
+    let message = format!("no {what} is called `{name}` in {}: it could not be saved", compose.file);
+    let problem =
+        Problem::warning(code::BAD_BACKUP, file, message).at(item.line, 0).field(format!("backup.{what}"));
+    Some(match nearest(name, known) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem,
+    })
+}
+
+fn is_sqlite(path: &str) -> bool {
+    SQLITE.iter().any(|ending| path.ends_with(ending))
+}
+
+/// A database that is copied as if it were any file.
+fn plain_sqlite(item: &BackupItem, file: &str) -> Option<Problem> {
+    let BackupSource::Path { path, .. } = &item.what else { return None };
+    if !is_sqlite(path) {
+        return None;
+    }
+    let message =
+        format!("`{path}` looks like a SQLite database: a copy of the file lacks what is in its WAL");
+    let problem = Problem::warning(code::UNSAFE_BACKUP, file, message).at(item.line, 0).field("backup.path");
+    Some(problem.hint("`sqlite = …` instead of `path = …` saves it by its online backup"))
+}
+
+/// The same, where nothing is declared and the file is mounted by its name.
+fn found_sqlite(compose: &Compose) -> Vec<Problem> {
+    let binds =
+        compose.services.iter().flat_map(|(name, service)| service.binds.iter().map(move |b| (name, b)));
+    let doubtful = binds.filter(|(_, bind)| !bind.read_only && is_sqlite(&bind.source));
+    doubtful
+        .map(|(service, bind)| {
+            let message = format!(
+                "`{}` looks like a SQLite database and is saved as any file: a copy lacks what is in its WAL",
+                bind.source
+            );
+            Problem::warning(code::UNSAFE_BACKUP, &compose.file, message)
+                .at(bind.line, bind.column)
+                .field(format!("services.{service}.volumes"))
+                .hint("declare it in stack.toml: [[backup]] with `sqlite = …`")
+        })
+        .collect()
+}
+
+/// A PostgreSQL server whose files are saved and whose databases are not.
+fn plain_postgres(items: &[BackupItem], compose: &Compose) -> Vec<Problem> {
+    let saved = |volume: &String| {
+        let is_it =
+            |item: &BackupItem| matches!(&item.what, BackupSource::Volume { volume: v } if v == volume);
+        items.is_empty() || items.iter().any(is_it)
+    };
+    let dumped = |service: &str| {
+        items.iter().any(
+            |item| matches!(&item.what, BackupSource::Postgres(p) if p.service.as_deref() == Some(service)),
+        )
+    };
+    let mut problems = Vec::new();
+    for (name, service) in &compose.services {
+        let Some(image) = service.image.as_ref().filter(|image| is_postgres(image)) else { continue };
+        let data = service.volumes.iter().find(|(volume, to)| to.starts_with(POSTGRES_DATA) && saved(volume));
+        let Some((volume, _)) = data.filter(|_| !dumped(name)) else { continue };
+        let message = format!(
+            "`{name}` is a PostgreSQL server: its volume `{volume}` is saved as files, which only the same version can read"
+        );
+        problems.push(
+            Problem::warning(code::UNSAFE_BACKUP, &compose.file, message)
+                .at(image.line, image.column)
+                .field(format!("services.{name}"))
+                .hint(format!(
+                    "declare it in stack.toml: [[backup]] with `postgres = {{ service = \"{name}\" }}`"
+                )),
+        );
+    }
+    problems
+}
+
+fn is_postgres(image: &Place<String>) -> bool {
+    let name = ImageRef::parse(&image.value).name;
+    let last = name.rsplit('/').next().unwrap_or(name);
+    POSTGRES.iter().any(|known| last.contains(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Entry, Listing, check, discover};
+
+    fn told(compose: &str, stack: &str) -> Vec<String> {
+        let files = [("stacks/web/compose.yaml", compose), ("stacks/web/stack.toml", stack)];
+        let entry = |(path, text): &(&str, &str)| Entry {
+            path: (*path).to_owned(),
+            mode: 0o100_644,
+            size: text.len() as u64,
+        };
+        let entries: Vec<_> = files.iter().map(entry).collect();
+        let read = |wanted: &str| {
+            files.iter().find(|(path, _)| *path == wanted).map(|(_, text)| text.as_bytes().to_vec())
+        };
+        let repository = "r".parse().unwrap();
+        let fleet =
+            discover(Listing { repository: &repository, stacks_path: None, entries: &entries }, &read);
+        let now = "2026-11-21T10:00:00Z".parse().unwrap();
+        check::check(&fleet.unwrap(), &entries, &read, None, now).iter().map(ToString::to_string).collect()
+    }
+
+    const COMPOSE: &str = "services:\n  db:\n    image: docker.io/library/postgres:16.4\n    volumes: ['pg:/var/lib/postgresql/data']\n    healthcheck: {test: [CMD, 'true']}\n  web:\n    image: web:1\n    volumes: ['files:/data', './app.db:/app.db']\nvolumes: {pg: {}, files: {}}\n";
+
+    #[test]
+    fn what_nobody_declared_and_could_not_be_relied_on() {
+        assert_eq!(
+            told(COMPOSE, ""),
+            [
+                "stacks/web/compose.yaml:8:30: services.web.volumes: `./app.db` looks like a SQLite database and is saved as any file: a copy lacks what is in its WAL (BS9022)",
+                "stacks/web/compose.yaml:3:12: services.db: `db` is a PostgreSQL server: its volume `pg` is saved as files, which only the same version can read (BS9022)",
+            ]
+        );
+        assert!(told(COMPOSE, "[backups]\noff = true\n").is_empty());
+    }
+
+    #[test]
+    fn what_is_declared_and_is_not_there() {
+        let stack = "[[backup]]\nvolume = \"file\"\n[[backup]]\npostgres = { service = \"bd\" }\n\
+                     [[backup]]\npath = \"app.db\"\n[[backup]]\nvolume = \"pg\"\n";
+        assert_eq!(
+            told(COMPOSE, stack),
+            [
+                "stacks/web/stack.toml:1: backup.volume: no volume is called `file` in stacks/web/compose.yaml: it could not be saved (BS9021)",
+                "stacks/web/stack.toml:3: backup.service: no service is called `bd` in stacks/web/compose.yaml: it could not be saved (BS9021)",
+                "stacks/web/stack.toml:5: backup.path: `app.db` looks like a SQLite database: a copy of the file lacks what is in its WAL (BS9022)",
+                "stacks/web/compose.yaml:3:12: services.db: `db` is a PostgreSQL server: its volume `pg` is saved as files, which only the same version can read (BS9022)",
+            ]
+        );
+        let good = "[[backup]]\nvolume = \"files\"\n[[backup]]\nsqlite = \"app.db\"\n\
+                    [[backup]]\npostgres = { service = \"db\" }\n[[backup]]\nvolume = \"pg\"\n";
+        assert!(told(COMPOSE, good).is_empty());
+    }
+}

@@ -1,0 +1,11 @@
+//! Backups: which snapshots stay, whose turn it is, and what the hub does with repositories.
+//!
+//! All of it goes by the hub's clock. What a snapshot says of itself is not trusted to move anything else.
+
+mod retention;
+mod schedule;
+mod upkeep;
+
+pub use retention::{Fate, Keep, Kept, retain};
+pub use schedule::{Due, Rhythm, SavedNode, due, next_at};
+pub use upkeep::{RepositoryState, Upkeep, UpkeepRules, upkeep};

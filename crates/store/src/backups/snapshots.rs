@@ -1,0 +1,297 @@
+//! Snapshots, and how far each is proven.
+
+use backstay_types::{
+    BackupJobId, DeploymentId, StackName, Timestamp,
+    backup::{KeptSnapshot, Proof, Snapshot, SnapshotHold, SnapshotId},
+};
+
+use super::{Whose, read_whose, whose};
+use crate::{
+    Result, Tx,
+    db::{Executor, Row, query},
+    value::{json, or_empty},
+};
+
+const WHAT: &str = "snapshot";
+
+/// A snapshot with whose repository it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InRepository {
+    /// Whose repository.
+    pub whose: Whose,
+    /// The snapshot.
+    pub kept: KeptSnapshot,
+}
+
+/// Which snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only in this repository.
+    pub whose: Option<Whose>,
+    /// Only of this stack.
+    pub stack: Option<StackName>,
+    /// Only those that are proven so far, or further.
+    pub proof: Option<Proof>,
+    /// Only those begun before this time.
+    pub before: Option<Timestamp>,
+    /// Behind this one, as it was listed: time and id.
+    pub after: Option<(Timestamp, SnapshotId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Keeps a snapshot; one that is known already stays as it is. True when it is new.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn insert(
+    tx: &mut Tx,
+    node: Whose,
+    snapshot: &Snapshot,
+    job: Option<BackupJobId>,
+    heard_at: Timestamp,
+) -> Result<bool> {
+    let insert = "INSERT INTO backup_snapshots \
+                  (node_id, id, at, stack, proof, snapshot, deployment_id, job_id, heard_at) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (node_id, id) DO NOTHING";
+    let done = query(insert)
+        .bind(whose(node))
+        .bind(snapshot.id.digest())
+        .bind(snapshot.at)
+        .bind(or_empty(snapshot.tags.stack.as_ref()))
+        .bind(rank(snapshot.proof))
+        .bind(json(snapshot)?)
+        .bind(snapshot.tags.deployment)
+        .bind(job.map(|job| job.to_string()))
+        .bind(heard_at)
+        .run(tx)
+        .await?;
+    Ok(done > 0)
+}
+
+/// Notes that a snapshot was read back and is right. It never becomes less proven.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when it is not there.
+pub async fn verified(tx: &mut Tx, node: Whose, id: SnapshotId, at: Timestamp) -> Result<()> {
+    raise(tx, node, id, Proof::Verified).await?;
+    query("UPDATE backup_snapshots SET verified_at = $1, damaged_at = NULL WHERE node_id = $2 AND id = $3")
+        .bind(at)
+        .bind(whose(node))
+        .bind(id.digest())
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// Notes that it is at the second target too, and right there.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when it is not there.
+pub async fn replicated(tx: &mut Tx, node: Whose, id: SnapshotId, copy: SnapshotId) -> Result<()> {
+    raise(tx, node, id, Proof::Replicated).await?;
+    query("UPDATE backup_snapshots SET copy_id = $1 WHERE node_id = $2 AND id = $3")
+        .bind(copy.digest())
+        .bind(whose(node))
+        .bind(id.digest())
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// Raises how far it is proven.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn raise(tx: &mut Tx, node: Whose, id: SnapshotId, proof: Proof) -> Result<()> {
+    let update = "UPDATE backup_snapshots SET proof = $1 WHERE node_id = $2 AND id = $3 AND proof < $1";
+    query(update).bind(rank(proof)).bind(whose(node)).bind(id.digest()).run(tx).await.map(drop)
+}
+
+/// Notes that what it needs is damaged: it counts as unproven until it was read back again.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn damaged(tx: &mut Tx, node: Whose, id: SnapshotId, at: Timestamp) -> Result<()> {
+    let update = "UPDATE backup_snapshots SET proof = $1, damaged_at = COALESCE(damaged_at, $2) \
+                  WHERE node_id = $3 AND id = $4";
+    let update = query(update).bind(rank(Proof::Matched)).bind(at).bind(whose(node)).bind(id.digest());
+    update.run(tx).await.map(drop)
+}
+
+/// Keeps it whatever retention says, or no longer.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when it is not there.
+pub async fn set_hold(tx: &mut Tx, node: Whose, id: SnapshotId, hold: Option<&SnapshotHold>) -> Result<()> {
+    query("UPDATE backup_snapshots SET hold = $1 WHERE node_id = $2 AND id = $3")
+        .bind(hold.map(json).transpose()?)
+        .bind(whose(node))
+        .bind(id.digest())
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// Forgets snapshots. Gives how many were there.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn forget(tx: &mut Tx, node: Whose, ids: &[SnapshotId]) -> Result<u64> {
+    let mut gone = 0;
+    for chunk in ids.chunks(500) {
+        let mut delete = query("DELETE FROM backup_snapshots WHERE node_id = $1").bind(whose(node));
+        delete.push(" AND id IN ").push_list(chunk.iter().map(|id| id.digest()));
+        gone += delete.run(tx).await?;
+    }
+    Ok(gone)
+}
+
+/// One, in any repository: by its id or its first digits; two when that could mean several.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn find(ex: &mut impl Executor, digits: &str) -> Result<Vec<InRepository>> {
+    let last = format!("{digits}g");
+    query("SELECT * FROM backup_snapshots WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 2")
+        .bind(digits)
+        .bind(last)
+        .all(ex, read)
+        .await
+}
+
+/// One of a repository.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn get(ex: &mut impl Executor, node: Whose, id: SnapshotId) -> Result<Option<KeptSnapshot>> {
+    let select = "SELECT * FROM backup_snapshots WHERE node_id = $1 AND id = $2";
+    query(select).bind(whose(node)).bind(id.digest()).optional(ex, |row| Ok(read(row)?.kept)).await
+}
+
+/// All of a repository, newest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of(ex: &mut impl Executor, node: Whose) -> Result<Vec<KeptSnapshot>> {
+    query("SELECT * FROM backup_snapshots WHERE node_id = $1 ORDER BY at DESC, id DESC")
+        .bind(whose(node))
+        .all(ex, |row| Ok(read(row)?.kept))
+        .await
+}
+
+/// A part of a list, newest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(ex: &mut impl Executor, wanted: &Wanted) -> Result<Vec<InRepository>> {
+    let mut select = query("SELECT * FROM backup_snapshots WHERE 1 = 1");
+    if let Some(node) = wanted.whose {
+        select.push(" AND node_id = ").push_bind(whose(node));
+    }
+    if let Some(stack) = &wanted.stack {
+        select.push(" AND stack = ").push_bind(stack.as_str());
+    }
+    if let Some(proof) = wanted.proof {
+        select.push(" AND proof >= ").push_bind(rank(proof));
+    }
+    if let Some(before) = wanted.before {
+        select.push(" AND at < ").push_bind(before);
+    }
+    if let Some((at, id)) = wanted.after {
+        select.push(" AND (at < ").push_bind(at).push(" OR (at = ").push_bind(at);
+        select.push(" AND id < ").push_bind(id.digest()).push("))");
+    }
+    select.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(wanted.limit);
+    select.all(ex, read).await
+}
+
+/// The newest proven one of a stack that was begun at `at` or before.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn proven_at(
+    ex: &mut impl Executor,
+    node: Whose,
+    stack: Option<&StackName>,
+    at: Timestamp,
+) -> Result<Option<KeptSnapshot>> {
+    query(
+        "SELECT * FROM backup_snapshots WHERE node_id = $1 AND stack = $2 AND at <= $3 AND proof >= $4 \
+         AND damaged_at IS NULL ORDER BY at DESC, id DESC LIMIT 1",
+    )
+    .bind(whose(node))
+    .bind(or_empty(stack))
+    .bind(at)
+    .bind(rank(Proof::Verified))
+    .optional(ex, |row| Ok(read(row)?.kept))
+    .await
+}
+
+/// Proven ones that were made for a deployment.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn for_deployment(ex: &mut impl Executor, deployment: DeploymentId) -> Result<Vec<InRepository>> {
+    query("SELECT * FROM backup_snapshots WHERE deployment_id = $1 AND proof >= $2 ORDER BY at DESC")
+        .bind(deployment)
+        .bind(rank(Proof::Verified))
+        .all(ex, read)
+        .await
+}
+
+/// When the newest proven one of each repository was begun.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn newest_proven(ex: &mut impl Executor) -> Result<Vec<(Whose, Timestamp)>> {
+    query("SELECT node_id, MAX(at) AS at FROM backup_snapshots WHERE proof >= $1 AND damaged_at IS NULL GROUP BY node_id")
+        .bind(rank(Proof::Verified))
+        .all(ex, |row| Ok((read_whose(row)?, row.get("at")?)))
+        .await
+}
+
+/// Repositories with snapshots that are less proven than `below` and not known to be damaged.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn below(ex: &mut impl Executor, below: Proof) -> Result<Vec<Whose>> {
+    query("SELECT DISTINCT node_id FROM backup_snapshots WHERE proof < $1 AND damaged_at IS NULL ORDER BY node_id")
+        .bind(rank(below))
+        .all(ex, read_whose)
+        .await
+}
+
+/// Repositories that have any snapshot.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn repositories(ex: &mut impl Executor) -> Result<Vec<Whose>> {
+    query("SELECT DISTINCT node_id FROM backup_snapshots").all(ex, read_whose).await
+}
+
+fn read(row: &Row) -> Result<InRepository> {
+    let mut snapshot: Snapshot = row.json("snapshot")?;
+    snapshot.proof = proof(row.get("proof")?)?;
+    let kept = KeptSnapshot {
+        snapshot,
+        job: row.opt::<String>("job_id")?.and_then(|text| text.parse().ok()),
+        heard_at: row.get("heard_at")?,
+        verified_at: row.opt("verified_at")?,
+        copy: row.opt("copy_id")?.map(SnapshotId::new),
+        damaged_at: row.opt("damaged_at")?,
+        hold: row.opt_json("hold")?,
+    };
+    Ok(InRepository { whose: read_whose(row)?, kept })
+}
+
+const ORDER: [Proof; 5] =
+    [Proof::Created, Proof::Matched, Proof::Verified, Proof::Replicated, Proof::Drilled];
+
+fn rank(proof: Proof) -> u32 {
+    ORDER.iter().zip(0..).find(|(one, _)| **one == proof).map_or(0, |(_, rank)| rank)
+}
+
+fn proof(rank: u32) -> Result<Proof> {
+    ORDER
+        .get(rank as usize)
+        .copied()
+        .ok_or_else(|| crate::StoreError::corrupt("backup_snapshots.proof", rank))
+}
