@@ -27,6 +27,7 @@ export class Stage {
   private token = '';
   private program!: Program;
   private told = 0;
+  private settings = '';
 
   /** Starts the demonstration and waits until its story is told. */
   static async set(): Promise<Stage> {
@@ -193,9 +194,29 @@ export class Stage {
     await end(this.program, 'SIGKILL');
   }
 
+  /** Where the hub keeps backups, once it was told to. */
+  get backups(): string {
+    return join(this.dir, 'backups');
+  }
+
+  /** Where a node keeps what its stack writes. */
+  state(node: string): string {
+    return join(this.dir, 'demo', 'nodes', node, 'agent', 'stacks', 'page', 'state');
+  }
+
+  /** Starts the hub again with a place for backups. */
+  async keepBackups(): Promise<void> {
+    this.settings = join(this.dir, 'backstay.toml');
+    // Rarely by itself: what the tests ask for is what is made.
+    writeFileSync(this.settings, `[backup]\ntarget = { folder = "${this.backups}" }\nevery = "720h"\njitter = "0s"\n`);
+    await this.killHub();
+    await this.startHub();
+  }
+
   /** Starts the hub again, on the same data and address. */
   async startHub(): Promise<void> {
-    const args = ['hub', '--data-dir', this.hubDir, '--listen', new URL(this.url).host];
+    const told = this.settings ? ['--config', this.settings] : [];
+    const args = ['hub', '--data-dir', this.hubDir, '--listen', new URL(this.url).host, ...told];
     const quick = { BACKSTAY_SOURCE_POLL_EVERY: '300ms', BACKSTAY_POLL_INTERVAL: '500ms', BACKSTAY_POLL_JITTER: '0s' };
     this.program = start(join(PROGRAMS, 'backstay'), args, join(this.dir, 'hub.log'), quick);
     await eventually('the hub', async () => ((await fetch(new URL('/readyz', this.url))).ok ? true : undefined));

@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
+import AxeBuilder from '@axe-core/playwright';
 import { type Browser, type BrowserContext, expect, type Page, test as base, type TestInfo } from '@playwright/test';
 
 import { Stage } from './stage';
@@ -19,15 +20,19 @@ interface Fixtures {
 }
 
 interface Shared {
+  /** Whether the stage's hub keeps backups. Files that say so have a worker, and thus a hub, of their own. */
+  backups: boolean;
   stage: Stage;
   /** Sessions of this worker, by role: signing in is tested elsewhere. */
   sessions: Map<Role, Storage>;
 }
 
 export const test = base.extend<Fixtures, Shared>({
+  backups: [false, { option: true, scope: 'worker' }],
   stage: [
-    async ({}, use) => {
+    async ({ backups }, use) => {
       const stage = await Stage.set();
+      if (backups) await stage.keepBackups();
       await use(stage);
       await stage.strike();
     },
@@ -119,4 +124,11 @@ export async function picture(page: Page, name: string, info: TestInfo): Promise
   const folder = join(info.project.outputDir, '..', 'pictures');
   mkdirSync(folder, { recursive: true });
   await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true, animations: 'disabled' });
+}
+
+/** What the accessibility check calls serious or critical. */
+export async function findings(page: Page): Promise<string[]> {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  const grave = violations.filter((one) => one.impact === 'serious' || one.impact === 'critical');
+  return grave.flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.html} (${node.failureSummary ?? ''})`));
 }

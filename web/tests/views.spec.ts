@@ -1,7 +1,4 @@
-import AxeBuilder from '@axe-core/playwright';
-import type { Page } from '@playwright/test';
-
-import { expect, open, picture, test } from './test';
+import { expect, findings, open, picture, test } from './test';
 import { addresses, NAMES } from './views';
 
 // None changes anything: any worker may have any of them.
@@ -62,10 +59,3 @@ test('an address where nothing is says so', async ({ owner }) => {
   await owner.getByRole('main').getByRole('link', { name: /overview/i }).click();
   await expect(owner.getByRole('heading', { level: 1, name: /overview/i })).toBeVisible();
 });
-
-/** What the accessibility check calls serious or critical. */
-async function findings(page: Page): Promise<string[]> {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  const grave = violations.filter((one) => one.impact === 'serious' || one.impact === 'critical');
-  return grave.flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.html} (${node.failureSummary ?? ''})`));
-}

@@ -35,6 +35,12 @@ export function mark(entry: Entry): Mark {
     case 'emergency_stop_set': return event.stopped ? 'bad' : 'good';
     case 'agent_updated': return event.outcome === 'updated' ? 'good' : event.outcome === 'failed' ? 'bad' : 'plain';
     case 'agent_update_changed': return event.state === 'halted' ? 'bad' : 'busy';
+    case 'backup_made': return event.failed ? 'bad' : 'good';
+    case 'backup_failed': case 'backup_write_refused': return 'bad';
+    case 'backup_verified': case 'hub_restored': return 'good';
+    case 'backup_repository_checked': return Number(event.problems) > 0 ? 'bad' : 'good';
+    case 'restore_asked': return 'back';
+    case 'restore_finished': return event.failed ? 'bad' : 'back';
     default: return 'plain';
   }
 }
@@ -46,7 +52,7 @@ export const stateOf = (state: unknown): string =>
 
 export const undoWord = (undo: Undo): string => stateOf(undo.state).replaceAll('_', ' ');
 
-const INNER = ['desired_changed', 'release_created'];
+const INNER = ['desired_changed', 'release_created', 'backup_verified'];
 /** Whether an entry says something to people at a glance. */
 export const saidToPeople = (entry: Entry): boolean => !INNER.includes(entry.kind);
 
@@ -112,11 +118,30 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'undo_requested': return `${event.by} asked for an undo${because}`;
     case 'undo_state_changed': return `The undo is ${state.replaceAll('_', ' ')}${because}`;
     case 'undo_pushed': return (event.push as { push?: string } | undefined)?.push === 'awaiting_merge' ? 'The undo waits to be merged in Git' : 'The undo was pushed to Git';
+    case 'backup_made': {
+      const what = `${whose(refs, node)} was backed up${REASONS[String(event.reason)] ?? ''}: ${count(Number(event.snapshots), 'snapshot')}`;
+      return event.failed ? `${what}, and something is missing: ${event.failed}` : what;
+    }
+    case 'backup_failed': return `The backup of ${whose(refs, node)} failed: ${event.why}`;
+    case 'backup_verified': return `${count(((event.snapshots ?? []) as string[]).length, 'snapshot')} of ${whose(refs, node)} ${event.second ? 'reached the second target and are' : 'read back at the target are'} right`;
+    case 'backup_repository_checked':
+      return Number(event.problems) > 0 ? `Backups of ${whose(refs, node)} are damaged: ${event.first ?? count(Number(event.problems), 'problem')}` : `Backups of ${whose(refs, node)} are right again`;
+    case 'restore_asked': return `${event.by} asked for ${refs.stack ?? 'data'} ${refs.node ? `on ${node(refs.node)} ` : ''}to be restored from ${short(String(event.snapshot))}${event.in_place ? ', in place' : ''}`;
+    case 'restore_finished': return `${refs.stack ?? 'Data'} ${refs.node ? `on ${node(refs.node)} ` : ''}${event.failed ? `was not restored: ${event.failed}` : `was restored from ${short(String(event.snapshot))}`}`;
+    case 'backups_pruned': return `${count(((event.snapshots ?? []) as string[]).length, 'snapshot')} of ${whose(refs, node)} went by retention`;
+    case 'backup_write_refused': return `${node(refs.node)} tried to change its backups and was refused: ${event.what}`;
+    case 'snapshot_held': return `${event.by} ${event.held ? 'holds' : 'released'} snapshot ${short(String(event.snapshot))}${because}`;
+    case 'backup_cancelled': return `${event.by} cancelled a job about backups of ${whose(refs, node)}`;
+    case 'recovery_key_set': return `${event.by} set the recovery key`;
+    case 'hub_restored': return `This hub was restored from snapshot ${short(String(event.snapshot))}`;
     case 'token_changed': return String(event.detail);
     case 'user_changed': return `${event.by} ${userChange(event.change as Record<string, string>, String(event.name))}`;
     default: return entry.kind.replaceAll('_', ' ');
   }
 }
+
+const REASONS: Record<string, string> = { schedule: '', manual: ' on request', deployment: ' before a deployment', rollback: ' before a way back', safety: ' before a restore' };
+const whose = (refs: Entry['refs'], node: (id: string | null | undefined) => string): string => (refs.node ? node(refs.node) : 'the hub');
 
 function userChange(done: Record<string, string>, user: string): string {
   switch (done.change) {
