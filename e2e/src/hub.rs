@@ -8,6 +8,8 @@ use crate::{Api, Cli};
 
 /// In a setting's value, the port that the hub listens on.
 pub(crate) const PORT: &str = "{port}";
+/// Stands in settings for the folder of a test's own.
+pub const DIR: &str = "{dir}";
 
 /// A running hub. It can be killed and started again on the same address.
 #[derive(Debug)]
@@ -43,7 +45,8 @@ impl Hub {
                 .env("BACKSTAY_POLL_JITTER", "50ms");
         }
         for (variable, value) in settings {
-            program = program.env(variable, value.replace(PORT, &port.number().to_string()));
+            let value = value.replace(PORT, &port.number().to_string());
+            program = program.env(variable, value.replace(DIR, &dir.display().to_string()));
         }
         if let Some(url) = database {
             program = program.env("BACKSTAY_HUB_DATABASE_URL", url);

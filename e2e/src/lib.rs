@@ -15,5 +15,5 @@ pub mod stacks;
 pub use api::Api;
 pub use cli::Cli;
 pub use fleet::{Fleet, FleetBuilder, REPOSITORY, Upstream};
-pub use hub::Hub;
+pub use hub::{DIR, Hub};
 pub use node::{Node, Place};

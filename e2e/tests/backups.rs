@@ -1,0 +1,217 @@
+//! Backups by hub, agent and the program that does the work together: saved, proven, put back; whatever dies meanwhile.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{fs, path::PathBuf, process::Command};
+
+use backstay_api::{
+    Empty,
+    v1::{
+        BackupJobPath, BackupJobView, GetBackupJob, ListSnapshots, RestoreFrom, RestoreRequest, SnapshotView,
+        SnapshotsQuery, StartBackup, StartBackupRequest, StartRestore,
+    },
+};
+use backstay_e2e::{DIR, Fleet, stacks::set_line};
+use backstay_testkit::{eventually, find_tool};
+use backstay_types::{
+    BackupJobId,
+    backup::{BackupJobState, BackupReason, Destination, Proof},
+};
+use serde_json::Value;
+
+/// A fleet whose stack keeps notes, saved to a folder of the hub's machine.
+fn keeping_notes(nodes: usize) -> Option<Fleet> {
+    let target = format!("{{ folder = \"{DIR}/backups\" }}");
+    let fleet = Fleet::of(nodes).hub_setting("BACKSTAY_BACKUP_TARGET", &target).start()?.with_process_stack();
+    let manifest = fleet.tree.read("stacks/web/stack.toml");
+    fleet.tree.write("stacks/web/stack.toml", &format!("{manifest}\n[[backup]]\npath = \"notes\"\n"));
+    let commit = fleet.commit("Save the notes", None);
+    fleet.deployed(&commit);
+    for node in 0..nodes {
+        note(&fleet, node, "first", "one");
+    }
+    Some(fleet)
+}
+
+fn notes(fleet: &Fleet, node: usize) -> PathBuf {
+    fleet.nodes[node].data().join("stacks/web/state/notes")
+}
+
+fn note(fleet: &Fleet, node: usize, name: &str, text: &str) {
+    let dir = notes(fleet, node);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join(name), text).unwrap();
+}
+
+/// What is in the notes, by name.
+fn read(fleet: &Fleet, node: usize) -> Vec<(String, String)> {
+    let entries = fs::read_dir(notes(fleet, node)).unwrap().map(|entry| entry.unwrap());
+    let mut found: Vec<_> = entries
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+        .collect();
+    found.sort();
+    found
+}
+
+fn of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+fn back_up(fleet: &Fleet, node: &str) -> BackupJobId {
+    let request = StartBackupRequest { node: Some(node.to_owned()), ..StartBackupRequest::default() };
+    fleet.api.call::<StartBackup>(&Empty {}, &Empty {}, &request).jobs[0].job.id
+}
+
+fn restore(fleet: &Fleet, from: RestoreFrom, destination: Destination) -> BackupJobId {
+    let request = RestoreRequest {
+        id: None,
+        node: Some("alpha".to_owned()),
+        stack: Some("web".parse().unwrap()),
+        from,
+        items: Vec::new(),
+        paths: Vec::new(),
+        destination,
+        dry_run: false,
+    };
+    fleet.api.call::<StartRestore>(&Empty {}, &Empty {}, &request).job.unwrap().job.id
+}
+
+fn job(fleet: &Fleet, id: BackupJobId) -> BackupJobView {
+    fleet.api.call::<GetBackupJob>(&BackupJobPath { job: id }, &Empty {}, &Empty {})
+}
+
+/// Waits for a job's end, which must be a good one.
+fn done(fleet: &Fleet, id: BackupJobId) -> BackupJobView {
+    let ended = eventually("the job to end", || {
+        let found = job(fleet, id);
+        if found.job.state.is_final() { Ok(found) } else { Err(format!("{found:#?}")) }
+    });
+    assert_eq!(ended.job.state, BackupJobState::Done, "{ended:#?}");
+    ended
+}
+
+fn snapshots(fleet: &Fleet, node: &str, proof: Option<Proof>) -> Vec<SnapshotView> {
+    let query = SnapshotsQuery { node: Some(node.to_owned()), proof, ..SnapshotsQuery::default() };
+    fleet.api.call::<ListSnapshots>(&Empty {}, &query, &Empty {}).items
+}
+
+/// The newest snapshot of a node, once the hub has read it back.
+fn proven(fleet: &Fleet, node: &str, reason: BackupReason) -> SnapshotView {
+    eventually("the snapshot to be proven", || {
+        let all = snapshots(fleet, node, None);
+        let newest = all.into_iter().find(|found| found.kept.snapshot.tags.reason == reason);
+        let newest = newest.ok_or("there is none".to_owned())?;
+        let proof = newest.kept.snapshot.proof;
+        if proof >= Proof::Verified { Ok(newest) } else { Err(format!("it is {proof:?}")) }
+    })
+}
+
+#[test]
+fn what_was_lost_comes_back_and_so_does_what_was_there_instead() {
+    let Some(fleet) = keeping_notes(1) else { return };
+    note(&fleet, 0, "second", "two");
+    done(&fleet, back_up(&fleet, "alpha"));
+    proven(&fleet, "alpha", BackupReason::Manual);
+
+    fs::remove_file(notes(&fleet, 0).join("second")).unwrap();
+    note(&fleet, 0, "third", "three");
+    done(&fleet, restore(&fleet, RestoreFrom::Latest, Destination::InPlace));
+    assert_eq!(read(&fleet, 0), of(&[("first", "one"), ("second", "two")]));
+    fleet.nodes[0].get("/healthz").unwrap();
+
+    // The safety snapshot holds what the restore took away.
+    let safety = proven(&fleet, "alpha", BackupReason::Safety);
+    let from = RestoreFrom::Snapshot(safety.kept.snapshot.id.to_string());
+    let folder = fleet.dir().join("looked-at");
+    let to = Destination::Folder { path: folder.display().to_string() };
+    done(&fleet, restore(&fleet, from.clone(), to));
+    let found = Command::new("find").arg(&folder).args(["-name", "third"]).output().unwrap();
+    assert_eq!(String::from_utf8(found.stdout).unwrap().lines().count(), 1);
+    done(&fleet, restore(&fleet, from, Destination::InPlace));
+    assert_eq!(read(&fleet, 0), of(&[("first", "one"), ("third", "three")]));
+}
+
+#[test]
+fn a_deployment_has_a_snapshot_from_just_before() {
+    let Some(fleet) = keeping_notes(1) else { return };
+    let a = fleet.api.conversation("session-a");
+    note(&fleet, 0, "first", "as it was");
+    set_line(&fleet.tree, 2, "A2");
+    let commit = fleet.commit("Change a line", Some(a));
+    fleet.deployed(&commit);
+    let snapshot = proven(&fleet, "alpha", BackupReason::Deployment);
+    let newest = fleet.api.deployments("alpha", "web").remove(0);
+    let tags = &snapshot.kept.snapshot.tags;
+    assert_eq!(tags.deployment, Some(newest.deployment.id));
+    assert_eq!(tags.conversation, Some(a));
+    assert_eq!(tags.stack.as_ref().map(ToString::to_string).as_deref(), Some("web"));
+
+    note(&fleet, 0, "first", "spoilt by the release");
+    done(&fleet, restore(&fleet, RestoreFrom::BeforeDeployment(newest.deployment.id), Destination::InPlace));
+    assert_eq!(read(&fleet, 0), of(&[("first", "as it was")]));
+}
+
+#[test]
+fn a_hub_or_an_agent_that_dies_in_a_backup_loses_nothing() {
+    let Some(mut fleet) = keeping_notes(1) else { return };
+    for round in 0..4 {
+        // Enough that it takes a moment, other in each round.
+        let text: String = (0..200_000).map(|n| format!("{round} {}\n", n * (round + 1))).collect();
+        note(&fleet, 0, "large", &text);
+        let id = back_up(&fleet, "alpha");
+        eventually("it to begin", || match job(&fleet, id).job.state {
+            BackupJobState::Queued => Err("it waits".to_owned()),
+            _ => Ok(()),
+        });
+        if round % 2 == 0 {
+            fleet.nodes[0].kill_agent();
+            fleet.nodes[0].start_agent();
+        } else {
+            fleet.hub.kill();
+            fleet.hub.restart();
+        }
+        // It may have failed, honestly; then the next one does it.
+        let ended = eventually("the job to end", || {
+            let found = job(&fleet, id);
+            if found.job.state.is_final() { Ok(found) } else { Err(format!("{found:#?}")) }
+        });
+        if ended.job.state != BackupJobState::Done {
+            done(&fleet, back_up(&fleet, "alpha"));
+        }
+        proven(&fleet, "alpha", BackupReason::Manual);
+        fs::write(notes(&fleet, 0).join("large"), "lost").unwrap();
+        done(&fleet, restore(&fleet, RestoreFrom::Latest, Destination::InPlace));
+        assert_eq!(fs::read_to_string(notes(&fleet, 0).join("large")).unwrap(), text);
+    }
+    fleet.cli.run(&["audit", "verify"]);
+}
+
+#[test]
+fn restic_reads_what_was_saved_with_the_owners_key_alone() {
+    let Some(restic) = find_tool("restic") else { return };
+    let Some(fleet) = keeping_notes(1) else { return };
+    let key = fleet.dir().join("recovery.key");
+    fleet.cli.run(&["backup", "recovery-key", "make", "--out", &key.display().to_string()]);
+    done(&fleet, back_up(&fleet, "alpha"));
+    proven(&fleet, "alpha", BackupReason::Manual);
+    let opened = eventually("the password to be sealed", || {
+        let asked =
+            ["--json", "backup", "open", "alpha", "--recovery-key", &key.display().to_string(), "--print"];
+        let output = fleet.cli.output(&asked);
+        serde_json::from_slice::<Value>(&output.stdout)
+            .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())
+    });
+    let (place, password) = (opened["place"].as_str().unwrap(), opened["password"].as_str().unwrap());
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&restic);
+        command.args(["--no-cache", "-r", place]).args(args).env("RESTIC_PASSWORD", password);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run(&["snapshots"]).contains("alpha"));
+    run(&["check", "--read-data"]);
+    let out = fleet.dir().join("by-restic");
+    run(&["restore", "latest", "--target", &out.display().to_string()]);
+    let found = Command::new("grep").args(["-rl", "one"]).arg(&out).output().unwrap();
+    assert!(String::from_utf8(found.stdout).unwrap().contains("first"));
+}
