@@ -419,16 +419,7 @@ impl Saving<'_> {
             },
         };
         let items = made.roots.iter().map(item).collect();
-        let snapshot = Snapshot {
-            id: made.id,
-            at,
-            tags,
-            proof: made.proof,
-            files: made.files,
-            bytes: made.bytes,
-            added_bytes: made.added_bytes,
-            manifest: made.manifest,
-        };
+        let snapshot = made.of(at, tags);
         Saved { snapshot, items, still }
     }
 

@@ -6,7 +6,7 @@ use backstay_store::hub_state;
 use backstay_types::{
     Secret,
     backup::{
-        BackupJob, BackupResult, SaveWork, Snapshot, SnapshotTags, WorkOutcome,
+        BackupJob, BackupResult, SaveWork, SnapshotTags, WorkOutcome,
         job::{Done, Root, SnapshotTask, Source, Task},
     },
 };
@@ -89,16 +89,7 @@ async fn stage_and_save(
         conversation: None,
         reason: work.reason,
     };
-    let snapshot = Snapshot {
-        id: made.id,
-        at,
-        tags,
-        proof: made.proof,
-        files: made.files,
-        bytes: made.bytes,
-        added_bytes: made.added_bytes,
-        manifest: made.manifest,
-    };
+    let snapshot = made.of(at, tags);
     Ok(BackupResult {
         work: Some(WorkOutcome { snapshots: vec![snapshot], items: Vec::new(), still_ms: 0, failed: None }),
         ..BackupResult::default()

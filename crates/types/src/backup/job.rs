@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Proof, SnapshotId};
+use super::{Proof, Snapshot, SnapshotId, SnapshotTags};
 use crate::{Digest, ErrorCode, Secret, Timestamp};
 
 /// One job.
@@ -291,6 +291,22 @@ pub struct SnapshotMade {
     pub roots: Vec<RootMade>,
     /// How far it is proven: `Matched`.
     pub proof: Proof,
+}
+
+impl SnapshotMade {
+    /// The snapshot, begun at this time and for this.
+    pub fn of(&self, at: Timestamp, tags: SnapshotTags) -> Snapshot {
+        Snapshot {
+            id: self.id,
+            at,
+            tags,
+            proof: self.proof,
+            files: self.files,
+            bytes: self.bytes,
+            added_bytes: self.added_bytes,
+            manifest: self.manifest,
+        }
+    }
 }
 
 /// What a root came to.
