@@ -9,6 +9,7 @@
 
 mod access;
 mod fault;
+mod folder;
 mod keys;
 mod maintain;
 mod progress;

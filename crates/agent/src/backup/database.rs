@@ -304,15 +304,10 @@ pub(super) async fn command(
     source: &CommandSource,
     folder: &Path,
 ) -> Result<(), BackupError> {
-    let mut run = Run { limit: DUMP, ..Run::new(item, source.command.clone()) };
-    if source.folder {
-        run.variables.push(("BACKSTAY_FOLDER", folder.display().to_string()));
-        return scene.run(run).await.map(drop);
+    let mut run = run_of(project, item, source, &source.command, folder).await?;
+    if !source.folder {
+        run.stdout = Some(output(&folder.join("output"))?);
     }
-    if let Some(service) = &source.service {
-        run.argv = [inside(&container(project, service).await?), source.command.clone()].concat();
-    }
-    run.stdout = Some(output(&folder.join("output"))?);
     scene.run(run).await.map(drop)
 }
 
@@ -324,17 +319,29 @@ pub(super) async fn restore_command(
     source: &CommandSource,
     folder: &Path,
 ) -> Result<(), BackupError> {
-    let mut run = Run { limit: DUMP, ..Run::new(item, source.restore.clone()) };
+    let mut run = run_of(project, item, source, &source.restore, folder).await?;
+    if !source.folder {
+        let file = folder.join("output");
+        run.stdin = Some(File::open(&file).map_err(BackupError::restore(file.display()))?);
+    }
+    scene.run(run).await.map(drop)
+}
+
+/// A command of an item, told its folder; one that prints or reads runs in its service, where it has one.
+async fn run_of<'a>(
+    project: &str,
+    item: &'a str,
+    source: &CommandSource,
+    argv: &[String],
+    folder: &Path,
+) -> Result<Run<'a>, BackupError> {
+    let mut run = Run { limit: DUMP, ..Run::new(item, argv.to_vec()) };
     if source.folder {
         run.variables.push(("BACKSTAY_FOLDER", folder.display().to_string()));
-        return scene.run(run).await.map(drop);
+    } else if let Some(service) = &source.service {
+        run.argv = [inside(&container(project, service).await?), argv.to_vec()].concat();
     }
-    if let Some(service) = &source.service {
-        run.argv = [inside(&container(project, service).await?), source.restore.clone()].concat();
-    }
-    let file = folder.join("output");
-    run.stdin = Some(File::open(&file).map_err(BackupError::restore(file.display()))?);
-    scene.run(run).await.map(drop)
+    Ok(run)
 }
 
 /// OpenClaw's own backup, which is safe while it runs, and which it verifies.

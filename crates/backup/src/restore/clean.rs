@@ -3,18 +3,18 @@
 use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
-    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use rustic_core::{RusticError, TreeId};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat, unlinkat},
+    fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat},
     io::Errno,
 };
 
 use super::Opened;
-use crate::fault::Fault;
+use crate::{fault::Fault, folder::names_in};
 
 /// A fault of the disk, or of the repository.
 pub(super) enum Cause {
@@ -51,7 +51,7 @@ fn disk(path: &Path, error: Errno) -> Cause {
 fn below(repository: &Opened, folder: &OwnedFd, path: PathBuf, tree: TreeId) -> Result<(), Cause> {
     let nodes = repository.get_tree(&tree).map_err(Cause::Repository)?.nodes;
     let stays: HashSet<OsString> = nodes.iter().map(|node| node.name().into_owned()).collect();
-    for name in names(folder).map_err(|error| disk(&path, error))? {
+    for name in names_in(folder).map_err(|error| disk(&path, error))? {
         if !stays.contains(&name) {
             remove(folder, &name).map_err(|error| disk(&path.join(&name), error))?;
         }
@@ -67,18 +67,6 @@ fn below(repository: &Opened, folder: &OwnedFd, path: PathBuf, tree: TreeId) -> 
     Ok(())
 }
 
-fn names(folder: &OwnedFd) -> Result<Vec<OsString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-    }
-    Ok(names)
-}
-
 /// Removes whatever it is; a folder with all that is in it. Links are not followed.
 fn remove(folder: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
     let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -86,7 +74,7 @@ fn remove(folder: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         return unlinkat(folder, name, AtFlags::empty());
     }
     let inner = openat(folder, name, FOLDER, Mode::empty())?;
-    for name in names(&inner)? {
+    for name in names_in(&inner)? {
         remove(&inner, &name)?;
     }
     unlinkat(folder, name, AtFlags::REMOVEDIR)

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
     sync::{
@@ -26,8 +26,8 @@ use rustic_core::{
 };
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, fstat, lgetxattr, llistxattr,
-        openat, readlinkat, statat,
+        AtFlags, FileType, Mode, OFlags, Stat, fgetxattr, flistxattr, fstat, lgetxattr, llistxattr, openat,
+        readlinkat, statat,
     },
     io::Errno,
 };
@@ -37,25 +37,12 @@ use super::{
     source::{From, Notes, Reading, Root, Roots},
 };
 use crate::{
+    folder::names_in,
     store::Store,
     tree::{go_mode, kind_of},
 };
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-
-/// Names in a folder, sorted as the format wants them.
-fn names_in(folder: impl AsFd) -> Result<Vec<OsString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
 
 /// A folder whose entries come next.
 #[derive(Debug)]
