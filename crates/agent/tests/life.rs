@@ -137,7 +137,7 @@ fn reports_wait_for_the_hub_and_each_counts_once() {
 fn with_values() -> Stack {
     process_stack("a", "true")
         .file(".env.template", "TOKEN=\nGREETING=hello ${NAME}\n")
-        .program("serve", "echo \"token $TOKEN, $GREETING, state $BACKSTAY_STATE_DIR\"\nexec sleep 1000")
+        .program("serve", "echo \"token $TOKEN, $GREETING, state $BACKSTAY_STATE_DIR\"\nexec sleep 20000")
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub(crate) fn process_stack(version: &str, check: &str) -> Stack {
              [[process]]\nname = \"web\"\ncommand = [\"./serve\"]\nstop_grace = \"2s\"\n\
              [[probe]]\ncommand = [\"./check\"]\nevery = \"30ms\"\ntimeout = \"2s\"\nwithin = \"300ms\"\n",
         )
-        .program("serve", "echo \"serving $(cat version)\"\nexec sleep 1000")
+        .program("serve", "echo \"serving $(cat version)\"\nexec sleep 20000")
         .program("check", check)
         .file("version", version)
 }

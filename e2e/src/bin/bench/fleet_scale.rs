@@ -10,11 +10,11 @@ use std::{
 use backstay_api::{
     Empty,
     agent::{CheckIn, CheckInRequest, JoinNode, JoinRequest},
-    v1::{GetMetrics, GetOverview, ListRollouts, RolloutsQuery},
+    v1::{GetMetrics, GetOverview, ListRollouts, NodePath, RevokeNode, RolloutsQuery},
 };
 use backstay_client::Client;
 use backstay_e2e::Fleet;
-use backstay_types::{HostFacts, Labels, RolloutState};
+use backstay_types::{HostFacts, Labels, NodeId, RolloutState};
 
 use crate::{
     figures::{Figures, millis, timed},
@@ -64,6 +64,7 @@ pub(crate) fn measure(nodes: usize) -> Result<Figures, String> {
     let mut busy = probes.watch(&swarm, WATCH);
     let cpu = (cpu_seconds(pid)? - before) / started.elapsed().as_secs_f64();
     let quiet_mb = rss_mb(pid)?;
+    probes.leave(&fleet);
     let back = restart(&mut fleet, nodes)?;
     let kb = (quiet_mb - empty_mb) * 1e3 / nodes as f64;
     let mut alone = alone;
@@ -185,7 +186,7 @@ fn requests(fleet: &Fleet) -> f64 {
 
 /// Nodes that ask and time it.
 struct Probes {
-    clients: Vec<Client>,
+    clients: Vec<(NodeId, Client)>,
 }
 
 impl Probes {
@@ -199,15 +200,23 @@ impl Probes {
                 facts: HostFacts::default(),
             };
             let joined = fleet.api.call::<JoinNode>(&Empty {}, &Empty {}, &body);
-            Client::new(hub, Some(joined.credential)).map_err(|error| error.to_string())
+            let client = Client::new(hub, Some(joined.credential)).map_err(|error| error.to_string())?;
+            Ok((joined.node, client))
         });
         Ok(Self { clients: clients.collect::<Result<_, String>>()? })
+    }
+
+    /// They are no nodes any more: who has stopped asking would be called offline, and rightly.
+    fn leave(self, fleet: &Fleet) {
+        for (node, _) in self.clients {
+            fleet.api.call::<RevokeNode>(&NodePath { node: node.to_string() }, &Empty {}, &Empty {});
+        }
     }
 
     /// How long check-ins took, in milliseconds.
     fn watch(&self, swarm: &Swarm, time: Duration) -> Vec<f64> {
         let took = Arc::new(Mutex::new(Vec::new()));
-        let ask = |(number, client): (usize, &Client)| {
+        let ask = |(number, (_, client)): (usize, &(NodeId, Client))| {
             let (client, took) = (client.clone(), took.clone());
             swarm.beside(async move {
                 // Not all in the same moment.
