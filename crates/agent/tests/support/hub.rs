@@ -1,7 +1,7 @@
 //! The fake hub.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     thread,
@@ -30,7 +30,7 @@ use backstay_api::{
 };
 use backstay_types::{
     AgentBuild, AgentOutcome, DeploymentId, DeploymentState, Digest, LeaveSafeMode, LedgerHead, NodeId,
-    NodeSafety, RequestId, Secret, StackName, Timestamp,
+    NodeSafety, ReportId, RequestId, Secret, StackName, Timestamp,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ed25519_dalek::SigningKey;
@@ -72,7 +72,9 @@ pub(super) struct Inner {
     statement: Option<(Statement, SignedStatement)>,
     packs: BTreeMap<String, Vec<u8>>,
     mode: PackMode,
+    /// Each once, in the order in which they came.
     reports: Vec<Report>,
+    known: HashSet<ReportId>,
     check_ins: Vec<CheckInRequest>,
     questions: Vec<AgentRequest>,
     answers: Vec<Answer>,
@@ -94,6 +96,7 @@ impl FakeHub {
             packs: BTreeMap::new(),
             mode: PackMode::Good,
             reports: Vec::new(),
+            known: HashSet::new(),
             check_ins: Vec::new(),
             questions: Vec::new(),
             answers: Vec::new(),
@@ -231,11 +234,11 @@ impl FakeHub {
     /// What was told last of the update to an agent with this SHA-256.
     pub(crate) fn agent_outcome(&self, sha256: Digest) -> Option<AgentOutcome> {
         let its = format!("new-{}", sha256.short());
-        let outcome = |report: Report| match report.body {
-            ReportBody::AgentUpdate { version, outcome, .. } if version == its => Some(outcome),
+        let outcome = |report: &Report| match &report.body {
+            ReportBody::AgentUpdate { version, outcome, .. } if *version == its => Some(outcome.clone()),
             _ => None,
         };
-        self.reports().into_iter().rev().find_map(outcome)
+        self.inner().reports.iter().rev().find_map(outcome)
     }
 
     /// Gives an agent no longer: the memory is wanted for others.
@@ -297,13 +300,7 @@ impl FakeHub {
 
     /// Every report once, in the order in which they came first.
     pub(crate) fn reports(&self) -> Vec<Report> {
-        let mut seen = Vec::new();
-        for report in &self.inner().reports {
-            if !seen.contains(report) {
-                seen.push(report.clone());
-            }
-        }
-        seen
+        self.inner().reports.clone()
     }
 
     pub(crate) fn check_ins(&self) -> Vec<CheckInRequest> {
@@ -312,11 +309,13 @@ impl FakeHub {
 
     /// The ends that were reported for a deployment.
     pub(crate) fn ends(&self, wanted: DeploymentId) -> Vec<DeploymentState> {
-        let end = |report: Report| match report.body {
-            ReportBody::DeploymentFinished { deployment, state, .. } if deployment == wanted => Some(state),
+        let end = |report: &Report| match &report.body {
+            ReportBody::DeploymentFinished { deployment, state, .. } if *deployment == wanted => {
+                Some(state.clone())
+            }
             _ => None,
         };
-        self.reports().into_iter().filter_map(end).collect()
+        self.inner().reports.iter().filter_map(end).collect()
     }
 }
 
@@ -414,7 +413,12 @@ async fn reports(
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
     let accepted = request.reports.iter().map(|report| report.id).collect();
-    inner.reports.extend(request.reports);
+    for report in request.reports {
+        // One that is told again, word by word, is nothing new.
+        if inner.known.insert(report.id) || !inner.reports.contains(&report) {
+            inner.reports.push(report);
+        }
+    }
     if inner.forgetful {
         return Err(StatusCode::BAD_GATEWAY);
     }

@@ -265,16 +265,18 @@ impl Node {
     }
 
     pub(crate) fn kill(&mut self) {
+        let mut under = None;
         if let Some(over) = self.over.take() {
             // The agent first: what it runs under would let it live.
-            if let Some(pid) = child_of(over) {
-                kill(&pid);
-            }
+            under = child_of(over).inspect(|pid| kill(pid));
             self.seen = false;
         }
         if let Some(mut agent) = self.agent.take() {
             agent.kill().unwrap();
             agent.wait().unwrap();
+        }
+        if let Some(pid) = under {
+            eventually("the agent is gone, and with it its lock", || (!is_running(&pid)).then_some(()));
         }
     }
 
@@ -399,6 +401,12 @@ impl Drop for Node {
     }
 }
 
+/// Whether a process has not ended, whoever is to take note of that.
+fn is_running(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 fn kill(pid: &str) {
     if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -431,7 +439,7 @@ fn child_of(pid: u32) -> Option<String> {
 
 /// Waits until something holds.
 pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    eventually_within(Duration::from_secs(15), what, look)
+    eventually_within(Duration::from_secs(30), what, look)
 }
 
 pub(crate) fn eventually_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
