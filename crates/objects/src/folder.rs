@@ -160,11 +160,22 @@ fn beside(path: &Path, own: &str) -> PathBuf {
     path.with_file_name(format!(".{own}"))
 }
 
+/// Makes the folder of a file. One that is new is durable too: what is in it would be lost with its name.
 async fn make_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => fs::create_dir_all(folder).await,
-        None => Ok(()),
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let mut new = Vec::new();
+    for folder in folder.ancestors() {
+        if folder.as_os_str().is_empty() || fs::try_exists(folder).await? {
+            break;
+        }
+        new.push(folder);
     }
+    fs::create_dir_all(folder).await?;
+    for above in new.iter().filter_map(|folder| folder.parent()) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        fs::File::open(above).await?.sync_all().await?;
+    }
+    Ok(())
 }
 
 async fn sync_folder(path: &Path) -> Result<(), ObjectError> {
