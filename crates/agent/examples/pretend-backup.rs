@@ -22,7 +22,7 @@ use backstay_types::{
     backup::{
         Proof, SnapshotId,
         job::{
-            Done, Failed, FailedKind, Job, Line, RestoreTask, Restored, RootMade, SnapshotMade, SnapshotTask,
+            Done, Failed, FailedKind, FileEntry, FileKind, Job, Line, RestoreTask, Restored, RootMade, SnapshotMade, SnapshotTask,
             Source, Target, Task,
         },
     },
@@ -50,6 +50,7 @@ fn main() {
     tell(&match job.task {
         Task::Snapshot(task) => snapshot(&store, &task),
         Task::Restore(task) => restore(&store, &task),
+        Task::Files { snapshot, .. } => files(&store, snapshot),
         _ => failed(FailedKind::BadJob, "not for tests"),
     });
 }
@@ -175,5 +176,40 @@ fn restore(store: &Path, task: &RestoreTask) -> Line {
         content.extend(c);
     }
     let digest = Digest::of(&content);
+    spoil(store, task);
     Line::Done(Box::new(Done::Restore(Restored { files, bytes, damaged: Vec::new(), digest })))
+}
+
+/// What a repository would hold that says that it is well and is not: `cut PATH` takes a byte from a file that was
+/// restored, `zero PATH` fills its second half with zeros.
+fn spoil(store: &Path, task: &RestoreTask) {
+    let mode = fs::read_to_string(store.join("mode")).unwrap_or_default();
+    let Some((how, path)) = mode.trim().split_once(' ') else { return };
+    let path = Path::new(&task.places[0].into).join(path);
+    let mut content = fs::read(&path).unwrap();
+    let half = content.len() / 2;
+    match how {
+        "cut" => content.truncate(content.len() - 1),
+        _ => content[half..].fill(0),
+    }
+    fs::write(path, content).unwrap();
+}
+
+/// All that is in a snapshot.
+fn files(store: &Path, snapshot: SnapshotId) -> Line {
+    let root = store.join(snapshot.to_string());
+    let mut paths = Vec::new();
+    walk(&root, "", &[], &mut paths);
+    paths.sort();
+    let entry = |path: String| {
+        let meta = fs::symlink_metadata(root.join(&path)).unwrap();
+        let kind = match &meta {
+            meta if meta.is_dir() => FileKind::Folder,
+            meta if meta.is_symlink() => FileKind::Link,
+            _ => FileKind::File,
+        };
+        let bytes = if kind == FileKind::File { meta.len() } else { 0 };
+        FileEntry { path, kind, bytes, mode: meta.mode() & 0o7777, modified: None }
+    };
+    Line::Done(Box::new(Done::Files { files: paths.into_iter().map(entry).collect() }))
 }

@@ -6,6 +6,7 @@
 mod chore;
 mod copy;
 mod database;
+mod drill;
 mod error;
 mod exec;
 mod keeper;

@@ -272,7 +272,8 @@ pub(crate) fn data(release: &Loaded) -> Result<DataPlan, Failed> {
     let mut backups = release.manifest.backups.clone();
     backups.items = release.manifest.saved(None);
     let (runtime, project) = (release.manifest.runtime.name().to_owned(), release.stack.to_string());
-    Ok(DataPlan { backups, runtime, project, volumes: BTreeMap::new(), uses: Vec::new() })
+    let exclusive = release.manifest.exclusive;
+    Ok(DataPlan { backups, runtime, project, volumes: BTreeMap::new(), uses: Vec::new(), exclusive })
 }
 
 /// Takes down what runtimes other than this one run of a stack. A release may change from one to another, and none can

@@ -34,7 +34,15 @@ pub(crate) use self::{
     fail::{Fail, Records},
     release::{Loaded, invalid, read_rendered},
 };
-use crate::{backup::DataPlan, crash, disk::WorkLock, runtime::Runtimes};
+use crate::{
+    backup::DataPlan,
+    crash,
+    disk::{Layout, WorkLock},
+    runtime::{
+        Runtimes,
+        compose::{Compose, Rehearsal, Scratch},
+    },
+};
 
 /// A call to a child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,6 +100,16 @@ pub(crate) enum Work {
     Data { stack: StackName, tree: TreeDigest },
     /// Delete all releases but these, and what was held for them.
     Prune { stack: StackName, keep: Vec<TreeDigest> },
+    /// Make ready what a drill starts beside what runs.
+    Rehearse {
+        stack: StackName,
+        tree: TreeDigest,
+        prepared: Box<Prepared>,
+        scratch: Scratch,
+        saved: Vec<String>,
+    },
+    /// Start services of a drill; all when none is named.
+    StartDrill { stack: StackName, tree: TreeDigest, scratch: Scratch, services: Vec<String> },
 }
 
 /// See [`Work::Prepare`].
@@ -134,6 +152,7 @@ pub(crate) enum Reply {
     Containers(Vec<Container>),
     Found(Vec<Finding>),
     Data(Box<DataPlan>),
+    Rehearsed(Rehearsal),
     Statements(Vec<(String, Result<SignedStatement, String>)>),
 }
 
@@ -182,6 +201,9 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         let loaded = release::load(&layout, stack, *tree, Step::Snapshot)?;
         return crate::runtime::data(&loaded).map(|plan| Reply::Data(Box::new(plan)));
     }
+    if let Work::Rehearse { .. } | Work::StartDrill { .. } = &call.work {
+        return drill(layout, place, call.work).await;
+    }
     let lock =
         WorkLock::take(&layout).map_err(|e| Fail::other(Step::Fetch, format!("the work lock: {e}")))?;
     let mut cx = Context { layout, place, lock };
@@ -190,7 +212,9 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         Work::Unpack { stack, deployment, tree } => {
             stage::unpack(&cx, &stack, deployment, tree, records).map(|()| Reply::Done)
         }
-        Work::Statements { .. } | Work::Data { .. } => Ok(Reply::Done),
+        Work::Statements { .. } | Work::Data { .. } | Work::Rehearse { .. } | Work::StartDrill { .. } => {
+            Ok(Reply::Done)
+        }
         Work::Git { target, timeout } => {
             git::fetch(&mut cx, &target, timeout, records).await.map(|()| Reply::Done)
         }
@@ -218,6 +242,27 @@ async fn work(call: StepCall, records: &mut Records) -> Result<Reply, Failed> {
         Work::Prune { stack, keep } => {
             crate::runtime::prune(&mut cx, &stack, &keep).await.map(|()| Reply::Done)
         }
+    }
+}
+
+/// What a drill starts is none of what the work lock is for: deployments go on beside it.
+async fn drill(layout: Layout, place: Place, work: Work) -> Result<Reply, Failed> {
+    let step = Step::Probe;
+    let lock = WorkLock::take_for_drill(&layout);
+    let lock = lock.map_err(|error| Fail::other(step, format!("the drill's lock: {error}")))?;
+    let cx = Context { layout, place, lock };
+    match work {
+        Work::Rehearse { stack, tree, prepared, scratch, saved } => {
+            let loaded = release::load(&cx.layout, &stack, tree, step)?;
+            loaded.render(&cx, step)?;
+            let ready = Compose::rehearse(&cx, &loaded, &prepared, &scratch, saved).await;
+            ready.map(Reply::Rehearsed)
+        }
+        Work::StartDrill { stack, tree, scratch, services } => {
+            let loaded = release::load(&cx.layout, &stack, tree, step)?;
+            Compose::start_drill(&cx, &loaded, &scratch, &services).await.map(|()| Reply::Done)
+        }
+        _ => Ok(Reply::Done),
     }
 }
 

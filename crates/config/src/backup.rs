@@ -70,6 +70,11 @@ pub struct BackupSettings {
     pub deadline: Duration,
     /// How many nodes make backups at once.
     pub parallel: u32,
+    /// How often each stack of each node is drilled: its newest proven snapshot is restored to scratch, compared and, where
+    /// the stack allows it, started. `0s`: only by hand.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub drill_every: Duration,
     /// How many bytes a second a node may send or fetch; as fast as it goes when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = 10_000_000u64)]
@@ -193,6 +198,7 @@ impl Default for BackupSettings {
             memory_bytes: 1 << 30,
             deadline: hours(3),
             parallel: 8,
+            drill_every: hours(30 * 24),
             bytes_per_second: None,
         }
     }
@@ -213,6 +219,9 @@ impl BackupSettings {
         check_range(SECTION, "jitter", self.jitter, 0..=30 * DAY_MS)?;
         check_range(SECTION, "read_all_every", self.read_all_every, DAY_MS..=366 * DAY_MS)?;
         check_range(SECTION, "deadline", self.deadline, 1_000..=7 * DAY_MS)?;
+        if !self.drill_every.is_zero() {
+            check_range(SECTION, "drill_every", self.drill_every, 60_000..=366 * DAY_MS)?;
+        }
         if self.jitter > self.every {
             return wrong("jitter", "expected no more than `every`");
         }

@@ -3,6 +3,7 @@
 //! What is deliberately not here: targets, passwords and the program that works on repositories. The hub lends its
 //! hands for these; what it did is told here.
 
+mod drills;
 mod jobs;
 mod needs;
 mod repositories;
@@ -12,9 +13,10 @@ mod upkeep;
 
 use std::time::Duration;
 
-pub use backstay_plan::backups::{Fate, Keep, Rhythm, Upkeep, UpkeepRules};
+pub use backstay_plan::backups::{DrillRhythm, Fate, Keep, Rhythm, Upkeep, UpkeepRules};
 use backstay_types::{NodeId, Refs, StackName};
 
+pub use drills::WantedDrill;
 pub use jobs::{NextOrder, Wanted};
 pub use restore::{FoundSnapshot, WantedRestore, WantedSnapshot};
 pub use upkeep::{Chore, Work};
@@ -31,6 +33,8 @@ pub struct BackupRules {
     pub keep: Keep,
     /// How repositories are looked after.
     pub upkeep: UpkeepRules,
+    /// How often drills are made.
+    pub drills: DrillRhythm,
     /// How long a node may take for a job.
     pub deadline: Duration,
 }

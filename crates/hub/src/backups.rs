@@ -17,7 +17,7 @@ pub use self::restore::{RestoredHub, WantedHub, restore_hub};
 use std::path::PathBuf;
 
 use backstay_config::{BackupSettings, TargetSettings};
-use backstay_engine::backups::{BackupRules, Keep, Rhythm, UpkeepRules, Whose};
+use backstay_engine::backups::{BackupRules, DrillRhythm, Keep, Rhythm, UpkeepRules, Whose};
 use backstay_objects::{Bucket, Folder, ObjectError, ObjectName, Objects, S3, Spool};
 use backstay_types::{
     Secret, World,
@@ -264,6 +264,7 @@ pub(crate) fn rules(settings: &BackupSettings) -> Option<BackupRules> {
             at_least: settings.keep_at_least,
         },
         upkeep: UpkeepRules { read_all_every: settings.read_all_every, second: settings.second.is_some() },
+        drills: DrillRhythm { every: settings.drill_every, parallel: settings.parallel },
         deadline: settings.deadline,
     })
 }

@@ -33,6 +33,11 @@ struct ByState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStack {
+    stack: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
     outcome: &'static str,
 }
@@ -72,6 +77,10 @@ pub(crate) struct Metrics {
     backup_bytes: Gauge,
     backup_damaged: Gauge,
     backup_jobs: Family<ByState, Gauge>,
+    drills_done: Gauge,
+    drills_failed: Gauge,
+    oldest_drilled: Seconds,
+    restores: Family<ByStack, Seconds>,
 }
 
 /// Figures that are read from state when they are asked for.
@@ -97,12 +106,18 @@ pub(crate) struct Levels {
     pub(crate) backups: BTreeMap<String, u64>,
     /// Age of the newest proven snapshot of the node that has waited longest.
     pub(crate) oldest_proven: Duration,
-    /// Backups of the last 30 days: those that ended well, those that failed.
+    /// Backups of the last 90 days: those that ended well, those that failed.
     pub(crate) backup_rate: (u64, u64),
     /// Bytes that repositories take, and how many are damaged.
     pub(crate) repository_bytes: (u64, u64),
     /// Open jobs by state.
     pub(crate) backup_jobs: BTreeMap<String, u64>,
+    /// Drills of the last 90 days: those that passed, those that failed.
+    pub(crate) drill_rate: (u64, u64),
+    /// Age of the newest drilled snapshot, of that stack on that node where it is the oldest.
+    pub(crate) oldest_drilled: Duration,
+    /// Milliseconds that restoring took in the newest drill of each stack, on the node where it took longest.
+    pub(crate) restores: BTreeMap<String, u64>,
 }
 
 impl Metrics {
@@ -136,6 +151,10 @@ impl Metrics {
             backup_bytes: Gauge::default(),
             backup_damaged: Gauge::default(),
             backup_jobs: Family::default(),
+            drills_done: Gauge::default(),
+            drills_failed: Gauge::default(),
+            oldest_drilled: Seconds::default(),
+            restores: Family::default(),
         };
         metrics.registry = Mutex::new(metrics.register());
         metrics
@@ -201,18 +220,25 @@ impl Metrics {
         let help = "Age of the newest proven snapshot of the node that has waited longest";
         all.register_with_unit("backup_oldest_proven_age", help, Unit::Seconds, age);
         all.register(
-            "backups_done_30d",
-            "Backups of the last 30 days that ended well",
+            "backups_done_90d",
+            "Backups of the last 90 days that ended well",
             self.backup_done.clone(),
         );
         all.register(
-            "backups_failed_30d",
-            "Backups of the last 30 days that failed",
+            "backups_failed_90d",
+            "Backups of the last 90 days that failed",
             self.backup_failed.clone(),
         );
         let bytes = self.backup_bytes.clone();
         all.register_with_unit("backup_repositories", "What all repositories take", Unit::Bytes, bytes);
         all.register("backup_repositories_damaged", "Damaged repositories", self.backup_damaged.clone());
+        all.register("drills_passed_90d", "Drills of the last 90 days that passed", self.drills_done.clone());
+        all.register("drills_failed_90d", "Drills of the last 90 days that failed", self.drills_failed.clone());
+        let help = "Age of the newest drilled snapshot, of that stack on that node where it is the oldest";
+        let age = self.oldest_drilled.clone();
+        all.register_with_unit("backup_oldest_drilled_age", help, Unit::Seconds, age);
+        let help = "Time to restore a stack's data in its newest drill, on the node where it took longest";
+        all.register_with_unit("drill_restore", help, Unit::Seconds, self.restores.clone());
         all.register("backup_jobs_open", "Jobs about backups that wait or run", self.backup_jobs.clone());
     }
 
@@ -278,6 +304,14 @@ impl Metrics {
         self.backup_failed.set(int(levels.backup_rate.1));
         self.backup_bytes.set(int(levels.repository_bytes.0));
         self.backup_damaged.set(int(levels.repository_bytes.1));
+        self.drills_done.set(int(levels.drill_rate.0));
+        self.drills_failed.set(int(levels.drill_rate.1));
+        self.oldest_drilled.set(levels.oldest_drilled.as_secs_f64());
+        self.restores.clear();
+        for (stack, ms) in &levels.restores {
+            let took = Duration::from_millis(*ms).as_secs_f64();
+            self.restores.get_or_create(&ByStack { stack: stack.clone() }).set(took);
+        }
         self.hosts.clear();
         for (condition, count) in &levels.hosts {
             self.hosts.get_or_create(&ByCondition { condition }).set(int(*count));

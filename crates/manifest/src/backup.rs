@@ -31,9 +31,24 @@ pub struct Backups {
     #[serde(with = "crate::duration::text")]
     #[schemars(with = "String")]
     pub longest_still: Duration,
+    /// How far a drill of it goes; as far as its runtime allows when nothing is said.
+    #[serde(default)]
+    pub drill: Option<DrillMode>,
     /// What is saved, in the order of `stack.toml`. Empty: what the node finds by itself.
     #[serde(default)]
     pub items: Vec<BackupItem>,
+}
+
+/// How far a drill goes: trying whether a snapshot can be put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DrillMode {
+    /// The stack is started with the restored data, cut off from everything, beside the one that runs, and probed.
+    Start,
+    /// Files are compared, databases checked and dumps loaded; nothing is started.
+    Files,
+    /// There are no drills of it.
+    Off,
 }
 
 /// `[[backup]]`: one thing that is saved.
@@ -151,7 +166,14 @@ pub enum Consistency {
 
 impl Default for Backups {
     fn default() -> Self {
-        Self { off: false, require: false, wait: WAIT, longest_still: LONGEST_STILL, items: Vec::new() }
+        Self {
+            off: false,
+            require: false,
+            wait: WAIT,
+            longest_still: LONGEST_STILL,
+            drill: None,
+            items: Vec::new(),
+        }
     }
 }
 
@@ -275,7 +297,7 @@ fn usable_name(text: &str) -> String {
 
 /// Reads `[backups]` and the `[[backup]]` tables of a stack.
 pub(crate) fn read(root: &mut Table<'_, '_>, runtime: Option<&Runtime>) -> Backups {
-    let mut backups = root.table("backups").map(read_all).unwrap_or_default();
+    let mut backups = root.table("backups").map(|table| read_all(table, runtime)).unwrap_or_default();
     let mut names = BTreeSet::new();
     for table in root.tables("backup") {
         let Some(item) = read_one(table, runtime) else { continue };
@@ -292,12 +314,18 @@ pub(crate) fn read(root: &mut Table<'_, '_>, runtime: Option<&Runtime>) -> Backu
     backups
 }
 
-fn read_all(mut table: Table<'_, '_>) -> Backups {
+fn read_all(mut table: Table<'_, '_>, runtime: Option<&Runtime>) -> Backups {
     let mut backups = Backups {
         off: table.boolean("off").unwrap_or_default(),
         require: table.boolean("require").unwrap_or_default(),
+        drill: table.choice("drill", &DRILLS),
         ..Backups::default()
     };
+    if backups.drill == Some(DrillMode::Start) && !matches!(runtime, Some(Runtime::Compose(_)) | None) {
+        let message = "only a stack under Compose is started in a drill: nothing would keep processes and units from the \
+                       data and ports of those that run; expected \"files\" or \"off\"";
+        table.wrong::<()>("drill", code::BAD_BACKUP, message);
+    }
     if backups.off && backups.require {
         let message = "nothing is saved (`off`): expected no `require` beside it";
         table.wrong::<()>("require", code::BAD_BACKUP, message);
@@ -314,6 +342,9 @@ fn read_all(mut table: Table<'_, '_>) -> Backups {
     table.finish();
     backups
 }
+
+const DRILLS: [(&str, DrillMode); 3] =
+    [("start", DrillMode::Start), ("files", DrillMode::Files), ("off", DrillMode::Off)];
 
 fn read_one(mut table: Table<'_, '_>, runtime: Option<&Runtime>) -> Option<BackupItem> {
     let line = table.line();

@@ -78,6 +78,13 @@ fn what_is_wrong_is_told_with_line_and_expectation() {
         ("[backups]\noff = true\nrequire = true\n".to_owned(), code::BAD_BACKUP, 3, "no `require`"),
         ("[backups]\nwait = \"0s\"\n".to_owned(), code::WRONG_VALUE, 2, "more than nothing"),
         ("[backups]\nlongest = \"1s\"\n".to_owned(), code::UNKNOWN_KEY, 2, "longest"),
+        ("[backups]\ndrill = \"yes\"\n".to_owned(), code::WRONG_VALUE, 2, "`start`"),
+        (
+            "exclusive = true\n[backups]\ndrill = \"start\"\n".to_owned(),
+            code::BAD_BACKUP,
+            1,
+            "never runs twice",
+        ),
         ("exclusive = \"yes\"\n".to_owned(), code::WRONG_TYPE, 1, "true or false"),
     ] {
         let problems = read(&text).unwrap_err();
@@ -91,6 +98,12 @@ fn what_is_wrong_is_told_with_line_and_expectation() {
     let process = "runtime = \"process\"\n[[process]]\nname = \"a\"\ncommand = [\"x\"]\n[[backup]]\npath = \".\"\nconsistency = \"stop\"\n";
     let problems = StackManifest::parse("stack.toml", process.as_bytes(), None).unwrap_err();
     assert_eq!(problems[0].code, code::BAD_BACKUP, "{problems:?}");
+    let process = process.replace("[[backup]]\npath = \".\"\nconsistency = \"stop\"", "[backups]\ndrill = \"start\"");
+    let problems = StackManifest::parse("stack.toml", process.as_bytes(), None).unwrap_err();
+    assert!(problems[0].message.contains("only a stack under Compose"), "{problems:?}");
+    let process = process.replace("\"start\"", "\"files\"");
+    let manifest = StackManifest::parse("stack.toml", process.as_bytes(), None).unwrap();
+    assert_eq!((manifest.backups.drill, manifest.schema()), (Some(DrillMode::Files), 4));
 }
 
 #[test]

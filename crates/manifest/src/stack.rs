@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backups, FigureSource, Parts, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, backup, code, figure,
+    Backups, DrillMode, FigureSource, Parts, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, backup, code, figure,
     part, probe, process,
     read::{Table, read},
     unit,
@@ -123,6 +123,10 @@ impl StackManifest {
             let parts = part::read(root);
             let backups = backup::read(root, runtime.as_ref());
             let exclusive = root.boolean("exclusive").unwrap_or_default();
+            if exclusive && backups.drill == Some(DrillMode::Start) {
+                let message = "the stack is `exclusive`, which never runs twice: expected \"files\" or \"off\"";
+                root.wrong::<()>("backups.drill", code::BAD_BACKUP, message);
+            }
             let runtime = runtime?;
             check_probes(root, &runtime, &probes);
             let probes = or_default(probes, &runtime);

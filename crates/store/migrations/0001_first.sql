@@ -621,6 +621,14 @@ CREATE TABLE backup_history (
     history TEXT NOT NULL
 );
 
+-- When each stack of a node was drilled, and how that went.
+CREATE TABLE backup_drills (
+    node_id TEXT NOT NULL,
+    stack TEXT NOT NULL,
+    history TEXT NOT NULL,
+    PRIMARY KEY (node_id, stack)
+);
+
 CREATE TABLE backup_snapshots (
     node_id TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -634,6 +642,7 @@ CREATE TABLE backup_snapshots (
     heard_at BIGINT NOT NULL,
     verified_at BIGINT,
     copy_id TEXT,
+    drilled_at BIGINT,
     damaged_at BIGINT,
     hold TEXT,
     PRIMARY KEY (node_id, id)

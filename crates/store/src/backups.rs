@@ -1,5 +1,6 @@
 //! Backups: repositories, snapshots, jobs. `None` for a node is the hub's own state.
 
+pub mod drills;
 pub mod jobs;
 pub mod repositories;
 pub mod snapshots;

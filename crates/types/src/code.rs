@@ -180,6 +180,10 @@ codes! {
     BS9024 500 "A snapshot could not be made";
     BS9025 500 "A deployment had to have a snapshot and could have none";
     BS9026 500 "Data could not be put back";
+    BS9031 500 "A drill failed: the snapshot may not bring the stack back";
+    BS9032 507 "There is no room for a drill";
+    BS9033 500 "A drill cannot start the stack";
+    BS9034 409 "A drill was put off";
 }
 
 impl fmt::Display for ErrorCode {

@@ -432,6 +432,25 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<String>,
     },
+    /// Somebody asked for a drill: whether a snapshot can be put back.
+    DrillAsked {
+        /// With which snapshot.
+        snapshot: crate::backup::SnapshotId,
+        /// Who.
+        by: String,
+    },
+    /// It was tried whether a snapshot can be put back.
+    DrillFinished {
+        /// With which snapshot.
+        snapshot: crate::backup::SnapshotId,
+        /// Whether the stack was started with it.
+        started: bool,
+        /// How long it took to fetch and write its data, in milliseconds.
+        restore_ms: u64,
+        /// Why it did not pass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
     /// Snapshots that retention does not keep were forgotten, and what none needs was taken away.
     BackupsPruned {
         /// Which were forgotten.

@@ -82,11 +82,13 @@ export type BackupHealth = Schemas['BackupHealth'];
 type JobFacts = Pick<Schemas['BackupJobView'], 'id' | 'node' | 'node_name' | 'state' | 'by' | 'asked_at' | 'started_at' | 'lease_until' | 'ended_at' | 'cancelled_by' | 'progress' | 'result'>;
 /** A job. Its tasks are named here: a tag beside a reference is lost on the way from OpenAPI. */
 export type BackupJob = JobFacts & (
-  | ({ task: 'save' } & Schemas['SaveWork']) | ({ task: 'restore' } & Schemas['RestoreWork'])
+  | ({ task: 'save' } & Schemas['SaveWork']) | ({ task: 'restore' } & Schemas['RestoreWork']) | ({ task: 'drill' } & Schemas['DrillWork'])
   | { task: 'verify'; snapshots: string[] } | { task: 'check'; read?: [number, number] | null } | { task: 'prune'; dry_run: boolean }
   | { task: 'files'; snapshot: string; path: string; recursive: boolean }
 );
 export type Proof = Schemas['Proof'];
+export type DrillReport = Schemas['DrillReport'];
+export type StackBackups = Schemas['StackBackups'];
 export type Snapshot = Schemas['SnapshotView'];
 export type SnapshotFile = Schemas['FileEntry'];
 export type SnapshotFiles = Schemas['SnapshotFiles'];

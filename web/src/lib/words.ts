@@ -40,6 +40,7 @@ export function mark(entry: Entry): Mark {
     case 'backup_verified': case 'hub_restored': return 'good';
     case 'backup_repository_checked': return Number(event.problems) > 0 ? 'bad' : 'good';
     case 'restore_asked': return 'back';
+    case 'drill_finished': return event.failed ? 'bad' : 'good';
     case 'restore_finished': return event.failed ? 'bad' : 'back';
     default: return 'plain';
   }
@@ -128,6 +129,8 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
       return Number(event.problems) > 0 ? `Backups of ${whose(refs, node)} are damaged: ${event.first ?? count(Number(event.problems), 'problem')}` : `Backups of ${whose(refs, node)} are right again`;
     case 'restore_asked': return `${event.by} asked for ${refs.stack ?? 'data'} ${refs.node ? `on ${node(refs.node)} ` : ''}to be restored from ${short(String(event.snapshot))}${event.in_place ? ', in place' : ''}`;
     case 'restore_finished': return `${refs.stack ?? 'Data'} ${refs.node ? `on ${node(refs.node)} ` : ''}${event.failed ? `was not restored: ${event.failed}` : `was restored from ${short(String(event.snapshot))}`}`;
+    case 'drill_asked': return `${event.by} asked for a drill of ${refs.stack ?? 'data'}${refs.node ? ` on ${node(refs.node)}` : ''} with ${short(String(event.snapshot))}`;
+    case 'drill_finished': return `A drill of ${refs.stack ?? 'data'}${refs.node ? ` on ${node(refs.node)}` : ''} ${event.failed ? `failed: ${event.failed}` : `passed: restored, compared${event.started ? ', started and probed' : ''}`}`;
     case 'backups_pruned': return `${count(((event.snapshots ?? []) as string[]).length, 'snapshot')} of ${whose(refs, node)} went by retention`;
     case 'backup_write_refused': return `${node(refs.node)} tried to change its backups and was refused: ${event.what}`;
     case 'snapshot_held': return `${event.by} ${event.held ? 'holds' : 'released'} snapshot ${short(String(event.snapshot))}${because}`;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use backstay_manifest::PathPattern;
+use backstay_types::backup::job::FileEntry;
 use rusqlite::{Connection, OpenFlags, backup::Backup};
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{
     BackupError,
     copy::{self, Copied, Copy},
+    drill::compare::{self, Survey},
 };
 use crate::{AgentError, child::own_program};
 
@@ -32,6 +34,10 @@ pub(crate) enum Chore {
     Sqlite { from: PathBuf, to: PathBuf },
     /// Check a SQLite database.
     CheckSqlite { path: PathBuf },
+    /// Read all of a folder.
+    Survey { root: PathBuf },
+    /// What of a snapshot's list is not there as it says.
+    Differences { root: PathBuf, list: Vec<FileEntry>, most: usize },
 }
 
 /// What came of it.
@@ -40,6 +46,8 @@ pub(crate) enum Chore {
 pub(crate) enum Done {
     Copied(Copied),
     Bytes(u64),
+    Surveyed(Survey),
+    Differences { paths: Vec<String>, count: u64 },
     Nothing,
 }
 
@@ -92,6 +100,14 @@ fn work(chore: Chore) -> Result<Done, String> {
         }
         Chore::Sqlite { from, to } => sqlite(&from, &to).map(|()| Done::Nothing),
         Chore::CheckSqlite { path } => check_sqlite(&path).map(|()| Done::Nothing),
+        Chore::Survey { root } => {
+            compare::survey(&root).map(Done::Surveyed).map_err(|error| error.to_string())
+        }
+        Chore::Differences { root, list, most } => {
+            let (paths, count) =
+                compare::differences(&root, list, most).map_err(|error| error.to_string())?;
+            Ok(Done::Differences { paths, count })
+        }
     }
 }
 

@@ -159,6 +159,17 @@ impl<'a> Postgres<'a> {
 
     /// Loads a dump into a new database beside the others. What goes wrong leaves nothing.
     pub(super) async fn load(&self, file: &Path, database: &str, new: &str) -> Result<(), BackupError> {
+        self.load_as(file, database, new, false).await
+    }
+
+    /// The same; `ownerless` on a server that does not have the roles that the dump speaks of.
+    pub(super) async fn load_as(
+        &self,
+        file: &Path,
+        database: &str,
+        new: &str,
+        ownerless: bool,
+    ) -> Result<(), BackupError> {
         self.check(file).await?;
         let home = self.maintenance(database);
         self.sql(home, &format!("drop database if exists {}", quoted(new))).await?;
@@ -168,7 +179,11 @@ impl<'a> Postgres<'a> {
         let owner = if owner.is_empty() { String::new() } else { format!(" owner {}", quoted(&owner)) };
         self.sql(home, &format!("create database {}{owner} template template0", quoted(new))).await?;
         let read = File::open(file).map_err(BackupError::io(file.display()))?;
-        let restore = self.call("pg_restore", &["--exit-on-error", "--single-transaction", "--dbname", new]);
+        let mut arguments = vec!["--exit-on-error", "--single-transaction", "--dbname", new];
+        if ownerless {
+            arguments.extend(["--no-owner", "--no-privileges"]);
+        }
+        let restore = self.call("pg_restore", &arguments);
         let loaded = self.scene.run(Run { stdin: Some(read), ..restore }).await;
         if loaded.is_err() {
             let _ = self.sql(home, &format!("drop database if exists {}", quoted(new))).await;
@@ -244,6 +259,34 @@ impl<'a> Postgres<'a> {
             literal(database)
         );
         self.sql(home, &sql).await.map(drop)
+    }
+
+    /// Makes the roles of a dump of all databases on a new server. Whether there are any in the folder; those that the
+    /// server began with stay.
+    pub(super) async fn load_globals(&self, folder: &Path) -> Result<bool, BackupError> {
+        let file = folder.join(GLOBALS);
+        let read = match File::open(&file) {
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(BackupError::restore(file.display())(error)),
+        };
+        let arguments = ["--dbname", self.home(), "--no-psqlrc", "--quiet", "--file", "-"];
+        let run = self.call("psql", &arguments);
+        self.scene.run(Run { stdin: Some(read), ..run }).await.map(|_| true)
+    }
+
+    /// Waits until a server that was just made is the one that stays: images of PostgreSQL set themselves up with one that
+    /// listens nowhere.
+    pub(super) async fn settled(&self, patience: Duration) -> Result<(), BackupError> {
+        let since = std::time::Instant::now();
+        loop {
+            self.ready(patience.saturating_sub(since.elapsed())).await?;
+            let listens = self.sql("template1", "show listen_addresses").await;
+            if listens.is_ok_and(|at| !at.is_empty()) || since.elapsed() > patience {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
     }
 
     /// Waits until the server takes connections and has come to an end with recovering.

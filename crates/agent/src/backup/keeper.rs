@@ -17,7 +17,7 @@ use backstay_api::{
 use backstay_types::{
     BackupJobId, DeploymentId, StackName, Timestamp, TreeDigest,
     backup::{
-        BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, ItemOutcome, ItemResult, SaveWork,
+        BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, DrillWork, ItemOutcome, ItemResult, SaveWork,
         SnapshotTags, WorkOutcome,
         job::{Repository, Target},
     },
@@ -30,6 +30,7 @@ use tokio::{
 use super::{
     BackupError, DataPlan, Program,
     exec::Scene,
+    drill,
     progress::Progress,
     restore,
     save::{NotSaved, Saved, Saving},
@@ -278,6 +279,7 @@ impl Keeper {
     async fn recover(&mut self) {
         super::clear_staging(self.desk.layout());
         still::recover(&self.desk.store).await;
+        drill::recover(&self.desk).await;
         let Some(state) = self.desk.store.restore() else { return };
         let _alone = Alone { id: 0, events: self.events.clone() };
         let _ = self.view.wait_for(|view| view.granted == Some(0)).await;
@@ -412,6 +414,7 @@ impl Keeper {
         progress.over();
         if ended.is_err() {
             still::recover(&self.desk.store).await;
+            drill::recover(&self.desk).await;
         }
         let outcome = match (ended, self.desk.store.restore()) {
             (Ok(outcome), _) => outcome,
@@ -454,6 +457,7 @@ impl Keeper {
         }
         match &order.work {
             BackupWork::Save(save) => self.save(order, save, alone, progress).await,
+            BackupWork::Drill(work) => Box::pin(self.drill(order, work, progress)).await,
             BackupWork::Restore(work) => {
                 progress.phase(BackupPhase::Waiting, &work.stack);
                 match &work.destination {
@@ -467,6 +471,19 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// A drill touches nothing that runs, so that nothing is held for it. A deployment that waits for a snapshot goes first.
+    async fn drill(&mut self, order: &BackupOrder, work: &DrillWork, progress: &Progress) -> WorkOutcome {
+        let before = tokio::select! {
+            outcome = drill::run(&self.desk, order, work, progress) => return outcome,
+            before = self.asked.recv() => before,
+        };
+        let outcome = drill::put_off(&self.desk, work, "a deployment of the node came first").await;
+        if let Some(before) = before {
+            Box::pin(self.serve(before)).await;
+        }
+        outcome
     }
 
     /// Waits until the core leaves a stack alone, or all of them. Deployments that wait for a snapshot go first.
@@ -506,7 +523,7 @@ impl Keeper {
             }
             Ok(_) => save.stacks.clone(),
         };
-        let mut outcome = WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: None };
+        let mut outcome = WorkOutcome::default();
         let mut failures = Vec::new();
         for stack in stacks {
             let held = match alone {
@@ -612,7 +629,7 @@ impl NotSaved {
 }
 
 pub(super) fn failed(why: &str) -> WorkOutcome {
-    WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: Some(why.to_owned()) }
+    WorkOutcome { failed: Some(why.to_owned()), ..WorkOutcome::default() }
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -26,6 +26,9 @@ pub(crate) struct DataPlan {
     pub(crate) volumes: BTreeMap<String, String>,
     /// Services of Compose, each with something that it writes.
     pub(crate) uses: Vec<(String, Use)>,
+    /// It must never run twice.
+    #[serde(default)]
+    pub(crate) exclusive: bool,
 }
 
 /// Something that a service writes.
@@ -88,7 +91,7 @@ impl DataPlan {
         Ok(Some((root, PathBuf::from(path))))
     }
 
-    async fn volume(&self, volume: &str) -> Result<PathBuf, BackupError> {
+    pub(crate) async fn volume(&self, volume: &str) -> Result<PathBuf, BackupError> {
         let name = self.volumes.get(volume).map_or(volume, String::as_str);
         let found = Engine::new().volume(name).await;
         let found = found.map_err(BackupError::io(format!("volume `{volume}`: the container engine")))?;
@@ -141,6 +144,7 @@ mod tests {
             project: "p".to_owned(),
             volumes: BTreeMap::new(),
             uses: uses.into_iter().map(|(service, used)| (service.to_owned(), used)).collect(),
+            exclusive: false,
         }
     }
 

@@ -26,6 +26,7 @@ use backstay_types::{
 use serde::{Deserialize, Serialize};
 
 use self::place::Place;
+pub(super) use self::place::dress;
 use super::{
     BackupError, DataPlan,
     chore::{self, Chore},
@@ -170,7 +171,7 @@ pub(super) async fn to_folder(
     progress.phase(BackupPhase::Restoring, &work.stack);
     let below = |path: &str| Wanted { path: path.to_owned(), into: folder.join(path).display().to_string() };
     let names: Vec<&String> = work.items.iter().chain(&work.paths).collect();
-    let mut outcome = WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: None };
+    let mut outcome = WorkOutcome::default();
     if names.is_empty() {
         let all = Wanted { path: String::new(), into: path.to_owned() };
         let fetched = fetch(desk, order, work, vec![all], progress).await;
@@ -234,7 +235,7 @@ async fn begin(desk: &Desk, order: &BackupOrder, work: &RestoreWork) -> Result<R
         return Err(BackupError::Restore(reason));
     }
     let plan = desk.plan(&work.stack, committed.tree).await?;
-    let outcome = WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: None };
+    let outcome = WorkOutcome::default();
     let state = Restoring {
         job: order.job,
         stack: work.stack.clone(),

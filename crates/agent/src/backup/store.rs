@@ -11,12 +11,13 @@ use backstay_types::{BackupJobId, backup::WorkOutcome};
 use rusqlite::{Connection, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{restore::Restoring, still::Thing};
+use super::{drill::Drilling, restore::Restoring, still::Thing};
 use crate::crash::crash_point;
 
 const SCHEMA: &str = "
 create table if not exists backup_outcomes (job text primary key, outcome text not null) strict;
 create table if not exists backup_stills (id integer primary key, things text not null) strict;
+create table if not exists backup_drill (one integer primary key check (one = 1), state text not null) strict;
 create table if not exists backup_restore (one integer primary key check (one = 1), state text not null) strict;
 ";
 
@@ -113,6 +114,25 @@ impl Store {
     /// No restore in place is under way any more.
     pub(crate) fn not_restoring(&self) -> Kept<()> {
         self.with(|db| db.execute("delete from backup_restore", []).map(drop))
+    }
+
+    /// Writes down what a drill is about to make, before it does.
+    pub(crate) fn drilling(&self, state: &Drilling) -> Kept<()> {
+        let text = text(state)?;
+        self.with(|db| {
+            db.execute("insert or replace into backup_drill (one, state) values (1, ?1)", [text]).map(drop)
+        })
+    }
+
+    /// What a drill has made, or was about to.
+    pub(crate) fn drill(&self) -> Option<Drilling> {
+        let rows: Vec<(i64, String)> = self.rows("select one, state from backup_drill");
+        rows.into_iter().find_map(|(_, state)| parse(&state))
+    }
+
+    /// Nothing of a drill is left.
+    pub(crate) fn not_drilling(&self) -> Kept<()> {
+        self.with(|db| db.execute("delete from backup_drill", []).map(drop))
     }
 
     fn rows<A: rusqlite::types::FromSql, B: rusqlite::types::FromSql>(&self, sql: &str) -> Vec<(A, B)> {

@@ -79,9 +79,23 @@ impl WorkLock {
         layout.data().join("work.lock")
     }
 
+    /// Of its own, since a drill must not keep deployments waiting.
+    fn drill_path(layout: &Layout) -> PathBuf {
+        layout.data().join("drill.lock")
+    }
+
     /// Takes the lock in a child, whose process group is its own.
     pub(crate) fn take(layout: &Layout) -> io::Result<Self> {
-        let file = open(&Self::path(layout))?;
+        Self::take_at(&Self::path(layout))
+    }
+
+    /// The same for a child that works on a drill.
+    pub(crate) fn take_for_drill(layout: &Layout) -> io::Result<Self> {
+        Self::take_at(&Self::drill_path(layout))
+    }
+
+    fn take_at(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             if Instant::now() > deadline {
@@ -109,7 +123,16 @@ impl WorkLock {
 
     /// Ends what a child left running, and waits until it is gone. Called by the agent.
     pub(crate) fn clear(layout: &Layout) -> io::Result<()> {
-        let mut file = open(&Self::path(layout))?;
+        Self::clear_at(&Self::path(layout))
+    }
+
+    /// The same for what a child left running of a drill.
+    pub(crate) fn clear_drill(layout: &Layout) -> io::Result<()> {
+        Self::clear_at(&Self::drill_path(layout))
+    }
+
+    fn clear_at(path: &Path) -> io::Result<()> {
+        let mut file = open(path)?;
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             if Instant::now() > deadline {

@@ -4,6 +4,7 @@
 mod adopt;
 mod cli;
 mod compare;
+mod drill;
 mod engine;
 mod live;
 mod mounts;
@@ -21,6 +22,7 @@ use backstay_types::{
 };
 
 pub(crate) use self::{
+    drill::{Rehearsal, Scratch},
     engine::Engine,
     mounts::{place_tracked, prune as prune_mounts, prune_tracked},
 };
@@ -318,7 +320,8 @@ pub(crate) fn data(release: &Loaded) -> Result<DataPlan, Failed> {
         (volume.clone(), own.unwrap_or_else(|| format!("{}_{volume}", read.project)))
     });
     let volumes = volumes.collect();
-    Ok(DataPlan { backups, runtime: "compose".to_owned(), project: read.project, volumes, uses })
+    let exclusive = release.manifest.exclusive;
+    Ok(DataPlan { backups, runtime: "compose".to_owned(), project: read.project, volumes, uses, exclusive })
 }
 
 /// Takes down what runs of a stack under Compose; nothing where no container engine answers.

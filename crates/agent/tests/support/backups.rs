@@ -20,8 +20,8 @@ use backstay_api::{
 use backstay_types::{
     BackupJobId, DeploymentId, Secret,
     backup::{
-        BackupOrder, BackupProgress, BackupReason, BackupWork, Destination, RestoreWork, SaveWork,
-        SnapshotId, WorkOutcome,
+        BackupOrder, BackupProgress, BackupReason, BackupWork, Destination, DrillWork, RestoreWork, SaveWork,
+        Snapshot, SnapshotId, WorkOutcome,
     },
 };
 
@@ -132,6 +132,17 @@ impl FakeHub {
             items,
             paths: Vec::new(),
             destination: to,
+        }))
+    }
+
+    /// Wants the stack `web` drilled.
+    pub(crate) fn want_drill(&self, snapshot: &Snapshot, bytes: u64, files_only: bool) -> BackupJobId {
+        self.want(BackupWork::Drill(DrillWork {
+            snapshot: snapshot.id,
+            stack: "web".parse().unwrap(),
+            bytes,
+            manifest: snapshot.manifest,
+            files_only,
         }))
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use backstay_types::{
     BackupJobId, DeploymentId, NodeId, NodeName, Secret, StackName, Timestamp,
     backup::{
-        BackupHistory, BackupJob, BackupJobState, BackupTaskKind, Damage, Destination, KeptSnapshot, Proof,
+        BackupHistory, BackupJob, BackupJobState, BackupTaskKind, Damage, Destination, DrillHistory,
+        KeptSnapshot, Proof,
         RepositoryFacts, Snapshot, SnapshotId, job::FileEntry,
     },
 };
@@ -43,6 +44,9 @@ endpoints! {
     PruneBackups = Post "/api/v1/backups/prune" Operator (body: PruneBackupsRequest) -> PruneView;
     /// Puts data back on a node; or says what would be put back.
     StartRestore = Post "/api/v1/backups/restores" Operator (body: RestoreRequest) -> RestoreView;
+    /// Tries now whether snapshots can be put back: each is restored to scratch on its node, compared, and, where its stack
+    /// allows it, started there beside the one that runs.
+    StartDrill = Post "/api/v1/backups/drills" Operator (body: StartDrillRequest) -> StartedBackups;
     /// Asks what a snapshot holds. The answer is read with `get_snapshot_files` once the job is done.
     AskSnapshotFiles = Post "/api/v1/backups/snapshots/{snapshot}/files" Operator
         (path: SnapshotPath, body: SnapshotFilesRequest) -> BackupJobView;
@@ -66,10 +70,17 @@ pub struct BackupsView {
     pub nodes: u64,
     /// How many nodes are in each state.
     pub by_state: BTreeMap<BackupHealth, u64>,
-    /// How backups of the last 30 days ended.
-    pub last_30_days: BackupRate,
+    /// How backups of the last 90 days ended.
+    pub last_90_days: BackupRate,
     /// When the newest proven snapshot of that node was begun whose newest one is the oldest of all.
     pub oldest_proven_at: Option<Timestamp>,
+    /// How drills of the last 90 days ended. One that was put off or cancelled is not counted.
+    pub drills_90_days: BackupRate,
+    /// When the newest snapshot with which a drill passed was begun, of that stack on that node where it is the oldest.
+    pub oldest_drilled_at: Option<Timestamp>,
+    /// How long it took to fetch and write a stack's data in the newest drill that passed, in milliseconds: of each stack
+    /// the node where it took longest.
+    pub restore_ms: BTreeMap<StackName, u64>,
     /// Bytes that all repositories take at the target.
     pub bytes: u64,
     /// Jobs that run now, at most 100.
@@ -101,6 +112,8 @@ pub struct BackupSettingsView {
     pub parallel: u32,
     /// Bytes a second that a node may send.
     pub bytes_per_second: Option<u64>,
+    /// How often each stack of each node is drilled, in seconds; 0 when that is only done by hand.
+    pub drill_every_seconds: u64,
 }
 
 /// A target, as people should see it.
@@ -218,8 +231,10 @@ pub struct BackupStatus {
     pub repository: RepositoryFacts,
     /// What is wrong with the repository, when something is.
     pub damaged: Option<Damage>,
-    /// How backups of the last 30 days ended.
-    pub last_30_days: BackupRate,
+    /// How backups of the last 90 days ended.
+    pub last_90_days: BackupRate,
+    /// How drills of the last 90 days ended.
+    pub drills_90_days: BackupRate,
 }
 
 /// How backups of a stack on a node stand.
@@ -234,6 +249,12 @@ pub struct StackBackups {
     pub newest: Option<Snapshot>,
     /// The newest that is proven.
     pub proven: Option<Snapshot>,
+    /// How drills of it went; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillHistory>,
+    /// When the next drill is due; absent when drills are only made by hand, or nothing is proven yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_drill_at: Option<Timestamp>,
 }
 
 /// Which snapshots.
@@ -344,6 +365,24 @@ pub struct StartBackupRequest {
     /// Only this stack; all that a node runs when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<StackName>,
+}
+
+/// What to drill now. At least one of `node`, `stack` and `snapshot` is given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StartDrillRequest {
+    /// Only on this node, by name or id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Only this stack; every one of which there is a proven snapshot when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<StackName>,
+    /// With this snapshot, by its id or the first 8 digits or more of it; the newest that is proven when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Only files are compared and databases checked; nothing is started.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub files_only: bool,
 }
 
 /// Backups that were begun. A node that has one under way gets no second one: its job is named.

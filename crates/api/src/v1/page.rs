@@ -184,6 +184,8 @@ pub enum AttentionKind {
     BackupDamaged,
     /// Backups failed, are late, or were never proven.
     BackupUnwell,
+    /// A drill failed: a snapshot may not bring its stack back.
+    DrillFailed,
     /// Nodes are not heard from.
     NodesOffline,
     /// A repository's history was rewritten.

@@ -262,6 +262,7 @@ pub(crate) fn backup_task(task: BackupTaskKind) -> &'static str {
     match task {
         BackupTaskKind::Save => "backup",
         BackupTaskKind::Restore => "restore",
+        BackupTaskKind::Drill => "drill",
         BackupTaskKind::Verify => "verify",
         BackupTaskKind::Check => "check",
         BackupTaskKind::Prune => "prune",
@@ -280,6 +281,8 @@ pub(crate) fn backup_phase(phase: BackupPhase) -> &'static str {
         BackupPhase::Stopping => "stops the stack",
         BackupPhase::Restoring => "puts data back",
         BackupPhase::Starting => "starts the stack and probes it",
+        BackupPhase::Comparing => "compares what was restored",
+        BackupPhase::Clearing => "takes away what it made",
     }
 }
 

@@ -2,8 +2,8 @@
 
 use backstay_api::v1::{BackupJobView, SnapshotView};
 use backstay_types::backup::{
-    BackupJobState, BackupProgress, BackupReason, BackupTask, Destination, ItemOutcome, ItemResult, Snapshot,
-    WorkOutcome,
+    BackupJobState, BackupProgress, BackupReason, BackupTask, Destination, DrillReport, DrillResult,
+    DrillStart, DrillVerdict, ItemOutcome, ItemResult, Snapshot, WorkOutcome,
     job::{Problem, Pruned},
 };
 
@@ -136,12 +136,22 @@ fn how(one: &BackupJobView) -> String {
         (BackupJobState::Queued, _) => String::new(),
         (BackupJobState::Running, Some(progress)) => how_far(progress),
         (BackupJobState::Running, None) => String::new(),
+        (BackupJobState::Cancelled, _) if put_off(one) => format!("put off: {}", failure(one)),
         (BackupJobState::Cancelled, _) => {
             job.cancelled_by.as_ref().map(|by| format!("by {by}")).unwrap_or_default()
         }
         (BackupJobState::Failed, _) => failure(one),
         (BackupJobState::Done, _) => came_to(one),
     }
+}
+
+/// Whether it is a drill that made way for something else.
+fn put_off(one: &BackupJobView) -> bool {
+    report(one).is_some_and(|report| report.verdict == DrillVerdict::PutOff)
+}
+
+fn report(one: &BackupJobView) -> Option<&DrillReport> {
+    one.job.result.as_ref()?.work.as_ref()?.drill.as_deref()
 }
 
 fn failure(one: &BackupJobView) -> String {
@@ -174,6 +184,9 @@ fn came_to(one: &BackupJobView) -> String {
 }
 
 fn work_done(task: &BackupTask, work: &WorkOutcome) -> String {
+    if let Some(report) = &work.drill {
+        return drilled(report);
+    }
     let (files, bytes) = work.items.iter().fold((0, 0), |(files, bytes), item| match &item.result {
         ItemResult::Done { files: more, bytes: of_it, .. } => (files + more, bytes + of_it),
         ItemResult::Failed { .. } => (files, bytes),
@@ -188,6 +201,60 @@ fn work_done(task: &BackupTask, work: &WorkOutcome) -> String {
             format!("{what}: {}", ids.join(" "))
         }
     }
+}
+
+/// What a drill that did not fail came to.
+fn drilled(report: &DrillReport) -> String {
+    if report.verdict == DrillVerdict::Off {
+        return report.why.clone().unwrap_or_else(|| "there was nothing to be drilled".to_owned());
+    }
+    let files = count(usize::try_from(report.files).unwrap_or(usize::MAX), "file");
+    let how = match &report.start {
+        DrillStart::Yes => "compared, started and probed",
+        DrillStart::No { .. } => "compared",
+    };
+    let took = crate::ui::when::millis(report.restore_ms);
+    format!("{}: {files}, {} restored in {took}, {how}", report.stack, words::bytes(report.bytes))
+}
+
+/// The report of a drill.
+pub(crate) fn drill(report: &DrillReport) -> String {
+    let (good, bad, dim) = (style::GOOD, style::BAD, style::DIM);
+    let clean = |text: &str| text.replace(char::is_control, " ");
+    let mut fields = Fields::default();
+    let millis = crate::ui::when::millis;
+    fields.add("snapshot", format!("{} of {}", short(report.snapshot), report.stack));
+    let files = count(usize::try_from(report.files).unwrap_or(usize::MAX), "file");
+    fields.add("restored", format!("{files}, {} in {}", words::bytes(report.bytes), millis(report.restore_ms)));
+    fields.maybe("digest", report.digest.map(|digest| digest.to_string()));
+    fields.add(
+        "started",
+        match &report.start {
+            DrillStart::Yes => "yes, cut off from everything but the node".to_owned(),
+            DrillStart::No { why } => format!("no: {}", clean(why)),
+        },
+    );
+    fields.add("took", millis(report.total_ms));
+    let mut text = format!("{}{}", section("Drill"), fields.render());
+    for check in &report.checks {
+        let what = clean(&check.what);
+        text.push_str(&match &check.result {
+            DrillResult::Passed => format!("  {good}✓{good:#} {what}\n"),
+            DrillResult::Failed { why, paths } => {
+                let paths: String = paths.iter().map(|path| format!("      {}\n", clean(path))).collect();
+                format!("  {bad}✗{bad:#} {what}: {}\n{paths}", clean(why))
+            }
+            DrillResult::LeftOut { why } => format!("  {dim}–{dim:#} {what}: {}\n", clean(why)),
+        });
+    }
+    text
+}
+
+/// The reports of drills that have ended.
+pub(crate) fn drills(jobs: &[BackupJobView]) -> String {
+    let texts: Vec<_> = jobs.iter().filter_map(|one| Some((one, report(one)?))).collect();
+    let texts = texts.into_iter().map(|(one, report)| format!("{}{}", heading(&one.node_name), drill(report)));
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// Which job it is, as a subject: `backup of n1`.
@@ -264,6 +331,7 @@ pub(crate) fn job(one: &BackupJobView, frame: &Frame) -> String {
         }
     }
     text.push_str(&work.map(|work| outcome(work, frame)).unwrap_or_default());
+    text.push_str(&work.and_then(|work| work.drill.as_deref()).map(drill).unwrap_or_default());
     text
 }
 
@@ -287,6 +355,10 @@ fn task(task: &BackupTask) -> String {
                 Destination::Folder { path } => format!("into {path}"),
             };
             format!("puts {} back {place}, from snapshot {}", work.stack, short(work.snapshot))
+        }
+        BackupTask::Drill(work) => {
+            let files = if work.files_only { ", files only" } else { "" };
+            format!("tries whether {} can be put back from snapshot {}{files}", work.stack, short(work.snapshot))
         }
         BackupTask::Verify { snapshots } if snapshots.is_empty() => {
             "reads back what is not proven yet".to_owned()

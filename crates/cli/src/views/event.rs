@@ -210,6 +210,8 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         | Event::BackupWriteRefused { .. } => format!("{}: {}", saved(refs, names), backup::sentence(event)),
         Event::RestoreAsked { .. }
         | Event::RestoreFinished { .. }
+        | Event::DrillAsked { .. }
+        | Event::DrillFinished { .. }
         | Event::SnapshotHeld { .. }
         | Event::BackupCancelled { .. }
         | Event::RecoveryKeySet { .. }

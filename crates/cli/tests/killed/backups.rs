@@ -88,7 +88,7 @@ fn finish(place: &Place) -> Result<(), ClientError> {
         added_bytes: 1,
         manifest: digest,
     };
-    let body = WorkOutcome { snapshots: vec![snapshot], items: Vec::new(), still_ms: 0, failed: None };
+    let body = WorkOutcome { snapshots: vec![snapshot], ..WorkOutcome::default() };
     place.call_as_node::<FinishBackup>(&AgentJobPath { job }, &body).map(drop)
 }
 

@@ -20,7 +20,7 @@ use backstay_types::{
     },
 };
 
-use super::{SCHEDULE, Whose, refs};
+use super::{SCHEDULE, Whose, drills, refs};
 use crate::{Engine, EngineError};
 
 /// Who was not heard from for so long has given up.
@@ -99,6 +99,10 @@ impl Engine {
         if let BackupTask::Restore(work) = &job.task {
             let in_place = matches!(work.destination, backstay_types::backup::Destination::InPlace);
             let event = Event::RestoreAsked { snapshot: work.snapshot, in_place, by: by.to_owned() };
+            tx.record(event, refs(whose, Some(&work.stack)))?;
+        }
+        if let (BackupTask::Drill(work), true) = (&job.task, by != SCHEDULE) {
+            let event = Event::DrillAsked { snapshot: work.snapshot, by: by.to_owned() };
             tx.record(event, refs(whose, Some(&work.stack)))?;
         }
         Ok(job)
@@ -276,6 +280,9 @@ impl Engine {
             (Some(_), Some(_)) => BackupJobState::Cancelled,
             (Some(_), None) => BackupJobState::Failed,
         };
+        if let (Some(report), None) = (&outcome.drill, &job.cancelled_by) {
+            (job.state, job.cancelled_by) = drills::state_of(report);
+        }
         job.ended_at = Some(now);
         job.lease_until = None;
         job.result = Some(BackupResult {
@@ -288,7 +295,7 @@ impl Engine {
         } else {
             jobs::insert(&mut tx, &job).await?;
         }
-        note_end(&mut tx, &job).await?;
+        self.note_end(&mut tx, &job).await?;
         tx.wake();
         tx.commit().await?;
         Ok(())
@@ -303,7 +310,8 @@ impl Engine {
             deployment: first.and_then(|one| one.tags.deployment),
             conversation: first.and_then(|one| one.tags.conversation),
         };
-        let job = self.new_job(Some(node), BackupTask::Save(work), Some(id), SCHEDULE);
+        let task = outcome.drill.as_deref().map_or(BackupTask::Save(work), drills::forgotten);
+        let job = self.new_job(Some(node), task, Some(id), SCHEDULE);
         BackupJob { state: BackupJobState::Running, started_at: first.map(|one| one.at), ..job }
     }
 
@@ -370,8 +378,17 @@ fn own(told: &Snapshot, node: &Node) -> Snapshot {
     own
 }
 
-/// Notes how a job of a node, or a backup of the hub's own state, ended.
-pub(super) async fn note_end(tx: &mut Tx, job: &BackupJob) -> Result<(), EngineError> {
+impl Engine {
+    /// Notes how a job of a node, or a backup of the hub's own state, ended.
+    pub(super) async fn note_end(&self, tx: &mut Tx, job: &BackupJob) -> Result<(), EngineError> {
+        match &job.task {
+            BackupTask::Drill(work) => self.note_drill(tx, job, work).await,
+            _ => note_end(tx, job).await,
+        }
+    }
+}
+
+async fn note_end(tx: &mut Tx, job: &BackupJob) -> Result<(), EngineError> {
     let work = job.result.as_ref().and_then(|result| result.work.as_ref());
     let failed = job.result.as_ref().and_then(|result| result.failed.clone());
     match &job.task {

@@ -52,6 +52,7 @@ impl Engine {
         for job in jobs::open_of(ex, whose).await? {
             let ids = match &job.task {
                 BackupTask::Restore(work) => vec![work.snapshot],
+                BackupTask::Drill(work) => vec![work.snapshot],
                 BackupTask::Files { snapshot, .. } => vec![*snapshot],
                 BackupTask::Verify { snapshots } => snapshots.clone(),
                 _ => Vec::new(),

@@ -109,7 +109,7 @@ impl Engine {
     }
 }
 
-fn proven(found: FoundSnapshot) -> Result<FoundSnapshot, EngineError> {
+pub(super) fn proven(found: FoundSnapshot) -> Result<FoundSnapshot, EngineError> {
     let id = found.kept.snapshot.id;
     match (found.kept.snapshot.proof >= Proof::Verified, found.kept.damaged_at) {
         (true, None) => Ok(found),

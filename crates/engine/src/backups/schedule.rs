@@ -14,7 +14,7 @@ use backstay_types::{
 
 use super::{
     SCHEDULE, Whose,
-    jobs::{LEASE, Wanted, note_end},
+    jobs::{LEASE, Wanted},
 };
 use crate::{Engine, EngineError};
 
@@ -122,7 +122,7 @@ impl Engine {
             let why = format!("{who} was not heard from for 15 minutes; it is tried again at its time");
             job.result = Some(BackupResult { failed: Some(why), ..BackupResult::default() });
             jobs::update(&mut tx, before, &job).await?;
-            note_end(&mut tx, &job).await?;
+            self.note_end(&mut tx, &job).await?;
             tx.commit().await?;
         }
         Ok(())

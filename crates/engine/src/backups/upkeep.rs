@@ -21,11 +21,7 @@ use backstay_types::{
     },
 };
 
-use super::{
-    Whose,
-    jobs::{LEASE, note_end},
-    refs,
-};
+use super::{Whose, jobs::LEASE, refs};
 use crate::{Engine, EngineError};
 
 const WORKER: &str = "backup upkeep";
@@ -181,7 +177,7 @@ impl Engine {
         if let Some(files) = files {
             jobs::set_files(&mut tx, id, files).await?;
         }
-        note_end(&mut tx, &job).await?;
+        self.note_end(&mut tx, &job).await?;
         tx.wake();
         tx.commit().await?;
         Ok(())

@@ -91,7 +91,7 @@ async fn stage_and_save(
     };
     let snapshot = made.of(at, tags);
     Ok(BackupResult {
-        work: Some(WorkOutcome { snapshots: vec![snapshot], items: Vec::new(), still_ms: 0, failed: None }),
+        work: Some(WorkOutcome { snapshots: vec![snapshot], ..WorkOutcome::default() }),
         ..BackupResult::default()
     })
 }

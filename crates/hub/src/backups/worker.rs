@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const SPARING: u32 = 20;
 /// How many repositories are worked on at once.
 const AT_ONCE: usize = 2;
+/// How often it is looked whose turn it is to be drilled: that is a look at every stack of every node.
+const DRILLS: Duration = Duration::from_secs(60);
 /// After a failure; twice as long after each further one.
 const PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
@@ -70,6 +72,8 @@ struct Worker {
     busy: HashSet<Whose>,
     /// Who failed: how often in a row, and until when it is left alone.
     pauses: HashMap<Whose, (u32, Instant)>,
+    /// When it was last looked whose turn it is to be drilled.
+    drills_at: Option<Instant>,
 }
 
 impl Worker {
@@ -78,6 +82,10 @@ impl Worker {
             self.ended(ended.ok());
         }
         app.engine.schedule_backups().await?;
+        if self.drills_at.is_none_or(|at| at.elapsed() >= DRILLS) {
+            app.engine.schedule_drills().await?;
+            self.drills_at = Some(Instant::now());
+        }
         tell_nodes(app).await?;
         if app.engine.upkeep_lease().await?.is_none() || self.running.len() >= AT_ONCE {
             return Ok(());

@@ -236,6 +236,7 @@ fn backup_routes(routes: Routes) -> Routes {
         .on::<v1::GetBackupJob, _, _, _>(backups::jobs::get)
         .on::<v1::CancelBackupJob, _, _, _>(backups::jobs::cancel)
         .on::<v1::StartBackup, _, _, _>(backups::start::start)
+        .on::<v1::StartDrill, _, _, _>(backups::start::drill)
         .on::<v1::VerifyBackups, _, _, _>(backups::start::verify)
         .on::<v1::PruneBackups, _, _, _>(backups::start::prune)
         .on::<v1::StartRestore, _, _, _>(backups::restore::start)

@@ -300,7 +300,7 @@ fn told(made: &SnapshotMade, hub: &TestHub) -> WorkOutcome {
         added_bytes: made.added_bytes,
         manifest: made.manifest,
     };
-    WorkOutcome { snapshots: vec![snapshot], items: Vec::new(), still_ms: 0, failed: None }
+    WorkOutcome { snapshots: vec![snapshot], ..WorkOutcome::default() }
 }
 
 /// The order of a node, once its repository is made.
@@ -407,7 +407,7 @@ async fn a_backup_from_the_order_to_the_proof_and_a_copy() {
     })
     .await;
     assert_eq!(status.stacks[0].proven.as_ref().unwrap().id, made.id);
-    assert_eq!(status.last_30_days, v1::BackupRate { done: 1, failed: 0 });
+    assert_eq!(status.last_90_days, v1::BackupRate { done: 1, failed: 0 });
 
     // What is in it, asked through the hub.
     let path = v1::SnapshotPath { snapshot: made.id.to_string()[..12].to_owned() };
@@ -556,12 +556,7 @@ async fn jobs_are_cancelled_and_what_a_node_tells_of_an_unknown_job_counts() {
     assert_eq!(again.job, cancelled.job);
     // A node tells of a job that this hub does not know: it was restored from an earlier backup. What was saved counts.
     let path = BackupJobPath { job: hub.world().mint() };
-    let outcome = WorkOutcome {
-        snapshots: Vec::new(),
-        items: Vec::new(),
-        still_ms: 0,
-        failed: Some("the disk is full".into()),
-    };
+    let outcome = WorkOutcome { failed: Some("the disk is full".into()), ..WorkOutcome::default() };
     agent.client.call::<FinishBackup>(&path, &Empty {}, &outcome).await.unwrap();
     let query = v1::BackupJobsQuery { node: Some("web-1".to_owned()), ..Default::default() };
     let jobs = hub.admin().call::<v1::ListBackupJobs>(&Empty {}, &query, &Empty {}).await.unwrap();

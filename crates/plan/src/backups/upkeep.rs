@@ -152,6 +152,7 @@ mod tests {
             heard_at: at(hours),
             verified_at: None,
             copy: None,
+            drilled_at: None,
             damaged_at: None,
             hold: None,
         }

@@ -145,18 +145,22 @@ pub async fn for_deployment(ex: &mut impl Executor, deployment: DeploymentId) ->
         .await
 }
 
-/// How many backups ended in which state at `since` or later, by repository.
+/// How many jobs of a kind ended in which state at `since` or later, by repository: well, and not well.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn rates(ex: &mut impl Executor, since: Timestamp) -> Result<HashMap<Whose, (u64, u64)>> {
+pub async fn rates(
+    ex: &mut impl Executor,
+    task: BackupTaskKind,
+    since: Timestamp,
+) -> Result<HashMap<Whose, (u64, u64)>> {
     let select = query(
-        "SELECT node_id, state, COUNT(*) AS n FROM backup_jobs WHERE ended_at >= $1 AND task = 'save' \
+        "SELECT node_id, state, COUNT(*) AS n FROM backup_jobs WHERE ended_at >= $1 AND task = $2 \
          GROUP BY node_id, state",
     );
     let read = |row: &Row| Ok((read_whose(row)?, row.word::<BackupJobState>("state")?, row.get::<u64>("n")?));
     let mut found: HashMap<Whose, (u64, u64)> = HashMap::new();
-    for (node, state, count) in select.bind(since).all(ex, read).await? {
+    for (node, state, count) in select.bind(since).bind(word(&task)?).all(ex, read).await? {
         let rate = found.entry(node).or_default();
         match state {
             BackupJobState::Done => rate.0 += count,

@@ -1,7 +1,7 @@
 //! Snapshots, and how far each is proven.
 
 use backstay_types::{
-    BackupJobId, DeploymentId, StackName, Timestamp,
+    BackupJobId, DeploymentId, NodeId, StackName, Timestamp,
     backup::{KeptSnapshot, Proof, Snapshot, SnapshotHold, SnapshotId},
 };
 
@@ -94,7 +94,36 @@ pub async fn replicated(tx: &mut Tx, node: Whose, id: SnapshotId, copy: Snapshot
         .bind(whose(node))
         .bind(id.digest())
         .run_one(tx, WHAT, id)
-        .await
+        .await?;
+    // A drill may have come before its copy.
+    let update = "UPDATE backup_snapshots SET proof = $1 WHERE node_id = $2 AND id = $3 AND proof < $1 \
+                  AND drilled_at IS NOT NULL AND damaged_at IS NULL";
+    let update = query(update).bind(rank(Proof::Drilled)).bind(whose(node)).bind(id.digest());
+    update.run(tx).await.map(drop)
+}
+
+/// Notes that a drill with it passed. It counts as drilled when all that comes before is shown too: `copied` says
+/// whether there has to be a copy of it. Nothing of what the hub has not read back itself. True when it was noted.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn drilled(
+    tx: &mut Tx,
+    node: Whose,
+    id: SnapshotId,
+    at: Timestamp,
+    copied: bool,
+) -> Result<bool> {
+    let update = "UPDATE backup_snapshots SET drilled_at = $1 WHERE node_id = $2 AND id = $3 AND proof >= $4 \
+                  AND damaged_at IS NULL";
+    let update = query(update).bind(at).bind(whose(node)).bind(id.digest()).bind(rank(Proof::Verified));
+    let noted = update.run(tx).await? > 0;
+    let raise = "UPDATE backup_snapshots SET proof = $1 WHERE node_id = $2 AND id = $3 AND drilled_at IS NOT NULL \
+                 AND damaged_at IS NULL AND proof >= $4";
+    let least = if copied { Proof::Replicated } else { Proof::Verified };
+    let raise = query(raise).bind(rank(Proof::Drilled)).bind(whose(node)).bind(id.digest()).bind(rank(least));
+    raise.run(tx).await?;
+    Ok(noted)
 }
 
 /// Raises how far it is proven.
@@ -111,7 +140,7 @@ pub async fn raise(tx: &mut Tx, node: Whose, id: SnapshotId, proof: Proof) -> Re
 /// # Errors
 /// When the database refuses.
 pub async fn damaged(tx: &mut Tx, node: Whose, id: SnapshotId, at: Timestamp) -> Result<()> {
-    let update = "UPDATE backup_snapshots SET proof = $1, damaged_at = COALESCE(damaged_at, $2) \
+    let update = "UPDATE backup_snapshots SET proof = $1, drilled_at = NULL, damaged_at = COALESCE(damaged_at, $2) \
                   WHERE node_id = $3 AND id = $4";
     let update = query(update).bind(rank(Proof::Matched)).bind(at).bind(whose(node)).bind(id.digest());
     update.run(tx).await.map(drop)
@@ -248,6 +277,20 @@ pub async fn newest_proven(ex: &mut impl Executor) -> Result<Vec<(Whose, Timesta
         .await
 }
 
+/// The newest proven snapshot of each stack of each node that is in the fleet, with when one of it was heard of first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn newest_of_stacks(ex: &mut impl Executor) -> Result<Vec<(NodeId, StackName, Timestamp)>> {
+    query(
+        "SELECT node_id, stack, MIN(heard_at) AS heard_at FROM backup_snapshots WHERE proof >= $1 \
+         AND damaged_at IS NULL AND stack <> '' AND node_id <> '' GROUP BY node_id, stack",
+    )
+    .bind(rank(Proof::Verified))
+    .all(ex, |row| Ok((row.get("node_id")?, row.get("stack")?, row.get("heard_at")?)))
+    .await
+}
+
 /// Repositories with snapshots that are less proven than `below` and not known to be damaged.
 ///
 /// # Errors
@@ -276,6 +319,7 @@ fn read(row: &Row) -> Result<InRepository> {
         heard_at: row.get("heard_at")?,
         verified_at: row.opt("verified_at")?,
         copy: row.opt("copy_id")?.map(SnapshotId::new),
+        drilled_at: row.opt("drilled_at")?,
         damaged_at: row.opt("damaged_at")?,
         hold: row.opt_json("hold")?,
     };

@@ -1,10 +1,10 @@
 //! Backups: repositories, snapshots with their proof, jobs.
 
-use backstay_store::backups::{jobs, repositories, snapshots};
+use backstay_store::backups::{drills, jobs, repositories, snapshots};
 use backstay_types::{
     backup::{
-        BackupHistory, BackupJob, BackupJobState, BackupReason, BackupTask, Proof, RepositoryFacts, SaveWork,
-        Snapshot, SnapshotHold, SnapshotId, SnapshotTags,
+        BackupHistory, BackupJob, BackupJobState, BackupReason, BackupTask, BackupTaskKind, DrillHistory,
+        Proof, RepositoryFacts, SaveWork, Snapshot, SnapshotHold, SnapshotId, SnapshotTags,
     },
     *,
 };
@@ -108,6 +108,50 @@ async fn snapshots_are_proven_ever_further_and_only_damage_takes_that_back(t: Fi
     tx.commit().await.unwrap();
 }
 
+async fn what_was_drilled_is_known_until_it_is_found_to_be_damaged(t: Fixture) {
+    let node: NodeId = t.mint();
+    let mut tx = t.begin().await;
+    let (one, two) = (snapshot(&t, "one", Some("web")), snapshot(&t, "two", Some("web")));
+    for snapshot in [&one, &two] {
+        snapshots::insert(&mut tx, Some(node), snapshot, None, t.later()).await.unwrap();
+    }
+    let proof = async |tx: &mut backstay_store::Tx, id| {
+        let kept = snapshots::get(tx, Some(node), id).await.unwrap().unwrap();
+        (kept.snapshot.proof, kept.drilled_at.is_some())
+    };
+    let at = t.later();
+    assert!(!snapshots::drilled(&mut tx, Some(node), one.id, at, false).await.unwrap(), "not read back yet");
+    assert_eq!(proof(&mut tx, one.id).await, (Proof::Matched, false));
+    assert!(snapshots::newest_of_stacks(&mut tx).await.unwrap().is_empty());
+    for id in [one.id, two.id] {
+        snapshots::verified(&mut tx, Some(node), id, t.later()).await.unwrap();
+    }
+    let known = snapshots::newest_of_stacks(&mut tx).await.unwrap();
+    assert_eq!(known.iter().map(|(node, stack, _)| (*node, stack.clone())).collect::<Vec<_>>(), [(node, stack("web"))]);
+    assert!(snapshots::drilled(&mut tx, Some(node), one.id, at, false).await.unwrap());
+    assert_eq!(proof(&mut tx, one.id).await, (Proof::Drilled, true));
+    // Where there has to be a copy, a drill shows that only together with it.
+    assert!(snapshots::drilled(&mut tx, Some(node), two.id, at, true).await.unwrap());
+    assert_eq!(proof(&mut tx, two.id).await, (Proof::Verified, true));
+    snapshots::replicated(&mut tx, Some(node), two.id, one.id).await.unwrap();
+    assert_eq!(proof(&mut tx, two.id).await, (Proof::Drilled, true));
+    snapshots::damaged(&mut tx, Some(node), one.id, t.later()).await.unwrap();
+    assert_eq!(proof(&mut tx, one.id).await, (Proof::Matched, false));
+    snapshots::verified(&mut tx, Some(node), one.id, t.later()).await.unwrap();
+    assert_eq!(proof(&mut tx, one.id).await, (Proof::Verified, false), "it has to be drilled again");
+
+    let history = DrillHistory { failed_in_a_row: 2, tried_at: Some(at), ..DrillHistory::default() };
+    let web = stack("web");
+    assert_eq!(drills::history(&mut tx, node, &web).await.unwrap(), DrillHistory::default());
+    for _ in 0..2 {
+        drills::set_history(&mut tx, node, &web, &history).await.unwrap();
+    }
+    assert_eq!(drills::history(&mut tx, node, &web).await.unwrap(), history);
+    assert_eq!(drills::of(&mut tx, node).await.unwrap(), [(node, web.clone(), history.clone())]);
+    assert_eq!(drills::all(&mut tx).await.unwrap(), [(node, web, history)]);
+    tx.commit().await.unwrap();
+}
+
 async fn snapshots_are_listed_in_pages_found_by_digits_held_and_forgotten(t: Fixture) {
     let node: NodeId = t.mint();
     let mut tx = t.begin().await;
@@ -164,7 +208,8 @@ async fn jobs_move_from_the_state_that_they_are_in_and_are_counted(t: Fixture) {
             jobs::insert(&mut tx, &ended).await.unwrap();
         }
     }
-    assert_eq!(jobs::rates(&mut tx, since).await.unwrap()[&Some(node)], (3, 1));
+    assert_eq!(jobs::rates(&mut tx, BackupTaskKind::Save, since).await.unwrap()[&Some(node)], (3, 1));
+    assert!(jobs::rates(&mut tx, BackupTaskKind::Drill, since).await.unwrap().is_empty());
     assert_eq!(jobs::open(&mut tx).await.unwrap().len(), 2);
     assert_eq!(jobs::open_of(&mut tx, Some(node)).await.unwrap(), [first.clone()]);
     let wanted = jobs::Wanted { whose: Some(Some(node)), limit: 10, ..Default::default() };
@@ -180,6 +225,7 @@ async fn jobs_move_from_the_state_that_they_are_in_and_are_counted(t: Fixture) {
 both!(
     passwords_are_kept_once_and_facts_change,
     snapshots_are_proven_ever_further_and_only_damage_takes_that_back,
+    what_was_drilled_is_known_until_it_is_found_to_be_damaged,
     snapshots_are_listed_in_pages_found_by_digits_held_and_forgotten,
     jobs_move_from_the_state_that_they_are_in_and_are_counted,
 );

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Proof, Snapshot, SnapshotId};
+use super::{DrillReport, DrillWork, Proof, Snapshot, SnapshotId};
 use crate::{BackupJobId, ConversationId, DeploymentId, Digest, Secret, StackName, Timestamp};
 
 /// Why a snapshot is made.
@@ -48,6 +48,8 @@ pub enum BackupWork {
     Save(SaveWork),
     /// Put data back.
     Restore(RestoreWork),
+    /// Try whether a snapshot can be put back, without touching what runs.
+    Drill(DrillWork),
 }
 
 /// What is saved: each stack's declared data, one snapshot a stack.
@@ -137,10 +139,14 @@ pub enum BackupPhase {
     Restoring,
     /// Starts the stack and probes it.
     Starting,
+    /// Compares what it restored, and checks databases.
+    Comparing,
+    /// Takes away what it made to try a snapshot.
+    Clearing,
 }
 
 /// How a node's work ended. A job of several stacks can end well for some of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkOutcome {
     /// Snapshots that were made, with what they are known to be good for; safety snapshots too.
     #[serde(default)]
@@ -154,6 +160,9 @@ pub struct WorkOutcome {
     /// Why the job as a whole failed; absent when all items are well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// What came of a drill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Box<DrillReport>>,
 }
 
 /// What became of one item.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BackupProgress, RestoreWork, SaveWork, Snapshot, SnapshotId, WorkOutcome,
+    BackupProgress, DrillWork, RestoreWork, SaveWork, Snapshot, SnapshotId, WorkOutcome,
     job::{Problem, Pruned},
 };
 use crate::{BackupJobId, NodeId, Timestamp};
@@ -46,7 +46,7 @@ pub struct BackupJob {
     pub result: Option<BackupResult>,
 }
 
-/// What a job does. Snapshots are made and put back by nodes, everything else by the hub.
+/// What a job does. Snapshots are made, put back and tried by nodes, everything else by the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "task", rename_all = "snake_case")]
 pub enum BackupTask {
@@ -54,6 +54,8 @@ pub enum BackupTask {
     Save(SaveWork),
     /// Puts data back on a node.
     Restore(RestoreWork),
+    /// Tries on a node whether a snapshot can be put back.
+    Drill(DrillWork),
     /// Reads snapshots back at the target, and at the second one.
     Verify {
         /// Which; all that are not proven yet when empty.
@@ -84,7 +86,7 @@ pub enum BackupTask {
 impl BackupTask {
     /// Whether a node does it.
     pub fn is_of_node(&self) -> bool {
-        matches!(self, Self::Save(_) | Self::Restore(_))
+        matches!(self, Self::Save(_) | Self::Restore(_) | Self::Drill(_))
     }
 
     /// Its name, as on the wire.
@@ -92,6 +94,7 @@ impl BackupTask {
         match self {
             Self::Save(_) => BackupTaskKind::Save,
             Self::Restore(_) => BackupTaskKind::Restore,
+            Self::Drill(_) => BackupTaskKind::Drill,
             Self::Verify { .. } => BackupTaskKind::Verify,
             Self::Check { .. } => BackupTaskKind::Check,
             Self::Prune { .. } => BackupTaskKind::Prune,
@@ -108,6 +111,8 @@ pub enum BackupTaskKind {
     Save,
     /// Puts data back.
     Restore,
+    /// Tries whether data can be put back.
+    Drill,
     /// Reads snapshots back.
     Verify,
     /// Checks a repository.
@@ -145,7 +150,7 @@ impl BackupJobState {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BackupResult {
-    /// What the node told, of `save` and `restore`.
+    /// What the node told, of `save`, `restore` and `drill`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<WorkOutcome>,
     /// Why it failed.
@@ -185,6 +190,9 @@ pub struct KeptSnapshot {
     /// Its copy at the second target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy: Option<SnapshotId>,
+    /// When a drill with it last passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drilled_at: Option<Timestamp>,
     /// When it was found to be damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged_at: Option<Timestamp>,

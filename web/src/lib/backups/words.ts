@@ -22,7 +22,7 @@ export const REASONS: Record<Snapshot['reason'], string> = {
 };
 
 export const TASKS: Record<BackupJob['task'], string> = {
-  save: 'Backup', restore: 'Restore', verify: 'Read back', check: 'Check', prune: 'Prune', files: 'List of files',
+  save: 'Backup', restore: 'Restore', drill: 'Drill', verify: 'Read back', check: 'Check', prune: 'Prune', files: 'List of files',
 };
 export const JOB_STATES = ['queued', 'running', 'done', 'failed', 'cancelled'] as const;
 export const final = (job: BackupJob): boolean => job.state === 'done' || job.state === 'failed' || job.state === 'cancelled';
@@ -32,6 +32,7 @@ export function does(job: BackupJob): string {
   switch (job.task) {
     case 'save': return `Backup of ${job.stacks?.length ? job.stacks.join(', ') : job.node ? 'all its data' : 'its own state'}, ${REASONS[job.reason]}`;
     case 'restore': return `Restore of ${job.stack} from ${short(job.snapshot)} ${job.destination.to === 'in_place' ? 'in place' : `into ${job.destination.path}`}`;
+    case 'drill': return `Drill of ${job.stack} with ${short(job.snapshot)}${job.files_only ? ', files only' : ''}`;
     case 'verify': return `Read back ${job.snapshots.length === 1 ? `snapshot ${short(job.snapshots[0])}` : job.snapshots.length ? count(job.snapshots.length, 'snapshot') : 'what is not proven yet'}`;
     case 'check': return `Check of the repository${job.read ? (job.read[1] === 1 ? ' with all its data' : `, part ${Number(job.read[0]) + 1} of ${job.read[1]} of its data`) : "'s structure"}`;
     case 'prune': return job.dry_run ? 'Count of what a prune would free' : 'Prune: what retention does not keep goes';
@@ -42,6 +43,7 @@ export function does(job: BackupJob): string {
 const PHASES: Record<NonNullable<BackupJob['progress']>['phase'], string> = {
   waiting: 'waits for a deployment or another backup', preparing: 'dumps and copies what must stand still', saving: 'reads and sends',
   verifying: 'reads back what it sent', safety: 'makes the safety snapshot', stopping: 'stops the stack', restoring: 'fetches and writes', starting: 'starts the stack and probes it',
+  comparing: 'compares what it restored', clearing: 'takes away what it made',
 };
 
 /** How far a job is, in words. */
@@ -70,6 +72,11 @@ export const rate = ({ done, failed }: { done: number; failed: number }): string
 /** Whether the next one should have begun by now: then it waits for its turn. */
 export const due = (next: string, now = Date.now()): boolean => Date.parse(next) <= now;
 
+/** How often there are drills. */
+const settingsOfDrills = (of: BackupSettings): string => of.drill_every_seconds === 0
+  ? 'Drills, which restore to scratch and compare, are made by hand alone.'
+  : `Each stack of each node is drilled every ${duration(of.drill_every_seconds * 1000)}: restored to scratch, compared and, where it allows that, started.`;
+
 /** Rules in words. */
 export function rules(of: BackupSettings): string[] {
   const { keep } = of;
@@ -77,13 +84,14 @@ export function rules(of: BackupSettings): string[] {
   return [
     `Every ${duration(of.every_seconds * 1000)} and before each deployment, ${count(of.parallel, 'node')} at once${of.bytes_per_second ? `, at most ${bytes(of.bytes_per_second)} a second each` : ''}.`,
     `Kept: the newest of ${count(keep.hourly, 'hour')}, ${count(keep.daily, 'day')}, ${count(keep.weekly, 'week')} and ${count(keep.monthly, 'month')}, at most ${count(keep.days, 'day')}; always the newest ${thousands(keep.at_least)} that are proven, what is held, and what an undo may need.`,
+    settingsOfDrills(of),
     `All data is read back once in ${days(of.read_all_every_seconds)}.`,
     ...(of.max_bytes || of.max_bytes_per_node ? [`Warned of over ${[of.max_bytes ? `${bytes(of.max_bytes)} in all` : '', of.max_bytes_per_node ? `${bytes(of.max_bytes_per_node)} of a node` : ''].filter(Boolean).join(' or ')}.`] : []),
   ];
 }
 
 /** Whether a ledger entry says something about backups. */
-export const concerns = ({ kind }: Entry): boolean => /^(backup|restore|snapshot|recovery_key)/.test(kind);
+export const concerns = ({ kind }: Entry): boolean => /^(backup|restore|drill|snapshot|recovery_key)/.test(kind);
 
 const PAUSE = 700;
 /** Waits until a job has ended; an error when it failed. */

@@ -227,7 +227,7 @@ impl Place {
 }
 
 /// Gives what was fetched owner and mode of what it replaces.
-pub(super) fn dress(old: &Path, new: &Path) -> Result<(), BackupError> {
+pub(in crate::backup) fn dress(old: &Path, new: &Path) -> Result<(), BackupError> {
     let failed = || BackupError::restore(new.display());
     if let Ok(old) = fs::symlink_metadata(old)
         && !old.is_symlink()

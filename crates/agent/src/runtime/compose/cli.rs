@@ -126,6 +126,27 @@ pub(super) async fn rendered(
         .map_err(|error| Fail::other(Step::Probe, format!("docker compose config: {error}")))
 }
 
+/// Starts services of a drill; all when none is named.
+pub(super) async fn up_drill(
+    project: &str,
+    dir: &Path,
+    file: &Path,
+    env: &Path,
+    services: &[String],
+) -> Result<(), Failed> {
+    let mut command = docker();
+    command.args(["compose", "--progress", "plain", "--project-name", project]);
+    command.arg("--project-directory").arg(dir).arg("--file").arg(file).arg("--env-file").arg(env);
+    command.args(["up", "--detach", "--pull", "never", "--no-build"]).args(services).current_dir(dir);
+    let output = output(command, Step::Probe).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = said(&output);
+    let kind = if is_of_engine(&said) { FailureKind::Node } else { FailureKind::Start };
+    Err(Fail::of(Step::Probe, kind, format!("docker compose up: {said}")))
+}
+
 /// Stops a project and removes its containers and networks; volumes stay.
 pub(super) async fn down(project: &str) -> Result<(), Failed> {
     let mut command = docker();

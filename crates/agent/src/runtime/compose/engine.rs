@@ -1,8 +1,9 @@
 //! The engine's API over its socket, version 1.41: cheaper than its command line, and it tells more.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -242,6 +243,47 @@ impl Engine {
             }
             status => Err(refused(status, &body)),
         }
+    }
+
+    /// Takes away all containers, networks and volumes with a label. Gives how many there were.
+    pub(super) async fn purge(&self, label: &str) -> io::Result<usize> {
+        let filter = json!({ "label": [label] });
+        let mut gone = 0;
+        for item in items(&self.json(&list_path(&filter)).await?) {
+            let id = item["Id"].as_str().unwrap_or_default();
+            gone += self.delete(&format!("/containers/{id}?force=1&v=1")).await?;
+        }
+        let filter = encoded(&filter.to_string());
+        for item in items(&self.json(&format!("/networks?filters={filter}")).await?) {
+            gone += self.delete(&format!("/networks/{}", item["Id"].as_str().unwrap_or_default())).await?;
+        }
+        for item in items(&self.json(&format!("/volumes?filters={filter}")).await?["Volumes"]) {
+            let name = encoded(item["Name"].as_str().unwrap_or_default());
+            gone += self.delete(&format!("/volumes/{name}?force=1")).await?;
+        }
+        Ok(gone)
+    }
+
+    /// Deletes what is there; the same when it is not.
+    async fn delete(&self, path: &str) -> io::Result<usize> {
+        let (status, body) = self.ask(Method::DELETE, path, None).await?;
+        if status.is_success() || status == StatusCode::NOT_FOUND {
+            Ok(1)
+        } else {
+            Err(refused(status, &body))
+        }
+    }
+
+    /// The address of each service of a project that has one.
+    pub(super) async fn addresses(&self, project: &str) -> io::Result<BTreeMap<String, IpAddr>> {
+        let filter = json!({ "label": [format!("com.docker.compose.project={project}")] });
+        let list = self.json(&list_path(&filter)).await?;
+        let address = |item: &Value| {
+            let networks = item["NetworkSettings"]["Networks"].as_object()?;
+            let found = networks.values().find_map(|network| network["IPAddress"].as_str()?.parse().ok())?;
+            Some((label(item, "com.docker.compose.service")?.to_owned(), found))
+        };
+        Ok(items(&list).filter_map(address).collect())
     }
 
     /// Removes a container that does not run.

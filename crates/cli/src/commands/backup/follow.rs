@@ -109,9 +109,11 @@ pub(crate) fn ended_well(jobs: &[BackupJobView]) -> Outcome {
     let unwell: Vec<_> = jobs.iter().filter(|one| one.job.state != BackupJobState::Done).collect();
     let Some(first) = unwell.first() else { return Ok(ExitCode::SUCCESS) };
     let code = match (first.job.state, first.job.task.kind()) {
+        (BackupJobState::Cancelled, BackupTaskKind::Drill) => ErrorCode::BS9034,
         (BackupJobState::Cancelled, _) => ErrorCode::BS4005,
         (_, BackupTaskKind::Save) => ErrorCode::BS9024,
         (_, BackupTaskKind::Restore) => ErrorCode::BS9026,
+        (_, BackupTaskKind::Drill) => ErrorCode::BS9031,
         _ => ErrorCode::BS9016,
     };
     let sentence = backup::sentence(first);

@@ -1,5 +1,6 @@
 //! `backstay backup`: what is saved, how far it is proven, and what to do about it.
 
+mod drill;
 mod follow;
 mod hold;
 mod identity;
@@ -36,6 +37,8 @@ pub(crate) enum Backup {
     Cancel(jobs::Cancel),
     /// Read snapshots back at the target
     Verify(upkeep::Verify),
+    /// Try now whether snapshots can be put back, and follow that until it ends
+    Drill(drill::Drill),
     /// Forget what retention does not keep, and free what no snapshot needs
     Prune(upkeep::Prune),
     /// What a snapshot holds
@@ -60,6 +63,7 @@ impl Backup {
             Self::Jobs(command) => command.run(cx).await,
             Self::Cancel(command) => command.run(cx).await,
             Self::Verify(command) => command.run(cx).await,
+            Self::Drill(command) => command.run(cx).await,
             Self::Prune(command) => command.run(cx).await,
             Self::Files(command) => command.run(cx).await,
             Self::Hold(command) => command.run(cx).await,

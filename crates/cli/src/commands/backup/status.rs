@@ -2,7 +2,7 @@
 
 use backstay_api::{
     Empty,
-    v1::{BackupHealth, BackupStatus, BackupStatusQuery, BackupsView, GetBackups, ListBackupStatus, Paging},
+    v1::{BackupHealth, BackupRate, BackupStatus, BackupStatusQuery, BackupsView, GetBackups, ListBackupStatus, Paging, StackBackups},
 };
 use backstay_types::{ErrorCode, Timestamp};
 use clap::Args;
@@ -93,8 +93,16 @@ fn view(standing: &Standing, frame: &Frame) -> String {
         "oldest",
         all.oldest_proven_at.map(|at| format!("newest proven one of a node: {}", frame.exactly(at))),
     );
-    let rate = all.last_30_days;
-    fields.add("30 days", format!("{} ended well, {} failed", rate.done, rate.failed));
+    let rate = all.last_90_days;
+    fields.add("90 days", format!("{} ended well, {} failed", rate.done, rate.failed));
+    fields.add("drills", drills(all.drills_90_days, settings.drill_every_seconds));
+    fields.maybe(
+        "drilled",
+        all.oldest_drilled_at.map(|at| format!("oldest newest drilled one of a stack: {}", frame.exactly(at))),
+    );
+    let slowest: Vec<_> =
+        all.restore_ms.iter().map(|(stack, ms)| format!("{stack} {}", when::millis(*ms))).collect();
+    fields.maybe("restores in", (!slowest.is_empty()).then(|| slowest.join(", ")));
     fields.add("now", format!("{} run, {} wait", all.running.len(), all.queued));
     let mut text = format!("{}{}", heading("Backups"), fields.render());
     if !all.warnings.is_empty() {
@@ -109,6 +117,15 @@ fn view(standing: &Standing, frame: &Frame) -> String {
         text.push_str(&format!("{dim}To prove one now: backstay backup verify NODE{dim:#}\n"));
     }
     text
+}
+
+/// How drills went, and how often there are any.
+fn drills(rate: BackupRate, every_seconds: u64) -> String {
+    let often = match every_seconds {
+        0 => "only by hand".to_owned(),
+        seconds => format!("every {} of each stack", when::span(seconds)),
+    };
+    format!("{often}; in 90 days {} passed, {} failed", rate.done, rate.failed)
 }
 
 fn by_state(all: &BackupsView) -> String {
@@ -164,14 +181,16 @@ fn view_one(one: &BackupStatus, frame: &Frame) -> String {
     fields.maybe("all read", repository.read_all_at.map(|at| frame.exactly(at)));
     fields.add("recovery", recovery(repository.sealed_to.as_deref()));
     fields
-        .add("30 days", format!("{} ended well, {} failed", one.last_30_days.done, one.last_30_days.failed));
+        .add("90 days", format!("{} ended well, {} failed", one.last_90_days.done, one.last_90_days.failed));
+    let drills = one.drills_90_days;
+    fields.add("drills", format!("in 90 days {} passed, {} failed", drills.done, drills.failed));
     let mut text = format!("{}{}", heading(&format!("Backups of {}", one.name)), fields.render());
     if let Some(damage) = &one.damaged {
         text.push_str(&section(&format!("Damaged, known since {}", frame.exactly(damage.since))));
         text.push_str(&backup::problems(&damage.problems));
     }
     text.push_str(&section("Stacks"));
-    let mut table = Table::new(["STACK", "SNAPSHOTS", "NEWEST", "PROOF", "NEWEST PROVEN", "WHEN"]);
+    let mut table = Table::new(["STACK", "SNAPSHOTS", "NEWEST", "PROOF", "NEWEST PROVEN", "WHEN", "~DRILLED"]);
     for stack in &one.stacks {
         let (newest, proven) = (stack.newest.as_ref(), stack.proven.as_ref());
         let dash = || "-".to_owned();
@@ -185,10 +204,29 @@ fn view_one(one: &BackupStatus, frame: &Frame) -> String {
             newest.map_or_else(|| Cell::from("-"), |one| words::proof(one.proof)),
             proven.map_or_else(dash, |one| short(one.id)).into(),
             proven.map_or_else(dash, |one| frame.when(one.at)).into(),
+            drilled(stack, frame),
         ]);
     }
     text.push_str(&if table.is_empty() { "  No snapshots yet.\n".to_owned() } else { frame.table(&table) });
     text
+}
+
+/// How the newest drill of a stack went.
+fn drilled(of: &StackBackups, frame: &Frame) -> Cell {
+    let next = of.next_drill_at.map(|at| format!(", next {}", next(at, frame))).unwrap_or_default();
+    let Some(drill) = &of.drill else { return format!("not yet{next}").into() };
+    if drill.failed_in_a_row > 0 {
+        let why = drill.last_failure.as_deref().unwrap_or("not said why");
+        return Cell::styled(format!("FAILED: {}", why.replace(char::is_control, " ")), style::BAD);
+    }
+    match (drill.snapshot_at, drill.restore_ms) {
+        (Some(at), took) => {
+            let took = took.map(|ms| format!(", restored in {}", when::millis(ms))).unwrap_or_default();
+            format!("that of {}{took}{next}", frame.when(at)).into()
+        }
+        (None, _) if drill.off => "nothing to be drilled".to_owned().into(),
+        (None, _) => format!("not yet{next}").into(),
+    }
 }
 
 fn recovery(sealed_to: Option<&str>) -> String {

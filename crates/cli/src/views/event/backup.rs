@@ -2,7 +2,7 @@
 
 use backstay_types::{Event, backup::SnapshotId};
 
-use crate::ui::words;
+use crate::ui::{when, words};
 
 /// What happened; empty for what is not about backups.
 pub(super) fn sentence(event: &Event) -> String {
@@ -35,6 +35,15 @@ pub(super) fn sentence(event: &Event) -> String {
         Event::RestoreFinished { snapshot, failed: None } => format!("{} was restored", short(*snapshot)),
         Event::RestoreFinished { snapshot, failed: Some(why) } => {
             format!("{} could not be restored: {why}", short(*snapshot))
+        }
+        Event::DrillAsked { snapshot, by } => format!("drill with {} asked for by {by}", short(*snapshot)),
+        Event::DrillFinished { snapshot, started, restore_ms, failed: None } => {
+            let how = if *started { "restored, compared, started and probed" } else { "restored and compared" };
+            let took = when::millis(*restore_ms);
+            format!("a drill with {} passed: {how}; restoring took {took}", short(*snapshot))
+        }
+        Event::DrillFinished { snapshot, failed: Some(why), .. } => {
+            format!("a drill with {} failed: {why}", short(*snapshot))
         }
         Event::SnapshotHeld { snapshot, held, reason, by } => {
             let done = if *held { "is kept" } else { "is no longer kept" };

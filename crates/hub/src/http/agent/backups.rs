@@ -63,6 +63,7 @@ fn order(app: &App, job: BackupJob, password: backstay_types::Secret) -> Result<
     let work = match job.task {
         BackupTask::Save(work) => BackupWork::Save(work),
         BackupTask::Restore(work) => BackupWork::Restore(work),
+        BackupTask::Drill(work) => BackupWork::Drill(work),
         _ => return Err(ApiError::internal("a job that no node does")),
     };
     let bytes_per_second = app.settings.backup.bytes_per_second;

@@ -32,8 +32,11 @@ pub(crate) async fn get_backups(call: Call<GetBackups>) -> Result<BackupsView, A
         settings: settings_view(&app.settings.backup),
         nodes: all.all.iter().filter(|one| one.node.is_some()).count() as u64,
         by_state: all.by_state(),
-        last_30_days: all.rate(),
+        last_90_days: all.rate(),
         oldest_proven_at: all.oldest_proven_at(),
+        drills_90_days: all.drill_rate(),
+        oldest_drilled_at: all.oldest_drilled_at(),
+        restore_ms: all.restore_ms(),
         bytes: all.bytes,
         running: job_views(&mut store, running).await?,
         queued: queued as u64,
@@ -60,6 +63,11 @@ pub(crate) async fn warnings(app: &App, all: &Standing) -> Result<Vec<BackupWarn
     for one in all.all.iter().filter(bad).take(NAMED) {
         let node = one.node.as_ref().map(|(_, name, _)| name);
         say(node, format!("{}: {}", one.name(), one.why));
+    }
+    for (one, stack, drill) in all.drills().filter(|(_, _, drill)| drill.failed_in_a_row > 0).take(NAMED) {
+        let node = one.node.as_ref().map(|(_, name, _)| name);
+        let why = drill.last_failure.as_deref().unwrap_or_default();
+        say(node, format!("{}: the last drill of {stack} failed: {why}", one.name()));
     }
     if app.engine.recovery_key().await?.is_none() {
         let text = "there is no recovery key: once this hub is lost, nobody can open any backup; \
@@ -121,5 +129,6 @@ fn settings_view(settings: &BackupSettings) -> Option<BackupSettingsView> {
         read_all_every_seconds: settings.read_all_every.as_secs(),
         parallel: settings.parallel,
         bytes_per_second: settings.bytes_per_second,
+        drill_every_seconds: settings.drill_every.as_secs(),
     })
 }

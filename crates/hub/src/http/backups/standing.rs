@@ -9,12 +9,12 @@ use std::{
 use backstay_api::v1::{BackupHealth, BackupRate};
 use backstay_engine::backups::Whose;
 use backstay_store::{
-    backups::{jobs, repositories, snapshots},
+    backups::{drills, jobs, repositories, snapshots},
     nodes,
 };
 use backstay_types::{
-    NodeId, NodeName, Timestamp,
-    backup::{BackupHistory, RepositoryFacts},
+    NodeId, NodeName, StackName, Timestamp,
+    backup::{BackupHistory, BackupTaskKind, DrillHistory, RepositoryFacts},
 };
 use tokio::time::Instant;
 
@@ -22,7 +22,8 @@ use crate::{app::App, http::ApiError};
 
 /// How long a look is good for.
 const FRESH: Duration = Duration::from_secs(5);
-const MONTH: Duration = Duration::from_secs(30 * 86_400);
+/// Over how long it is counted how backups and drills ended.
+const COUNTED: Duration = Duration::from_secs(90 * 86_400);
 
 /// How one stands.
 #[derive(Debug, Clone)]
@@ -39,8 +40,12 @@ pub(crate) struct Stands {
     pub(crate) history: BackupHistory,
     /// The repository.
     pub(crate) facts: RepositoryFacts,
-    /// How backups of the last 30 days ended.
+    /// How backups of the last 90 days ended.
     pub(crate) rate: BackupRate,
+    /// How drills of the last 90 days ended.
+    pub(crate) drill_rate: BackupRate,
+    /// How drills of its stacks went.
+    pub(crate) drills: Vec<(StackName, DrillHistory)>,
 }
 
 impl Stands {
@@ -74,18 +79,49 @@ impl Standing {
         counts
     }
 
-    /// How all backups of the last 30 days ended.
+    /// How all backups of the last 90 days ended.
     pub(crate) fn rate(&self) -> BackupRate {
-        self.all.iter().fold(BackupRate::default(), |sum, one| BackupRate {
-            done: sum.done + one.rate.done,
-            failed: sum.failed + one.rate.failed,
-        })
+        sum(self.all.iter().map(|one| one.rate))
+    }
+
+    /// How all drills of the last 90 days ended.
+    pub(crate) fn drill_rate(&self) -> BackupRate {
+        sum(self.all.iter().map(|one| one.drill_rate))
+    }
+
+    /// Every stack that was drilled, with whose it is.
+    pub(crate) fn drills(&self) -> impl Iterator<Item = (&Stands, &StackName, &DrillHistory)> {
+        self.all.iter().flat_map(|one| one.drills.iter().map(move |(stack, drill)| (one, stack, drill)))
+    }
+
+    /// When the newest drilled snapshot was begun, of that stack on that node where it is the oldest.
+    pub(crate) fn oldest_drilled_at(&self) -> Option<Timestamp> {
+        self.drills().filter_map(|(_, _, drill)| drill.snapshot_at).min()
+    }
+
+    /// How long it took to restore each stack in its newest drill, where it took longest, in milliseconds.
+    pub(crate) fn restore_ms(&self) -> BTreeMap<StackName, u64> {
+        let mut longest = BTreeMap::new();
+        for (_, stack, drill) in self.drills() {
+            if let Some(took) = drill.restore_ms {
+                let known: &mut u64 = longest.entry(stack.clone()).or_default();
+                *known = took.max(*known);
+            }
+        }
+        longest
     }
 
     /// When the newest proven snapshot of that node was begun whose newest is the oldest.
     pub(crate) fn oldest_proven_at(&self) -> Option<Timestamp> {
         self.all.iter().filter_map(|one| one.proven_at).min()
     }
+}
+
+fn sum(rates: impl Iterator<Item = BackupRate>) -> BackupRate {
+    rates.fold(BackupRate::default(), |sum, one| BackupRate {
+        done: sum.done + one.done,
+        failed: sum.failed + one.failed,
+    })
 }
 
 /// The last look.
@@ -113,8 +149,13 @@ async fn look(app: &App) -> Result<Standing, ApiError> {
     }
     let now = app.world.now();
     let mut store = app.store.snapshot().await?;
-    let since = now.checked_sub(MONTH).unwrap_or(Timestamp::MIN);
-    let rates = jobs::rates(&mut store, since).await?;
+    let since = now.checked_sub(COUNTED).unwrap_or(Timestamp::MIN);
+    let rates = jobs::rates(&mut store, BackupTaskKind::Save, since).await?;
+    let drill_rates = jobs::rates(&mut store, BackupTaskKind::Drill, since).await?;
+    let mut drilled: HashMap<Whose, Vec<(StackName, DrillHistory)>> = HashMap::new();
+    for (node, stack, history) in drills::all(&mut store).await? {
+        drilled.entry(Some(node)).or_default().push((stack, history));
+    }
     let mut histories = repositories::histories(&mut store).await?;
     let kept = repositories::list(&mut store).await?;
     let mut facts: HashMap<Whose, RepositoryFacts> =
@@ -130,7 +171,7 @@ async fn look(app: &App) -> Result<Standing, ApiError> {
     let mut all: Vec<Stands> = of
         .map(|node| {
             let whose = node.as_ref().map(|(id, ..)| *id);
-            let (done, failed) = rates.get(&whose).copied().unwrap_or_default();
+            let rate = |(done, failed): (u64, u64)| BackupRate { done, failed };
             let mut one = Stands {
                 node,
                 state: BackupHealth::Good,
@@ -138,7 +179,9 @@ async fn look(app: &App) -> Result<Standing, ApiError> {
                 proven_at: proven.get(&whose).copied(),
                 history: histories.remove(&whose).unwrap_or_default(),
                 facts: facts.remove(&whose).unwrap_or_default(),
-                rate: BackupRate { done, failed },
+                rate: rate(rates.get(&whose).copied().unwrap_or_default()),
+                drill_rate: rate(drill_rates.get(&whose).copied().unwrap_or_default()),
+                drills: drilled.remove(&whose).unwrap_or_default(),
             };
             (one.state, one.why) = state(&one, with.contains(&whose), now, late);
             one

@@ -1,13 +1,16 @@
 //! Backups, checks and prunes begun by hand.
 
 use backstay_api::v1::{
-    BackupJobView, PlannedSnapshot, PruneBackups, PruneView, StartBackup, StartBackupRequest, StartedBackups,
-    VerifyBackups,
+    BackupJobView, PlannedSnapshot, PruneBackups, PruneView, StartBackup, StartBackupRequest, StartDrill,
+    StartDrillRequest, StartedBackups, VerifyBackups,
 };
-use backstay_engine::backups::{Wanted, Whose};
+use backstay_engine::backups::{Wanted, WantedDrill, Whose};
 use backstay_manifest::Selector;
-use backstay_store::nodes;
-use backstay_types::backup::{BackupReason, BackupTask, SaveWork};
+use backstay_store::{backups::snapshots, nodes};
+use backstay_types::{
+    ErrorCode, Node,
+    backup::{BackupJob, BackupReason, BackupTask, SaveWork},
+};
 
 use super::{job_view, job_views, whose};
 use crate::{
@@ -26,13 +29,83 @@ pub(crate) async fn start(call: Call<StartBackup>) -> Result<StartedBackups, Api
     let wanted = of_whom(&app, &body).await?.into_iter();
     let wanted: Vec<_> =
         wanted.map(|whose| Wanted { whose, task: BackupTask::Save(work.clone()), id: None }).collect();
-    let mut jobs = app.engine.ask_backups(wanted, &caller.by()).await?;
+    let jobs = app.engine.ask_backups(wanted, &caller.by()).await?;
+    started(&app, jobs).await
+}
+
+async fn started(app: &App, mut jobs: Vec<BackupJob>) -> Result<StartedBackups, ApiError> {
     app.backups.wake.notify_one();
     let count = jobs.len() as u64;
     jobs.truncate(NAMED);
     let mut jobs = job_views(&mut app.store.read(), jobs).await?;
     jobs.sort_by(|a, b| a.node_name.cmp(&b.node_name));
     Ok(StartedBackups { jobs, count })
+}
+
+/// Drills now.
+pub(crate) async fn drill(call: Call<StartDrill>) -> Result<StartedBackups, ApiError> {
+    let Call { app, caller, body, .. } = call;
+    let wanted = match &body.snapshot {
+        Some(digits) => vec![of_snapshot(&app, &body, digits).await?],
+        None => of_stacks(&app, &body).await?,
+    };
+    let jobs = app.engine.ask_drills(wanted, &caller.by()).await?;
+    started(&app, jobs).await
+}
+
+/// The drill of one snapshot: its own node and stack, which whoever asks may name.
+async fn of_snapshot(app: &App, body: &StartDrillRequest, digits: &str) -> Result<WantedDrill, ApiError> {
+    let found = app.engine.find_snapshot(digits).await?;
+    let stack = found.kept.snapshot.tags.stack.clone();
+    let (Some(id), Some(stack)) = (found.whose, stack) else {
+        let text = "this is a snapshot of the hub's own state: `backstay hub restore` tries it";
+        return Err(ApiError::invalid("snapshot", text));
+    };
+    let mut store = app.store.read();
+    let own = nodes::get(&mut store, id).await?.ok_or_else(|| ApiError::missing("node", id))?;
+    let node = match &body.node {
+        Some(name) => find::node(&mut store, name).await?,
+        None => own,
+    };
+    let fits = body.stack.as_ref().is_none_or(|given| *given == stack);
+    if node.id != id || !fits {
+        return Err(ApiError::missing("snapshot of this node and stack", digits));
+    }
+    Ok(WantedDrill { node: active(node)?, stack, snapshot: Some(digits.to_owned()), files_only: body.files_only })
+}
+
+/// The drills of all stacks that are meant and of which there is a proven snapshot.
+async fn of_stacks(app: &App, body: &StartDrillRequest) -> Result<Vec<WantedDrill>, ApiError> {
+    if body.node.is_none() && body.stack.is_none() {
+        return Err(ApiError::invalid("node", "give a node, a stack or a snapshot"));
+    }
+    let mut store = app.store.read();
+    let meant = match &body.node {
+        Some(name) => vec![active(find::node(&mut store, name).await?)?],
+        None => nodes::active(&mut store).await?,
+    };
+    let stacks = snapshots::newest_of_stacks(&mut store).await?;
+    let mut wanted = Vec::new();
+    for (id, stack, _) in stacks {
+        let node = meant.iter().find(|node| node.id == id);
+        let Some(node) = node.filter(|_| body.stack.as_ref().is_none_or(|given| *given == stack)) else {
+            continue;
+        };
+        let (node, files_only) = (node.clone(), body.files_only);
+        wanted.push(WantedDrill { node, stack, snapshot: None, files_only });
+    }
+    if wanted.is_empty() {
+        let text = "there is no proven snapshot that this fits; `backstay backup list` shows all";
+        return Err(ApiError::new(ErrorCode::BS9017, text));
+    }
+    Ok(wanted)
+}
+
+fn active(node: Node) -> Result<Node, ApiError> {
+    match node.revoked_at {
+        None => Ok(node),
+        Some(_) => Err(ApiError::invalid("node", format!("{} is no longer in the fleet", node.name))),
+    }
 }
 
 /// Whose data is meant.
@@ -50,10 +123,7 @@ async fn of_whom(app: &App, body: &StartBackupRequest) -> Result<Vec<Whose>, Api
     let mut store = app.store.read();
     if let Some(name) = &body.node {
         let node = find::node(&mut store, name).await?;
-        return match node.revoked_at {
-            None => Ok(vec![Some(node.id)]),
-            Some(_) => Err(ApiError::invalid("node", format!("{} is no longer in the fleet", node.name))),
-        };
+        return Ok(vec![Some(active(node)?.id)]);
     }
     let selector = body.nodes.as_deref().map(str::parse::<Selector>).transpose();
     let selector = selector.map_err(|error| ApiError::invalid("nodes", error))?;

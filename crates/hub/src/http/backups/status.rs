@@ -57,19 +57,20 @@ async fn status(app: &App, one: &Stands) -> Result<BackupStatus, ApiError> {
         name: one.name(),
         state: one.state,
         why: one.why.clone(),
-        stacks: by_stack(&kept),
+        stacks: by_stack(app, one, &kept),
         proven_at: one.proven_at,
         history: one.history.clone(),
         next_at: app.engine.next_backup_at(since, &one.history).ok(),
         job: job_views(&mut store, open.into_iter().collect()).await?.pop(),
         repository: one.facts.clone(),
         damaged: one.facts.damaged.clone(),
-        last_30_days: one.rate,
+        last_90_days: one.rate,
+        drills_90_days: one.drill_rate,
     })
 }
 
 /// Snapshots, newest first, by their stack.
-fn by_stack(kept: &[KeptSnapshot]) -> Vec<StackBackups> {
+fn by_stack(app: &App, of: &Stands, kept: &[KeptSnapshot]) -> Vec<StackBackups> {
     let mut stacks: BTreeMap<Option<StackName>, StackBackups> = BTreeMap::new();
     for one in kept {
         let stack = one.snapshot.tags.stack.clone();
@@ -78,6 +79,8 @@ fn by_stack(kept: &[KeptSnapshot]) -> Vec<StackBackups> {
             snapshots: 0,
             newest: None,
             proven: None,
+            drill: None,
+            next_drill_at: None,
         });
         entry.snapshots += 1;
         if entry.newest.is_none() {
@@ -86,6 +89,22 @@ fn by_stack(kept: &[KeptSnapshot]) -> Vec<StackBackups> {
         if entry.proven.is_none() && one.snapshot.proof >= Proof::Verified && one.damaged_at.is_none() {
             entry.proven = Some(one.snapshot.clone());
         }
+    }
+    // When one was heard of first: from then on it is anybody's turn.
+    let since = |stack: &StackName| {
+        let fits = |one: &&KeptSnapshot| {
+            one.snapshot.tags.stack.as_ref() == Some(stack)
+                && one.snapshot.proof >= Proof::Verified
+                && one.damaged_at.is_none()
+        };
+        kept.iter().filter(fits).map(|one| one.heard_at).min()
+    };
+    for (stack, entry) in &mut stacks {
+        let (Some(stack), Some(node)) = (stack, of.whose()) else { continue };
+        entry.drill = of.drills.iter().find(|(known, _)| known == stack).map(|(_, drill)| drill.clone());
+        let history = entry.drill.clone().unwrap_or_default();
+        entry.next_drill_at = since(stack)
+            .and_then(|since| app.engine.next_drill((node, stack), since, &history).ok().flatten());
     }
     stacks.into_values().collect()
 }

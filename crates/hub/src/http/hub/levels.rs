@@ -22,7 +22,7 @@ pub(super) async fn levels(app: &App) -> Result<Levels, ApiError> {
     let now = app.world.now();
     let age = |at| Duration::try_from(now.duration_since(at)).unwrap_or_default();
     let backups = standing(app).await?;
-    let rate = backups.rate();
+    let (rate, drills) = (backups.rate(), backups.drill_rate());
     let words = backups.by_state().into_iter().map(|(state, count)| (word(&state), count)).collect();
     let mut open = BTreeMap::new();
     for job in jobs::open(&mut store).await? {
@@ -32,6 +32,9 @@ pub(super) async fn levels(app: &App) -> Result<Levels, ApiError> {
         backups: words,
         oldest_proven: backups.oldest_proven_at().map(age).unwrap_or_default(),
         backup_rate: (rate.done, rate.failed),
+        drill_rate: (drills.done, drills.failed),
+        oldest_drilled: backups.oldest_drilled_at().map(age).unwrap_or_default(),
+        restores: backups.restore_ms().into_iter().map(|(stack, ms)| (stack.to_string(), ms)).collect(),
         repository_bytes: kept::totals(&mut store).await?,
         backup_jobs: open,
         waiters: app.live.held(),

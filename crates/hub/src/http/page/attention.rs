@@ -202,6 +202,21 @@ async fn backups(app: &App, found: &mut Vec<Attention>) -> Result<(), ApiError> 
             found.push(item(kind, summary, None, Refs::default()));
         }
     }
+    let failed: Vec<_> = all.drills().filter(|(_, _, drill)| drill.failed_in_a_row > 0).collect();
+    for (one, stack, drill) in failed.iter().take(NAMED) {
+        let why = drill.last_failure.as_deref().unwrap_or_default();
+        let summary = format!("A drill of {stack} on {} failed: {why}", one.name());
+        let refs = Refs { node: one.whose(), stack: Some((*stack).clone()), ..Refs::default() };
+        let one = Attention {
+            name: Some(one.name()),
+            ..item(AttentionKind::DrillFailed, summary, drill.tried_at, refs)
+        };
+        found.push(one);
+    }
+    if let Some(more) = failed.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        let summary = format!("Drills of {more} more stacks failed; `backstay backup status` lists them");
+        found.push(item(AttentionKind::DrillFailed, summary, None, Refs::default()));
+    }
     Ok(())
 }
 
