@@ -7,14 +7,14 @@ use backstay_api::{
     Empty,
     v1::{
         BackupJobPath, BackupJobView, GetBackupJob, ListSnapshots, RestoreFrom, RestoreRequest, SnapshotView,
-        SnapshotsQuery, StartBackup, StartBackupRequest, StartRestore,
+        SnapshotsQuery, StartBackup, StartBackupRequest, StartDrill, StartDrillRequest, StartRestore,
     },
 };
 use backstay_e2e::{DIR, Fleet, stacks::set_line};
 use backstay_testkit::{eventually, find_tool};
 use backstay_types::{
     BackupJobId,
-    backup::{BackupJobState, BackupReason, Destination, Proof},
+    backup::{BackupJobState, BackupReason, Destination, DrillResult, DrillStart, DrillVerdict, Proof},
 };
 use serde_json::Value;
 
@@ -128,6 +128,29 @@ fn what_was_lost_comes_back_and_so_does_what_was_there_instead() {
     assert_eq!(String::from_utf8(found.stdout).unwrap().lines().count(), 1);
     done(&fleet, restore(&fleet, from, Destination::InPlace));
     assert_eq!(read(&fleet, 0), of(&[("first", "one"), ("third", "three")]));
+}
+
+#[test]
+fn a_drill_shows_that_the_newest_snapshot_comes_back_and_touches_nothing() {
+    let Some(fleet) = keeping_notes(1) else { return };
+    note(&fleet, 0, "second", "two");
+    done(&fleet, back_up(&fleet, "alpha"));
+    let snapshot = proven(&fleet, "alpha", BackupReason::Manual).kept.snapshot;
+    note(&fleet, 0, "first", "changed since");
+    let request = StartDrillRequest { node: Some("alpha".to_owned()), ..StartDrillRequest::default() };
+    let id = fleet.api.call::<StartDrill>(&Empty {}, &Empty {}, &request).jobs[0].job.id;
+    let report = done(&fleet, id).job.result.unwrap().work.unwrap().drill.unwrap();
+    assert_eq!((report.verdict, report.snapshot), (DrillVerdict::Passed, snapshot.id), "{report:#?}");
+    assert_eq!((report.files, report.bytes), (snapshot.files, snapshot.bytes));
+    assert!(report.checks.iter().all(|check| check.result == DrillResult::Passed), "{report:#?}");
+    assert!(matches!(&report.start, DrillStart::No { why } if why.contains("process")), "{report:#?}");
+    let found = snapshots(&fleet, "alpha", Some(Proof::Drilled));
+    assert_eq!(found.iter().map(|one| one.kept.snapshot.id).collect::<Vec<_>>(), [snapshot.id]);
+    assert_eq!(read(&fleet, 0), of(&[("first", "changed since"), ("second", "two")]));
+    assert!(!fleet.nodes[0].data().join("backups/drill").exists());
+    let log = fleet.cli.run(&["timeline", "--kind", "drill_finished"]);
+    assert!(log.contains("passed: restored and compared"), "{log}");
+    fleet.cli.run(&["audit", "verify"]);
 }
 
 #[test]

@@ -169,6 +169,35 @@ test('a repository is read back whole, and a prune says before what goes', async
   expect((await stage.get<List<Snapshot>>('/api/v1/backups/snapshots?node=web-2')).items.length).toBe(before);
 });
 
+test('a drill is asked for, followed to its report, and counted', async ({ owner, stage }, info) => {
+  test.setTimeout(150_000);
+  const { items } = await stage.get<List<Snapshot>>('/api/v1/backups/snapshots?node=web-1');
+  const proven = items.find((one) => PROVEN.includes(one.proof));
+  await open(owner, `/backups/snapshots/${proven?.id}`);
+  await owner.getByRole('button', { name: 'Drill…' }).click();
+  const dialog = owner.getByRole('dialog');
+  await expect(dialog).toContainText('What runs is not touched');
+  await picture(owner, 'backups-drill', info);
+  await dialog.getByRole('button', { name: 'Drill', exact: true }).click();
+  await ends(owner);
+  const checks = owner.getByRole('list', { name: 'What was checked' });
+  await expect(checks.getByRole('listitem').first()).toContainText('passed');
+  await expect(owner.getByRole('main')).toContainText(/Started\s*no: it runs under `process`/);
+  await picture(owner, 'backups-drilled', info);
+  expect(existsSync(join(stage.state('web-1'), '..', '..', '..', 'backups', 'drill')), 'nothing of it is left').toBe(false);
+  await open(owner, `/backups/snapshots/${proven?.id}`);
+  await expect(owner.getByRole('list', { name: 'How far it is proven' }).locator('[aria-current=step]')).toContainText('drilled');
+
+  // All stacks of a node, from the list.
+  await open(owner, '/backups');
+  await owner.getByRole('group', { name: 'What to do with backups of web-2' }).getByRole('button', { name: 'Drill' }).click();
+  await agree(owner, 'Drill');
+  await ends(owner);
+  await open(owner, '/backups');
+  await expect(owner.getByRole('main')).toContainText(/Drills that passed in 90 days\s*100 % of 2/, { timeout: 30_000 });
+  await expect(owner.getByRole('main')).toContainText('Restores in');
+});
+
 test('a deployment has the data from before it', async ({ owner, stage }, info) => {
   test.setTimeout(120_000);
   const { id } = await stage.converse('greeting', 'Hello, saved');
@@ -205,11 +234,11 @@ test('a viewer sees all of it and is offered none of it', async ({ as, stage }) 
   const offered: string[] = [];
   for (const address of ['/backups', '/backups/snapshots', '/backups/jobs', '/backups/recovery-key', `/backups/snapshots/${items[0]?.id}`, `/backups/jobs/${jobs.items[0]?.id}`, '/nodes/web-1', '/stacks/page']) {
     await open(page, address);
-    const buttons = page.getByRole('main').getByRole('button', { name: /back up|verify|prune|cancel|hold|release|restore|look inside/i, disabled: false });
+    const buttons = page.getByRole('main').getByRole('button', { name: /back up|drill|verify|prune|cancel|hold|release|restore|look inside/i, disabled: false });
     offered.push(...(await buttons.allInnerTexts()).map((text) => `${address}: ${text}`));
   }
   expect(offered).toEqual([]);
-  for (const [path, body] of [['/api/v1/backups', { all: true }], ['/api/v1/backups/prune', { node: 'web-1' }]] as const) {
+  for (const [path, body] of [['/api/v1/backups', { all: true }], ['/api/v1/backups/prune', { node: 'web-1' }], ['/api/v1/backups/drills', { node: 'web-1' }]] as const) {
     const answer = await page.request.post(new URL(path, stage.url).href, { data: body, headers: { origin: stage.url } });
     expect(answer.status(), path).toBe(403);
   }

@@ -352,3 +352,64 @@ fn a_hub_without_a_target_says_so() {
     let _node = Played::join(&fleet, "n1", &json!({}));
     refused(&fleet, &["backup", "now", "n1"], 1, "error[BS9011]");
 }
+
+#[test]
+fn a_drill_is_followed_to_its_report_and_its_failure_stands_out() {
+    let (fleet, node) = saved();
+    refused(&fleet, &["backup", "drill"], 2, "required");
+    // Nothing that is not proven is tried.
+    refused(&fleet, &["backup", "drill", "--stack", "other"], 1, "BS9017");
+    fleet.run(&["backup", "verify", "n1"]);
+    let report = |verdict: &str, checks: Value| {
+        json!({
+            "snapshot": id('a'), "stack": "web", "verdict": verdict, "files": 2, "bytes": 3000, "checks": checks,
+            "start": { "started": "yes" }, "restore_ms": 1500, "total_ms": 4000,
+        })
+    };
+    let passed = json!([
+        { "kind": "files", "what": "files", "result": "passed" },
+        { "kind": "probe", "what": "command ./check", "result": "left_out", "why": "a command would ask the stack that runs" },
+    ]);
+    let ran = meanwhile(&fleet, &["backup", "drill", "--node", "n1", "--stack", "web"], || {
+        let order = order(&fleet, &node);
+        assert_eq!((&order["work"], &order["snapshot"]), (&json!("drill"), &json!(id('a'))), "{order}");
+        finish(&node, &order, &json!({ "drill": report("passed", passed) }));
+    });
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    for part in ["Drill", "2 files, 2.9 KiB in 1.5 s", "cut off from everything", "✓ files", "– command ./check: a command"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    assert!(ran.err.contains("✓ drill of n1: done: web: 2 files, 2.9 KiB restored in 1.5 s"), "{}", ran.err);
+    assert!(fleet.run(&["backup", "show", "aaaaaaaa"]).contains("drilled"));
+    fleet.eventually("it is counted", || {
+        fleet.json(&["backup", "status"])["backups"]["drills_90_days"]["done"] == 1
+    });
+    let text = fleet.run(&["backup", "status"]);
+    for part in ["every 30d of each stack; in 90 days 1 passed, 0 failed", "restores in", "web 1.5 s"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+
+    let failed = json!([
+        { "kind": "database", "what": "app.db", "result": "failed", "why": "it is malformed", "paths": ["app.db/app.db"] },
+    ]);
+    let ran = meanwhile(&fleet, &["backup", "drill", "--snapshot", "aaaaaaaa", "--files-only"], || {
+        let order = order(&fleet, &node);
+        assert_eq!(order["files_only"], true, "{order}");
+        let outcome = json!({ "drill": report("failed", failed), "failed": "app.db: it is malformed (BS9031)" });
+        finish(&node, &order, &outcome);
+    });
+    assert!(ran.code == 1 && ran.err.contains("error[BS9031]: drill of n1: failed: app.db"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("✗ app.db: it is malformed") && ran.out.contains("app.db/app.db"), "{}", ran.out);
+    fleet.eventually("it needs a person", || {
+        fleet.run(&["status"]).contains("A drill of web on n1 failed: app.db: it is malformed")
+    });
+    assert!(fleet.run(&["backup", "status", "n1"]).contains("FAILED: app.db"));
+
+    let ran = meanwhile(&fleet, &["backup", "drill", "--node", "n1"], || {
+        let why = "a deployment of the node came first (BS9034)";
+        let outcome = json!({ "drill": report("put_off", json!([])), "failed": why });
+        finish(&node, &order(&fleet, &node), &outcome);
+    });
+    assert!(ran.err.contains("put off: a deployment of the node came first"), "{}{}", ran.out, ran.err);
+    assert!(ran.code != 0 && ran.err.contains("error[BS9034]"), "{} {}", ran.code, ran.err);
+}

@@ -269,9 +269,13 @@ rows! {
 }
 
 /// Endpoints that are no row's, and why.
-const WRITE_NOTHING: [(&str, &str); 11] = [
+const WRITE_NOTHING: [(&str, &str); 12] = [
     ("NextBackup", "it hands out what `start_backup_…` keeps, the same until the outcome was taken"),
     ("SendBackupProgress", "the newest replaces the one before; the next comes in ten seconds"),
+    (
+        "StartDrill",
+        "it keeps jobs in the transaction of `start_backup_…`, with snapshots that a target has proven",
+    ),
     (
         "StartRestore",
         "it keeps a job in the transaction of `start_backup_…`, of a snapshot that a target has proven",

@@ -16,7 +16,7 @@ use backstay_types::{
     },
 };
 
-use super::{SCHEDULE, jobs::Wanted, refs, restore::proven};
+use super::{jobs::Wanted, refs, restore::proven};
 use crate::{Engine, EngineError};
 
 /// Who ended a drill that made way for something else.
@@ -47,22 +47,15 @@ impl Engine {
         }
         let now = self.inner.world.now();
         let due = due_drills(&self.drilled_stacks().await?, &rules.drills, now);
-        let mut given = 0;
+        let mut read = self.inner.store.read();
+        let mut wanted = Vec::new();
         for one in due {
-            let mut tx = self.inner.store.begin().await?;
-            self.one_gives(&mut tx).await?;
-            // Another hub may have been faster, and what was the newest may be damaged by now.
-            let free = !jobs::open_of(&mut tx, Some(one.node)).await?.iter().any(|job| job.task.is_of_node());
-            let newest = snapshots::proven_at(&mut tx, Some(one.node), Some(&one.stack), Timestamp::MAX).await?;
-            if let Some(newest) = newest.filter(|_| free) {
-                let task = BackupTask::Drill(work_of(&newest, &one.stack, false));
-                self.give(&mut tx, Wanted { whose: Some(one.node), task, id: None }, SCHEDULE).await?;
-                tx.wake();
-                tx.commit().await?;
-                given += 1;
-            }
+            let whose = Some(one.node);
+            let newest = snapshots::proven_at(&mut read, whose, Some(&one.stack), Timestamp::MAX).await?;
+            let task = newest.map(|newest| BackupTask::Drill(work_of(&newest, &one.stack, false)));
+            wanted.extend(task.map(|task| Wanted { whose, task, id: None }));
         }
-        Ok(given)
+        self.give_scheduled(wanted).await
     }
 
     /// Every stack of which a node that is in the fleet has a proven snapshot.
@@ -210,12 +203,12 @@ impl Engine {
         match (verdict, report) {
             (DrillVerdict::Passed, Some(report)) => {
                 let second = self.inner.settings.backups.as_ref().is_some_and(|rules| rules.upkeep.second);
-                let kept = snapshots::get(tx, Some(node), report.snapshot).await?;
-                snapshots::drilled(tx, Some(node), report.snapshot, now, second).await?;
+                let kept = snapshots::get(tx, Some(node), work.snapshot).await?;
+                snapshots::drilled(tx, Some(node), work.snapshot, now, second).await?;
                 history.passed_at = Some(now);
                 (history.failed_in_a_row, history.put_off_in_a_row) = (0, 0);
                 history.last_failure = None;
-                history.snapshot = Some(report.snapshot);
+                history.snapshot = Some(work.snapshot);
                 history.snapshot_at = kept.map(|kept| kept.snapshot.at);
                 history.started = report.start == DrillStart::Yes;
                 history.restore_ms = Some(report.restore_ms);

@@ -49,21 +49,22 @@ impl Engine {
         if !busy.contains(&None) && self.own_state_at(&own, now)? <= now {
             whose.push(None);
         }
-        self.give_scheduled(whose).await
+        let wanted = |whose| Wanted { whose, task: BackupTask::Save(scheduled()), id: None };
+        self.give_scheduled(whose.into_iter().map(wanted).collect()).await
     }
 
-    async fn give_scheduled(&self, whose: Vec<Whose>) -> Result<usize, EngineError> {
-        if whose.is_empty() {
+    /// Gives jobs to those who have none. Gives how many are new.
+    pub(super) async fn give_scheduled(&self, wanted: Vec<Wanted>) -> Result<usize, EngineError> {
+        if wanted.is_empty() {
             return Ok(0);
         }
         let mut tx = self.inner.store.begin().await?;
         self.one_gives(&mut tx).await?;
         let mut given = 0;
-        for whose in whose {
+        for one in wanted {
             // Another hub may have been faster.
-            if !jobs::open_of(&mut tx, whose).await?.iter().any(saving) {
-                let task = BackupTask::Save(scheduled());
-                self.give(&mut tx, Wanted { whose, task, id: None }, SCHEDULE).await?;
+            if !jobs::open_of(&mut tx, one.whose).await?.iter().any(saving) {
+                self.give(&mut tx, one, SCHEDULE).await?;
                 given += 1;
             }
         }

@@ -82,7 +82,8 @@ impl Worker {
             self.ended(ended.ok());
         }
         app.engine.schedule_backups().await?;
-        if self.drills_at.is_none_or(|at| at.elapsed() >= DRILLS) {
+        let often = DRILLS.min(app.settings.backup.drill_every / 8);
+        if self.drills_at.is_none_or(|at| at.elapsed() >= often) {
             app.engine.schedule_drills().await?;
             self.drills_at = Some(Instant::now());
         }

@@ -29,7 +29,7 @@ use crate::harness::{Agent, TestHub, code, hello, http};
 const REPOSITORY: &str = "/agent/v1/repository/";
 
 /// The program that works on repositories, where it was built; a test that needs it is left out without it.
-fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let named = std::env::var_os("BACKSTAY_BACKUP_PROGRAM").map(PathBuf::from);
     let beside = || {
         let own = std::env::current_exe().ok()?;
@@ -42,7 +42,7 @@ fn program() -> Option<PathBuf> {
     found
 }
 
-async fn hub_with(change: impl FnOnce(&mut backstay_config::BackupSettings)) -> TestHub {
+pub(crate) async fn hub_with(change: impl FnOnce(&mut backstay_config::BackupSettings)) -> TestHub {
     let target = tempfile::tempdir().unwrap().keep();
     TestHub::with(|settings| {
         settings.backup.target = Some(TargetSettings::Folder(target));
@@ -62,7 +62,7 @@ fn target(hub: &TestHub) -> PathBuf {
     }
 }
 
-async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..600 {
         if let Some(found) = look().await {
             return found;
@@ -89,7 +89,7 @@ async fn get(hub: &TestHub, agent: &Agent, path: &str) -> (u16, Vec<u8>) {
 }
 
 /// How many entries of a kind there are about the node; the hub saves its own state too.
-async fn events(hub: &TestHub, kind: &str) -> usize {
+pub(crate) async fn events(hub: &TestHub, kind: &str) -> usize {
     let node = Some("web-1".to_owned());
     let query = v1::TimelineQuery { kind: Some(kind.to_owned()), node, ..Default::default() };
     let entries = hub.admin().call::<v1::ListTimeline>(&Empty {}, &query, &Empty {}).await.unwrap();
@@ -226,11 +226,11 @@ async fn without_a_target_there_are_no_backups() {
     assert!(view.settings.is_none() && view.warnings.is_empty());
 }
 
-async fn next(agent: &Agent) -> Result<NextBackupResponse, ClientError> {
+pub(crate) async fn next(agent: &Agent) -> Result<NextBackupResponse, ClientError> {
     agent.client.call::<NextBackup>(&Empty {}, &Empty {}, &NextBackupRequest::default()).await
 }
 
-async fn start(hub: &TestHub, node: &str) -> v1::BackupJobView {
+pub(crate) async fn start(hub: &TestHub, node: &str) -> v1::BackupJobView {
     let request = v1::StartBackupRequest { node: Some(node.to_owned()), ..Default::default() };
     let mut started = hub.admin().call::<v1::StartBackup>(&Empty {}, &Empty {}, &request).await.unwrap();
     assert_eq!(started.count, 1);
@@ -238,7 +238,7 @@ async fn start(hub: &TestHub, node: &str) -> v1::BackupJobView {
 }
 
 /// What a node's own program makes of a folder, through the hub.
-async fn save(hub: &TestHub, agent: &Agent, password: &Secret, folder: &std::path::Path) -> SnapshotMade {
+pub(crate) async fn save(hub: &TestHub, agent: &Agent, password: &Secret, folder: &std::path::Path) -> SnapshotMade {
     let url = format!("{}{REPOSITORY}", hub.hub.url());
     let target = Target::Rest { url, credential: agent.joined.credential.clone(), ca_file: None };
     let root = Root {
@@ -279,7 +279,7 @@ async fn run(job: &Job) -> Result<Done, String> {
     }
 }
 
-fn told(made: &SnapshotMade, hub: &TestHub) -> WorkOutcome {
+pub(crate) fn told(made: &SnapshotMade, hub: &TestHub) -> WorkOutcome {
     let tags = SnapshotTags {
         node: None,
         node_name: None,
@@ -304,7 +304,7 @@ fn told(made: &SnapshotMade, hub: &TestHub) -> WorkOutcome {
 }
 
 /// The order of a node, once its repository is made.
-async fn ordered(hub: &TestHub, agent: &Agent) -> backstay_types::backup::BackupOrder {
+pub(crate) async fn ordered(hub: &TestHub, agent: &Agent) -> backstay_types::backup::BackupOrder {
     let held = agent.check_in(hello(0)).await;
     let _ = held;
     eventually("an order", async || match next(agent).await {
@@ -318,12 +318,12 @@ async fn ordered(hub: &TestHub, agent: &Agent) -> backstay_types::backup::Backup
     .await
 }
 
-async fn snapshots(hub: &TestHub) -> Vec<v1::SnapshotView> {
+pub(crate) async fn snapshots(hub: &TestHub) -> Vec<v1::SnapshotView> {
     let query = v1::SnapshotsQuery { node: Some("web-1".to_owned()), ..Default::default() };
     hub.admin().call::<v1::ListSnapshots>(&Empty {}, &query, &Empty {}).await.unwrap().items
 }
 
-async fn job(hub: &TestHub, id: backstay_types::BackupJobId) -> v1::BackupJobView {
+pub(crate) async fn job(hub: &TestHub, id: backstay_types::BackupJobId) -> v1::BackupJobView {
     let path = v1::BackupJobPath { job: id };
     hub.admin().call::<v1::GetBackupJob>(&path, &Empty {}, &Empty {}).await.unwrap()
 }

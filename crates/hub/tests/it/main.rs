@@ -5,6 +5,7 @@ mod agents;
 mod backups;
 mod bad_input;
 mod connections;
+mod drills;
 mod harness;
 mod logs;
 mod machines;
