@@ -3,6 +3,7 @@
 //! What is deliberately not here: targets, passwords and the program that works on repositories. The hub lends its
 //! hands for these; what it did is told here.
 
+mod damage;
 mod jobs;
 mod needs;
 mod repositories;
@@ -12,7 +13,7 @@ mod upkeep;
 
 use std::time::Duration;
 
-pub use backstay_plan::backups::{Fate, Keep, Rhythm, Upkeep, UpkeepRules};
+pub use backstay_plan::backups::{Ceiling, Fate, Keep, Reached, Rhythm, Upkeep, UpkeepRules};
 use backstay_types::{NodeId, Refs, StackName};
 
 pub use jobs::{NextOrder, Wanted};
@@ -31,6 +32,8 @@ pub struct BackupRules {
     pub keep: Keep,
     /// How repositories are looked after.
     pub upkeep: UpkeepRules,
+    /// How much room repositories may take.
+    pub ceiling: Ceiling,
     /// How long a node may take for a job.
     pub deadline: Duration,
 }

@@ -2,10 +2,12 @@
 //!
 //! All of it goes by the hub's clock. What a snapshot says of itself is not trusted to move anything else.
 
+mod ceiling;
 mod retention;
 mod schedule;
 mod upkeep;
 
+pub use ceiling::{Ceiling, Reached};
 pub use retention::{Fate, Keep, Kept, retain};
 pub use schedule::{Due, Rhythm, SavedNode, due, next_at};
 pub use upkeep::{RepositoryState, Upkeep, UpkeepRules, upkeep};

@@ -182,8 +182,10 @@ pub enum AttentionKind {
     AgentsHalted,
     /// A repository of backups is damaged.
     BackupDamaged,
-    /// Backups failed, are late, or were never proven.
+    /// Backups failed, are late, or have no room.
     BackupUnwell,
+    /// No recovery key is set: once the hub is lost, nobody opens any backup.
+    RecoveryKeyMissing,
     /// Nodes are not heard from.
     NodesOffline,
     /// A repository's history was rewritten.
