@@ -107,4 +107,13 @@ impl Hub {
     pub fn restart(&mut self) {
         self.program.restart();
     }
+
+    /// Starts it again on other data in the same folder, in which it leaves a token of its own.
+    pub fn restart_on(&mut self, data: &Path) {
+        self.program.restart();
+        let token = eventually("the hub to leave its token", || {
+            fs::read_to_string(data.join("admin.token")).map_err(|error| error.to_string())
+        });
+        self.token = token.trim().to_owned();
+    }
 }

@@ -10,8 +10,8 @@ use backstay_api::{
         SnapshotsQuery, StartBackup, StartBackupRequest, StartDrill, StartDrillRequest, StartRestore,
     },
 };
-use backstay_e2e::{DIR, Fleet, stacks::set_line};
-use backstay_testkit::{eventually, find_tool};
+use backstay_e2e::{DIR, Fleet, FleetBuilder, stacks::set_line};
+use backstay_testkit::{Database, Restic, eventually};
 use backstay_types::{
     BackupJobId,
     backup::{BackupJobState, BackupReason, Destination, DrillResult, DrillStart, DrillVerdict, Proof},
@@ -20,8 +20,13 @@ use serde_json::Value;
 
 /// A fleet whose stack keeps notes, saved to a folder of the hub's machine.
 fn keeping_notes(nodes: usize) -> Option<Fleet> {
+    keeping_notes_with(nodes, |fleet| fleet)
+}
+
+fn keeping_notes_with(nodes: usize, change: impl FnOnce(FleetBuilder) -> FleetBuilder) -> Option<Fleet> {
     let target = format!("{{ folder = \"{DIR}/backups\" }}");
-    let fleet = Fleet::of(nodes).hub_setting("BACKSTAY_BACKUP_TARGET", &target).start()?.with_process_stack();
+    let fleet = Fleet::of(nodes).hub_setting("BACKSTAY_BACKUP_TARGET", &target);
+    let fleet = change(fleet).start()?.with_process_stack();
     let manifest = fleet.tree.read("stacks/web/stack.toml");
     fleet.tree.write("stacks/web/stack.toml", &format!("{manifest}\n[[backup]]\npath = \"notes\"\n"));
     let commit = fleet.commit("Save the notes", None);
@@ -210,7 +215,7 @@ fn a_hub_or_an_agent_that_dies_in_a_backup_loses_nothing() {
 
 #[test]
 fn restic_reads_what_was_saved_with_the_owners_key_alone() {
-    let Some(restic) = find_tool("restic") else { return };
+    let Some(restic) = Restic::require() else { return };
     let Some(fleet) = keeping_notes(1) else { return };
     let key = fleet.dir().join("recovery.key");
     fleet.cli.run(&["backup", "recovery-key", "make", "--out", &key.display().to_string()]);
@@ -225,7 +230,7 @@ fn restic_reads_what_was_saved_with_the_owners_key_alone() {
     });
     let (place, password) = (opened["place"].as_str().unwrap(), opened["password"].as_str().unwrap());
     let run = |args: &[&str]| {
-        let mut command = Command::new(&restic);
+        let mut command = Command::new(restic.path());
         command.args(["--no-cache", "-r", place]).args(args).env("RESTIC_PASSWORD", password);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -237,4 +242,70 @@ fn restic_reads_what_was_saved_with_the_owners_key_alone() {
     run(&["restore", "latest", "--target", &out.display().to_string()]);
     let found = Command::new("grep").args(["-rl", "one"]).arg(&out).output().unwrap();
     assert!(String::from_utf8(found.stdout).unwrap().contains("first"));
+}
+
+/// The hub's machine is lost, `lose` loses its database too; a new one gets all of it back with the owner's key, and the
+/// agent, which nobody touches, goes on: it takes what the restored hub says, whose epoch is higher.
+fn loses_its_hub(mut fleet: Fleet, variables: &[(&str, &str)], lose: impl FnOnce()) {
+    let key = fleet.dir().join("recovery.key").display().to_string();
+    fleet.cli.run(&["backup", "recovery-key", "make", "--out", &key]);
+    done(&fleet, back_up(&fleet, "alpha"));
+    let before = proven(&fleet, "alpha", BackupReason::Manual);
+    fleet.cli.run(&["backup", "now", "--own-state"]);
+    let sealed = fleet.dir().join("backups/recovery/hub.age");
+    eventually("the hub's password to be sealed", || {
+        sealed.is_file().then_some(()).ok_or("it is not there".to_owned())
+    });
+    let pid = fleet.nodes[0].pid();
+    fleet.hub.kill();
+    let data = fleet.dir().join("hub");
+    fs::remove_dir_all(&data).unwrap();
+    lose();
+
+    let mut restore = fleet.cli.command(&["hub", "restore", "--recovery-key", &key]);
+    restore.arg("--from").arg(fleet.dir().join("backups")).env("BACKSTAY_HUB_DATA_DIR", &data);
+    let restored = restore.envs(variables.iter().copied()).output().unwrap();
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    fleet.hub.restart_on(&data);
+    (fleet.api, fleet.cli) = (fleet.hub.api(), fleet.hub.cli());
+
+    // It runs what is committed now, and its backups go on in the repository that was there.
+    set_line(&fleet.tree, 2, "after the loss");
+    let commit = fleet.commit("Change a line after the loss", None);
+    fleet.deployed(&commit);
+    assert_eq!(fleet.nodes[0].pid(), pid, "nobody has started the agent again");
+    note(&fleet, 0, "second", "two");
+    done(&fleet, back_up(&fleet, "alpha"));
+    proven(&fleet, "alpha", BackupReason::Manual);
+    done(&fleet, restore_from(&fleet, &before));
+    assert_eq!(read(&fleet, 0), of(&[("first", "one")]));
+    fleet.cli.run(&["audit", "verify"]);
+}
+
+fn restore_from(fleet: &Fleet, snapshot: &SnapshotView) -> BackupJobId {
+    let from = RestoreFrom::Snapshot(snapshot.kept.snapshot.id.to_string());
+    restore(fleet, from, Destination::InPlace)
+}
+
+#[test]
+fn a_hub_whose_machine_is_lost_comes_back_and_its_agent_goes_on() {
+    let Some(fleet) = keeping_notes(1) else { return };
+    loses_its_hub(fleet, &[], || {});
+}
+
+#[test]
+fn a_hub_on_postgresql_whose_machine_and_database_are_lost_comes_back() {
+    let Some(database) = Database::require() else { return };
+    let (path, libraries) = database.programs();
+    let (url, with) = (database.url(), [("PATH", path.as_str()), ("LD_LIBRARY_PATH", libraries.as_str())]);
+    let fleet = keeping_notes_with(1, |fleet| {
+        let fleet = fleet.database(&url);
+        with.iter().fold(fleet, |fleet, (name, value)| fleet.hub_setting(name, value))
+    });
+    let Some(fleet) = fleet else { return };
+    let variables = [with.as_slice(), &[("BACKSTAY_HUB_DATABASE_URL", url.as_str())]].concat();
+    loses_its_hub(fleet, &variables, || {
+        database.sql("DROP SCHEMA public CASCADE");
+        database.sql("CREATE SCHEMA public");
+    });
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
     sync::mpsc,
@@ -11,7 +12,7 @@ use std::{
 
 use backstay_api::{Empty, v1};
 use backstay_e2e::{
-    Cli, Fleet, Place,
+    Cli, DIR, Fleet, Place,
     stacks::{conf, set_line},
 };
 use backstay_testkit::{Proxy, eventually, eventually_within, kill_under};
@@ -33,7 +34,8 @@ fn behind() -> Option<(Fleet, Proxy)> {
         .as_shipped()
         .hub_setting("BACKSTAY_HUB_PUBLIC_URL", &format!("https://{NAME}:{}", proxy.port()))
         .hub_setting("BACKSTAY_HUB_TRUSTED_PROXIES", "127.0.0.1")
-        .hub_setting("BACKSTAY_SOURCE_POLL_EVERY", "1s");
+        .hub_setting("BACKSTAY_SOURCE_POLL_EVERY", "1s")
+        .hub_setting("BACKSTAY_BACKUP_TARGET", &format!("{{ folder = \"{DIR}/backups\" }}"));
     let mut fleet = fleet.start()?;
     proxy.start(example(), &fleet.hub.address());
     eventually("the proxy to answer", || {
@@ -43,6 +45,37 @@ fn behind() -> Option<(Fleet, Proxy)> {
     let settings = vec![("BACKSTAY_AGENT_CA_FILE".to_owned(), proxy.certificate().display().to_string())];
     fleet.join_at("alpha", &proxy.url(), Place { settings, ..Place::default() });
     Some((fleet.with_process_stack(), proxy))
+}
+
+#[test]
+fn backups_go_through_tls_that_only_the_agents_own_authority_vouches_for() {
+    let Some((mut fleet, proxy)) = behind() else { return };
+    let state = fleet.nodes[0].data().join("stacks/web/state");
+    fs::create_dir_all(&state).unwrap();
+    // More than one pack, and nothing that compresses.
+    let mut seed = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        seed.to_le_bytes()
+    });
+    let large: Vec<u8> = noise.flatten().take(20_000_000).collect();
+    fs::write(state.join("large"), &large).unwrap();
+    let saved = fleet.cli.json(&["backup", "now", "alpha"]);
+    assert!(saved.to_string().contains("\"done\""), "{saved:#}");
+    fs::write(state.join("large"), b"lost").unwrap();
+    eventually("the snapshot to be read back", || {
+        let restored = fleet.cli.output(&["restore", "alpha/web", "--yes"]);
+        let said = String::from_utf8_lossy(&restored.stderr).into_owned();
+        if restored.status.success() { Ok(()) } else { Err(said) }
+    });
+    assert!(fs::read(state.join("large")).unwrap() == large);
+    let log = proxy.log();
+    let bad: Vec<_> = log.lines().filter(|line| line.starts_with('5') || line.starts_with("413")).collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    kill_under(fleet.dir());
+    fleet.nodes.clear();
 }
 
 /// `curl` by the public name; the last argument is the path.

@@ -521,3 +521,114 @@ fn a_backup_ends_when_the_hub_says_so() {
     };
     assert!(!fs::read_dir("/proc").unwrap().flatten().any(pretends), "its program is gone");
 }
+
+/// A server of the test's own, and what a stack has to know about it.
+struct Server {
+    server: PostgresServer,
+    values: String,
+}
+
+const TOOLS: &str = "/var/cache/backstay/postgres/16";
+
+impl Server {
+    fn require() -> Option<Self> {
+        let server = PostgresServer::require()?;
+        let port = server.url().rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
+        let values = format!("PGPORT={port}\nPGBIN={TOOLS}/bin\nLD_LIBRARY_PATH={TOOLS}/lib\n");
+        Some(Self { server, values })
+    }
+
+    fn sql(&self, database: &str, sql: &str) -> String {
+        self.server.sql_in(database, sql)
+    }
+}
+
+const REACHED: &str = "host = \"127.0.0.1\"\nport = \"${PGPORT}\"\nprograms = \"${PGBIN}\"\n";
+
+#[test]
+fn a_database_that_was_dropped_comes_back_with_the_roles_that_own_it() {
+    let Some(server) = Server::require() else { return };
+    let backups = format!(
+        "[[backup]]\npath = \"data\"\n[[backup]]\nsqlite = \"app.db\"\n\
+         [[backup]]\nname = \"shop\"\n[backup.postgres]\n{REACHED}database = \"shop\"\n"
+    );
+    let kept = Kept::start(&with_data("a", "true", &backups), &server.values, "");
+    server.sql(
+        "postgres",
+        "create role shop_owner login password 'first'; create role reader; create role other",
+    );
+    server.sql("postgres", "grant reader to shop_owner; alter role other password 'first'");
+    server.sql("postgres", "create database shop owner shop_owner");
+    server.sql(
+        "shop",
+        "set role shop_owner; create table orders (n int); insert into orders values (1), (2); \
+                        grant select on orders to reader",
+    );
+    fs::create_dir_all(kept.state().join("data")).unwrap();
+    fs::write(kept.state().join("data/file"), "one").unwrap();
+    Connection::open(kept.state().join("app.db"))
+        .unwrap()
+        .execute_batch("create table t (n); insert into t values (7)")
+        .unwrap();
+    let secret = server.sql("postgres", "select rolpassword from pg_authid where rolname = 'shop_owner'");
+    let saved = kept.save();
+
+    // Somebody lost all of it; of a role that is in use the password was changed since.
+    server.sql("postgres", "drop database shop");
+    server.sql("postgres", "drop role shop_owner; drop role reader; alter role other password 'second'");
+    let other = server.sql("postgres", "select rolpassword from pg_authid where rolname = 'other'");
+    fs::remove_dir_all(kept.state().join("data")).unwrap();
+    fs::remove_file(kept.state().join("app.db")).unwrap();
+    let restored = kept.outcome(kept.hub.want_restore(saved.snapshots[0].id, &[], Destination::InPlace));
+    assert_eq!(restored.failed, None, "{}", kept.node.log());
+    assert_eq!(server.sql("shop", "set role reader; select sum(n) from orders"), "3");
+    let owner =
+        server.sql("postgres", "select pg_get_userbyid(datdba) from pg_database where datname = 'shop'");
+    assert_eq!(owner, "shop_owner");
+    let password = |role: &str| {
+        server.sql("postgres", &format!("select rolpassword from pg_authid where rolname = '{role}'"))
+    };
+    assert_eq!((password("shop_owner"), password("other")), (secret, other), "what is in use stays as it is");
+    let member = "select count(*) from pg_auth_members where pg_get_userbyid(member) = 'shop_owner'";
+    assert_eq!(server.sql("postgres", member), "1");
+    assert_eq!(fs::read_to_string(kept.state().join("data/file")).unwrap(), "one");
+    let db = Connection::open(kept.state().join("app.db")).unwrap();
+    let n: i64 = db.query_row("select n from t", [], |row| row.get(0)).unwrap();
+    assert_eq!(n, 7);
+    kept.check_clean();
+}
+
+#[test]
+fn a_server_is_saved_file_by_file_under_write_load_and_another_starts_from_that() {
+    let Some(server) = Server::require() else { return };
+    let backups = format!("[[backup]]\nname = \"server\"\n[backup.postgres]\n{REACHED}method = \"base\"\n");
+    let kept = Kept::start(&with_data("a", "true", &backups), &server.values, "");
+    server.sql("postgres", "create role shop_owner login");
+    server.sql("postgres", "create database shop owner shop_owner");
+    server.sql("shop", "create table a (n bigint); create table b (n bigint)");
+    let server = Arc::new(server);
+    let writing = server.clone();
+    let writer = Writer::start(move |n| {
+        writing
+            .sql("shop", &format!("begin; insert into a values ({n}); insert into b values ({n}); commit;"));
+    });
+    let before = writer.written();
+    let saved = kept.save();
+    drop(writer);
+    assert!(done(&saved, "server").0 > 500, "it has many files");
+    let refused = kept.outcome(kept.hub.want_restore(saved.snapshots[0].id, &[], Destination::InPlace));
+    assert!(refused.failed.unwrap().contains("restore it into a folder"));
+
+    let folder = kept.node.root().join("restored");
+    to_folder(&kept, &saved, &folder);
+    let restored = PostgresServer::from_folder(&folder.join("server")).unwrap();
+    assert_eq!(restored.sql("select count(*) from pg_roles where rolname = 'shop_owner'"), "1");
+    let counts = restored
+        .sql_in("shop", "select (select count(*) from a), (select count(*) from b), (select max(n) from a)");
+    let counts: Vec<u64> = counts.split('|').map(|n| n.parse().unwrap()).collect();
+    assert!(
+        counts[0] == counts[1] && counts[0] == counts[2] && counts[0] >= before,
+        "{counts:?}, {before} before"
+    );
+    assert_eq!(restored.sql("select pg_is_in_recovery()"), "f");
+}

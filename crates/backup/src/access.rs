@@ -9,12 +9,14 @@ use backstay_types::{
         job::{Done, FailedKind, Job, Repository as Wanted},
     },
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytesize::ByteSize;
 use rustic_core::{
     ConfigOptions, Credentials, FileType, KeyOptions, OpenStatus, ReadBackend, Repository,
     RepositoryBackends, RepositoryOptions, RusticError, WriteBackend,
-    repofile::{MasterKey, SnapshotFile},
+    repofile::{KeyFile, MasterKey, SnapshotFile},
 };
+use serde_json::json;
 
 use crate::{
     Patience,
@@ -155,12 +157,7 @@ pub(crate) fn init(access: &Access<'_>, passwords: &[Secret]) -> Result<Done, Fa
 }
 
 fn make(closed: Repository<()>, store: Arc<Store>, wanted: &Wanted) -> Result<Opened, Fault> {
-    // Keys without a config are what a run left that was cut off: they open nothing, and one of them would be taken for
-    // the key of the repository that is made now.
-    let keys = store.list_with_size(FileType::Key);
-    for (key, _) in keys.map_err(|error| store.fault("looking for keys", &error))? {
-        store.remove(FileType::Key, &key, false).map_err(|error| store.fault("removing a key", &error))?;
-    }
+    let known = known_key(&store, wanted)?;
     let config = ConfigOptions::default()
         .set_datapack_size(PACK_SIZE)
         .set_datapack_growfactor(0)
@@ -168,16 +165,55 @@ fn make(closed: Repository<()>, store: Arc<Store>, wanted: &Wanted) -> Result<Op
         .set_treepack_size(TREE_PACK_SIZE)
         .set_treepack_growfactor(0)
         .set_treepack_size_limit(TREE_PACK_SIZE);
-    // The key first: a config that nothing opens would be a repository for ever.
-    let master = MasterKey::new();
     store
         .create()
         .map_err(|error| store.fault(format!("making the repository at {}", store.place()), &error))?;
-    keys::add(&store, &master, &wanted.password)?;
+    let master = match known {
+        Some(master) => master,
+        // The key first: a config that nothing opens would be a repository for ever.
+        None => {
+            let master = MasterKey::new();
+            keys::add(&store, &master, &wanted.password)?;
+            master
+        }
+    };
     let made = closed.init(&Credentials::Masterkey(master), &KeyOptions::default(), &config);
     let repository =
         made.map_err(|error| store.fault(format!("making the repository at {}", store.place()), &error))?;
     Ok(Opened { repository, store })
+}
+
+/// The key of a repository whose config is not there: what a run left that was cut off, or what is left of one that lost
+/// its config. Keys that the password does not open go, unless there is data that they may open.
+fn known_key(store: &Store, wanted: &Wanted) -> Result<Option<MasterKey>, Fault> {
+    let keys = store.list_with_size(FileType::Key);
+    let keys = keys.map_err(|error| store.fault("looking for keys", &error))?;
+    for (id, _) in &keys {
+        let content = store.read_full(FileType::Key, id);
+        let content = content.map_err(|error| store.fault("reading a key", &error))?;
+        let file: Option<KeyFile> = serde_json::from_slice(&content).ok();
+        let opened = file.and_then(|file| file.key_from_password(&wanted.password.expose()).ok());
+        if let Some(key) = opened {
+            let (encrypt, k, r) = key.to_keys();
+            let text = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
+            let master = json!({ "mac": { "k": text(&k), "r": text(&r) }, "encrypt": text(&encrypt) });
+            let master = serde_json::from_value(master);
+            return master
+                .map(Some)
+                .map_err(|error| Fault::new(FailedKind::Other, format!("a key cannot be read: {error}")));
+        }
+    }
+    let packs = store.list_with_size(FileType::Pack);
+    let packs = packs.map_err(|error| store.fault("looking for data", &error))?;
+    if !keys.is_empty() && !packs.is_empty() {
+        let place = store.place();
+        let what = format!("{place} has data and keys, and no config: the password opens none of the keys");
+        return Err(Fault::new(FailedKind::WrongPassword, what));
+    }
+    for (key, _) in &keys {
+        store.remove(FileType::Key, key, false).map_err(|error| store.fault("removing a key", &error))?;
+    }
+    Ok(None)
 }
 
 /// Adds a password.

@@ -60,7 +60,7 @@ fn sealed(master: &MasterKey, password: &Secret) -> Result<Vec<u8>, Fault> {
     clippy::disallowed_methods,
     reason = "a salt and a nonce of a program of its own, which has no world"
 )]
-fn random<const N: usize>() -> Result<[u8; N], Fault> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Fault> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
         Fault::new(FailedKind::Other, format!("the system gives no random numbers: {error}"))

@@ -14,6 +14,7 @@ mod keys;
 mod maintain;
 mod progress;
 mod proof;
+mod repair;
 mod restore;
 mod snapshot;
 mod store;
@@ -72,7 +73,8 @@ fn task(job: &Job, patience: Patience, progress: &Progress) -> Result<Done, Faul
         Task::AddPassword { password } => access::add_password(&access, password),
         Task::Snapshot(task) => snapshot::make(&access, task),
         Task::Verify { snapshot } => proof::verify(&access, *snapshot),
-        Task::Check { read } => proof::check(&access, *read),
+        Task::Check { read, except } => proof::check(&access, *read, except),
+        Task::Repair => repair::repair(&access),
         Task::List => maintain::list(&access),
         Task::Files { snapshot, path, recursive } => maintain::files(&access, *snapshot, path, *recursive),
         Task::Restore(task) => restore::restore(&access, task),

@@ -12,7 +12,7 @@ use rustic_core::{
 };
 
 use crate::{
-    access::{Access, Cache, Opened},
+    access::{Access, Cache, Opened, library_id},
     fault::{Fault, TOLD, plain, problem, said},
     tree::{Step, Walk, shown},
 };
@@ -124,8 +124,12 @@ fn pack_of<S: IndexedFull, T: PackedId>(repository: &Repository<S>, id: &T) -> O
     repository.get_index_entry(id).ok().map(|entry| entry.pack)
 }
 
-/// Checks the structure of all, and reads part `n` of `m` of the data.
-pub(crate) fn check(access: &Access<'_>, read: Option<(u32, u32)>) -> Result<Done, Fault> {
+/// Checks the structure of all but some snapshots, and reads part `n` of `m` of the data.
+pub(crate) fn check(
+    access: &Access<'_>,
+    read: Option<(u32, u32)>,
+    except: &[SnapshotId],
+) -> Result<Done, Fault> {
     let mut options = CheckOptions::default();
     if let Some((part, of)) = read {
         if of == 0 || part >= of {
@@ -134,7 +138,11 @@ pub(crate) fn check(access: &Access<'_>, read: Option<(u32, u32)>) -> Result<Don
         options = options.read_data(true).read_data_subset(ReadSubsetOption::IdSubSet((part, of)));
     }
     let opened = access.open(Cache::Passed)?;
-    let checked = opened.repository.check(options);
+    let all = opened.repository.get_all_snapshots();
+    let all = all.map_err(|error| opened.fault("reading the snapshots", &error))?;
+    let except = except.iter().map(|id| library_id(*id)).collect::<Result<Vec<_>, _>>()?;
+    let trees = all.iter().filter(|one| !except.contains(&*one.id)).map(|one| one.tree).collect();
+    let checked = opened.repository.check_with_trees(options, trees);
     let found = checked.map_err(|error| opened.fault("checking the repository", &error))?;
     opened.store.swallowed()?;
     let problems = errors(&found).into_iter().map(told).take(TOLD).collect();

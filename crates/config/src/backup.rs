@@ -46,11 +46,12 @@ pub struct BackupSettings {
     pub keep_monthly: u32,
     /// So many proven snapshots are kept however old they are.
     pub keep_at_least: u32,
-    /// How many bytes a node's repository may take before it is warned of. Nothing that is needed is ever deleted for it.
+    /// How many bytes a node's repository may take. From then on only what must be kept stays, and the schedule makes no
+    /// new backups of the node; nothing that is needed is ever deleted for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = 100_000_000_000u64)]
     pub max_bytes_per_node: Option<u64>,
-    /// How many bytes all repositories may take before it is warned of.
+    /// The same for all repositories together. The hub's own state is always saved.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = 10_000_000_000_000u64)]
     pub max_bytes: Option<u64>,

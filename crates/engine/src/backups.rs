@@ -3,6 +3,7 @@
 //! What is deliberately not here: targets, passwords and the program that works on repositories. The hub lends its
 //! hands for these; what it did is told here.
 
+mod damage;
 mod drills;
 mod jobs;
 mod needs;
@@ -13,7 +14,9 @@ mod upkeep;
 
 use std::time::Duration;
 
-pub use backstay_plan::backups::{DrillRhythm, Fate, Keep, Rhythm, Upkeep, UpkeepRules};
+pub use backstay_plan::backups::{
+    Ceiling, DrillRhythm, Fate, Keep, Reached, Rhythm, Upkeep, UpkeepRules,
+};
 use backstay_types::{NodeId, Refs, StackName};
 
 pub use drills::WantedDrill;
@@ -35,6 +38,8 @@ pub struct BackupRules {
     pub upkeep: UpkeepRules,
     /// How often drills are made.
     pub drills: DrillRhythm,
+    /// How much room repositories may take.
+    pub ceiling: Ceiling,
     /// How long a node may take for a job.
     pub deadline: Duration,
 }

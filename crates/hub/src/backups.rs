@@ -8,6 +8,7 @@ mod hints;
 mod own_state;
 mod recovery;
 mod refusals;
+mod repair;
 mod restore;
 mod worker;
 
@@ -17,7 +18,7 @@ pub use self::restore::{RestoredHub, WantedHub, restore_hub};
 use std::path::PathBuf;
 
 use backstay_config::{BackupSettings, TargetSettings};
-use backstay_engine::backups::{BackupRules, DrillRhythm, Keep, Rhythm, UpkeepRules, Whose};
+use backstay_engine::backups::{BackupRules, Ceiling, DrillRhythm, Keep, Rhythm, UpkeepRules, Whose};
 use backstay_objects::{Bucket, Folder, ObjectError, ObjectName, Objects, S3, Spool};
 use backstay_types::{
     Secret, World,
@@ -162,6 +163,19 @@ impl Place {
         format!("{}/{}", self.target.settings.place().trim_end_matches('/'), name_of(whose))
     }
 
+    /// The files of the second target.
+    pub(crate) fn second_objects(&self) -> Option<&Objects> {
+        self.second.as_ref().map(|site| &site.objects)
+    }
+
+    /// The target's folder, where it is one.
+    pub(crate) fn folder(&self) -> Option<&std::path::Path> {
+        match &self.target.settings {
+            TargetSettings::Folder(path) => Some(path),
+            TargetSettings::S3(_) => None,
+        }
+    }
+
     /// All targets' files: what is kept beside repositories is kept at each.
     pub(crate) fn all_objects(&self) -> impl Iterator<Item = &Objects> {
         std::iter::once(&self.target.objects).chain(self.second.iter().map(|site| &site.objects))
@@ -250,6 +264,11 @@ fn program(settings: &BackupSettings) -> PathBuf {
     settings.program.clone().unwrap_or_else(beside)
 }
 
+/// How much room repositories may take.
+pub(crate) fn ceiling(settings: &BackupSettings) -> Ceiling {
+    Ceiling { all: settings.max_bytes, each: settings.max_bytes_per_node }
+}
+
 /// The rules that the settings say, when backups are set up.
 pub(crate) fn rules(settings: &BackupSettings) -> Option<BackupRules> {
     settings.target.as_ref()?;
@@ -265,6 +284,7 @@ pub(crate) fn rules(settings: &BackupSettings) -> Option<BackupRules> {
         },
         upkeep: UpkeepRules { read_all_every: settings.read_all_every, second: settings.second.is_some() },
         drills: DrillRhythm { every: settings.drill_every, parallel: settings.parallel },
+        ceiling: ceiling(settings),
         deadline: settings.deadline,
     })
 }

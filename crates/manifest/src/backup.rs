@@ -100,7 +100,7 @@ pub enum BackupSource {
         #[serde(default)]
         volume: Option<String>,
     },
-    /// Databases of a PostgreSQL server, by `pg_dump`.
+    /// Databases of a PostgreSQL server, by `pg_dump`, or all of the server by `pg_basebackup`.
     Postgres(PostgresSource),
     /// What a command prints, or the folder that it fills.
     Command(CommandSource),
@@ -132,6 +132,21 @@ pub struct PostgresSource {
     /// The folder of `pg_dump` and its like; where programs are found otherwise when absent.
     #[serde(default)]
     pub programs: Option<String>,
+    /// How it is saved.
+    #[serde(default)]
+    pub method: PostgresMethod,
+}
+
+/// How a PostgreSQL server is saved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PostgresMethod {
+    /// Each database by `pg_dump`, and roles: put back in place, into a newer server too.
+    #[default]
+    Dump,
+    /// All of the server, file by file, by `pg_basebackup`: for what is too large for dumps. Put back into a folder from
+    /// which a server of the same version starts.
+    Base,
 }
 
 /// A command whose output is saved.
@@ -509,7 +524,14 @@ fn read_postgres(mut table: Table<'_, '_>) -> Option<PostgresSource> {
         host: table.string("host"),
         port: table.string("port"),
         programs: table.string("programs"),
+        method: table
+            .choice("method", &[("dump", PostgresMethod::Dump), ("base", PostgresMethod::Base)])
+            .unwrap_or_default(),
     };
+    if source.method == PostgresMethod::Base && source.database.is_some() {
+        let message = "a base backup is of the whole server: expected no `database` beside it";
+        table.wrong::<()>("method", code::BAD_BACKUP, message);
+    }
     for (key, text) in [("database", source.database.as_deref()), ("user", Some(source.user.as_str()))] {
         if text.is_some_and(|text| text.is_empty() || text.starts_with('-') || text.contains(['\0', '='])) {
             table.wrong::<()>(key, code::WRONG_VALUE, "expected a name, without `=` or a `-` at its front");

@@ -72,13 +72,32 @@ impl ObjectError {
         }
     }
 
+    /// What reading a file of a bucket came to.
+    pub(crate) fn stream(place: impl ToString, error: io::Error) -> Self {
+        match error.downcast::<opendal::Error>() {
+            Ok(source) => Self::store(place, source),
+            Err(source) => Self::io(place, source),
+        }
+    }
+
     /// What a request to a bucket came to.
     pub(crate) fn store(place: impl ToString, source: opendal::Error) -> Self {
         let place = place.to_string();
+        if is_full(&source) {
+            return Self::Full { place, source: io::Error::new(io::ErrorKind::StorageFull, source) };
+        }
         match source.kind() {
             opendal::ErrorKind::NotFound => Self::Missing(place),
             opendal::ErrorKind::PermissionDenied => Self::Refused { place, source: Box::new(source) },
             _ => Self::Store { place, source: Box::new(source) },
         }
     }
+}
+
+/// Whether a bucket has no room left. There is no kind for it: it is told by the status, or by the server's own word.
+fn is_full(error: &opendal::Error) -> bool {
+    let said = error.to_string();
+    ["status: 507", "QuotaExceeded", "StorageFull", "storage_cap_exceeded", "StorageCapExceeded"]
+        .iter()
+        .any(|word| said.contains(word))
 }

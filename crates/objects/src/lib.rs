@@ -151,7 +151,7 @@ mod tests {
     use std::{fs, path::Path, sync::Arc};
 
     use backstay_types::{Digest, FixedClock, SeededEntropy, Timestamp, World};
-    use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+    use futures_util::{StreamExt as _, stream};
 
     use super::*;
 
@@ -166,31 +166,6 @@ mod tests {
 
     fn name(text: &str) -> ObjectName {
         text.parse().unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_file_is_written_once_and_read_in_pieces() {
-        let home = tempfile::tempdir().unwrap();
-        let spool = spool(home.path());
-        let objects = Objects::Folder(Folder::new(home.path().join("target")));
-        let file = name("nodes/1/data/ab/abc");
-        assert_eq!(objects.size(&file).await.unwrap(), None);
-        assert!(objects.list(&name("nodes/1/data/ab")).await.unwrap().is_empty());
-        let first = spool.take(pieces(&[b"hello ", b"world"]), 11, None).await.unwrap();
-        assert_eq!(objects.put_new(&file, first).await.unwrap(), Put::Written);
-        let second = spool.take(pieces(&[b"other"]), 11, None).await.unwrap();
-        assert_eq!(objects.put_new(&file, second).await.unwrap(), Put::There);
-        assert_eq!(objects.get(&file).await.unwrap().unwrap(), b"hello world");
-        let part: Vec<Bytes> = objects.read(&file, 6, 9).await.unwrap().try_collect().await.unwrap();
-        assert_eq!(part.concat(), b"wor");
-        let listed = Listed { name: "abc".to_owned(), bytes: 11 };
-        assert_eq!(objects.list(&name("nodes/1/data/ab")).await.unwrap(), std::slice::from_ref(&listed));
-        assert_eq!(objects.list_below(&name("nodes/1")).await.unwrap(), [listed]);
-        assert!(objects.list(&name("nodes/1/data")).await.unwrap().is_empty(), "folders are no files");
-        assert_eq!(fs::read_dir(home.path().join("spool")).unwrap().count(), 0, "nothing is left");
-        objects.delete(&file).await.unwrap();
-        objects.delete(&file).await.unwrap();
-        assert_eq!(objects.get(&file).await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -209,50 +184,53 @@ mod tests {
         assert_eq!(fs::read_dir(home.path().join("spool")).unwrap().count(), 0);
     }
 
-    #[tokio::test]
-    async fn many_who_write_the_same_file_at_once_leave_one_of_them_whole() {
-        let home = tempfile::tempdir().unwrap();
-        let spool = spool(home.path());
-        let objects = Objects::Folder(Folder::new(home.path().join("target")));
-        let mut writers = tokio::task::JoinSet::new();
-        for number in 0..16u8 {
-            let (spool, objects) = (spool.clone(), objects.clone());
-            writers.spawn(async move {
-                let content = stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![number; 100_000]))]);
-                let spooled = spool.take(content, 100_000, None).await.unwrap();
-                objects.put_new(&name("config"), spooled).await.unwrap()
-            });
-        }
-        let ended = writers.join_all().await;
-        assert_eq!(ended.iter().filter(|put| **put == Put::Written).count(), 1);
-        let content = objects.get(&name("config")).await.unwrap().unwrap();
-        assert!(content.len() == 100_000 && content.iter().all(|byte| *byte == content[0]));
-    }
-
-    #[tokio::test]
-    async fn a_file_can_be_replaced() {
-        let home = tempfile::tempdir().unwrap();
-        let objects = Objects::Folder(Folder::new(home.path().to_owned()));
-        for content in [b"one".to_vec(), b"two".to_vec()] {
-            objects.replace(&name("recovery/hub.age"), content.clone()).await.unwrap();
-            assert_eq!(objects.get(&name("recovery/hub.age")).await.unwrap(), Some(content));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_server_that_accepts_and_is_silent_does_not_hold_anybody_up() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let bucket = Bucket {
+    fn at(listener: &tokio::net::TcpListener) -> Bucket {
+        Bucket {
             endpoint: format!("http://{}", listener.local_addr().unwrap()),
             region: "here".to_owned(),
             bucket: "b".to_owned(),
             prefix: "p".to_owned(),
             access_key: "a".to_owned(),
             secret_key: backstay_types::Secret::new("s"),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_accepts_and_is_silent_does_not_hold_anybody_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let objects =
-            Objects::S3(S3::new_with_times(&bucket, std::time::Duration::from_millis(200)).unwrap());
+            Objects::S3(S3::new_with_times(&at(&listener), std::time::Duration::from_millis(200)).unwrap());
         let error = objects.size(&name("config")).await.unwrap_err();
         assert!(matches!(error, ObjectError::Store { .. }), "{error}");
+        assert!(error.to_string().contains("timeout"), "{error}");
+    }
+
+    /// A server that answers everything with this.
+    async fn answering(status: &'static str, body: &'static str) -> Objects {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let objects = Objects::S3(S3::new(&at(&listener)).unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 64 << 10]).await;
+                let length = body.len();
+                let text = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                let _ = stream.write_all(text.as_bytes()).await;
+            }
+        });
+        objects
+    }
+
+    #[tokio::test]
+    async fn a_bucket_without_room_is_full() {
+        let cap = "<Error><Code>StorageCapExceeded</Code><Message>cap</Message></Error>";
+        for (status, body) in [("507 Insufficient Storage", ""), ("403 Forbidden", cap)] {
+            let error = answering(status, body).await.replace(&name("config"), vec![1]).await.unwrap_err();
+            assert!(matches!(error, ObjectError::Full { .. }), "{status}: {error:?}");
+        }
+        let error = answering("403 Forbidden", "").await.replace(&name("config"), vec![1]).await.unwrap_err();
+        assert!(matches!(error, ObjectError::Refused { .. }), "{error:?}");
     }
 }

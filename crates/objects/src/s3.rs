@@ -4,13 +4,25 @@ use std::time::Duration;
 
 use backstay_types::Secret;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use opendal::{Buffer, ErrorKind, Operator, layers::TimeoutLayer, services};
+use opendal::{
+    Buffer, ErrorKind, HttpTransporter, OperationContext, Operator,
+    layers::{RetryLayer, TimeoutLayer},
+    services,
+};
+use opendal_http_transport_reqwest::ReqwestTransport;
+use reqwest::{Client, redirect::Policy};
 use tokio::{fs, io::AsyncReadExt as _};
 
 use crate::{Listed, ObjectError, ObjectName, Put, Spooled, Stream};
 
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
 /// How long a request that carries no content may take.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(15);
+/// How often one that failed, and may go well another time, is tried again.
+const RETRIES: usize = 2;
+/// Before the second try; the third waits twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// How long each piece of content may take.
 const PIECE_TIME: Duration = Duration::from_secs(60);
 /// A piece of content on its way out.
@@ -39,6 +51,13 @@ pub struct S3 {
     operator: Operator,
 }
 
+fn client() -> Result<Client, opendal::Error> {
+    let client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).build();
+    client.map_err(|error| {
+        opendal::Error::new(ErrorKind::ConfigInvalid, "no HTTP client could be made").set_source(error)
+    })
+}
+
 impl S3 {
     /// Files in a bucket. Nothing is asked of it yet.
     ///
@@ -60,8 +79,13 @@ impl S3 {
             .secret_access_key(bucket.secret_key.expose())
             .disable_config_load();
         let failed = |error| ObjectError::store(&bucket.bucket, error);
+        // What passes (a server that is overloaded says so) is tried again, each try with its own end.
+        let retries = RetryLayer::new().with_max_times(RETRIES).with_min_delay(FIRST_WAIT).with_jitter();
         let timeouts = TimeoutLayer::new().with_timeout(answer).with_io_timeout(PIECE_TIME);
-        Ok(Self { operator: Operator::new(service).map_err(failed)?.layer(timeouts) })
+        let operator = Operator::new(service).map_err(failed)?.layer(timeouts).layer(retries);
+        // Without its default features the library has nothing to send requests with.
+        let sends = HttpTransporter::new(ReqwestTransport::new(client().map_err(failed)?));
+        Ok(Self { operator: operator.with_context(OperationContext::new().with_http_transport(sends)) })
     }
 
     pub(crate) async fn list(&self, folder: &ObjectName) -> Result<Vec<Listed>, ObjectError> {
@@ -105,8 +129,8 @@ impl S3 {
         let failed = |error| ObjectError::store(name, error);
         let reader = self.operator.reader(name.as_str()).await.map_err(failed)?;
         let stream = reader.into_bytes_stream(from..to).await.map_err(failed)?;
-        let name = name.to_string();
-        Ok(stream.map_err(move |source| ObjectError::Io { place: name.clone(), source }).boxed())
+        let name = name.clone();
+        Ok(stream.map_err(move |error| ObjectError::stream(&name, error)).boxed())
     }
 
     pub(crate) async fn put_new(&self, name: &ObjectName, content: Spooled) -> Result<Put, ObjectError> {

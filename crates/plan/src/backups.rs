@@ -2,12 +2,14 @@
 //!
 //! All of it goes by the hub's clock. What a snapshot says of itself is not trusted to move anything else.
 
+mod ceiling;
 mod drills;
 mod retention;
 mod schedule;
 mod upkeep;
 
 pub use drills::{DrillRhythm, DrilledStack, DueDrill, due_drills, next_drill_at};
+pub use ceiling::{Ceiling, Reached};
 pub use retention::{Fate, Keep, Kept, retain};
 pub use schedule::{Due, Rhythm, SavedNode, due, next_at};
 pub use upkeep::{RepositoryState, Upkeep, UpkeepRules, upkeep};

@@ -9,6 +9,7 @@
 //! - [`S3Server`], [`Restic`]: where backups go, and another program that reads them.
 //! - [`SystemdNode`]: a machine that systemd runs, in a container.
 //! - [`GuestMachine`], [`CachedDisk`]: a machine under QEMU, and a disk whose power can be cut.
+//! - [`SmallDisk`]: a file system that is soon full.
 //! - [`Network`]: a machine's link, to cut and to slow down. [`Proxy`]: nginx before a hub, with TLS.
 //! - [`Program`]: the project's own programs, to start, kill and read.
 //! - [`TestWorld`]: a clock that stands until it is moved, and seeded randomness.
@@ -39,6 +40,7 @@ mod registry;
 mod restic;
 mod s3;
 pub mod shared;
+mod small_disk;
 mod ssh_server;
 mod systemd;
 mod wait;
@@ -61,6 +63,7 @@ pub use proxy::Proxy;
 pub use registry::Registry;
 pub use restic::Restic;
 pub use s3::S3Server;
+pub use small_disk::SmallDisk;
 pub use ssh_server::SshServer;
 pub use systemd::SystemdNode;
 pub use wait::{eventually, eventually_within};

@@ -56,6 +56,13 @@ impl Database {
         format!("{}/{}", self.server, self.name)
     }
 
+    /// What a program that runs `pg_dump` and its like has to have as `PATH` and `LD_LIBRARY_PATH`.
+    pub fn programs(&self) -> (String, String) {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let home = self.tools.home.display();
+        (format!("{home}/bin:{path}"), format!("{home}/lib"))
+    }
+
     /// Runs SQL in it and gives the rows as lines, columns separated by `|`.
     ///
     /// # Panics
@@ -102,6 +109,26 @@ impl PostgresServer {
         format!("{}/postgres", self.cluster.url())
     }
 
+    /// Starts a server from a data folder that was restored; it is copied first.
+    ///
+    /// # Panics
+    /// When it cannot be copied, or does not start.
+    pub fn from_folder(data: &Path) -> Option<Self> {
+        let tools = require(Part::Postgres, Tools::find())?;
+        let (dir, port) = (scratch_dir(), Port::take());
+        let cluster = Cluster { dir: dir.path().join("pg"), port: port.number() };
+        tools.open_to_server(dir.path());
+        fs::create_dir_all(&cluster.dir).expect("create a cluster's folder");
+        tools.own(&cluster.dir);
+        run(Command::new("cp").arg("-a").arg(data).arg(cluster.data()));
+        if let Some((uid, gid)) = tools.user {
+            run(Command::new("chown").args(["-R", &format!("{uid}:{gid}")]).arg(cluster.data()));
+        }
+        run(Command::new("chmod").arg("700").arg(cluster.data()));
+        cluster.start(&tools);
+        Some(Self { tools, cluster, _port: port, _dir: dir })
+    }
+
     /// Stops it at once, as a crash would.
     pub fn stop(&self) {
         self.cluster.stop(&self.tools);
@@ -134,6 +161,14 @@ impl PostgresServer {
     /// When it fails.
     pub fn sql(&self, sql: &str) -> String {
         self.tools.psql(&self.url(), sql)
+    }
+
+    /// The same in another database.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn sql_in(&self, database: &str, sql: &str) -> String {
+        self.tools.psql(&format!("{}/{database}", self.cluster.url()), sql)
     }
 }
 

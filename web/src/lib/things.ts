@@ -10,7 +10,7 @@ export const LOOKS: Record<string, readonly [sign: string, kind: string]> = {
   new: ['◌', 'busy'], ok: ['✓', 'good'], unreachable: ['✕', 'bad'], invalid: ['✕', 'bad'], rewritten: ['✕', 'back'],
   eligible: ['✓', 'good'], held: ['‖', 'back'], banned: ['✕', 'bad'],
   done: ['✓', 'good'], skipped: ['–', 'dim'], queued: ['◌', 'dim'], cancelled: ['–', 'dim'],
-  good: ['✓', 'good'], damaged: ['✕', 'bad'], late: ['!', 'back'], unproven: ['?', 'back'], never: ['!', 'back'], nothing: ['–', 'dim'],
+  good: ['✓', 'good'], damaged: ['✕', 'bad'], full: ['!', 'bad'], late: ['!', 'back'], unproven: ['?', 'back'], never: ['!', 'back'], nothing: ['–', 'dim'],
 };
 
 export const NODE_STATES = ['online', 'offline', 'joined', 'unknown', 'revoked'] as const;

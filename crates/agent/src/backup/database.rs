@@ -1,8 +1,8 @@
 //! Databases and commands, on their way to files and back.
 
-use std::{fs, fs::File, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, fs::File, path::Path, time::Duration};
 
-use backstay_manifest::{CommandSource, PostgresSource};
+use backstay_manifest::{CommandSource, PostgresMethod, PostgresSource};
 
 use super::{
     BackupError,
@@ -122,15 +122,21 @@ impl<'a> Postgres<'a> {
         )))
     }
 
-    /// Dumps into a folder: `<database>.dump` each.
-    pub(super) async fn dump(&self, folder: &Path) -> Result<(), BackupError> {
+    /// Saves into a folder: `<database>.dump` each with the roles that own what is in them, or the server's files.
+    pub(super) async fn save(&self, folder: &Path) -> Result<(), BackupError> {
+        match self.source.method {
+            PostgresMethod::Dump => self.dump(folder).await,
+            PostgresMethod::Base => self.base(folder).await,
+        }
+    }
+
+    async fn dump(&self, folder: &Path) -> Result<(), BackupError> {
         self.check_version().await?;
+        self.globals(&folder.join(GLOBALS)).await?;
         let databases = match &self.source.database {
             Some(database) => vec![self.scene.fill(database)?],
             None => {
                 let sql = "select datname from pg_database where datallowconn and not datistemplate order by datname";
-                let roles = self.call("pg_dumpall", &["--globals-only"]);
-                self.scene.run(Run { stdout: Some(output(&folder.join(GLOBALS))?), ..roles }).await?;
                 self.sql(self.home(), sql).await?.lines().map(str::to_owned).collect()
             }
         };
@@ -146,13 +152,76 @@ impl<'a> Postgres<'a> {
         Ok(())
     }
 
+    /// Whether the one database that is meant is not there.
+    pub(super) async fn is_gone(&self) -> Result<bool, BackupError> {
+        let Some(database) = &self.source.database else { return Ok(false) };
+        let database = self.scene.fill(database)?;
+        Ok(!self.has(self.maintenance(&database), &database).await?)
+    }
+
+    /// Roles and tablespaces; without the roles' passwords where the user may not read these.
+    async fn globals(&self, file: &Path) -> Result<(), BackupError> {
+        let all = self.call("pg_dumpall", &["--globals-only"]);
+        if self.scene.run(Run { stdout: Some(output(file)?), ..all }).await.is_ok() {
+            return Ok(());
+        }
+        let some = self.call("pg_dumpall", &["--globals-only", "--no-role-passwords"]);
+        self.scene.run(Run { stdout: Some(output(file)?), ..some }).await.map(drop)
+    }
+
+    /// Copies all of the server's files with the log that makes them one whole, and has that checked.
+    async fn base(&self, folder: &Path) -> Result<(), BackupError> {
+        let Some(service) = &self.source.service else {
+            return self.base_into(&folder.display().to_string()).await;
+        };
+        let inside = Inside::new(self.scene, self.item, self.before.clone()).await?;
+        let copied = match self.base_into(&inside.folder).await {
+            Ok(()) => inside.copy_to(folder).await,
+            Err(error) => Err(error),
+        };
+        inside.remove().await;
+        copied.map_err(|error| BackupError::Prepare(format!("service `{service}`: {error}")))
+    }
+
+    async fn base_into(&self, folder: &str) -> Result<(), BackupError> {
+        let copy = ["--pgdata", folder, "--wal-method=stream", "--checkpoint=fast"];
+        self.scene.run(self.call("pg_basebackup", &copy)).await?;
+        let check = Run { limit: DUMP, ..self.plain("pg_verifybackup", &["--quiet", folder]) };
+        self.scene.run(check).await.map(drop)
+    }
+
+    /// Adds the roles of a saved server that this one does not have. Those that it has stay as they are: their passwords
+    /// are in use.
+    pub(super) async fn add_roles(&self, saved: &Path) -> Result<(), BackupError> {
+        let file = saved.join(GLOBALS);
+        // Older snapshots of one database have none.
+        let Ok(text) = fs::read_to_string(&file) else { return Ok(()) };
+        let home = self.maintenance(self.home());
+        let known = self.sql(home, "select quote_ident(rolname) from pg_roles").await?;
+        let missing = missing_roles(&text, &known.lines().collect());
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let failed = || BackupError::restore(file.display());
+        let add = saved.join("missing-roles.sql");
+        fs::write(&add, missing).map_err(failed())?;
+        let read = File::open(&add).map_err(failed())?;
+        let arguments =
+            ["--dbname", home, "--no-psqlrc", "--quiet", "--single-transaction", "--set", "ON_ERROR_STOP=1"];
+        let added = self.scene.run(Run { stdin: Some(read), ..self.call("psql", &arguments) }).await;
+        // Passwords may lie in it.
+        fs::remove_file(&add).map_err(failed())?;
+        added.map(drop)
+    }
+
     /// Whether a dump can be read to its end, and holds what every database has.
-    pub(super) async fn check(&self, file: &Path) -> Result<(), BackupError> {
+    async fn check(&self, file: &Path) -> Result<String, BackupError> {
         let read = File::open(file).map_err(BackupError::io(file.display()))?;
-        let list = self.plain("pg_restore", &["--list"]);
+        // Without `--create` it leaves out the database itself.
+        let list = self.plain("pg_restore", &["--list", "--create"]);
         let list = self.text(Run { stdin: Some(read), ..list }).await?;
         if list.contains("TOC Entries:") {
-            return Ok(());
+            return Ok(list);
         }
         Err(BackupError::Prepare(format!("{}: {} is no dump", self.item, file.display())))
     }
@@ -170,12 +239,20 @@ impl<'a> Postgres<'a> {
         new: &str,
         ownerless: bool,
     ) -> Result<(), BackupError> {
-        self.check(file).await?;
+        let list = self.check(file).await?;
         let home = self.maintenance(database);
         self.sql(home, &format!("drop database if exists {}", quoted(new))).await?;
         let owner =
             format!("select pg_get_userbyid(datdba) from pg_database where datname = {}", literal(database));
         let owner = self.sql(home, &owner).await?;
+        // A database that is not there: its owner is who owned the saved one, where there is such a role.
+        let owner = match owner_in(&list, database).filter(|_| owner.is_empty()) {
+            Some(saved) => {
+                let known = format!("select rolname from pg_roles where rolname = {}", literal(saved));
+                self.sql(home, &known).await?
+            }
+            None => owner,
+        };
         let owner = if owner.is_empty() { String::new() } else { format!(" owner {}", quoted(&owner)) };
         self.sql(home, &format!("create database {}{owner} template template0", quoted(new))).await?;
         let read = File::open(file).map_err(BackupError::io(file.display()))?;
@@ -321,6 +398,77 @@ pub(super) fn dumped(folder: &Path) -> Result<Vec<String>, BackupError> {
     Ok(found)
 }
 
+/// The statements of a server's globals that make roles which are not `known`, in their order. Names are as SQL quotes
+/// them.
+fn missing_roles(globals: &str, known: &BTreeSet<&str>) -> String {
+    let statements: Vec<&str> = statements(globals);
+    let made = statements.iter().filter_map(|statement| statement.strip_prefix("CREATE ROLE ")).map(name_at);
+    let missing: BTreeSet<&str> = made.filter(|name| !known.contains(name)).collect();
+    let is_of_missing = |statement: &&&str| {
+        let altered = ["CREATE ROLE ", "ALTER ROLE ", "COMMENT ON ROLE "];
+        let own = altered.iter().find_map(|words| statement.strip_prefix(words)).map(name_at);
+        let granted = || {
+            let (role, rest) = statement.strip_prefix("GRANT ")?.split_once(" TO ")?;
+            Some(missing.contains(role) || missing.contains(name_at(rest)))
+        };
+        own.map_or_else(|| granted().unwrap_or(false), |name| missing.contains(name))
+    };
+    let mut text = String::new();
+    for statement in statements.iter().filter(is_of_missing) {
+        // Who granted it may not be there, or may not grant it here.
+        let statement = statement.split_once(" GRANTED BY ").map_or(*statement, |(granted, _)| granted);
+        text.push_str(statement.trim_end_matches(';'));
+        text.push_str(";\n");
+    }
+    text
+}
+
+/// SQL in statements, without comments and commands of psql. A semicolon inside quotes ends none.
+fn statements(text: &str) -> Vec<&str> {
+    let (mut found, mut from, mut quote) = (Vec::new(), 0, None);
+    for (at, c) in text.char_indices() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None if c == ';' => {
+                found.push(&text[from..=at]);
+                from = at + 1;
+            }
+            // Only whole lines are comments or psql's own in what `pg_dumpall` writes.
+            None if c == '\n' => {
+                let line = text[from..at].trim_start();
+                if line.is_empty() || line.starts_with("--") || line.starts_with('\\') {
+                    from = at + 1;
+                }
+            }
+            None => {}
+        }
+    }
+    found.into_iter().map(str::trim).collect()
+}
+
+/// The name at the front of a text: quoted, or up to what ends a word.
+fn name_at(text: &str) -> &str {
+    let end = if let Some(quoted) = text.strip_prefix('"') {
+        // Two of them stand for one.
+        let mut ends = quoted.match_indices('"').filter(|(at, _)| {
+            let before = quoted[..*at].chars().rev().take_while(|c| *c == '"').count();
+            before % 2 == 0 && !quoted[at + 1..].starts_with('"')
+        });
+        ends.next().map_or(text.len(), |(at, _)| at + 2)
+    } else {
+        text.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(text.len())
+    };
+    &text[..end]
+}
+
+/// Who owned a database, by the list of what its dump holds.
+fn owner_in<'a>(list: &'a str, database: &str) -> Option<&'a str> {
+    let words = format!(" DATABASE - {database} ");
+    list.lines().find_map(|line| line.split_once(&words)).map(|(_, owner)| owner.trim())
+}
+
 fn file_of(database: &str) -> Result<String, BackupError> {
     if database.contains(['/', '\0']) || database.starts_with('.') {
         return Err(BackupError::Prepare(format!(
@@ -387,6 +535,45 @@ async fn run_of<'a>(
     Ok(run)
 }
 
+/// A folder inside a container, for what a program there makes.
+struct Inside<'a> {
+    scene: &'a Scene,
+    item: &'a str,
+    /// What runs a program there.
+    before: Vec<String>,
+    folder: String,
+}
+
+impl<'a> Inside<'a> {
+    async fn new(scene: &'a Scene, item: &'a str, before: Vec<String>) -> Result<Self, BackupError> {
+        let inside = Self { scene, item, before, folder: String::new() };
+        let made = inside.run(HOOK, ["mktemp", "-d"].map(str::to_owned).to_vec()).await?;
+        let folder = String::from_utf8_lossy(&made).trim().to_owned();
+        if !folder.starts_with('/') || folder.contains(['\n', ':']) {
+            return Err(BackupError::Prepare(format!("{item}: the service made no folder for its backup")));
+        }
+        Ok(Self { folder, ..inside })
+    }
+
+    async fn run(&self, limit: Duration, argv: Vec<String>) -> Result<Vec<u8>, BackupError> {
+        let argv = [self.before.clone(), argv].concat();
+        self.scene.run(Run { limit, ..Run::new(self.item, argv) }).await
+    }
+
+    async fn copy_to(&self, folder: &Path) -> Result<(), BackupError> {
+        let container = self.before.last().map_or("", String::as_str);
+        let from = format!("{container}:{}/.", self.folder);
+        let argv = ["docker", "cp", &from, &folder.display().to_string()].map(str::to_owned);
+        let copy = Run { limit: DUMP, ..Run::new(self.item, argv.to_vec()) };
+        self.scene.run(copy).await.map(drop)
+    }
+
+    /// Takes it away, whatever was made in it.
+    async fn remove(self) {
+        let _ = self.run(HOOK, ["rm", "-rf", &self.folder].map(str::to_owned).to_vec()).await;
+    }
+}
+
 /// OpenClaw's own backup, which is safe while it runs, and which it verifies.
 pub(super) async fn openclaw(
     scene: &Scene,
@@ -403,24 +590,12 @@ pub(super) async fn openclaw(
             .await
             .map(drop);
     };
-    let id = container(project, service).await?;
-    let within = |argv: Vec<String>| Run { limit: DUMP, ..Run::new(item, [inside(&id), argv].concat()) };
-    let made = scene.run(within(["mktemp", "-d"].map(str::to_owned).to_vec())).await?;
-    let made = String::from_utf8_lossy(&made).trim().to_owned();
-    if !made.starts_with('/') || made.contains(['\n', ':']) {
-        return Err(BackupError::Prepare(format!("{item}: the service made no folder for its backup")));
-    }
-    let created = scene.run(within(create(&made))).await;
-    let copied = match created {
-        Ok(_) => {
-            let argv =
-                ["docker", "cp", &format!("{id}:{made}/."), &folder.display().to_string()].map(str::to_owned);
-            scene.run(Run::new(item, argv.to_vec())).await.map(drop)
-        }
+    let inside = Inside::new(scene, item, inside(&container(project, service).await?)).await?;
+    let copied = match inside.run(DUMP, create(&inside.folder)).await {
+        Ok(_) => inside.copy_to(folder).await,
         Err(error) => Err(error),
     };
-    let removed = Run { limit: HOOK, ..within(["rm", "-rf", &made].map(str::to_owned).to_vec()) };
-    let _ = scene.run(removed).await;
+    inside.remove().await;
     copied?;
     // A backup that says that it is well and holds nothing is none.
     let holds = fs::read_dir(folder).map_err(BackupError::io(folder.display()))?.next().is_some();
@@ -435,5 +610,33 @@ mod tests {
     fn names_are_quoted() {
         assert_eq!((quoted("a\"b"), literal("it's")), ("\"a\"\"b\"".to_owned(), "'it''s'".to_owned()));
         assert!(file_of("../x").is_err() && file_of("shop").is_ok());
+    }
+
+    #[test]
+    fn only_roles_that_are_missing_are_made() {
+        let globals = "--\n-- PostgreSQL database cluster dump; of all\n--\n\\restrict abc\nSET x = 'y';\n\n\
+            CREATE ROLE postgres;\nALTER ROLE postgres WITH SUPERUSER PASSWORD 'a;b';\n\
+            CREATE ROLE shop;\nALTER ROLE shop WITH LOGIN PASSWORD 'it''s; x';\n\
+            CREATE ROLE \"odd \"\"name\";\nALTER ROLE \"odd \"\"name\" WITH NOLOGIN;\n\n\
+            --\n-- User Configurations\n--\n\
+            ALTER ROLE shop SET search_path TO 'a', 'b';\n\n\
+            GRANT \"odd \"\"name\" TO postgres WITH INHERIT TRUE GRANTED BY postgres;\nGRANT pg_monitor TO postgres;\n\
+            CREATE TABLESPACE big OWNER shop LOCATION '/mnt';\n";
+        let all = missing_roles(globals, &["postgres", "pg_monitor"].into_iter().collect());
+        let expected = "CREATE ROLE shop;\nALTER ROLE shop WITH LOGIN PASSWORD 'it''s; x';\n\
+            CREATE ROLE \"odd \"\"name\";\nALTER ROLE \"odd \"\"name\" WITH NOLOGIN;\n\
+            ALTER ROLE shop SET search_path TO 'a', 'b';\n\
+            GRANT \"odd \"\"name\" TO postgres WITH INHERIT TRUE;\n";
+        assert_eq!(all, expected);
+        let known = ["postgres", "pg_monitor", "shop", "\"odd \"\"name\""].into_iter().collect();
+        assert_eq!(missing_roles(globals, &known), "");
+    }
+
+    #[test]
+    fn a_dump_says_who_owned_the_database() {
+        let list =
+            ";     TOC Entries: 8\n3350; 1262 16384 DATABASE - shop its owner\n215; 1259 TABLE public a x\n";
+        assert_eq!(owner_in(list, "shop"), Some("its owner"));
+        assert_eq!(owner_in(list, "other"), None);
     }
 }

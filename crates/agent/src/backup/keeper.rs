@@ -583,7 +583,8 @@ impl Keeper {
             return Ok(None);
         }
         let scene = desk.scene(stack, tree);
-        let saving = Saving { desk, progress, stack, plan: &plan, scene: &scene, stopped: false };
+        let saving =
+            Saving { desk, progress, stack, plan: &plan, scene: &scene, stopped: false, safety: false };
         let tags = desk.tags(stack, tree, save.reason, save);
         let about = (tags, desk.now());
         let saved = saving.save(&desk.repository(order), about, desk.bytes_per_second(order)).await;

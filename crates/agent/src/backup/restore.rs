@@ -14,7 +14,7 @@ use std::{
 };
 
 use backstay_agent_core::Committed;
-use backstay_manifest::{BackupItem, BackupSource};
+use backstay_manifest::{BackupItem, BackupSource, PostgresMethod};
 use backstay_types::{
     BackupJobId, StackName,
     backup::{
@@ -327,6 +327,9 @@ async fn prepare(
 fn refuse(item: &BackupItem) -> Result<(), BackupError> {
     let why = match &item.what {
         BackupSource::Openclaw { .. } => "OpenClaw's own backup is not put back in place",
+        BackupSource::Postgres(source) if source.method == PostgresMethod::Base => {
+            "a base backup takes the place of a server's whole data folder, which only its owner can exchange"
+        }
         BackupSource::Command(source) if source.restore.is_empty() => {
             "it has no `restore`, a command that takes it back"
         }
@@ -354,6 +357,7 @@ async fn fetch_item(
             if fetched.is_ok() {
                 let scene = desk.scene(&state.stack, state.committed.tree);
                 let server = database::Postgres::new(&scene, &state.plan.project, &item.name, source).await?;
+                server.add_roles(&staged).await?;
                 for name in database::dumped(&staged)? {
                     let short = order.job.to_string();
                     let short = short.rsplit('-').next().unwrap_or(&short);
@@ -438,7 +442,7 @@ async fn safety(
     let stack = state.stack.clone();
     // Services that are asked for their data still run; nobody writes any more.
     let stopped = plan.runtime == "compose";
-    let saving = Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped };
+    let saving = Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped, safety: true };
     let save =
         SaveWork { stacks: Vec::new(), reason: BackupReason::Safety, deployment: None, conversation: None };
     let about = (desk.tags(&stack, tree, BackupReason::Safety, &save), desk.now());

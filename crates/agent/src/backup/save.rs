@@ -39,6 +39,8 @@ pub(super) struct Saving<'a> {
     pub(super) scene: &'a Scene,
     /// Nothing of it runs any more: there is nothing to make stand still.
     pub(super) stopped: bool,
+    /// It is saved before it is replaced: what is not there, perhaps because somebody lost it, has nothing to be saved.
+    pub(super) safety: bool,
 }
 
 /// What is sent, and with what it was made ready.
@@ -76,6 +78,9 @@ impl Saving<'_> {
     /// Makes ready what has to be asked for while it runs: databases, commands, OpenClaw.
     pub(super) async fn ask(&self, ready: &mut Ready) -> Result<(), NotSaved> {
         for item in self.items().filter(|item| !item.what.is_files()) {
+            if self.safety && self.is_gone(item).await.map_err(|error| self.not(item, error, ready.still))? {
+                continue;
+            }
             let asked = self.hooked(item, self.dump(item)).await;
             asked.map_err(|error| self.not(item, error, ready.still))?;
             self.staged(item, ready);
@@ -227,11 +232,25 @@ impl Saving<'_> {
         done.and(after)
     }
 
+    /// Whether a database is not there at all.
+    async fn is_gone(&self, item: &BackupItem) -> Result<bool, BackupError> {
+        match &item.what {
+            BackupSource::Postgres(source) => {
+                Postgres::new(self.scene, &self.plan.project, &item.name, source).await?.is_gone().await
+            }
+            BackupSource::Sqlite { .. } => {
+                let found = self.plan.locate(self.desk.layout(), self.stack, &item.what).await?;
+                Ok(found.is_none_or(|(root, path)| !root.join(path).exists()))
+            }
+            _ => Ok(false),
+        }
+    }
+
     async fn dump(&self, item: &BackupItem) -> Result<(), BackupError> {
         let (to, project) = (self.fresh(item)?, &self.plan.project);
         match &item.what {
             BackupSource::Postgres(source) => {
-                Postgres::new(self.scene, project, &item.name, source).await?.dump(&to).await
+                Postgres::new(self.scene, project, &item.name, source).await?.save(&to).await
             }
             BackupSource::Command(source) => {
                 database::command(self.scene, project, &item.name, source, &to).await
@@ -259,7 +278,9 @@ impl Saving<'_> {
         let path = root.join(&below);
         match fs::symlink_metadata(&path) {
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && item.line == 0 => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && (item.line == 0 || self.safety) => {
+                return Ok(None);
+            }
             Err(error) => return Err(BackupError::io(path.display())(error)),
         }
         let is_empty = || fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());

@@ -102,9 +102,9 @@ pub struct BackupSettingsView {
     pub every_seconds: u64,
     /// What retention keeps.
     pub keep: KeepView,
-    /// How many bytes all repositories may take before it is warned of.
+    /// How many bytes all repositories may take before the schedule makes no new backups.
     pub max_bytes: Option<u64>,
-    /// How many bytes a node's may take before it is warned of.
+    /// How many bytes a node's may take before the schedule makes no new backups of it.
     pub max_bytes_per_node: Option<u64>,
     /// Within how many seconds all data is read once.
     pub read_all_every_seconds: u64,
@@ -172,6 +172,8 @@ pub enum BackupHealth {
     Damaged,
     /// The newest one failed.
     Failed,
+    /// A size ceiling is reached: only what must be kept stays, and the schedule makes no new ones.
+    Full,
     /// The newest proven one is older than twice the rhythm.
     Late,
     /// There is one, but none that was read back.

@@ -182,10 +182,12 @@ pub enum AttentionKind {
     AgentsHalted,
     /// A repository of backups is damaged.
     BackupDamaged,
-    /// Backups failed, are late, or were never proven.
+    /// Backups failed, are late, or have no room.
     BackupUnwell,
     /// A drill failed: a snapshot may not bring its stack back.
     DrillFailed,
+    /// No recovery key is set: once the hub is lost, nobody opens any backup.
+    RecoveryKeyMissing,
     /// Nodes are not heard from.
     NodesOffline,
     /// A repository's history was rewritten.

@@ -9,35 +9,13 @@ use std::{
     time::Duration,
 };
 
-use backstay_testkit::{Part, left_out::leave_out};
+use backstay_testkit::SmallDisk;
 use backstay_types::backup::job::{FailedKind, Target, Task};
 
 use crate::{
-    job::{Bench, noise, text},
+    job::{Bench, noise},
     tree::{look, many_small},
 };
-
-/// A small file system in memory; unmounted when dropped.
-pub(crate) struct SmallDisk(String);
-
-impl SmallDisk {
-    /// Nothing when this user may not mount: the test is left out then.
-    pub(crate) fn mount(at: &Path, size: &str) -> Option<Self> {
-        let options = format!("size={size}");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs", &text(at)]).status();
-        if !status.is_ok_and(|status| status.success()) {
-            leave_out(Part::Mount, "mount failed");
-            return None;
-        }
-        Some(Self(text(at)))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["--lazy", &self.0]).status();
-    }
-}
 
 /// The largest pack that is there now and not before.
 pub(crate) fn new_data_pack(bench: &Bench, before: &[PathBuf]) -> PathBuf {

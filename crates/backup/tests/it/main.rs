@@ -8,6 +8,7 @@ mod hazards;
 mod interchange;
 mod job;
 mod remote;
+mod repair;
 mod rest_server;
 mod round_trip;
 mod silent;

@@ -207,7 +207,7 @@ fn a_file_system_that_is_mounted_below_is_left_out_and_its_folder_kept() {
     let from = bench.path("from");
     fs::create_dir_all(from.join("mounted")).unwrap();
     fs::write(from.join("file"), "x").unwrap();
-    let Some(_disk) = crate::broken::SmallDisk::mount(&from.join("mounted"), "1m") else { return };
+    let Some(_disk) = backstay_testkit::SmallDisk::mount(&from.join("mounted"), "1m") else { return };
     fs::write(from.join("mounted/inside"), "y").unwrap();
     let made = bench.save(&from);
     let into = bench.path("into");

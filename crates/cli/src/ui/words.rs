@@ -238,6 +238,7 @@ pub(crate) fn backups(state: BackupHealth) -> Cell {
     match state {
         BackupHealth::Damaged => Cell::styled("DAMAGED", style::BAD),
         BackupHealth::Failed => Cell::styled("failed", style::BAD),
+        BackupHealth::Full => Cell::styled("no room", style::BAD),
         BackupHealth::Late => Cell::styled("late", style::BAD),
         BackupHealth::Unproven => Cell::styled("not proven yet", style::WARN),
         BackupHealth::Never => Cell::styled("none yet", style::WARN),

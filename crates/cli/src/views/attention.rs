@@ -43,6 +43,7 @@ fn remedy(one: &Attention) -> Option<String> {
         Kind::BackupDamaged | Kind::BackupUnwell | Kind::DrillFailed => {
             format!("backstay backup status {}", name.unwrap_or_default()).trim_end().to_owned()
         }
+        Kind::RecoveryKeyMissing => "backstay backup recovery-key".to_owned(),
         Kind::NodesOffline => match name {
             Some(name) => format!("backstay nodes show {name}"),
             None => "backstay nodes list --only offline".to_owned(),
@@ -72,6 +73,7 @@ mod tests {
         assert!(one.ends_with("\n    backstay nodes leave-safe-mode pi-7 --reason WHY\n"), "{one}");
         assert_eq!(one.lines().count(), 4, "{one:?}");
         assert!(text(item(Kind::NodesOffline, None)).contains("nodes list --only offline"));
+        assert!(text(item(Kind::RecoveryKeyMissing, None)).ends_with("backstay backup recovery-key\n"));
         assert!(text(item(Kind::DriftEscalated, None)).ends_with("backstay drift\n"));
         assert!(text(item(Kind::DeliveryUnrecognised, Some("gitea"))).ends_with("what is so  [31m\n"));
         for kind in [Kind::StackUnwell, Kind::AgentsHalted] {

@@ -16,7 +16,7 @@ use backstay_types::{
     BackupJobId, Event, Node, NodeId, Refs, StackName, Timestamp,
     backup::{
         BackupHistory, BackupJob, BackupJobState, BackupProgress, BackupReason, BackupResult, BackupTask,
-        Proof, SaveWork, Snapshot, WorkOutcome,
+        Proof, RepositoryFacts, SaveWork, Snapshot, WorkOutcome,
     },
 };
 
@@ -275,6 +275,7 @@ impl Engine {
             let own = own(snapshot, node);
             snapshots::insert(&mut tx, Some(node.id), &own, Some(id), now).await?;
         }
+        grown(&mut tx, Some(node.id), &outcome.snapshots).await?;
         job.state = match (&outcome.failed, &job.cancelled_by) {
             (None, _) => BackupJobState::Done,
             (Some(_), Some(_)) => BackupJobState::Cancelled,
@@ -376,6 +377,14 @@ fn own(told: &Snapshot, node: &Node) -> Snapshot {
     own.tags.node_name = Some(node.name.clone());
     own.proof = own.proof.min(Proof::Matched);
     own
+}
+
+/// Notes what new snapshots added to a repository. It is counted anew when it is pruned.
+pub(super) async fn grown(tx: &mut Tx, whose: Whose, made: &[Snapshot]) -> Result<(), EngineError> {
+    let added: u64 = made.iter().map(|one| one.added_bytes).fold(0, u64::saturating_add);
+    let Some(kept) = repositories::get(tx, whose).await?.filter(|_| added > 0) else { return Ok(()) };
+    let bytes = kept.facts.bytes.saturating_add(added);
+    Ok(repositories::set_facts(tx, whose, &RepositoryFacts { bytes, ..kept.facts }).await?)
 }
 
 impl Engine {

@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use backstay_plan::backups::{Fate, Kept, retain};
+use backstay_plan::backups::{Fate, Kept, Reached, retain};
 use backstay_store::{
     Executor,
-    backups::{jobs, snapshots},
+    backups::{jobs, repositories, snapshots},
     constraints, deployments, nodes, undos,
 };
 use backstay_types::{
     DeploymentId, Effect, StackName, Timestamp,
-    backup::{BackupTask, KeptSnapshot, Proof, SnapshotId},
+    backup::{BackupTask, KeptSnapshot, SnapshotId},
 };
 
-use super::Whose;
+use super::{Whose, damage::counts, upkeep::reached};
 use crate::{Engine, EngineError};
 
 /// Moments whose data somebody may want back: the newest proven snapshot from before is needed.
@@ -26,6 +26,7 @@ impl Engine {
     /// When backups are not set up, or the store fails.
     pub async fn retention_of(&self, whose: Whose) -> Result<Vec<(KeptSnapshot, Fate)>, EngineError> {
         let keep = self.backup_rules()?.keep;
+        let keep = if self.no_room(whose).await?.is_some() { keep.at_the_ceiling() } else { keep };
         let mut read = self.inner.store.snapshot().await?;
         let all = snapshots::of(&mut read, whose).await?;
         let now = self.inner.world.now();
@@ -38,6 +39,21 @@ impl Engine {
         let fates = by_stack.values().flat_map(|of_stack| retain(of_stack, &keep, now));
         let mut fates: HashMap<SnapshotId, Fate> = fates.map(|fate| (fate.id, fate)).collect();
         Ok(all.into_iter().filter_map(|one| fates.remove(&one.snapshot.id).map(|fate| (one, fate))).collect())
+    }
+
+    /// Whether a repository has no room left, and which ceiling is reached.
+    ///
+    /// # Errors
+    /// When backups are not set up, or the store fails.
+    pub async fn no_room(&self, whose: Whose) -> Result<Option<Reached>, EngineError> {
+        let ceiling = self.backup_rules()?.ceiling;
+        if !ceiling.is_set() {
+            return Ok(None);
+        }
+        let mut read = self.inner.store.read();
+        let total = repositories::totals(&mut read).await?.0;
+        let own = repositories::get(&mut read, whose).await?;
+        Ok(own.and_then(|own| reached(&ceiling, &own, total)))
     }
 
     /// Snapshots that somebody needs, with who.
@@ -72,8 +88,7 @@ impl Engine {
                 let before = all.iter().find(|one| {
                     one.snapshot.tags.stack.as_ref() == Some(&stack)
                         && one.snapshot.at <= moment
-                        && one.snapshot.proof >= Proof::Verified
-                        && one.damaged_at.is_none()
+                        && counts(one)
                 });
                 if let Some(one) = before {
                     named.entry(one.snapshot.id).or_insert(why);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use backstay_plan::backups::{Due, Rhythm, SavedNode, due, next_at};
+use backstay_plan::backups::{Ceiling, Due, Rhythm, SavedNode, due, next_at};
 use backstay_store::{
     backups::{jobs, repositories},
     nodes,
@@ -15,6 +15,7 @@ use backstay_types::{
 use super::{
     SCHEDULE, Whose,
     jobs::{LEASE, Wanted},
+    upkeep::reached,
 };
 use crate::{Engine, EngineError};
 
@@ -31,10 +32,12 @@ impl Engine {
         self.end_silent(&open, now).await?;
         self.end_unasked(&open, now).await?;
         let histories = repositories::histories(&mut read).await?;
+        let refused = self.without_room(&rules.ceiling).await?;
         let busy: HashSet<Whose> = open.iter().filter(|job| saving(job)).map(|job| job.node).collect();
         let all: Vec<SavedNode> = nodes::active(&mut read)
             .await?
             .into_iter()
+            .filter(|node| !refused.contains(&Some(node.id)))
             .map(|node| SavedNode {
                 id: node.id,
                 online: self.inner.presence.is_online(node.id),
@@ -51,6 +54,16 @@ impl Engine {
         }
         let wanted = |whose| Wanted { whose, task: BackupTask::Save(scheduled()), id: None };
         self.give_scheduled(whose.into_iter().map(wanted).collect()).await
+    }
+
+    /// Whose repository has no room left: no new backups of these are made by themselves.
+    async fn without_room(&self, ceiling: &Ceiling) -> Result<HashSet<Whose>, EngineError> {
+        if !ceiling.is_set() {
+            return Ok(HashSet::new());
+        }
+        let all = repositories::list(&mut self.inner.store.read()).await?;
+        let total = all.iter().map(|one| one.facts.bytes).sum();
+        Ok(all.iter().filter(|one| reached(ceiling, one, total).is_some()).map(|one| one.whose).collect())
     }
 
     /// Gives jobs to those who have none. Gives how many are new.

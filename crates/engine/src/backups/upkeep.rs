@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use backstay_plan::backups::{RepositoryState, Upkeep, upkeep};
+use backstay_plan::backups::{Ceiling, Reached, RepositoryState, Upkeep, upkeep};
 use backstay_store::{
     Lease, Tx,
     backups::{
@@ -15,13 +15,17 @@ use backstay_store::{
 use backstay_types::{
     BackupJobId, Event, Timestamp,
     backup::{
-        BackupJob, BackupJobState, BackupProgress, BackupResult, BackupTask, Damage, RepositoryFacts,
-        Snapshot, SnapshotId,
-        job::{Copied, FileEntry, Problem, Pruned},
+        BackupJob, BackupJobState, BackupProgress, BackupResult, BackupTask, RepositoryFacts, Snapshot,
+        SnapshotId,
+        job::{Copied, FileEntry, Pruned},
     },
 };
 
-use super::{Whose, jobs::LEASE, refs};
+use super::{
+    Whose,
+    jobs::{LEASE, grown},
+    refs,
+};
 use crate::{Engine, EngineError};
 
 const WORKER: &str = "backup upkeep";
@@ -75,6 +79,7 @@ impl Engine {
         let open = jobs::open(&mut read).await?;
         let recipient = self.recovery_key().await?;
         let known = repositories::list(&mut read).await?;
+        let total = known.iter().map(|one| one.facts.bytes).sum();
         let now = self.inner.world.now();
         let mut work = Vec::new();
         let waiting: HashSet<Whose> = open.iter().filter(|job| is_of_node(job)).map(|job| job.node).collect();
@@ -98,6 +103,7 @@ impl Engine {
                         recipient: recipient.as_deref(),
                         written: of().any(|job| job.state == BackupJobState::Running),
                         wanted: whose.is_none() || waiting.contains(&whose),
+                        full: reached(&rules.ceiling, &repository, total).is_some(),
                     };
                     upkeep(&state, &rules.upkeep, now).map(Chore::Upkeep)
                 }
@@ -172,6 +178,8 @@ impl Engine {
         for snapshot in result.work.iter().flat_map(|work| &work.snapshots) {
             snapshots::insert(&mut tx, job.node, snapshot, Some(id), now).await?;
         }
+        let made = result.work.as_ref().map(|work| work.snapshots.as_slice()).unwrap_or_default();
+        grown(&mut tx, job.node, made).await?;
         job.result = Some(result);
         jobs::update(&mut tx, BackupJobState::Running, &job).await?;
         if let Some(files) = files {
@@ -181,6 +189,11 @@ impl Engine {
         tx.wake();
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Begins to note what came of something that was done with a repository.
+    pub(super) async fn noting(&self) -> Result<Tx, EngineError> {
+        Ok(self.inner.store.begin().await?)
     }
 
     /// Notes that snapshots were read back and are right: at the target, or with their copies at the second one.
@@ -196,7 +209,7 @@ impl Engine {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut tx = self.inner.store.begin().await?;
+        let mut tx = self.noting().await?;
         let now = self.inner.world.now();
         for id in ids {
             if snapshots::get(&mut tx, whose, *id).await?.is_none() {
@@ -213,46 +226,6 @@ impl Engine {
         }
         let event = Event::BackupVerified { snapshots: ids.to_vec(), second: copies.is_some() };
         tx.record(event, refs(whose, None))?;
-        tx.wake();
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Notes what a check found: problems, and snapshots that they concern; or that all is well, and whether that is
-    /// the `whole` repository with its data.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn note_checked(
-        &self,
-        whose: Whose,
-        problems: &[Problem],
-        concerned: &[SnapshotId],
-        whole: bool,
-        change: impl FnOnce(&mut RepositoryFacts) + Send,
-    ) -> Result<(), EngineError> {
-        let mut tx = self.inner.store.begin().await?;
-        let now = self.inner.world.now();
-        let Some(kept) = repositories::get(&mut tx, whose).await? else { return Ok(()) };
-        let mut facts = kept.facts;
-        let was = facts.damaged.take();
-        change(&mut facts);
-        if problems.is_empty() {
-            // Right again only when all was looked at: what a part of it shows says nothing of the rest.
-            facts.damaged = was.clone().filter(|_| !whole);
-        } else {
-            let since = was.as_ref().map_or(now, |damage| damage.since);
-            facts.damaged = Some(Damage { since, problems: problems.iter().take(100).cloned().collect() });
-        }
-        for id in concerned {
-            snapshots::damaged(&mut tx, whose, *id, now).await?;
-        }
-        if was.is_some() != facts.damaged.is_some() {
-            let first = problems.first().map(|problem| format!("{}: {}", problem.at, problem.what));
-            let event = Event::BackupRepositoryChecked { problems: problems.len() as u64, first };
-            tx.record(event, refs(whose, None))?;
-        }
-        repositories::set_facts(&mut tx, whose, &facts).await?;
         tx.wake();
         tx.commit().await?;
         Ok(())
@@ -286,14 +259,14 @@ impl Engine {
             }
         }
         if let Some(kept) = repositories::get(&mut tx, whose).await? {
-            let facts = RepositoryFacts { listed_at: Some(now), ..kept.facts };
+            let facts = RepositoryFacts { listed_at: Some(now), suspect: false, ..kept.facts };
             repositories::set_facts(&mut tx, whose, &facts).await?;
         }
         tx.commit().await?;
         Ok(never_told(&known, now))
     }
 
-    /// Notes what was pruned.
+    /// Notes what was pruned; `squeezed`, down to what must be kept.
     ///
     /// # Errors
     /// When the store fails.
@@ -303,6 +276,7 @@ impl Engine {
         forgotten: &[SnapshotId],
         pruned: Option<&Pruned>,
         bytes: Option<u64>,
+        squeezed: bool,
     ) -> Result<(), EngineError> {
         let mut tx = self.inner.store.begin().await?;
         let now = self.inner.world.now();
@@ -311,6 +285,9 @@ impl Engine {
             let mut facts = kept.facts;
             facts.pruned_at = pruned.map(|_| now).or(facts.pruned_at);
             facts.bytes = bytes.unwrap_or(facts.bytes);
+            if pruned.is_some() {
+                facts.squeezed_at = squeezed.then_some(now);
+            }
             repositories::set_facts(&mut tx, whose, &facts).await?;
         }
         let deleted_bytes = pruned.map_or(0, |pruned| pruned.deleted_bytes);
@@ -322,6 +299,11 @@ impl Engine {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Whether a repository has no room left, where all of them take `total` bytes.
+pub(super) fn reached(ceiling: &Ceiling, one: &KeptRepository, total: u64) -> Option<Reached> {
+    ceiling.reached(one.whose.map(|_| one.facts.bytes), total)
 }
 
 async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<(), EngineError> {
@@ -352,7 +334,7 @@ fn urgency(chore: &Chore) -> u8 {
         Chore::Upkeep(Upkeep::Make) => 0,
         Chore::Job(job) if matches!(job.task, BackupTask::Files { .. }) => 1,
         Chore::Job(_) => 2,
-        Chore::Upkeep(Upkeep::Seal) => 3,
+        Chore::Upkeep(Upkeep::Seal | Upkeep::Repair) => 3,
         Chore::Upkeep(Upkeep::Verify(_)) => 4,
         Chore::Upkeep(Upkeep::MakeSecond | Upkeep::Copy(_)) => 5,
         Chore::Upkeep(Upkeep::List) => 6,

@@ -11,7 +11,7 @@ use std::{
 
 use backstay_engine::{
     Engine, Presence, Settings,
-    backups::{BackupRules, Chore, Keep, NextOrder, Rhythm, Upkeep, UpkeepRules, Whose},
+    backups::{BackupRules, Ceiling, Chore, Keep, NextOrder, Rhythm, Upkeep, UpkeepRules, Whose},
 };
 use backstay_store::{Store, nodes};
 use backstay_types::{
@@ -97,6 +97,7 @@ async fn hub(dir: &std::path::Path, clock: &Arc<FixedClock>, rota: &Arc<Rota>, l
         rhythm: Rhythm { every: EVERY, jitter: JITTER, parallel: 2 },
         keep: KEEP,
         upkeep: UpkeepRules { read_all_every: Duration::from_secs(28 * 86_400), second: false },
+        ceiling: Ceiling::default(),
         deadline: Duration::from_secs(4 * 3600),
     };
     let settings = Settings { backups: Some(rules), ..Settings::new(dir.join("data")) };
@@ -315,7 +316,7 @@ impl Days {
             deleted_bytes: 100 * gone.len() as u64,
             marked_bytes: 0,
         };
-        self.engine.note_pruned(whose, &gone, Some(&pruned), None).await.unwrap();
+        self.engine.note_pruned(whose, &gone, Some(&pruned), None, false).await.unwrap();
         let now = self.now;
         let shelf = self.shelf(whose);
         shelf.there.retain(|id, _| !gone.contains(id));

@@ -92,7 +92,8 @@ impl Fleet {
         let world = World::new(Arc::clone(&clock) as _, Arc::new(SeededEntropy::new(1)));
         let store = Store::open(dir.path().join("hub.db").to_str().unwrap(), world.clone()).await.unwrap();
         let key = SigningKey::from_bytes(&[7; 32]);
-        let settings = Settings::new(dir.path().join("data"));
+        let mut settings = Settings::new(dir.path().join("data"));
+        settings.backups = Some(crate::backups::rules());
         let presence = Arc::new(Everyone::default());
         let engine =
             Engine::new(store.clone(), world.clone(), key.clone(), Arc::clone(&presence) as _, settings);

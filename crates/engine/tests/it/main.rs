@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod backup_days;
+mod backups;
 mod branches;
 mod clock;
 mod conflicts;

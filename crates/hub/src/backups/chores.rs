@@ -19,7 +19,10 @@ use backstay_types::{
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use tokio::time::Instant;
 
-use super::{ChildError, Place, context, folder_of, name_of, open_password, own_state, recovery_file, seal};
+use super::{
+    ChildError, Place, context, folder_of, name_of, open_password, own_state, recovery_file,
+    repair::is_of_snapshot, seal,
+};
 use crate::app::App;
 
 /// How often it is noted how far a job is.
@@ -61,7 +64,12 @@ pub(crate) async fn perform(app: &App, work: Work) -> Result<(), ChildError> {
         password.ok_or_else(|| ChildError::Hub("the repository's password does not open".to_owned()))?;
     let hand = Hand { app, place, whose, repository, password, job: None };
     match chore {
-        Chore::Upkeep(upkeep) => hand.upkeep(upkeep).await,
+        Chore::Upkeep(upkeep) => match hand.upkeep(upkeep).await {
+            Err(ChildError::Failed(failed)) if failed.kind == FailedKind::NoRepository => {
+                hand.not_found().await
+            }
+            done => done,
+        },
         Chore::Job(job) => {
             let Some(job) = app.engine.begin_upkeep(job.id).await? else { return Ok(()) };
             let hand = Hand { job: Some(job.clone()), ..hand };
@@ -100,6 +108,7 @@ impl Hand<'_> {
             Upkeep::Seal => self.seal().await,
             Upkeep::Verify(ids) => self.verify(&ids).await.map(drop),
             Upkeep::Copy(ids) => self.copy(&ids).await,
+            Upkeep::Repair => self.repair().await,
             Upkeep::List => self.list().await,
             Upkeep::Check(part, parts) => self.check(Some((part, parts))).await.map(drop),
             Upkeep::Prune => self.prune(false).await.map(drop),
@@ -114,7 +123,9 @@ impl Hand<'_> {
             _ => return Err(ChildError::OtherAnswer),
         }
         let now = self.app.world.now();
-        Ok(self.app.engine.note_repository(self.whose, |facts| facts.made_at = Some(now)).await?)
+        self.app.engine.note_repository(self.whose, |facts| facts.made_at = Some(now)).await?;
+        // Where only its config was gone, its snapshots are still there.
+        self.look_again().await
     }
 
     async fn make_second(&self) -> Result<(), ChildError> {
@@ -149,9 +160,7 @@ impl Hand<'_> {
                     read += bytes;
                 }
                 Ok(_) => return Err(ChildError::OtherAnswer),
-                Err(ChildError::Failed(failed))
-                    if matches!(failed.kind, FailedKind::Damaged | FailedKind::NoSnapshot) =>
-                {
+                Err(ChildError::Failed(failed)) if is_of_snapshot(failed.kind) => {
                     wrong.push(*id);
                     let whole = Problem { at: format!("snapshot {id}"), what: failed.message };
                     problems.extend(std::iter::once(whole).chain(failed.problems));
@@ -204,7 +213,9 @@ impl Hand<'_> {
         }
         self.forget_copies(ids).await?;
         match self.run(self.first(), Task::Forget { snapshots: ids.to_vec() }).await? {
-            Done::Forget { .. } => Ok(self.app.engine.note_pruned(self.whose, ids, None, None).await?),
+            Done::Forget { .. } => {
+                Ok(self.app.engine.note_pruned(self.whose, ids, None, None, false).await?)
+            }
             _ => Err(ChildError::OtherAnswer),
         }
     }
@@ -230,7 +241,8 @@ impl Hand<'_> {
     /// Checks the structure and a part of the data. Where something is wrong, every snapshot is read back, so that it is
     /// known which of them can still be restored.
     async fn check(&self, read: Option<(u32, u32)>) -> Result<(u64, Vec<Problem>), ChildError> {
-        let (bytes, problems) = match self.run(self.first(), Task::Check { read }).await {
+        let except = self.damaged().await?;
+        let (bytes, problems) = match self.run(self.first(), Task::Check { read, except }).await {
             Ok(Done::Check { bytes, problems }) => (bytes, problems),
             Ok(_) => return Err(ChildError::OtherAnswer),
             Err(ChildError::Failed(failed)) if failed.kind == FailedKind::Damaged => {
@@ -251,7 +263,9 @@ impl Hand<'_> {
             }
         };
         self.app.engine.note_checked(self.whose, &problems, &[], whole, note).await?;
-        if !problems.is_empty() {
+        if problems.is_empty() {
+            self.look_again().await?;
+        } else {
             let all = snapshots::of(&mut self.app.store.read(), self.whose).await?;
             let ids: Vec<_> = all.iter().map(|one| one.snapshot.id).collect();
             Box::pin(self.verify(&ids)).await?;
@@ -261,11 +275,28 @@ impl Hand<'_> {
 
     /// Forgets by plan and takes away what nothing needs; or says what that would come to.
     async fn prune(&self, dry_run: bool) -> Result<BackupResult, ChildError> {
+        let squeezed = self.app.engine.no_room(self.whose).await?.is_some();
         let fates = self.app.engine.retention_of(self.whose).await?;
         let gone: Vec<_> =
             fates.iter().filter(|(_, fate)| !fate.stays).map(|(one, _)| one.snapshot.id).collect();
         if !dry_run {
             self.forget(&gone).await?;
+        }
+        let damaged = fates.iter().filter(|(one, fate)| fate.stays && one.damaged_at.is_some()).count();
+        if damaged > 0 {
+            // What these lack is missed by whatever looks for what is needed.
+            if !dry_run {
+                let now = self.app.world.now();
+                let note = |facts: &mut backstay_types::backup::RepositoryFacts| {
+                    facts.pruned_at = Some(now);
+                    facts.squeezed_at = squeezed.then_some(now);
+                };
+                self.app.engine.note_repository(self.whose, note).await?;
+            }
+            let failed = format!(
+                "{damaged} snapshots lost data: until retention lets them go, what nobody needs is not taken away"
+            );
+            return Ok(BackupResult { forgotten: gone, failed: Some(failed), ..BackupResult::default() });
         }
         let Done::Prune(pruned) = self.run(self.first(), Task::Prune { dry_run }).await? else {
             return Err(ChildError::OtherAnswer);
@@ -274,7 +305,7 @@ impl Hand<'_> {
             self.prune_second().await?;
             let files = self.place.objects().list_below(&folder_of(self.whose)?).await?;
             let bytes = files.iter().map(|file| file.bytes).sum();
-            self.app.engine.note_pruned(self.whose, &[], Some(&pruned), Some(bytes)).await?;
+            self.app.engine.note_pruned(self.whose, &[], Some(&pruned), Some(bytes), squeezed).await?;
         }
         Ok(BackupResult { forgotten: gone, pruned: Some(pruned), ..BackupResult::default() })
     }
@@ -294,6 +325,9 @@ impl Hand<'_> {
     /// Does what somebody asked for and tells what came of it, whatever that is.
     async fn job(&self, job: &BackupJob) -> Result<(), ChildError> {
         let done = self.result_of(job).await;
+        if matches!(&done, Err(ChildError::Failed(failed)) if failed.kind == FailedKind::NoRepository) {
+            self.app.engine.suspect_repository(self.whose).await?;
+        }
         let (result, files) = match done {
             Ok(done) => done,
             Err(error) => {

@@ -13,7 +13,10 @@ use backstay_api::{
 };
 use backstay_client::ClientError;
 use backstay_config::TargetSettings;
-use backstay_testkit::left_out::{Part, leave_out};
+use backstay_testkit::{
+    Restic,
+    left_out::{Part, leave_out},
+};
 use backstay_types::{
     Digest, ErrorCode, Secret,
     backup::{
@@ -26,7 +29,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{Agent, TestHub, code, hello, http};
 
-const REPOSITORY: &str = "/agent/v1/repository/";
+pub(crate) const REPOSITORY: &str = "/agent/v1/repository/";
 
 /// The program that works on repositories, where it was built; a test that needs it is left out without it.
 pub(crate) fn program() -> Option<PathBuf> {
@@ -55,7 +58,7 @@ pub(crate) async fn hub_with(change: impl FnOnce(&mut backstay_config::BackupSet
     .await
 }
 
-fn target(hub: &TestHub) -> PathBuf {
+pub(crate) fn target(hub: &TestHub) -> PathBuf {
     match hub.settings().backup.target.unwrap() {
         TargetSettings::Folder(path) => path,
         TargetSettings::S3(_) => unreachable!(),
@@ -73,17 +76,22 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
 }
 
 /// A request for a file of a node's repository, as restic's protocol has it.
-fn file(hub: &TestHub, agent: &Agent, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+pub(crate) fn file(
+    hub: &TestHub,
+    agent: &Agent,
+    method: reqwest::Method,
+    path: &str,
+) -> reqwest::RequestBuilder {
     let url = format!("{}{REPOSITORY}{path}", hub.hub.url());
     http().request(method, url).bearer_auth(agent.joined.credential.expose())
 }
 
-async fn put(hub: &TestHub, agent: &Agent, path: &str, content: &[u8]) -> u16 {
+pub(crate) async fn put(hub: &TestHub, agent: &Agent, path: &str, content: &[u8]) -> u16 {
     let request = file(hub, agent, reqwest::Method::POST, path).body(content.to_vec());
     request.send().await.unwrap().status().as_u16()
 }
 
-async fn get(hub: &TestHub, agent: &Agent, path: &str) -> (u16, Vec<u8>) {
+pub(crate) async fn get(hub: &TestHub, agent: &Agent, path: &str) -> (u16, Vec<u8>) {
     let response = file(hub, agent, reqwest::Method::GET, path).send().await.unwrap();
     (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
 }
@@ -238,7 +246,23 @@ pub(crate) async fn start(hub: &TestHub, node: &str) -> v1::BackupJobView {
 }
 
 /// What a node's own program makes of a folder, through the hub.
-pub(crate) async fn save(hub: &TestHub, agent: &Agent, password: &Secret, folder: &std::path::Path) -> SnapshotMade {
+pub(crate) async fn save(
+    hub: &TestHub,
+    agent: &Agent,
+    password: &Secret,
+    folder: &std::path::Path,
+) -> SnapshotMade {
+    try_save(hub, agent, password, folder, None).await.unwrap()
+}
+
+/// The same, or what the program says; no faster than so many bytes a second.
+pub(crate) async fn try_save(
+    hub: &TestHub,
+    agent: &Agent,
+    password: &Secret,
+    folder: &std::path::Path,
+    bytes_per_second: Option<u64>,
+) -> Result<SnapshotMade, String> {
     let url = format!("{}{REPOSITORY}", hub.hub.url());
     let target = Target::Rest { url, credential: agent.joined.credential.clone(), ca_file: None };
     let root = Root {
@@ -251,18 +275,14 @@ pub(crate) async fn save(hub: &TestHub, agent: &Agent, password: &Secret, folder
         tags: vec!["backstay:stack=shop".to_owned(), "backstay:reason=manual".to_owned()],
         at: hub.world().now(),
     });
-    let job = Job {
-        repository: Repository { target, password: password.clone(), cache: None },
-        bytes_per_second: None,
-        task,
-    };
-    match run(&job).await {
-        Ok(Done::Snapshot(made)) => made,
+    let repository = Repository { target, password: password.clone(), cache: None };
+    match run(&Job { repository, bytes_per_second, task }).await? {
+        Done::Snapshot(made) => Ok(made),
         other => panic!("{other:?}"),
     }
 }
 
-async fn run(job: &Job) -> Result<Done, String> {
+pub(crate) async fn run(job: &Job) -> Result<Done, String> {
     let mut child = tokio::process::Command::new(program().unwrap())
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -328,7 +348,7 @@ pub(crate) async fn job(hub: &TestHub, id: backstay_types::BackupJobId) -> v1::B
     hub.admin().call::<v1::GetBackupJob>(&path, &Empty {}, &Empty {}).await.unwrap()
 }
 
-async fn ended(hub: &TestHub, id: backstay_types::BackupJobId) -> v1::BackupJobView {
+pub(crate) async fn ended(hub: &TestHub, id: backstay_types::BackupJobId) -> v1::BackupJobView {
     eventually("the job ends", async || {
         let view = job(hub, id).await;
         view.job.state.is_final().then_some(view)
@@ -497,13 +517,14 @@ async fn damage_is_found_told_and_nothing_is_pruned() {
     assert_eq!(code(refused), ErrorCode::BS9017);
     tokio::time::sleep(Duration::from_secs(6)).await;
     let view = hub.admin().call::<v1::GetBackups>(&Empty {}, &Empty {}, &Empty {}).await.unwrap();
-    assert!(view.warnings.iter().any(|one| one.text.contains("damaged")), "{:?}", view.warnings);
+    let of_node: Vec<_> = view.warnings.iter().filter(|one| one.node.is_some()).collect();
+    assert!(of_node.len() == 1 && of_node[0].text.contains("1 snapshot lost data"), "{of_node:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restic_reads_a_repository_through_the_hub_and_cannot_take_anything_away() {
-    let restic = std::process::Command::new("restic").arg("version").output().is_ok();
-    if program().is_none() || !restic {
+    let Some(restic) = Restic::require() else { return };
+    if program().is_none() {
         return;
     }
     let hub = hub_with(|_| {}).await;
@@ -516,8 +537,9 @@ async fn restic_reads_a_repository_through_the_hub_and_cannot_take_anything_away
     let address = hub.hub.address();
     let url = format!("rest:http://agent:{}@{address}{REPOSITORY}", agent.joined.credential.expose());
     let cache = tempfile::tempdir().unwrap();
+    let program = restic.path();
     let restic = async |arguments: &[&str]| {
-        let mut command = tokio::process::Command::new("restic");
+        let mut command = tokio::process::Command::new(program);
         command.args(["--repo", &url, "--cache-dir", cache.path().to_str().unwrap()]).args(arguments);
         let output = command.env("RESTIC_PASSWORD", order.password.expose()).output().await.unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may")]
 
 mod agents;
+mod backup_damage;
+mod backup_targets;
 mod backups;
 mod bad_input;
 mod connections;

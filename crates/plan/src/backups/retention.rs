@@ -32,6 +32,17 @@ pub struct Keep {
     pub at_least: u32,
 }
 
+impl Keep {
+    /// What must be kept when there is no room: the newest proven ones, and what is needed.
+    pub fn at_the_ceiling(self) -> Self {
+        Self { hourly: 0, daily: 0, weekly: 0, monthly: 0, ..self }
+    }
+
+    fn is_at_the_ceiling(&self) -> bool {
+        (self.hourly, self.daily, self.weekly, self.monthly) == (0, 0, 0, 0)
+    }
+}
+
 /// A snapshot as retention sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
@@ -166,6 +177,8 @@ fn gone(one: &Kept, keep: &Keep) -> String {
         "it is damaged, and there are enough that are not".to_owned()
     } else if !one.counts() {
         "it was never proven".to_owned()
+    } else if keep.is_at_the_ceiling() {
+        format!("there is no room: of what nobody needs, only the newest {} proven ones stay", keep.at_least)
     } else {
         format!("newer ones have its hour, day, week and month, or it is older than {} days", keep.days)
     }
@@ -271,6 +284,20 @@ mod tests {
         assert!(fates.iter().any(|fate| fate.why == "held by ann"));
         let soon = retain(&all, &Keep { hourly: 0, ..KEEP }, after(24));
         assert!(soon.iter().any(|fate| fate.id == all[1].id && fate.stays), "the way back of a deployment");
+    }
+
+    #[test]
+    fn at_the_ceiling_only_what_must_be_kept_stays() {
+        let mut all: Vec<Kept> = (0..40).map(|n| proven(after(n * 6))).collect();
+        all[3].needed = Some("held by ann".to_owned());
+        all[38].reason = BackupReason::Safety;
+        all.push(Kept { proof: Proof::Matched, ..proven(after(239)) });
+        let now = after(240);
+        assert!(staying(&all, &KEEP, now).len() > 20);
+        let fates = retain(&all, &KEEP.at_the_ceiling(), now);
+        let stay: Vec<_> = fates.iter().filter(|fate| fate.stays).map(|fate| fate.id).collect();
+        assert_eq!(stay, [all[40].id, all[39].id, all[38].id, all[37].id, all[3].id]);
+        assert!(fates.iter().any(|fate| !fate.stays && fate.why.contains("no room")));
     }
 
     fn any_kept() -> impl Strategy<Value = Kept> {

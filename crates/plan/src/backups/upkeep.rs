@@ -33,6 +33,8 @@ pub struct RepositoryState<'a> {
     pub written: bool,
     /// Whether somebody waits for it to be made.
     pub wanted: bool,
+    /// Whether it has no room left ([`super::Ceiling`]).
+    pub full: bool,
 }
 
 /// Something to do with a repository.
@@ -48,6 +50,8 @@ pub enum Upkeep {
     Verify(Vec<SnapshotId>),
     /// Copy these to the second target, and read them back there.
     Copy(Vec<SnapshotId>),
+    /// Take out what is damaged.
+    Repair,
     /// Compare its list of snapshots with what is known.
     List,
     /// Check its structure, and read this part of so many.
@@ -66,6 +70,15 @@ pub fn upkeep(state: &RepositoryState<'_>, rules: &UpkeepRules, now: Timestamp) 
     if state.recipient.is_some_and(|key| facts.sealed_to.as_deref() != Some(key)) {
         return Some(Upkeep::Seal);
     }
+    if facts.suspect {
+        return Some(Upkeep::List);
+    }
+    // A backup takes what is damaged for saved: it is taken out before the next one.
+    let again =
+        |at: Timestamp| facts.damaged.as_ref().is_some_and(|found| at < found.since) || due(at, DAY, now);
+    if facts.damaged.is_some() && facts.repaired_at.is_none_or(again) && !state.written {
+        return Some(Upkeep::Repair);
+    }
     let some = |wanted: fn(&KeptSnapshot) -> bool| -> Option<Vec<SnapshotId>> {
         let found = state.snapshots.iter().filter(|one| one.damaged_at.is_none() && wanted(one));
         let ids: Vec<_> = found.map(|one| one.snapshot.id).take(TOGETHER).collect();
@@ -83,6 +96,11 @@ pub fn upkeep(state: &RepositoryState<'_>, rules: &UpkeepRules, now: Timestamp) 
         }
     }
     let made = facts.made_at.unwrap_or(now);
+    // There is no room: at once, and again when what was marked may be deleted.
+    let squeezed = facts.squeezed_at.is_none_or(|at| due(at, DAY, now));
+    if state.full && squeezed && !state.written && facts.damaged.is_none() {
+        return Some(Upkeep::Prune);
+    }
     let past = |at: Option<Timestamp>| due(at.unwrap_or(made), DAY, now);
     if state.written {
         return None;
@@ -174,6 +192,7 @@ mod tests {
                     recipient: Some("age1x"),
                     written: false,
                     wanted: true,
+                    full: false,
                 };
                 let Some(next) = upkeep(&state, &RULES, now) else { break };
                 match &next {
@@ -190,6 +209,7 @@ mod tests {
                             one.copy = Some(one.snapshot.id);
                         }
                     }
+                    Upkeep::Repair => panic!("nothing is damaged"),
                     Upkeep::List => facts.listed_at = Some(now),
                     Upkeep::Check(part, parts) => {
                         assert_eq!(*parts, 28);
@@ -218,12 +238,45 @@ mod tests {
             RepositoryFacts { made_at: Some(at(0)), listed_at: seen, checked_at: seen, ..Default::default() };
         let snapshots = [KeptSnapshot { damaged_at: Some(at(1)), ..snapshot(0) }];
         let next = |facts: &RepositoryFacts, written| {
-            let state =
-                RepositoryState { facts, snapshots: &snapshots, recipient: None, written, wanted: true };
+            let state = RepositoryState {
+                facts,
+                snapshots: &snapshots,
+                recipient: None,
+                written,
+                wanted: true,
+                full: false,
+            };
             upkeep(&state, &UpkeepRules { second: false, ..RULES }, at(101))
         };
         assert_eq!(next(&facts, false), Some(Upkeep::Prune));
         assert_eq!(next(&facts, true), None);
-        assert_eq!(next(&RepositoryFacts { damaged: Some(damage), ..facts }, false), None);
+        let damaged = RepositoryFacts { damaged: Some(damage), ..facts };
+        assert_eq!(next(&damaged, false), Some(Upkeep::Repair));
+        assert_eq!(next(&damaged, true), None, "a writer may need what is taken out");
+        let repaired = RepositoryFacts { repaired_at: Some(at(100)), ..damaged };
+        assert_eq!(next(&repaired, false), None, "once a day");
+    }
+
+    #[test]
+    fn one_without_room_is_pruned_at_once_and_once_a_day() {
+        let seen = Some(at(100));
+        let mut facts = RepositoryFacts {
+            made_at: Some(at(0)),
+            listed_at: seen,
+            checked_at: seen,
+            pruned_at: seen,
+            ..Default::default()
+        };
+        let next = |facts: &RepositoryFacts, now, full, written| {
+            let state =
+                RepositoryState { facts, snapshots: &[], recipient: None, written, wanted: false, full };
+            upkeep(&state, &UpkeepRules { second: false, ..RULES }, now)
+        };
+        assert_eq!(next(&facts, at(101), false, false), None);
+        assert_eq!(next(&facts, at(101), true, true), None, "not under a writer");
+        assert_eq!(next(&facts, at(101), true, false), Some(Upkeep::Prune));
+        facts.squeezed_at = Some(at(101));
+        assert_eq!(next(&facts, at(110), true, false), None);
+        assert_eq!(next(&facts, at(125), true, false), Some(Upkeep::Prune));
     }
 }

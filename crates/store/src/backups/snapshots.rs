@@ -146,6 +146,30 @@ pub async fn damaged(tx: &mut Tx, node: Whose, id: SnapshotId, at: Timestamp) ->
     update.run(tx).await.map(drop)
 }
 
+/// Forgets that snapshots of a repository have copies. Gives how many had one.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn forget_copies(tx: &mut Tx, node: Whose) -> Result<u64> {
+    let update = "UPDATE backup_snapshots SET copy_id = NULL, \
+                  proof = CASE WHEN proof = $1 THEN $2 ELSE proof END WHERE node_id = $3 AND copy_id IS NOT NULL";
+    let update = query(update).bind(rank(Proof::Replicated)).bind(rank(Proof::Verified));
+    update.bind(whose(node)).run(tx).await
+}
+
+/// Of each repository with snapshots that lost data: how many, and when the newest of them was begun.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn lost(ex: &mut impl Executor) -> Result<Vec<(Whose, u64, Timestamp)>> {
+    query(
+        "SELECT node_id, COUNT(*) AS lost, MAX(at) AS at FROM backup_snapshots WHERE damaged_at IS NOT NULL \
+         GROUP BY node_id",
+    )
+    .all(ex, |row| Ok((read_whose(row)?, row.get("lost")?, row.get("at")?)))
+    .await
+}
+
 /// Keeps it whatever retention says, or no longer.
 ///
 /// # Errors

@@ -102,6 +102,10 @@ async fn snapshots_are_proven_ever_further_and_only_damage_takes_that_back(t: Fi
     assert_eq!(snapshots::newest_proven(&mut tx).await.unwrap(), [(Some(one), new.at)]);
     snapshots::damaged(&mut tx, Some(one), new.id, t.later()).await.unwrap();
     assert_eq!(proven(&mut tx, Timestamp::MAX).await, Some(old.id));
+    assert_eq!(snapshots::lost(&mut tx).await.unwrap(), [(Some(one), 1, new.at)]);
+    assert_eq!(snapshots::forget_copies(&mut tx, Some(one)).await.unwrap(), 1);
+    let kept = snapshots::get(&mut tx, Some(one), old.id).await.unwrap().unwrap();
+    assert_eq!((kept.snapshot.proof, kept.copy), (Proof::Verified, None), "it is to be copied again");
     let other = snapshots::get(&mut tx, Some(two), old.id).await.unwrap().unwrap();
     assert_eq!(other.snapshot.proof, Proof::Matched);
     assert!(snapshots::verified(&mut tx, Some(t.mint()), old.id, t.later()).await.is_err());

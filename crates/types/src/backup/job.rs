@@ -96,7 +96,13 @@ pub enum Task {
         /// Which part of how many, from 0; nothing is read when absent, everything for `(0, 1)`.
         #[serde(default)]
         read: Option<(u32, u32)>,
+        /// Snapshots that are known to be damaged: what these lack is not looked for.
+        #[serde(default)]
+        except: Vec<SnapshotId>,
     },
+    /// Takes out what cannot be read any more and makes the index anew, so that the next backup saves it again. Reads all
+    /// data. Never while somebody writes.
+    Repair,
     /// All snapshots in it.
     List,
     /// What a snapshot holds, below a path.
@@ -247,6 +253,13 @@ pub enum Done {
         bytes: u64,
         /// The first 100 problems.
         problems: Vec<Problem>,
+    },
+    /// Of `repair`.
+    Repair {
+        /// What was lost, the first 100. Which snapshots that concerns is told by reading them back.
+        lost: Vec<Problem>,
+        /// Bytes that could be saved from damaged packs.
+        saved_bytes: u64,
     },
     /// Of `list`, oldest first.
     List {

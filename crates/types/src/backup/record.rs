@@ -233,10 +233,19 @@ pub struct RepositoryFacts {
     pub read_all_at: Option<Timestamp>,
     /// When it was last pruned.
     pub pruned_at: Option<Timestamp>,
+    /// When it was last pruned down to what must be kept, because there was no room; absent while there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub squeezed_at: Option<Timestamp>,
     /// When its list of snapshots was last compared with what the hub knows.
     pub listed_at: Option<Timestamp>,
     /// What is wrong with it, when something is.
     pub damaged: Option<Damage>,
+    /// When what was damaged was last taken out of it. Which snapshots lost data by it is told by these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repaired_at: Option<Timestamp>,
+    /// Somebody did not find it where it should be: the hub looks next.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub suspect: bool,
     /// The recovery key (age recipient) to which its password is sealed beside it.
     pub sealed_to: Option<String>,
 }

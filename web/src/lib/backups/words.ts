@@ -4,9 +4,9 @@ import { bytes, duration } from '../things';
 import { count, short, thousands } from '../words';
 
 /** Those that need a person first, as the hub sorts them. */
-export const HEALTHS: BackupHealth[] = ['damaged', 'failed', 'late', 'unproven', 'never', 'good', 'nothing'];
+export const HEALTHS: BackupHealth[] = ['damaged', 'failed', 'full', 'late', 'unproven', 'never', 'good', 'nothing'];
 export const HEALTH: Record<BackupHealth, string> = {
-  damaged: 'damaged', failed: 'failed', late: 'late', unproven: 'not proven', never: 'none yet', good: 'good', nothing: 'nothing to save',
+  damaged: 'damaged', failed: 'failed', full: 'no room', late: 'late', unproven: 'not proven', never: 'none yet', good: 'good', nothing: 'nothing to save',
 };
 
 export const PROOFS: Proof[] = ['created', 'matched', 'verified', 'replicated', 'drilled'];
@@ -86,7 +86,7 @@ export function rules(of: BackupSettings): string[] {
     `Kept: the newest of ${count(keep.hourly, 'hour')}, ${count(keep.daily, 'day')}, ${count(keep.weekly, 'week')} and ${count(keep.monthly, 'month')}, at most ${count(keep.days, 'day')}; always the newest ${thousands(keep.at_least)} that are proven, what is held, and what an undo may need.`,
     settingsOfDrills(of),
     `All data is read back once in ${days(of.read_all_every_seconds)}.`,
-    ...(of.max_bytes || of.max_bytes_per_node ? [`Warned of over ${[of.max_bytes ? `${bytes(of.max_bytes)} in all` : '', of.max_bytes_per_node ? `${bytes(of.max_bytes_per_node)} of a node` : ''].filter(Boolean).join(' or ')}.`] : []),
+    ...(of.max_bytes || of.max_bytes_per_node ? [`No new ones by schedule, and only what must be kept stays, from ${[of.max_bytes ? `${bytes(of.max_bytes)} in all` : '', of.max_bytes_per_node ? `${bytes(of.max_bytes_per_node)} of a node` : ''].filter(Boolean).join(' or ')}.`] : []),
   ];
 }
 

@@ -17,7 +17,10 @@ pub(super) fn sentence(event: &Event) -> String {
             let place = if *second { "second target" } else { "target" };
             format!("{} read back at the {place} and right", counted(snapshots.len() as u64))
         }
-        Event::BackupRepositoryChecked { problems: 0, .. } => "its repository is right again".to_owned(),
+        Event::BackupRepositoryChecked { problems: 0, first } => {
+            let first = first.as_deref().map(|first| format!(": {first}"));
+            format!("its repository is right again{}", first.unwrap_or_default())
+        }
         Event::BackupRepositoryChecked { problems, first } => {
             let first = first.as_deref().unwrap_or_default();
             format!("its repository is damaged, {problems} problems: {first}")

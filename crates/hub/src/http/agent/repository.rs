@@ -208,6 +208,11 @@ impl Asked<'_> {
             What::Config | What::File(..) => {
                 let name = self.file()?;
                 let size = self.objects().size(&name).await.map_err(failed)?;
+                if size.is_none() && self.what == What::Config {
+                    // Where it was made, that is the hub's to mend.
+                    self.app.engine.suspect_repository(Some(self.node)).await?;
+                    self.app.backups.wake.notify_one();
+                }
                 let size = size.ok_or_else(|| ApiError::missing("file", name.as_str()))?;
                 if head {
                     return Ok(([(header::CONTENT_LENGTH, size)], ()).into_response());

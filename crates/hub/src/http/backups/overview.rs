@@ -57,7 +57,11 @@ pub(crate) async fn warnings(app: &App, all: &Standing) -> Result<Vec<BackupWarn
     let bad = |one: &&super::standing::Stands| {
         matches!(
             one.state,
-            BackupHealth::Damaged | BackupHealth::Failed | BackupHealth::Late | BackupHealth::Unproven
+            BackupHealth::Damaged
+                | BackupHealth::Failed
+                | BackupHealth::Full
+                | BackupHealth::Late
+                | BackupHealth::Unproven
         ) || one.node.is_none() && one.state != BackupHealth::Good
     };
     for one in all.all.iter().filter(bad).take(NAMED) {
@@ -69,26 +73,16 @@ pub(crate) async fn warnings(app: &App, all: &Standing) -> Result<Vec<BackupWarn
         let why = drill.last_failure.as_deref().unwrap_or_default();
         say(node, format!("{}: the last drill of {stack} failed: {why}", one.name()));
     }
+    for one in all.all.iter().filter(|one| one.lost.is_some()).take(NAMED) {
+        let node = one.node.as_ref().map(|(_, name, _)| name);
+        if let Some(lost) = one.lost_data() {
+            say(node, format!("{}: {lost}", one.name()));
+        }
+    }
     if app.engine.recovery_key().await?.is_none() {
         let text = "there is no recovery key: once this hub is lost, nobody can open any backup; \
                     `backstay backup recovery-key` makes one";
         say(None, text.to_owned());
-    }
-    if let Some(most) = settings.max_bytes.filter(|most| all.bytes > *most) {
-        say(None, format!("repositories take {} bytes, more than backup.max_bytes ({most})", all.bytes));
-    }
-    if let Some(most) = settings.max_bytes_per_node {
-        for one in all.all.iter().filter(|one| one.facts.bytes > most).take(NAMED) {
-            let node = one.node.as_ref().map(|(_, name, _)| name);
-            let bytes = one.facts.bytes;
-            say(
-                node,
-                format!(
-                    "{}: its repository takes {bytes} bytes, more than backup.max_bytes_per_node ({most})",
-                    one.name()
-                ),
-            );
-        }
     }
     if settings.second.is_none() {
         let text = "there is no second target: who takes over this hub or its target can delete all backups";

@@ -7,7 +7,7 @@ use std::{
 };
 
 use backstay_api::v1::{BackupHealth, BackupRate};
-use backstay_engine::backups::Whose;
+use backstay_engine::backups::{Reached, Whose};
 use backstay_store::{
     backups::{drills, jobs, repositories, snapshots},
     nodes,
@@ -18,7 +18,7 @@ use backstay_types::{
 };
 use tokio::time::Instant;
 
-use crate::{app::App, http::ApiError};
+use crate::{app::App, backups::ceiling, http::ApiError};
 
 /// How long a look is good for.
 const FRESH: Duration = Duration::from_secs(5);
@@ -36,6 +36,8 @@ pub(crate) struct Stands {
     pub(crate) why: String,
     /// When the newest proven snapshot was begun.
     pub(crate) proven_at: Option<Timestamp>,
+    /// How many of its snapshots lost data, and when the newest of them was begun.
+    pub(crate) lost: Option<(u64, Timestamp)>,
     /// What was tried.
     pub(crate) history: BackupHistory,
     /// The repository.
@@ -52,6 +54,27 @@ impl Stands {
     /// Its name.
     pub(crate) fn name(&self) -> String {
         self.node.as_ref().map_or_else(|| super::HUB.to_owned(), |(_, name, _)| name.to_string())
+    }
+
+    /// What of it was lost though it goes on well, in words; where it does not, its state says so.
+    pub(crate) fn lost_data(&self) -> Option<String> {
+        self.lost_in_words().filter(|_| self.state != BackupHealth::Damaged)
+    }
+
+    /// Since when it is right again, after it had lost data.
+    fn right_since(&self) -> Option<Timestamp> {
+        let (_, newest) = self.lost?;
+        self.proven_at.filter(|at| *at > newest)
+    }
+
+    fn lost_in_words(&self) -> Option<String> {
+        let (count, newest) = self.lost?;
+        let now = match self.right_since() {
+            Some(at) => format!("the one from {at} is right"),
+            None => "no newer one is proven yet".to_owned(),
+        };
+        let snapshots = if count == 1 { "1 snapshot".to_owned() } else { format!("{count} snapshots") };
+        Some(format!("{snapshots} lost data and cannot be restored whole, the newest from {newest}; {now}"))
     }
 
     /// Whose data it is.
@@ -162,9 +185,12 @@ async fn look(app: &App) -> Result<Standing, ApiError> {
         kept.into_iter().map(|one| (one.whose, one.facts)).collect();
     let proven: HashMap<Whose, Timestamp> = snapshots::newest_proven(&mut store).await?.into_iter().collect();
     let with: HashSet<Whose> = snapshots::repositories(&mut store).await?.into_iter().collect();
+    let lost = snapshots::lost(&mut store).await?;
+    let lost: HashMap<Whose, _> = lost.into_iter().map(|(whose, count, at)| (whose, (count, at))).collect();
     let bytes = repositories::totals(&mut store).await?.0;
     let every = &app.settings.backup;
     let late = every.every * 2 + every.jitter;
+    let ceiling = ceiling(every);
     let active = nodes::active(&mut store).await?;
     let of = std::iter::once(None)
         .chain(active.into_iter().map(|node| Some((node.id, node.name, node.joined_at))));
@@ -177,13 +203,15 @@ async fn look(app: &App) -> Result<Standing, ApiError> {
                 state: BackupHealth::Good,
                 why: String::new(),
                 proven_at: proven.get(&whose).copied(),
+                lost: lost.get(&whose).copied(),
                 history: histories.remove(&whose).unwrap_or_default(),
                 facts: facts.remove(&whose).unwrap_or_default(),
                 rate: rate(rates.get(&whose).copied().unwrap_or_default()),
                 drill_rate: rate(drill_rates.get(&whose).copied().unwrap_or_default()),
                 drills: drilled.remove(&whose).unwrap_or_default(),
             };
-            (one.state, one.why) = state(&one, with.contains(&whose), now, late);
+            let full = ceiling.reached(whose.map(|_| one.facts.bytes), bytes);
+            (one.state, one.why) = state(&one, with.contains(&whose), full, now, late);
             one
         })
         .collect();
@@ -191,22 +219,41 @@ async fn look(app: &App) -> Result<Standing, ApiError> {
     Ok(Standing { all, bytes })
 }
 
-fn state(one: &Stands, has_any: bool, now: Timestamp, late: Duration) -> (BackupHealth, String) {
+fn state(
+    one: &Stands,
+    has_any: bool,
+    full: Option<Reached>,
+    now: Timestamp,
+    late: Duration,
+) -> (BackupHealth, String) {
     let old = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age > late);
     if let Some(damage) = &one.facts.damaged {
         let first = damage.problems.first().map(|problem| format!(": {}: {}", problem.at, problem.what));
         let why = format!("its repository is damaged{}", first.unwrap_or_default());
         return (BackupHealth::Damaged, why);
     }
+    if let Some(lost) = one.lost_in_words().filter(|_| one.right_since().is_none()) {
+        return (BackupHealth::Damaged, lost);
+    }
     if one.history.failed_in_a_row > 0 {
         let why = one.history.last_failure.clone().unwrap_or_default();
         return (BackupHealth::Failed, format!("{} in a row failed: {why}", one.history.failed_in_a_row));
     }
+    if let Some(full) = full {
+        return (BackupHealth::Full, full.to_string());
+    }
+    let joined = one.node.as_ref().map(|(_, _, joined)| *joined);
     match (one.proven_at, has_any, one.history.last_good_at) {
         (Some(at), ..) if old(at) => (BackupHealth::Late, format!("the newest proven one is from {at}")),
         (Some(_), ..) => (BackupHealth::Good, String::new()),
+        (None, true, Some(good)) if old(good) => {
+            (BackupHealth::Late, format!("none was read back; the newest is from {good}"))
+        }
         (None, true, _) => (BackupHealth::Unproven, "none was read back yet".to_owned()),
         (None, false, Some(_)) => (BackupHealth::Nothing, "nothing on it is to be saved".to_owned()),
+        (None, false, None) if joined.is_some_and(old) => {
+            (BackupHealth::Late, "none was made since it joined".to_owned())
+        }
         (None, false, None) => (BackupHealth::Never, "none was made yet".to_owned()),
     }
 }

@@ -180,16 +180,25 @@ fn offline(census: &Census, found: &mut Vec<Attention>) {
 
 async fn backups(app: &App, found: &mut Vec<Attention>) -> Result<(), ApiError> {
     let all = standing(app).await?;
-    let bad = [BackupHealth::Damaged, BackupHealth::Failed, BackupHealth::Late];
+    if app.backups.place.is_some() && app.engine.recovery_key().await?.is_none() {
+        let summary = "No recovery key is set: once this hub is lost, nobody can open any backup".to_owned();
+        found.push(item(AttentionKind::RecoveryKeyMissing, summary, None, Refs::default()));
+    }
+    let bad = [BackupHealth::Damaged, BackupHealth::Failed, BackupHealth::Full, BackupHealth::Late];
     let (mut damaged, mut unwell) = (0, 0);
-    for one in all.all.iter().filter(|one| bad.contains(&one.state)) {
-        let (kind, count) = match one.state {
-            BackupHealth::Damaged => (AttentionKind::BackupDamaged, &mut damaged),
-            _ => (AttentionKind::BackupUnwell, &mut unwell),
+    let unwell_ones = all.all.iter().filter(|one| bad.contains(&one.state)).map(|one| {
+        let is_damaged = one.state == BackupHealth::Damaged;
+        (one, is_damaged, one.why.clone())
+    });
+    let lost = all.all.iter().filter_map(|one| Some((one, true, one.lost_data()?)));
+    for (one, is_damaged, why) in unwell_ones.chain(lost) {
+        let (kind, count) = match is_damaged {
+            true => (AttentionKind::BackupDamaged, &mut damaged),
+            false => (AttentionKind::BackupUnwell, &mut unwell),
         };
         *count += 1;
         if *count <= NAMED {
-            let summary = format!("Backups of {}: {}", one.name(), one.why);
+            let summary = format!("Backups of {}: {why}", one.name());
             let refs = Refs { node: one.whose(), ..Refs::default() };
             let since = one.facts.damaged.as_ref().map(|damage| damage.since).or(one.proven_at);
             found.push(Attention { name: Some(one.name()), ..item(kind, summary, since, refs) });
