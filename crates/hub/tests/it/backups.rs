@@ -238,7 +238,12 @@ pub(crate) async fn start(hub: &TestHub, node: &str) -> v1::BackupJobView {
 }
 
 /// What a node's own program makes of a folder, through the hub.
-pub(crate) async fn save(hub: &TestHub, agent: &Agent, password: &Secret, folder: &std::path::Path) -> SnapshotMade {
+pub(crate) async fn save(
+    hub: &TestHub,
+    agent: &Agent,
+    password: &Secret,
+    folder: &std::path::Path,
+) -> SnapshotMade {
     let url = format!("{}{REPOSITORY}", hub.hub.url());
     let target = Target::Rest { url, credential: agent.joined.credential.clone(), ca_file: None };
     let root = Root {

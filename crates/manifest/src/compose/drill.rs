@@ -222,7 +222,10 @@ impl Making<'_> {
         }
         match kind {
             HostPath::Other => return refused("through which it reaches others"),
-            _ if CROWDED.iter().any(|crowded| source.trim_end_matches('/') == crowded.trim_end_matches('/')) => {
+            _ if CROWDED
+                .iter()
+                .any(|crowded| source.trim_end_matches('/') == crowded.trim_end_matches('/')) =>
+            {
                 return refused("where others listen");
             }
             HostPath::File => {
@@ -282,7 +285,8 @@ fn check(name: &str, service: &Map<String, Value>) -> Result<(), String> {
             return Err(format!("service `{name}` reaches the node itself (`{key}`)"));
         }
     }
-    let capabilities = service.get("cap_add").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let capabilities =
+        service.get("cap_add").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for capability in capabilities.iter().filter_map(Value::as_str) {
         let plain = capability.to_ascii_uppercase();
         if CAPABILITIES.contains(&plain.trim_start_matches("CAP_")) {
