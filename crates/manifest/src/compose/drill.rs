@@ -328,7 +328,7 @@ fn ports(services: &Map<String, Value>) -> Vec<DrillPort> {
 /// Why it cannot be asked, in words.
 pub fn drill_probe(
     kind: &ProbeKind,
-    find: &dyn Fn(&str, u16) -> Option<(std::net::IpAddr, u16)>,
+    find: &dyn Fn(&str, u16) -> Option<(core::net::IpAddr, u16)>,
 ) -> Result<ProbeKind, String> {
     let other = |what: &str| Err(format!("{what} is not a port that the stack publishes"));
     match kind {
@@ -339,7 +339,7 @@ pub fn drill_probe(
             let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
             let found = port.parse().ok().and_then(|port| find(host.trim_matches(['[', ']']), port));
             let Some((ip, port)) = found else { return other(address) };
-            Ok(ProbeKind::Tcp { address: std::net::SocketAddr::new(ip, port).to_string() })
+            Ok(ProbeKind::Tcp { address: core::net::SocketAddr::new(ip, port).to_string() })
         }
         ProbeKind::Http { url, status } => {
             let Ok(mut asked) = Url::parse(url) else { return other(url) };
