@@ -22,8 +22,8 @@ use backstay_types::{
     backup::{
         Proof, SnapshotId,
         job::{
-            Done, Failed, FailedKind, FileEntry, FileKind, Job, Line, RestoreTask, Restored, RootMade, SnapshotMade, SnapshotTask,
-            Source, Target, Task,
+            Done, Failed, FailedKind, FileEntry, FileKind, Job, Line, RestoreTask, Restored, RootMade,
+            SnapshotMade, SnapshotTask, Source, Target, Task,
         },
     },
 };

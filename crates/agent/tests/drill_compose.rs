@@ -88,7 +88,9 @@ impl Kept {
 
     /// What is at the port of the stack that runs.
     fn served(&self) -> Option<String> {
-        http::get(&format!("http://127.0.0.1:{}/which", self.port.number())).ok().map(|response| response.body)
+        http::get(&format!("http://127.0.0.1:{}/which", self.port.number()))
+            .ok()
+            .map(|response| response.body)
     }
 
     /// Everything that the engine has, by name.
@@ -98,8 +100,10 @@ impl Kept {
             &["network", "ls", "--format", "{{.Name}}"],
             &["volume", "ls", "--format", "{{.Name}}"],
         ];
-        let mut all: Vec<_> =
-            lists.iter().flat_map(|list| self.docker.run(list).lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let mut all: Vec<_> = lists
+            .iter()
+            .flat_map(|list| self.docker.run(list).lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
         all.sort();
         all
     }
@@ -140,7 +144,12 @@ fn compose_the_stack_is_started_beside_itself_and_both_answer() {
         over.store(true, Ordering::SeqCst);
         report
     });
-    assert_eq!((report.verdict, &report.start), (DrillVerdict::Passed, &DrillStart::Yes), "{report:#?}\n{}", kept.node.log());
+    assert_eq!(
+        (report.verdict, &report.start),
+        (DrillVerdict::Passed, &DrillStart::Yes),
+        "{report:#?}\n{}",
+        kept.node.log()
+    );
     assert!(seen.load(Ordering::SeqCst), "it was there");
     let probes: Vec<_> = report.checks.iter().filter(|check| check.kind == DrillCheckKind::Probe).collect();
     assert_eq!(probes.len(), 2);
@@ -215,7 +224,9 @@ fn compose_killed_at_every_step_of_a_drill() {
     // Killed by somebody else, with what it had begun, while services are started.
     for wait in [100, 300, 600, 900] {
         let job = kept.hub.want_drill(&snapshot, snapshot.bytes, false);
-        eventually_within(LIMIT, "it begins", || kept.node.data().join("backups/drill/data").exists().then_some(()));
+        eventually_within(LIMIT, "it begins", || {
+            kept.node.data().join("backups/drill/data").exists().then_some(())
+        });
         thread::sleep(Duration::from_millis(wait));
         kept.node.kill();
         kept.node.start("");

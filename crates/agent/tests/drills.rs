@@ -13,9 +13,7 @@ use std::{
 use backstay_testkit::PostgresServer;
 use backstay_types::{
     BackupJobId, DeploymentState,
-    backup::{
-        DrillCheckKind, DrillReport, DrillResult, DrillStart, DrillVerdict, Snapshot, WorkOutcome,
-    },
+    backup::{DrillCheckKind, DrillReport, DrillResult, DrillStart, DrillVerdict, Snapshot, WorkOutcome},
 };
 use rusqlite::Connection;
 use support::{FakeHub, Node, Repository, Stack, eventually, eventually_within, process_stack};
@@ -203,8 +201,10 @@ fn dumps_are_loaded_into_databases_of_scratch() {
     };
     let values = format!("PGPORT={port}\nPGBIN={0}/bin\nLD_LIBRARY_PATH={0}/lib\n", tools.display());
     server.sql("create database orders");
-    let databases =
-        || server.sql("select string_agg(datname, ',' order by datname) from pg_database where not datistemplate");
+    let databases = || {
+        server
+            .sql("select string_agg(datname, ',' order by datname) from pg_database where not datistemplate")
+    };
     let mut kept = Kept::start(&item(""), &values);
     let snapshot = kept.save();
     let (report, failed) = kept.drill(&snapshot);
@@ -231,7 +231,9 @@ fn dumps_are_loaded_into_databases_of_scratch() {
     let deployment = kept.hub.deploy(&with_data("b", &item("exclusive = true\n")));
     eventually("it runs", || kept.hub.ends(deployment).pop());
     let (report, _) = kept.drill(&snapshot);
-    let DrillResult::LeftOut { why } = result(&report, DrillCheckKind::Load, "orders") else { panic!("{report:#?}") };
+    let DrillResult::LeftOut { why } = result(&report, DrillCheckKind::Load, "orders") else {
+        panic!("{report:#?}")
+    };
     assert!(why.contains("`exclusive`"), "{why}");
     assert_eq!(report.verdict, DrillVerdict::Passed);
 }

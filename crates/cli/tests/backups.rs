@@ -376,7 +376,13 @@ fn a_drill_is_followed_to_its_report_and_its_failure_stands_out() {
         finish(&node, &order, &json!({ "drill": report("passed", passed) }));
     });
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
-    for part in ["Drill", "2 files, 2.9 KiB in 1.5 s", "cut off from everything", "✓ files", "– command ./check: a command"] {
+    for part in [
+        "Drill",
+        "2 files, 2.9 KiB in 1.5 s",
+        "cut off from everything",
+        "✓ files",
+        "– command ./check: a command",
+    ] {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
     }
     assert!(ran.err.contains("✓ drill of n1: done: web: 2 files, 2.9 KiB restored in 1.5 s"), "{}", ran.err);
@@ -395,11 +401,21 @@ fn a_drill_is_followed_to_its_report_and_its_failure_stands_out() {
     let ran = meanwhile(&fleet, &["backup", "drill", "--snapshot", "aaaaaaaa", "--files-only"], || {
         let order = order(&fleet, &node);
         assert_eq!(order["files_only"], true, "{order}");
-        let outcome = json!({ "drill": report("failed", failed), "failed": "app.db: it is malformed (BS9031)" });
+        let outcome =
+            json!({ "drill": report("failed", failed), "failed": "app.db: it is malformed (BS9031)" });
         finish(&node, &order, &outcome);
     });
-    assert!(ran.code == 1 && ran.err.contains("error[BS9031]: drill of n1: failed: app.db"), "{}{}", ran.out, ran.err);
-    assert!(ran.out.contains("✗ app.db: it is malformed") && ran.out.contains("app.db/app.db"), "{}", ran.out);
+    assert!(
+        ran.code == 1 && ran.err.contains("error[BS9031]: drill of n1: failed: app.db"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    assert!(
+        ran.out.contains("✗ app.db: it is malformed") && ran.out.contains("app.db/app.db"),
+        "{}",
+        ran.out
+    );
     fleet.eventually("it needs a person", || {
         fleet.run(&["status"]).contains("A drill of web on n1 failed: app.db: it is malformed")
     });

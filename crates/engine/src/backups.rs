@@ -14,9 +14,7 @@ mod upkeep;
 
 use std::time::Duration;
 
-pub use backstay_plan::backups::{
-    Ceiling, DrillRhythm, Fate, Keep, Reached, Rhythm, Upkeep, UpkeepRules,
-};
+pub use backstay_plan::backups::{Ceiling, DrillRhythm, Fate, Keep, Reached, Rhythm, Upkeep, UpkeepRules};
 use backstay_types::{NodeId, Refs, StackName};
 
 pub use drills::WantedDrill;

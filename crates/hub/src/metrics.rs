@@ -233,7 +233,11 @@ impl Metrics {
         all.register_with_unit("backup_repositories", "What all repositories take", Unit::Bytes, bytes);
         all.register("backup_repositories_damaged", "Damaged repositories", self.backup_damaged.clone());
         all.register("drills_passed_90d", "Drills of the last 90 days that passed", self.drills_done.clone());
-        all.register("drills_failed_90d", "Drills of the last 90 days that failed", self.drills_failed.clone());
+        all.register(
+            "drills_failed_90d",
+            "Drills of the last 90 days that failed",
+            self.drills_failed.clone(),
+        );
         let help = "Age of the newest drilled snapshot, of that stack on that node where it is the oldest";
         let age = self.oldest_drilled.clone();
         all.register_with_unit("backup_oldest_drilled_age", help, Unit::Seconds, age);

@@ -98,7 +98,8 @@ fn what_is_wrong_is_told_with_line_and_expectation() {
     let process = "runtime = \"process\"\n[[process]]\nname = \"a\"\ncommand = [\"x\"]\n[[backup]]\npath = \".\"\nconsistency = \"stop\"\n";
     let problems = StackManifest::parse("stack.toml", process.as_bytes(), None).unwrap_err();
     assert_eq!(problems[0].code, code::BAD_BACKUP, "{problems:?}");
-    let process = process.replace("[[backup]]\npath = \".\"\nconsistency = \"stop\"", "[backups]\ndrill = \"start\"");
+    let process =
+        process.replace("[[backup]]\npath = \".\"\nconsistency = \"stop\"", "[backups]\ndrill = \"start\"");
     let problems = StackManifest::parse("stack.toml", process.as_bytes(), None).unwrap_err();
     assert!(problems[0].message.contains("only a stack under Compose"), "{problems:?}");
     let process = process.replace("\"start\"", "\"files\"");

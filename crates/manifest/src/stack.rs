@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backups, DrillMode, FigureSource, Parts, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, backup, code, figure,
-    part, probe, process,
+    Backups, DrillMode, FigureSource, Parts, Probe, ProbeKind, Problem, ProcessSpec, UnitSpec, backup, code,
+    figure, part, probe, process,
     read::{Table, read},
     unit,
 };
@@ -124,7 +124,8 @@ impl StackManifest {
             let backups = backup::read(root, runtime.as_ref());
             let exclusive = root.boolean("exclusive").unwrap_or_default();
             if exclusive && backups.drill == Some(DrillMode::Start) {
-                let message = "the stack is `exclusive`, which never runs twice: expected \"files\" or \"off\"";
+                let message =
+                    "the stack is `exclusive`, which never runs twice: expected \"files\" or \"off\"";
                 root.wrong::<()>("backups.drill", code::BAD_BACKUP, message);
             }
             let runtime = runtime?;

@@ -8,8 +8,8 @@ mod retention;
 mod schedule;
 mod upkeep;
 
-pub use drills::{DrillRhythm, DrilledStack, DueDrill, due_drills, next_drill_at};
 pub use ceiling::{Ceiling, Reached};
+pub use drills::{DrillRhythm, DrilledStack, DueDrill, due_drills, next_drill_at};
 pub use retention::{Fate, Keep, Kept, retain};
 pub use schedule::{Due, Rhythm, SavedNode, due, next_at};
 pub use upkeep::{RepositoryState, Upkeep, UpkeepRules, upkeep};

@@ -215,7 +215,7 @@ impl<'a> Postgres<'a> {
     }
 
     /// Whether a dump can be read to its end, and holds what every database has.
-    async fn check(&self, file: &Path) -> Result<String, BackupError> {
+    pub(super) async fn check(&self, file: &Path) -> Result<String, BackupError> {
         let read = File::open(file).map_err(BackupError::io(file.display()))?;
         // Without `--create` it leaves out the database itself.
         let list = self.plain("pg_restore", &["--list", "--create"]);

@@ -36,8 +36,9 @@ use crate::{
     runtime::compose::{Compose, Scratch},
 };
 
-/// How long an engine that does not answer is waited for before it is tried again later.
+/// How long to wait before it is tried again to take something away, and how often, before other work goes on.
 const AGAIN: Duration = Duration::from_secs(5);
+const TRIES: u32 = 6;
 /// So many paths are told of a check.
 const TOLD: usize = 20;
 /// A dump takes so much more room once it is loaded.
@@ -87,7 +88,10 @@ pub(super) async fn run(
 ) -> WorkOutcome {
     let since = Instant::now();
     let mut report = DrillReport::new(work);
-    let ended = whole(desk, order, work, &mut report, progress).await;
+    let ended = match recover(desk).await {
+        true => whole(desk, order, work, &mut report, progress).await,
+        false => Err(Stop::PutOff("what an earlier drill has made cannot be taken away".to_owned())),
+    };
     progress.phase(BackupPhase::Clearing, &work.stack);
     clear(desk).await;
     report.total_ms = millis(since.elapsed());
@@ -116,26 +120,28 @@ fn concluded(mut report: DrillReport, ended: Result<(), Stop>) -> WorkOutcome {
     WorkOutcome { failed, drill: Some(Box::new(report)), ..WorkOutcome::default() }
 }
 
-/// Takes away what an agent that died had made, until that works.
-pub(super) async fn recover(desk: &Desk) {
-    if desk.store.drill().is_some() {
-        clear(desk).await;
-    }
+/// Takes away what an earlier drill has left. Whether nothing is left.
+pub(super) async fn recover(desk: &Desk) -> bool {
+    clear(desk).await
 }
 
-/// Takes everything away that a drill has made, until that works: nothing else is done before.
-async fn clear(desk: &Desk) {
-    let Some(state) = desk.store.drill() else { return };
+/// Takes everything away that a drill has made. An engine that is away must not keep the node from being saved: what is
+/// left is noted, and tried again before anything else is done.
+async fn clear(desk: &Desk) -> bool {
+    let Some(state) = desk.store.drill() else { return true };
     crash_point("drill.clearing");
-    while let Err(why) = try_clear(desk, &state).await {
+    for _ in 1..TRIES {
+        let Err(why) = clear_once(desk, &state).await else { return true };
         tracing::error!(job = %state.job, stack = %state.stack, why, "what a drill has made cannot be taken away; trying again");
         tokio::time::sleep(AGAIN).await;
     }
+    clear_once(desk, &state).await.is_ok()
+}
+
+async fn clear_once(desk: &Desk, state: &Drilling) -> Result<(), String> {
+    try_clear(desk, state).await?;
     crash_point("drill.cleared");
-    while let Err(error) = desk.store.not_drilling() {
-        tracing::error!(error, "that a drill is over cannot be noted; trying again");
-        tokio::time::sleep(AGAIN).await;
-    }
+    desk.store.not_drilling()
 }
 
 async fn try_clear(desk: &Desk, state: &Drilling) -> Result<(), String> {
@@ -178,10 +184,11 @@ async fn whole(
     report: &mut DrillReport,
     progress: &Progress,
 ) -> Result<(), Stop> {
-    let committed = desk.committed(&work.stack).map_err(|_| {
-        Stop::Off(format!("stack `{}` does not run on this node any more", work.stack))
-    })?;
-    let plan = desk.plan(&work.stack, committed.tree).await.map_err(|error| Stop::PutOff(error.to_string()))?;
+    let committed = desk
+        .committed(&work.stack)
+        .map_err(|_| Stop::Off(format!("stack `{}` does not run on this node any more", work.stack)))?;
+    let plan =
+        desk.plan(&work.stack, committed.tree).await.map_err(|error| Stop::PutOff(error.to_string()))?;
     if plan.backups.drill == Some(DrillMode::Off) {
         return Err(Stop::Off("the stack says `drill = \"off\"`".to_owned()));
     }
@@ -224,7 +231,8 @@ async fn whole(
 /// Whether there is room for all of it.
 fn room(desk: &Desk, work: &DrillWork, plan: &DataPlan) -> Result<(), Stop> {
     let dir = desk.layout().data();
-    let (free, _) = disk::free(dir).map_err(|error| Stop::PutOff(format!("free space cannot be told: {error}")))?;
+    let (free, _) =
+        disk::free(dir).map_err(|error| Stop::PutOff(format!("free space cannot be told: {error}")))?;
     let loads = plan.backups.items.iter().any(|item| !item.what.is_files());
     let times = if loads { 1 + UNPACKED } else { 1 };
     let needed = work.bytes.saturating_mul(times).saturating_add(desk.margin());
@@ -247,10 +255,8 @@ impl Drill<'_> {
         disk::private_dir(&self.state.scratch.dir)
             .map_err(|error| Stop::PutOff(format!("{}: {error}", self.state.scratch.dir.display())))?;
         let all = Place { path: String::new(), into: into.display().to_string() };
-        let task =
-            RestoreTask { snapshot: self.work.snapshot, places: vec![all], delete_others: false };
-        let (repository, bytes_per_second) =
-            (self.desk.repository(order), self.desk.bytes_per_second(order));
+        let task = RestoreTask { snapshot: self.work.snapshot, places: vec![all], delete_others: false };
+        let (repository, bytes_per_second) = (self.desk.repository(order), self.desk.bytes_per_second(order));
         let job = Job { repository, bytes_per_second, task: Task::Restore(task) };
         let since = Instant::now();
         let restored = self.desk.program.run(&job, self.progress).await;

@@ -17,8 +17,8 @@ use backstay_api::{
 use backstay_types::{
     BackupJobId, DeploymentId, StackName, Timestamp, TreeDigest,
     backup::{
-        BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, DrillWork, ItemOutcome, ItemResult, SaveWork,
-        SnapshotTags, WorkOutcome,
+        BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, DrillWork, ItemOutcome, ItemResult,
+        SaveWork, SnapshotTags, WorkOutcome,
         job::{Repository, Target},
     },
 };
@@ -28,9 +28,8 @@ use tokio::{
 };
 
 use super::{
-    BackupError, DataPlan, Program,
+    BackupError, DataPlan, Program, drill,
     exec::Scene,
-    drill,
     progress::Progress,
     restore,
     save::{NotSaved, Saved, Saving},
@@ -264,13 +263,14 @@ impl Keeper {
         }
         loop {
             let told = self.tell_all().await;
+            let clean = drill::recover(&self.desk).await;
             tokio::select! {
                 before = self.asked.recv() => match before {
                     Some(before) => self.serve(before).await,
                     None => return,
                 },
                 () = self.due.notified(), if told => self.next().await,
-                () = sleep(AGAIN), if !told => {}
+                () = sleep(AGAIN), if !told || !clean => {}
             }
         }
     }

@@ -6,8 +6,7 @@ use backstay_types::{
     BackupJobId, DeploymentId, NodeId, NodeName, Secret, StackName, Timestamp,
     backup::{
         BackupHistory, BackupJob, BackupJobState, BackupTaskKind, Damage, Destination, DrillHistory,
-        KeptSnapshot, Proof,
-        RepositoryFacts, Snapshot, SnapshotId, job::FileEntry,
+        KeptSnapshot, Proof, RepositoryFacts, Snapshot, SnapshotId, job::FileEntry,
     },
 };
 use schemars::JsonSchema;

@@ -225,7 +225,8 @@ pub(crate) fn drill(report: &DrillReport) -> String {
     let millis = crate::ui::when::millis;
     fields.add("snapshot", format!("{} of {}", short(report.snapshot), report.stack));
     let files = count(usize::try_from(report.files).unwrap_or(usize::MAX), "file");
-    fields.add("restored", format!("{files}, {} in {}", words::bytes(report.bytes), millis(report.restore_ms)));
+    fields
+        .add("restored", format!("{files}, {} in {}", words::bytes(report.bytes), millis(report.restore_ms)));
     fields.maybe("digest", report.digest.map(|digest| digest.to_string()));
     fields.add(
         "started",
@@ -253,7 +254,8 @@ pub(crate) fn drill(report: &DrillReport) -> String {
 /// The reports of drills that have ended.
 pub(crate) fn drills(jobs: &[BackupJobView]) -> String {
     let texts: Vec<_> = jobs.iter().filter_map(|one| Some((one, report(one)?))).collect();
-    let texts = texts.into_iter().map(|(one, report)| format!("{}{}", heading(&one.node_name), drill(report)));
+    let texts =
+        texts.into_iter().map(|(one, report)| format!("{}{}", heading(&one.node_name), drill(report)));
     texts.collect::<Vec<_>>().join("\n")
 }
 
@@ -358,7 +360,11 @@ fn task(task: &BackupTask) -> String {
         }
         BackupTask::Drill(work) => {
             let files = if work.files_only { ", files only" } else { "" };
-            format!("tries whether {} can be put back from snapshot {}{files}", work.stack, short(work.snapshot))
+            format!(
+                "tries whether {} can be put back from snapshot {}{files}",
+                work.stack,
+                short(work.snapshot)
+            )
         }
         BackupTask::Verify { snapshots } if snapshots.is_empty() => {
             "reads back what is not proven yet".to_owned()

@@ -61,7 +61,8 @@ impl Engine {
     /// Every stack of which a node that is in the fleet has a proven snapshot.
     async fn drilled_stacks(&self) -> Result<Vec<DrilledStack>, EngineError> {
         let mut read = self.inner.store.read();
-        let there: HashSet<NodeId> = nodes::active(&mut read).await?.into_iter().map(|node| node.id).collect();
+        let there: HashSet<NodeId> =
+            nodes::active(&mut read).await?.into_iter().map(|node| node.id).collect();
         let open = jobs::open(&mut read).await?;
         let is_of_node = |job: &&BackupJob| job.task.is_of_node() && job.node.is_some();
         let busy: HashSet<NodeId> = open.iter().filter(is_of_node).filter_map(|job| job.node).collect();

@@ -214,7 +214,7 @@ impl Days {
 
     /// What came of a backup: one snapshot of one stack, or none.
     fn outcome(&mut self, node: &Node, job: &BackupJob, failed: bool) -> WorkOutcome {
-        let mut outcome = WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: None };
+        let mut outcome = WorkOutcome::default();
         if failed {
             outcome.failed = Some("the database did not answer".to_owned());
             return outcome;
@@ -301,7 +301,7 @@ impl Days {
         let Some(job) = self.engine.begin_upkeep(job.id).await.unwrap() else { return };
         let snapshot = self.snapshot(None, job.id);
         self.shelf(None).there.insert(snapshot.id, snapshot.clone());
-        let work = WorkOutcome { snapshots: vec![snapshot], items: Vec::new(), still_ms: 0, failed: None };
+        let work = WorkOutcome { snapshots: vec![snapshot], ..WorkOutcome::default() };
         let result = BackupResult { work: Some(work), ..BackupResult::default() };
         self.engine.end_upkeep(job.id, result, None).await.unwrap();
     }

@@ -28,6 +28,7 @@ pub(crate) fn rules() -> BackupRules {
         keep: Keep { days: 90, hourly: 0, daily: 0, weekly: 0, monthly: 0, at_least: 1 },
         upkeep: UpkeepRules { read_all_every: 28 * 24 * hour, second: false },
         ceiling: Ceiling::default(),
+        drills: DrillRhythm { every: Duration::ZERO, parallel: 8 },
         deadline: hour,
     }
 }
@@ -72,7 +73,7 @@ impl Fleet {
         snapshots::insert(&mut tx, Some(node), &snapshot, Some(self.world.mint()), now).await.unwrap();
         snapshots::verified(&mut tx, Some(node), snapshot.id, now).await.unwrap();
         tx.commit().await.unwrap();
-        self.clock.advance(Duration::from_secs(3600));
+        self.clock.set(self.world.now() + Duration::from_secs(3600));
         snapshot.id
     }
 
@@ -188,7 +189,7 @@ async fn a_deployment_gets_one_snapshot_made_which_stays_while_it_is_under_way()
     assert_ne!(asked[0].id, job.id);
 
     let own = fleet.snapshot(one.id, |one| one.tags.deployment = Some(deployment.id)).await;
-    let outcome = WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: None };
+    let outcome = WorkOutcome::default();
     fleet.engine.finish_backup(&one, job.id, outcome).await.unwrap();
     assert!(matches!(fleet.engine.next_backup(&one, Some(&before)).await.unwrap(), NextOrder::Nothing));
     // It, and the data from before it, stay while the deployment is under way; then the newest is enough.

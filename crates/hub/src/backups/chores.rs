@@ -371,7 +371,9 @@ impl Hand<'_> {
                 return Ok((BackupResult { files: Some(count), ..BackupResult::default() }, Some(files)));
             }
             BackupTask::Save(work) => own_state::save(self, work, job).await?,
-            BackupTask::Restore(_) | BackupTask::Drill(_) => return Err(ChildError::Hub("a node does this".to_owned())),
+            BackupTask::Restore(_) | BackupTask::Drill(_) => {
+                return Err(ChildError::Hub("a node does this".to_owned()));
+            }
         };
         Ok((result, None))
     }

@@ -222,7 +222,10 @@ impl Making<'_> {
         }
         match kind {
             HostPath::Other => return refused("through which it reaches others"),
-            _ if CROWDED.iter().any(|crowded| source.trim_end_matches('/') == crowded.trim_end_matches('/')) => {
+            _ if CROWDED
+                .iter()
+                .any(|crowded| source.trim_end_matches('/') == crowded.trim_end_matches('/')) =>
+            {
                 return refused("where others listen");
             }
             HostPath::File => {
@@ -282,7 +285,8 @@ fn check(name: &str, service: &Map<String, Value>) -> Result<(), String> {
             return Err(format!("service `{name}` reaches the node itself (`{key}`)"));
         }
     }
-    let capabilities = service.get("cap_add").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let capabilities =
+        service.get("cap_add").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for capability in capabilities.iter().filter_map(Value::as_str) {
         let plain = capability.to_ascii_uppercase();
         if CAPABILITIES.contains(&plain.trim_start_matches("CAP_")) {
@@ -324,7 +328,7 @@ fn ports(services: &Map<String, Value>) -> Vec<DrillPort> {
 /// Why it cannot be asked, in words.
 pub fn drill_probe(
     kind: &ProbeKind,
-    find: &dyn Fn(&str, u16) -> Option<(std::net::IpAddr, u16)>,
+    find: &dyn Fn(&str, u16) -> Option<(core::net::IpAddr, u16)>,
 ) -> Result<ProbeKind, String> {
     let other = |what: &str| Err(format!("{what} is not a port that the stack publishes"));
     match kind {
@@ -335,7 +339,7 @@ pub fn drill_probe(
             let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
             let found = port.parse().ok().and_then(|port| find(host.trim_matches(['[', ']']), port));
             let Some((ip, port)) = found else { return other(address) };
-            Ok(ProbeKind::Tcp { address: std::net::SocketAddr::new(ip, port).to_string() })
+            Ok(ProbeKind::Tcp { address: core::net::SocketAddr::new(ip, port).to_string() })
         }
         ProbeKind::Http { url, status } => {
             let Ok(mut asked) = Url::parse(url) else { return other(url) };

@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 
@@ -69,7 +69,11 @@ fn all_that_reaches_beyond_the_project_is_replaced() {
     assert_eq!(web["labels"], json!({ "dev.backstay.drill": "/scratch" }), "nobody finds it by its labels");
     assert_eq!(web["networks"], json!({ "default": { "aliases": ["www"] }, "proxy": null }));
     let inner = json!({ "internal": true, "labels": { "dev.backstay.drill": "/scratch" } });
-    assert_eq!(text["networks"], json!({ "default": inner, "proxy": inner }), "no way out, and nobody else's");
+    assert_eq!(
+        text["networks"],
+        json!({ "default": inner, "proxy": inner }),
+        "no way out, and nobody else's"
+    );
     assert_eq!(text["volumes"]["old"]["driver_opts"]["device"], "/scratch/volumes/old");
     assert!(text["volumes"]["data"]["name"].is_null() && text["volumes"]["old"]["external"].is_null());
     let mounts = web["volumes"].as_array().unwrap();
@@ -113,7 +117,10 @@ fn what_cannot_be_cut_off_is_not_started() {
         (json!({ "devices": [{ "source": "/dev/ttyUSB0" }] }), "`devices`"),
         (json!({ "cap_add": ["NET_ADMIN", "CAP_SYS_ADMIN"] }), "CAP_SYS_ADMIN"),
         (json!({ "use_api_socket": true }), "`use_api_socket`"),
-        (json!({ "volumes": [{ "type": "bind", "source": "/var/run/docker.sock", "read_only": true }] }), "reaches others"),
+        (
+            json!({ "volumes": [{ "type": "bind", "source": "/var/run/docker.sock", "read_only": true }] }),
+            "reaches others",
+        ),
         (json!({ "volumes": [{ "type": "bind", "source": "/run/", "read_only": true }] }), "others listen"),
         (json!({ "volumes": [{ "type": "npipe", "source": "x" }] }), "`npipe`"),
     ] {

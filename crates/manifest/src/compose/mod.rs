@@ -2,8 +2,8 @@
 //! Compose beside them. Compose itself stays the one that runs them.
 
 mod classify;
-mod image;
 mod drill;
+mod image;
 mod overlay;
 mod read;
 mod volume;

@@ -146,8 +146,7 @@ mod tests {
     /// half an hour. When each stack's drills were begun, in minutes.
     fn live(nodes: u128, days: u64, there: impl Fn(u64, &DrilledStack) -> (bool, bool)) -> Vec<Vec<u64>> {
         let names = ["a", "b", "c"];
-        let mut all: Vec<_> =
-            (1..=nodes).flat_map(|node| names.map(|name| stack(node, name))).collect();
+        let mut all: Vec<_> = (1..=nodes).flat_map(|node| names.map(|name| stack(node, name))).collect();
         let mut begun = vec![Vec::new(); all.len()];
         let mut ends: HashMap<NodeId, (u64, usize)> = HashMap::new();
         for minute in (0..days * 1440).step_by(10) {
@@ -166,7 +165,8 @@ mod tests {
                 one.drilling = one.busy;
             }
             for due in due_drills(&all, &RHYTHM, now) {
-                let index = all.iter().position(|one| one.node == due.node && one.stack == due.stack).unwrap();
+                let index =
+                    all.iter().position(|one| one.node == due.node && one.stack == due.stack).unwrap();
                 assert!(all[index].online && !all[index].moving, "not while a rollout moves it");
                 assert!(ends.insert(due.node, (minute + 30, index)).is_none(), "one at a time on a node");
                 assert!(ends.len() <= RHYTHM.parallel as usize);

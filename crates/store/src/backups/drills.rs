@@ -41,12 +41,7 @@ pub async fn history(ex: &mut impl Executor, node: NodeId, stack: &StackName) ->
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn set_history(
-    tx: &mut Tx,
-    node: NodeId,
-    stack: &StackName,
-    history: &DrillHistory,
-) -> Result<()> {
+pub async fn set_history(tx: &mut Tx, node: NodeId, stack: &StackName, history: &DrillHistory) -> Result<()> {
     let upsert = "INSERT INTO backup_drills (node_id, stack, history) VALUES ($1, $2, $3) \
                   ON CONFLICT (node_id, stack) DO UPDATE SET history = excluded.history";
     query(upsert).bind(node).bind(stack.as_str()).bind(json(history)?).run(tx).await.map(drop)

@@ -107,13 +107,7 @@ pub async fn replicated(tx: &mut Tx, node: Whose, id: SnapshotId, copy: Snapshot
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn drilled(
-    tx: &mut Tx,
-    node: Whose,
-    id: SnapshotId,
-    at: Timestamp,
-    copied: bool,
-) -> Result<bool> {
+pub async fn drilled(tx: &mut Tx, node: Whose, id: SnapshotId, at: Timestamp, copied: bool) -> Result<bool> {
     let update = "UPDATE backup_snapshots SET drilled_at = $1 WHERE node_id = $2 AND id = $3 AND proof >= $4 \
                   AND damaged_at IS NULL";
     let update = query(update).bind(at).bind(whose(node)).bind(id.digest()).bind(rank(Proof::Verified));

@@ -131,7 +131,10 @@ async fn what_was_drilled_is_known_until_it_is_found_to_be_damaged(t: Fixture) {
         snapshots::verified(&mut tx, Some(node), id, t.later()).await.unwrap();
     }
     let known = snapshots::newest_of_stacks(&mut tx).await.unwrap();
-    assert_eq!(known.iter().map(|(node, stack, _)| (*node, stack.clone())).collect::<Vec<_>>(), [(node, stack("web"))]);
+    assert_eq!(
+        known.iter().map(|(node, stack, _)| (*node, stack.clone())).collect::<Vec<_>>(),
+        [(node, stack("web"))]
+    );
     assert!(snapshots::drilled(&mut tx, Some(node), one.id, at, false).await.unwrap());
     assert_eq!(proof(&mut tx, one.id).await, (Proof::Drilled, true));
     // Where there has to be a copy, a drill shows that only together with it.

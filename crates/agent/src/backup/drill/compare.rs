@@ -113,7 +113,8 @@ fn walk(root: &Path, see: &mut dyn FnMut(&Path, &Metadata) -> io::Result<()>) ->
             see(&path, &meta).map_err(failed)?;
         }
         if meta.is_dir() {
-            let names = fs::read_dir(&full).map_err(failed)?.map(|entry| entry.map(|entry| entry.file_name()));
+            let names =
+                fs::read_dir(&full).map_err(failed)?.map(|entry| entry.map(|entry| entry.file_name()));
             let mut names = names.collect::<io::Result<Vec<OsString>>>().map_err(failed)?;
             names.sort_unstable();
             waiting.extend(names.into_iter().rev().map(|name| path.join(name)));

@@ -62,8 +62,7 @@ impl Drill<'_> {
         manifest: Digest,
     ) -> Result<DrillResult, Stop> {
         let task = Task::Files { snapshot: self.work.snapshot, path: String::new(), recursive: true };
-        let (repository, bytes_per_second) =
-            (self.desk.repository(order), self.desk.bytes_per_second(order));
+        let (repository, bytes_per_second) = (self.desk.repository(order), self.desk.bytes_per_second(order));
         let job = Job { repository, bytes_per_second, task };
         let listed = self.desk.program.run(&job, self.progress).await;
         let Done::Files { files } = listed.map_err(|refusal| Stop::PutOff(refusal.message))? else {
@@ -147,7 +146,9 @@ impl Drill<'_> {
             let folder = self.state.scratch.data().join(&item.name);
             let (BackupSource::Postgres(source), true) = (&item.what, folder.is_dir()) else { continue };
             let result = if plan.exclusive {
-                DrillResult::LeftOut { why: "the stack is `exclusive`: only its files are looked at".to_owned() }
+                DrillResult::LeftOut {
+                    why: "the stack is `exclusive`: only its files are looked at".to_owned(),
+                }
             } else {
                 match Postgres::new(&scene, &plan.project, &item.name, source).await {
                     Err(error) => DrillResult::LeftOut { why: error.to_string() },
@@ -161,7 +162,12 @@ impl Drill<'_> {
         }
     }
 
-    async fn load_all(&mut self, server: &Postgres<'_>, item: &str, folder: &Path) -> Result<(), BackupError> {
+    async fn load_all(
+        &mut self,
+        server: &Postgres<'_>,
+        item: &str,
+        folder: &Path,
+    ) -> Result<(), BackupError> {
         for (n, name) in database::dumped(folder)?.into_iter().enumerate() {
             let new = format!("backstay_drill_{}_{n}", short(self.state.job));
             self.state.databases.push((item.to_owned(), new.clone()));

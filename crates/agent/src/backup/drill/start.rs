@@ -177,8 +177,7 @@ impl Drill<'_> {
             let folder = self.state.scratch.data().join(&item.name);
             let (BackupSource::Postgres(source), true) = (&item.what, folder.is_dir()) else { continue };
             let loaded = async {
-                let server =
-                    Postgres::new(&scene, &self.state.scratch.project, &item.name, source).await?;
+                let server = Postgres::new(&scene, &self.state.scratch.project, &item.name, source).await?;
                 server.settled(SERVER).await?;
                 let globals = server.load_globals(&folder).await?;
                 for name in database::dumped(&folder)? {
@@ -207,13 +206,12 @@ impl Drill<'_> {
                 },
                 BackupSource::Command(source) => {
                     let project = &self.state.scratch.project;
-                    let given =
-                        database::restore_command(&scene, project, &item.name, source, &folder).await;
+                    let given = database::restore_command(&scene, project, &item.name, source, &folder).await;
                     result_of(given.map_err(|error| error.to_string()))
                 }
-                BackupSource::Openclaw { .. } => DrillResult::LeftOut {
-                    why: "OpenClaw's own backup is only compared".to_owned(),
-                },
+                BackupSource::Openclaw { .. } => {
+                    DrillResult::LeftOut { why: "OpenClaw's own backup is only compared".to_owned() }
+                }
                 _ => continue,
             };
             report.checks.push(check(DrillCheckKind::Load, &item.name, result));

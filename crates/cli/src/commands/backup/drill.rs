@@ -44,8 +44,7 @@ impl Drill {
         let api = cx.api()?;
         let What { node, stack, snapshot } = self.what;
         let request = StartDrillRequest { node, stack, snapshot, files_only: self.files_only };
-        let StartedBackups { jobs, count: all } =
-            api.call::<StartDrill>(Empty {}, Empty {}, request).await?;
+        let StartedBackups { jobs, count: all } = api.call::<StartDrill>(Empty {}, Empty {}, request).await?;
         if self.no_wait {
             let started = StartedBackups { jobs, count: all };
             cx.ui.data(&started, || {

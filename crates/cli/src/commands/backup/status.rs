@@ -2,7 +2,10 @@
 
 use backstay_api::{
     Empty,
-    v1::{BackupHealth, BackupRate, BackupStatus, BackupStatusQuery, BackupsView, GetBackups, ListBackupStatus, Paging, StackBackups},
+    v1::{
+        BackupHealth, BackupRate, BackupStatus, BackupStatusQuery, BackupsView, GetBackups, ListBackupStatus,
+        Paging, StackBackups,
+    },
 };
 use backstay_types::{ErrorCode, Timestamp};
 use clap::Args;
@@ -98,7 +101,8 @@ fn view(standing: &Standing, frame: &Frame) -> String {
     fields.add("drills", drills(all.drills_90_days, settings.drill_every_seconds));
     fields.maybe(
         "drilled",
-        all.oldest_drilled_at.map(|at| format!("oldest newest drilled one of a stack: {}", frame.exactly(at))),
+        all.oldest_drilled_at
+            .map(|at| format!("oldest newest drilled one of a stack: {}", frame.exactly(at))),
     );
     let slowest: Vec<_> =
         all.restore_ms.iter().map(|(stack, ms)| format!("{stack} {}", when::millis(*ms))).collect();
@@ -190,7 +194,8 @@ fn view_one(one: &BackupStatus, frame: &Frame) -> String {
         text.push_str(&backup::problems(&damage.problems));
     }
     text.push_str(&section("Stacks"));
-    let mut table = Table::new(["STACK", "SNAPSHOTS", "NEWEST", "PROOF", "NEWEST PROVEN", "WHEN", "~DRILLED"]);
+    let mut table =
+        Table::new(["STACK", "SNAPSHOTS", "NEWEST", "PROOF", "NEWEST PROVEN", "WHEN", "~DRILLED"]);
     for stack in &one.stacks {
         let (newest, proven) = (stack.newest.as_ref(), stack.proven.as_ref());
         let dash = || "-".to_owned();

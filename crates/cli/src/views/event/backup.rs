@@ -41,7 +41,8 @@ pub(super) fn sentence(event: &Event) -> String {
         }
         Event::DrillAsked { snapshot, by } => format!("drill with {} asked for by {by}", short(*snapshot)),
         Event::DrillFinished { snapshot, started, restore_ms, failed: None } => {
-            let how = if *started { "restored, compared, started and probed" } else { "restored and compared" };
+            let how =
+                if *started { "restored, compared, started and probed" } else { "restored and compared" };
             let took = when::millis(*restore_ms);
             format!("a drill with {} passed: {how}; restoring took {took}", short(*snapshot))
         }

@@ -71,7 +71,12 @@ async fn of_snapshot(app: &App, body: &StartDrillRequest, digits: &str) -> Resul
     if node.id != id || !fits {
         return Err(ApiError::missing("snapshot of this node and stack", digits));
     }
-    Ok(WantedDrill { node: active(node)?, stack, snapshot: Some(digits.to_owned()), files_only: body.files_only })
+    Ok(WantedDrill {
+        node: active(node)?,
+        stack,
+        snapshot: Some(digits.to_owned()),
+        files_only: body.files_only,
+    })
 }
 
 /// The drills of all stacks that are meant and of which there is a proven snapshot.
