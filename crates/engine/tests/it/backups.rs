@@ -6,7 +6,8 @@ use backstay_api::agent::BackupBefore;
 use backstay_engine::{
     EngineError,
     backups::{
-        BackupRules, Ceiling, Keep, NextOrder, Rhythm, UpkeepRules, Wanted, WantedRestore, WantedSnapshot,
+        BackupRules, Ceiling, DrillRhythm, Keep, NextOrder, Rhythm, UpkeepRules, Wanted, WantedRestore,
+        WantedSnapshot,
     },
 };
 use backstay_store::{backups::snapshots, constraints, deployments, nodes};

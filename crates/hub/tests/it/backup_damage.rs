@@ -61,8 +61,7 @@ async fn fails(hub: &TestHub, agent: &Agent, folder: &Path) -> String {
     let job = start(hub, "web-1").await.job;
     let order = ordered(hub, agent).await;
     let why = try_save(hub, agent, &order.password, folder, None).await.unwrap_err();
-    let outcome =
-        WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: Some(why.clone()) };
+    let outcome = WorkOutcome { failed: Some(why.clone()), ..WorkOutcome::default() };
     let path = BackupJobPath { job: job.id };
     agent.client.call::<FinishBackup>(&path, &Empty {}, &outcome).await.unwrap();
     why

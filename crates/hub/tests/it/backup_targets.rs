@@ -190,12 +190,8 @@ async fn a_bucket_that_vanishes_half_way_is_told_everywhere() {
     };
     assert!(failed.contains("Unreachable") && failed.contains("BS9016"), "{failed}");
     assert_eq!(std::fs::read_dir(&spool).unwrap().count(), 0, "nothing is left of it");
-    let outcome = WorkOutcome {
-        snapshots: Vec::new(),
-        items: Vec::new(),
-        still_ms: 0,
-        failed: Some("the backup target cannot be used".to_owned()),
-    };
+    let failed = Some("the backup target cannot be used".to_owned());
+    let outcome = WorkOutcome { failed, ..WorkOutcome::default() };
     let path = BackupJobPath { job: job.id };
     agent.client.call::<FinishBackup>(&path, &Empty {}, &outcome).await.unwrap();
     assert_eq!(ended(&hub, job.id).await.job.state, BackupJobState::Failed);
