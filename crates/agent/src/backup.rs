@@ -7,6 +7,7 @@ mod chore;
 mod copy;
 mod database;
 mod error;
+mod exchange;
 mod exec;
 mod keeper;
 mod plan;
@@ -23,7 +24,8 @@ use self::program::Program;
 pub(crate) use self::{
     chore::main as data_main,
     error::BackupError,
-    keeper::{Handle, Keeper},
+    exchange::Errand,
+    keeper::{Handle, Keeper, Unsaved},
     plan::{DataPlan, Use},
     progress::file as progress_file,
     still::main as still_main,

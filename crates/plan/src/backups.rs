@@ -6,6 +6,6 @@ mod retention;
 mod schedule;
 mod upkeep;
 
-pub use retention::{Fate, Keep, Kept, retain};
+pub use retention::{Fate, Keep, Kept, SAFETY, retain};
 pub use schedule::{Due, Rhythm, SavedNode, due, next_at};
 pub use upkeep::{RepositoryState, Upkeep, UpkeepRules, upkeep};

@@ -180,6 +180,10 @@ codes! {
     BS9024 500 "A snapshot could not be made";
     BS9025 500 "A deployment had to have a snapshot and could have none";
     BS9026 500 "Data could not be put back";
+    BS9041 409 "There is no data that an undo could go back to";
+    BS9042 409 "Other stacks use the data that would go back";
+    BS9043 409 "Older data could make a validator sign twice";
+    BS9044 500 "Data could not be put in place with a release";
 }
 
 impl fmt::Display for ErrorCode {

@@ -44,6 +44,7 @@ pub(crate) fn run(stack: &str, tree_name: &str, deployment: u128) -> DesiredStac
         endpoints: Vec::new(),
         manifest_schema: 1,
         sources: Vec::new(),
+        data: None,
     }
 }
 

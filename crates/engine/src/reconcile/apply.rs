@@ -53,6 +53,21 @@ pub(super) async fn apply(
     for id in &plan.supersede {
         deployments::finish(tx, *id, &DeploymentState::Superseded, now, &[]).await?;
     }
+    let mut with_data = HashMap::new();
+    let asked: BTreeSet<_> = plan
+        .attempts
+        .iter()
+        .map(|attempt| match attempt.rollout {
+            RolloutRef::Existing(id) => id,
+            RolloutRef::New(index) => started[index],
+        })
+        .collect();
+    for id in asked {
+        let Some(rollout) = by_id.get(&id) else { continue };
+        if let Some(undo) = engine.undo_with_data(tx, &rollout.cause).await? {
+            with_data.insert(id, undo);
+        }
+    }
     let (mut made, mut moved, mut brought) = (Vec::new(), Vec::new(), BTreeSet::new());
     for attempt in &plan.attempts {
         let rollout = match attempt.rollout {
@@ -66,6 +81,10 @@ pub(super) async fn apply(
         };
         // Its release is there, or the step would not have come this far.
         let Some(release) = release else { continue };
+        let data = match with_data.get(&rollout).zip(loaded.nodes.get(&attempt.node)) {
+            Some((undo, node)) => engine.data_of_attempt(tx, undo, node, &attempt.stack).await?,
+            None => None,
+        };
         let deployment = Deployment {
             id: engine.inner.world.mint(),
             node: attempt.node,
@@ -78,6 +97,7 @@ pub(super) async fn apply(
             started_at: None,
             finished_at: None,
             containers: Vec::new(),
+            data,
         };
         if attempt.part.is_some() {
             brought.insert((attempt.release, release));

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use backstay_store::{deployments, nodes, releases, rollouts, stacks, undos};
 use backstay_types::{
-    Cause, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, ReleaseStanding,
+    Cause, DataMove, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, ReleaseStanding,
     Rollout, RolloutId, RolloutKind, RolloutState, StackName, Timestamp, TreeDigest, Undo, UndoState,
 };
 
@@ -87,6 +87,10 @@ impl Engine {
         for place in &undo.plan.nodes {
             match fleet.place(undo, place) {
                 Standing::Waiting => return Ok(None),
+                Standing::There if fleet.lacks_data(undo, place) => failures.push(format!(
+                    "{}: {} runs what was wanted and its data was not put back: something else brought it there",
+                    place.node, place.stack
+                )),
                 Standing::There => {}
                 Standing::Failed(reason) => failures.push(format!("{}: {reason}", place.node)),
             }
@@ -124,6 +128,8 @@ struct Fleet {
     clear: HashSet<ReleaseId>,
     /// Stacks of which it moves several parts, and is not done with all of them.
     going: HashSet<StackName>,
+    /// Which have their data back.
+    back: HashSet<(NodeId, StackName)>,
 }
 
 impl Fleet {
@@ -192,7 +198,12 @@ impl Fleet {
             || !forward.is_empty()
             || undo.plan.nodes.iter().any(moved_on);
         let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
+        let back = match undo.plan.with_data {
+            true => super::data::back(&mut read, undo.id).await?,
+            false => HashSet::new(),
+        };
         Ok(Self {
+            back,
             own,
             nodes,
             latest,
@@ -208,6 +219,14 @@ impl Fleet {
             clear,
             going,
         })
+    }
+
+    /// Whether the data of a place was to go back and did not. One that was revoked meanwhile is nobody's to ask.
+    fn lacks_data(&self, undo: &Undo, place: &NodeMove) -> bool {
+        let Some(node) = self.nodes.get(&place.node) else { return false };
+        let here = |one: &&DataMove| one.node == place.node && one.stack == place.stack;
+        let meant = undo.plan.data.iter().find(here).is_some_and(|one| one.from.is_some());
+        meant && !self.back.contains(&(*node, place.stack.clone()))
     }
 
     fn place(&self, undo: &Undo, place: &NodeMove) -> Standing {

@@ -19,5 +19,6 @@ mod removal;
 mod statements;
 mod sync;
 mod undo;
+mod undo_data;
 mod upstream;
 mod warnings;
