@@ -347,6 +347,7 @@ impl Node {
                 Done::Prepared(Box::new(Prepared { runtime, ..prepared(target, self.bake) }))
             }
             Task::Snapshot { .. } => Done::Saved,
+            Task::Exchange { .. } => Done::Exchanged,
             Task::Activate { prepared, .. } => Done::Activated(containers(prepared)),
             Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(prepared)),
             Task::Return { to, .. } => Done::Returned(
@@ -441,6 +442,7 @@ impl Node {
         match task {
             Task::Fetch { target }
             | Task::Snapshot { target, .. }
+            | Task::Exchange { target }
             | Task::Activate { target, .. }
             | Task::Probe { target, .. }
             | Task::Bake { target, .. } => {

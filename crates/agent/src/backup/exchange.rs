@@ -6,9 +6,9 @@
 //! is kept until the deployment has ended. The core's journal says which way it goes; how far it is stands beside that in
 //! `agent.db`, and every step can be taken again.
 
-use std::{fs, time::Instant};
+use std::{collections::BTreeSet, fs, time::Instant};
 
-use backstay_agent_core::Prepared;
+use backstay_agent_core::{Committed, Prepared, Step};
 use backstay_manifest::BackupSource;
 use backstay_types::{
     DeploymentId, StackName, TreeDigest,
@@ -97,6 +97,41 @@ fn kept(result: Result<(), String>) -> Result<(), BackupError> {
     result.map_err(BackupError::Restore)
 }
 
+/// Stacks of this node that are said to use the same data, with what runs of them. They do not run while it is exchanged.
+fn others(desk: &Desk, state: &Restoring) -> Result<Vec<(StackName, Committed)>, BackupError> {
+    let items = state.plan.backups.items.iter();
+    let names: BTreeSet<_> = items.flat_map(|item| &item.shared_with).filter(|one| **one != state.stack).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut stacks = desk.journal()?.stacks;
+    let runs = |name: &StackName| Some((name.clone(), stacks.remove(name)?.committed?));
+    Ok(names.into_iter().filter_map(runs).collect())
+}
+
+async fn stop_others(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    for (name, committed) in others(desk, state)? {
+        let Some(prepared) = &committed.prepared else { continue };
+        let mut records = Records::new(desk.machine.world.clone());
+        let down = desk.machine.down(&name, Some(committed.tree), prepared, &mut records).await;
+        down.map_err(|Failed { reason, .. }| BackupError::Restore(format!("{name}, which uses the same data: {reason}")))?;
+    }
+    Ok(())
+}
+
+/// What cannot be started now is started as any drift is put right.
+async fn start_others(desk: &Desk, state: &Restoring) {
+    let Ok(others) = others(desk, state) else { return };
+    for (name, committed) in others {
+        let Some(prepared) = &committed.prepared else { continue };
+        let mut records = Records::new(desk.machine.world.clone());
+        let to = (&name, committed.tree);
+        if let Err(failed) = desk.machine.up(to, None, prepared, Step::Return, &mut records).await {
+            tracing::error!(stack = %name, reason = failed.reason, "a stack that uses the same data does not start");
+        }
+    }
+}
+
 /// Makes ready what a deployment will put in place. What ran is stopped when this ends well, and runs as before when not.
 pub(super) async fn make_ready(
     desk: &Desk,
@@ -180,6 +215,7 @@ async fn stop_and_save(
     let commands = plan.backups.items.iter().any(|item| is_command(&item.what));
     let mut ready = Ready::default();
     let said = |failed: NotSaved| failed.error;
+    stop_others(desk, state).await?;
     match plan.runtime.as_str() {
         // Services that are asked for their data run on; nobody writes any more.
         "compose" => stack::stop_writers(state).await?,
@@ -222,6 +258,9 @@ async fn stop_and_save(
 /// Nothing of it was put in place, and nothing will be: what ran runs again.
 pub(super) async fn give_up(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     restore::back_to_start(desk, state).await?;
+    if state.phase == Phase::Stopping {
+        start_others(desk, state).await;
+    }
     state.deployment.map_or(Ok(()), |deployment| kept(desk.store.exchange_over(deployment)))
 }
 
@@ -265,6 +304,7 @@ async fn put_in_place(desk: &Desk, deployment: DeploymentId) -> Result<String, B
         place.swap()?;
         crash_point("exchange.swapped");
     }
+    start_others(desk, &state).await;
     state.phase = Phase::Exchanged;
     kept(desk.store.restoring(&state))?;
     Ok(said(&state))
@@ -303,6 +343,7 @@ async fn put_back(
     match state.phase {
         // What was stopped is started by whoever goes back.
         Phase::Fetching | Phase::Stopping | Phase::Ready => {
+            start_others(desk, &state).await;
             state.phase = Phase::Back;
             return kept(desk.store.restoring(&state));
         }
@@ -318,6 +359,7 @@ async fn put_back(
         let down = desk.machine.down(&state.stack, Some(tree), prepared, &mut records).await;
         down.map_err(|Failed { reason, .. }| BackupError::Restore(reason))?;
     }
+    stop_others(desk, &state).await?;
     stack::swap_databases_back(desk, &state).await?;
     crash_point("exchange.databases_back");
     stack::down(desk, &state).await?;
@@ -325,6 +367,7 @@ async fn put_back(
         place.swap_back()?;
         crash_point("exchange.swapped_back");
     }
+    start_others(desk, &state).await;
     state.phase = Phase::Back;
     kept(desk.store.restoring(&state))
 }

@@ -53,21 +53,10 @@ pub(super) async fn apply(
     for id in &plan.supersede {
         deployments::finish(tx, *id, &DeploymentState::Superseded, now, &[]).await?;
     }
-    let mut with_data = HashMap::new();
-    let asked: BTreeSet<_> = plan
-        .attempts
-        .iter()
-        .map(|attempt| match attempt.rollout {
-            RolloutRef::Existing(id) => id,
-            RolloutRef::New(index) => started[index],
-        })
-        .collect();
-    for id in asked {
-        let Some(rollout) = by_id.get(&id) else { continue };
-        if let Some(undo) = engine.undo_with_data(tx, &rollout.cause).await? {
-            with_data.insert(id, undo);
-        }
-    }
+    let undos = match plan.attempts.is_empty() {
+        true => Vec::new(),
+        false => engine.undos_with_data(tx).await?,
+    };
     let (mut made, mut moved, mut brought) = (Vec::new(), Vec::new(), BTreeSet::new());
     for attempt in &plan.attempts {
         let rollout = match attempt.rollout {
@@ -81,9 +70,13 @@ pub(super) async fn apply(
         };
         // Its release is there, or the step would not have come this far.
         let Some(release) = release else { continue };
-        let data = match with_data.get(&rollout).zip(loaded.nodes.get(&attempt.node)) {
-            Some((undo, node)) => engine.data_of_attempt(tx, undo, node, &attempt.stack).await?,
-            None => None,
+        let data = match loaded.nodes.get(&attempt.node) {
+            Some(node) if !undos.is_empty() => {
+                let tree = releases::get(tx, release).await?.map(|release| release.tree);
+                let cause = by_id.get(&rollout).map(|rollout| &rollout.cause);
+                engine.data_of_attempt(tx, &undos, (node, &attempt.stack), (tree, cause)).await?
+            }
+            _ => None,
         };
         let deployment = Deployment {
             id: engine.inner.world.mint(),

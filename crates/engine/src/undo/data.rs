@@ -11,7 +11,8 @@ use backstay_store::{
 };
 use backstay_types::{
     Cause, DataMove, DataSource, DemandKind, Deployment, DeploymentData, DeploymentId, DeploymentState, Node,
-    NodeMove, Release, StackName, Timestamp, Undo, UndoDemand, UndoId, UndoPlan, UndoSelector,
+    NodeId, NodeMove, Release, StackName, Timestamp, TreeDigest, Undo, UndoDemand, UndoId, UndoPlan,
+    UndoSelector, UndoState,
     backup::{BackupReason, KeptSnapshot, Proof, Snapshot, SnapshotId},
 };
 
@@ -216,10 +217,7 @@ impl Engine {
         // Newest first.
         let all = deployments::list(&mut read, &filter, None, DEPLOYMENTS).await?;
         if let UndoSelector::Undo { undo } = want.selector {
-            let own = rollouts::of_undo(&mut read, undo).await?;
-            let own: HashSet<_> = own.into_iter().map(|rollout| rollout.id).collect();
-            let made = |one: &&Deployment| own.contains(&one.rollout) && one.state == DeploymentState::Succeeded;
-            return Ok(all.iter().rev().find(made).cloned());
+            return self.first_of_undo(undo, place, &all).await;
         }
         let touched: Vec<_> = all.into_iter().filter(may_have_run).collect();
         if let UndoSelector::Time { to, exact: true } = want.selector {
@@ -246,6 +244,31 @@ impl Engine {
         Ok(first)
     }
 
+    /// The deployment by which an earlier undo came to a place.
+    async fn first_of_undo(
+        &self,
+        id: UndoId,
+        place: &NodeMove,
+        all: &[Deployment],
+    ) -> Result<Option<Deployment>, EngineError> {
+        let mut read = self.inner.store.read();
+        let Some(undo) = undos::get(&mut read, id).await? else { return Ok(None) };
+        let here = |one: &&NodeMove| one.node == place.node && one.stack == place.stack;
+        let to = undo.plan.nodes.iter().find(here).map(|one| one.to);
+        let ids: Vec<_> = all.iter().map(|one| one.release).collect();
+        let releases = releases::many(&mut read, &ids).await?;
+        let own: HashSet<_> =
+            rollouts::of_undo(&mut read, id).await?.into_iter().map(|rollout| rollout.id).collect();
+        let brought = |one: &&Deployment| {
+            let tree = releases.iter().find(|release| release.id == one.release).map(|release| release.tree);
+            // A node that is pinned may have gone there with a rollout that was there already.
+            let went = one.created_at >= undo.created_at && tree.is_some() && tree == to;
+            let its = one.data.is_some_and(|data| data.undo == id) || own.contains(&one.rollout) || went;
+            its && one.state == DeploymentState::Succeeded
+        };
+        Ok(all.iter().rev().find(brought).cloned())
+    }
+
     /// The snapshot of the data from just before a deployment; or why there is none to go back to.
     async fn data_before(
         &self,
@@ -270,6 +293,10 @@ impl Engine {
                     node.name
                 ),
             }));
+        }
+        if first.data.is_some() {
+            // Anything older is of before what that undo took back.
+            return Ok(Err("there is no safety snapshot of what the undo took away".to_owned()));
         }
         let at = first.started_at.unwrap_or(first.created_at);
         let found = snapshots::proven_at(&mut read, Some(node.id), Some(&first.stack), at).await?;
@@ -399,41 +426,37 @@ impl Engine {
         ))
     }
 
-    /// The data that an attempt puts in place: that of the undo that set it off. Once for each node and stack: what was
-    /// written after it came to stay is not taken back again.
+    /// Undos under way that take data back too, newest first.
+    pub(crate) async fn undos_with_data(&self, tx: &mut Tx) -> Result<Vec<Undo>, EngineError> {
+        let mut open = undos::open(tx).await?;
+        open.retain(|undo| undo.plan.with_data && undo.state == UndoState::RollingOut);
+        open.sort_by_key(|undo| std::cmp::Reverse(undo.id));
+        Ok(open)
+    }
+
+    /// The data that an attempt puts in place: that of the undo which sends the node there, by a rollout of its own or by
+    /// one that was there already. Once for each node and stack: what was written after it came to stay is not taken back
+    /// again.
     pub(crate) async fn data_of_attempt(
         &self,
         tx: &mut Tx,
-        undo: &Undo,
-        node: &Node,
-        stack: &StackName,
+        undos: &[Undo],
+        (node, stack): (&Node, &StackName),
+        (tree, cause): (Option<TreeDigest>, Option<&Cause>),
     ) -> Result<Option<DeploymentData>, EngineError> {
-        let here = |one: &&DataMove| one.node == node.name && one.stack == *stack;
-        let Some(from) = undo.plan.data.iter().find(here).and_then(|one| one.from.as_ref()) else {
-            return Ok(None);
-        };
-        let filter = deployments::Filter {
-            node: Some(node.id),
-            stack: Some(stack.clone()),
-            ..deployments::Filter::default()
-        };
-        let all = deployments::list(tx, &filter, None, DEPLOYMENTS).await?;
-        let done = |one: &Deployment| {
-            one.state == DeploymentState::Succeeded && one.data.is_some_and(|data| data.undo == undo.id)
-        };
-        let data = DeploymentData { undo: undo.id, snapshot: from.snapshot };
-        Ok((!all.iter().any(done)).then_some(data))
-    }
-
-    /// The undo behind a rollout that takes data back too.
-    pub(crate) async fn undo_with_data(
-        &self,
-        tx: &mut Tx,
-        cause: &Cause,
-    ) -> Result<Option<Undo>, EngineError> {
-        let Cause::Undo { undo } = cause else { return Ok(None) };
-        let found = undos::get(tx, *undo).await?;
-        Ok(found.filter(|undo| undo.plan.with_data && undo.finished_at.is_none()))
+        for undo in undos {
+            let to = undo.plan.nodes.iter().find(|one| one.node == node.name && one.stack == *stack);
+            let its = cause == Some(&Cause::Undo { undo: undo.id });
+            if !its && to.is_none_or(|to| Some(to.to) != tree) {
+                continue;
+            }
+            let mut here = undo.plan.data.iter().filter(|one| one.node == node.name && one.stack == *stack);
+            let Some(from) = here.find_map(|one| one.from.as_ref()) else { continue };
+            if !has_its_data(tx, undo.id, (node.id, stack)).await? {
+                return Ok(Some(DeploymentData { undo: undo.id, snapshot: from.snapshot }));
+            }
+        }
+        Ok(None)
     }
 
     /// Notes the safety snapshot that a node made for an undo.
@@ -469,7 +492,7 @@ impl Engine {
     pub async fn double_sign(
         &self,
         stack: &StackName,
-        trees: &[backstay_types::TreeDigest],
+        trees: &[TreeDigest],
     ) -> Result<BTreeSet<String>, EngineError> {
         let mut marked = BTreeSet::new();
         for tree in trees {
@@ -549,18 +572,22 @@ pub(crate) fn needed(undo: &Undo, node: &backstay_types::NodeName) -> Vec<(Snaps
     ids.map(|id| (id, format!("undo {} goes back to it", undo.id))).collect()
 }
 
-/// Which nodes have their data back by an undo.
-pub(super) async fn back(
+/// Whether an undo's data came to stay on a node.
+pub(super) async fn has_its_data(
     ex: &mut impl Executor,
     undo: UndoId,
-) -> Result<HashSet<(backstay_types::NodeId, StackName)>, EngineError> {
-    let mut found = HashSet::new();
-    for rollout in rollouts::of_undo(ex, undo).await? {
-        let all = deployments::of_rollout(ex, rollout.id).await?;
-        let done = |one: &Deployment| {
-            one.state == DeploymentState::Succeeded && one.data.is_some_and(|data| data.undo == undo)
-        };
-        found.extend(all.into_iter().filter(done).map(|one| (one.node, one.stack)));
-    }
-    Ok(found)
+    (node, stack): (NodeId, &StackName),
+) -> Result<bool, EngineError> {
+    let filter = deployments::Filter {
+        node: Some(node),
+        stack: Some(stack.clone()),
+        ..deployments::Filter::default()
+    };
+    let all = deployments::list(ex, &filter, None, DEPLOYMENTS).await?;
+    Ok(all.iter().any(|one| is_back(one, undo)))
+}
+
+/// Whether a deployment brought an undo's data to stay.
+pub(super) fn is_back(one: &Deployment, undo: UndoId) -> bool {
+    one.state == DeploymentState::Succeeded && one.data.is_some_and(|data| data.undo == undo)
 }

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use backstay_store::{deployments, nodes, releases, rollouts, stacks, undos};
+use backstay_store::{Executor, deployments, nodes, releases, rollouts, stacks, undos};
 use backstay_types::{
     Cause, DataMove, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, ReleaseStanding,
     Rollout, RolloutId, RolloutKind, RolloutState, StackName, Timestamp, TreeDigest, Undo, UndoState,
 };
 
-use super::act::undo_refs;
+use super::{
+    act::undo_refs,
+    data::{has_its_data, is_back},
+};
 use crate::{Engine, EngineError};
 
 /// Where a node of an undo stands.
@@ -102,6 +105,25 @@ impl Engine {
     }
 }
 
+/// Where an undo's data came to stay.
+async fn back(
+    ex: &mut impl Executor,
+    undo: &Undo,
+    nodes: &HashMap<NodeName, NodeId>,
+    latest: &HashMap<(NodeId, StackName), Deployment>,
+) -> Result<HashSet<(NodeId, StackName)>, EngineError> {
+    let mut found = HashSet::new();
+    for data in undo.plan.data.iter().filter(|data| data.from.is_some()) {
+        let Some(node) = nodes.get(&data.node) else { continue };
+        let key = (*node, data.stack.clone());
+        let newest = latest.get(&key).is_some_and(|one| is_back(one, undo.id));
+        if newest || has_its_data(ex, undo.id, (*node, &data.stack)).await? {
+            found.insert(key);
+        }
+    }
+    Ok(found)
+}
+
 /// What the places of an undo have come to, read at once.
 struct Fleet {
     nodes: HashMap<NodeName, NodeId>,
@@ -137,7 +159,7 @@ impl Fleet {
         let mut read = engine.inner.store.read();
         let leaving = crate::leaving(&mut read, engine.inner.world.now()).await?;
         let active = nodes::active(&mut read).await?.into_iter();
-        let nodes = active
+        let nodes: HashMap<_, _> = active
             .filter(|node| !leaving.contains_key(&node.name))
             .map(|node| (node.name, node.id))
             .collect();
@@ -198,10 +220,7 @@ impl Fleet {
             || !forward.is_empty()
             || undo.plan.nodes.iter().any(moved_on);
         let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
-        let back = match undo.plan.with_data {
-            true => super::data::back(&mut read, undo.id).await?,
-            false => HashSet::new(),
-        };
+        let back = back(&mut read, undo, &nodes, &latest).await?;
         Ok(Self {
             back,
             own,

@@ -43,6 +43,10 @@ pub(in crate::backup) async fn stop_writers(state: &Restoring) -> Result<(), Bac
     let writers = running.into_iter().filter(|one| one.running && !servers.contains(one.service.as_str()));
     for container in writers {
         engine.tell(&container.id, "stop").await.map_err(failed())?;
+        if state.deployment.is_some() {
+            // The engine would start it again when the power goes, and it must not meet other data.
+            engine.remove(&container.id).await.map_err(failed())?;
+        }
     }
     Ok(())
 }
