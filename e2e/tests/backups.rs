@@ -168,7 +168,9 @@ fn an_undo_takes_the_data_back_and_its_undo_brings_it_again() {
     let ways = ["rollback", "--conversation", &a, "--with-data"];
     let said = fleet.cli.run(&[&ways[..], &["--dry-run"]].concat());
     let id = from.id.digest().short();
-    for words in ["alpha/web", "beta/web", &id, "is taken back; a safety snapshot keeps it until", "stands still"] {
+    for words in
+        ["alpha/web", "beta/web", &id, "is taken back; a safety snapshot keeps it until", "stands still"]
+    {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert_eq!(read(&fleet, 0), of(&[("first", "changed by the release"), ("second", "new")]));

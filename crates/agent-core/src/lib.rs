@@ -35,8 +35,8 @@ pub use self::{
     intake::{Verdict, judge},
     journal::{
         Activating, Adopted, Asked, Baking, BootId, Committed, Ended, Exchanging, Fetching, Journal, Links,
-        Operation, Phase, Prepared, PreparedService, Probing, Ready, Removing, ReturnCause, Returning, Saving,
-        StackRecord, Staged, Validated,
+        Operation, Phase, Prepared, PreparedService, Probing, Ready, Removing, ReturnCause, Returning,
+        Saving, StackRecord, Staged, Validated,
     },
     probe::{ProbeRun, ProbeStep},
     reach::Reach,

@@ -4,7 +4,9 @@ use backstay_types::{Container, DeploymentId, DeploymentState};
 
 use crate::{
     action::Failure,
-    journal::{Activating, Baking, BootId, Exchanging, Phase, Prepared, Probing, ReturnCause, Returning, Saving},
+    journal::{
+        Activating, Baking, BootId, Exchanging, Phase, Prepared, Probing, ReturnCause, Returning, Saving,
+    },
 };
 
 impl Saving {

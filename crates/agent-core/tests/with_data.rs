@@ -65,11 +65,7 @@ fn data_is_in_place_before_the_release_starts_on_it() {
 
 #[test]
 fn whatever_fails_afterwards_takes_the_data_away_first() {
-    for (task, step) in [
-        ("exchange", Step::Snapshot),
-        ("activate", Step::Activate),
-        ("probe", Step::Probe),
-    ] {
+    for (task, step) in [("exchange", Step::Snapshot), ("activate", Step::Activate), ("probe", Step::Probe)] {
         let mut node = running_b();
         node.state(vec![with_data("a", 3)]);
         node.until(task);

@@ -71,12 +71,19 @@ impl Migrated {
         fs::write(data.join("file"), "one\n").unwrap();
         fs::write(data.join("cache/x"), "kept").unwrap();
         let db = Connection::open(data.join("app.db")).unwrap();
-        db.execute_batch("create table t (word text); insert into t values ('before'); pragma user_version = 1;")
-            .unwrap();
+        db.execute_batch(
+            "create table t (word text); insert into t values ('before'); pragma user_version = 1;",
+        )
+        .unwrap();
         drop(db);
         hub.set_up_backups();
         node.start("");
-        let migrated = Self { hub, node, repository, snapshot: SnapshotId::new(backstay_types::Digest::of(b"none yet")) };
+        let migrated = Self {
+            hub,
+            node,
+            repository,
+            snapshot: SnapshotId::new(backstay_types::Digest::of(b"none yet")),
+        };
         migrated.succeeds(migrated.hub.deploy(&old("old", "true")));
         migrated.succeeds(migrated.hub.deploy(&new()));
         let made = migrated.hub.all_outcomes().pop().unwrap();
@@ -182,11 +189,11 @@ fn a_newer_statement_while_data_is_made_ready() {
     let mut migrated = Migrated::start();
     migrated.repository.mode("slow");
     let undone = migrated.hub.deploy_with_data(&old("older", "true"), migrated.snapshot);
-    eventually_within(LIMIT, "it is fetched", || {
-        migrated.repository.log().contains("restore").then_some(())
-    });
+    eventually_within(LIMIT, "it is fetched", || migrated.repository.log().contains("restore").then_some(()));
     migrated.repository.mode("");
-    let newest = migrated.hub.deploy(&stack("newest", "true").program("serve", "echo serving newest\nexec sleep 1000"));
+    let newest = migrated
+        .hub
+        .deploy(&stack("newest", "true").program("serve", "echo serving newest\nexec sleep 1000"));
     migrated.succeeds(newest);
     let end = migrated.hub.ends(undone).pop();
     assert_eq!(end, Some(DeploymentState::Superseded), "{}", migrated.node.log());

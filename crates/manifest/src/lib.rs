@@ -37,9 +37,7 @@ mod strategy;
 mod unit;
 mod window;
 
-pub use backup::{
-    BackupItem, BackupSource, Backups, CommandSource, Consistency, Migrations, PostgresSource,
-};
+pub use backup::{BackupItem, BackupSource, Backups, CommandSource, Consistency, Migrations, PostgresSource};
 pub use compose::Compose;
 pub use discover::{Entry, Fleet, Listing, ReadFile, Stack, discover, load_stack};
 pub use duration::{format_duration, parse_duration};

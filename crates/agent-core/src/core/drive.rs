@@ -71,11 +71,8 @@ impl Core {
             },
             Phase::Ready(_) if target.data.is_some() => {
                 let reason = "nothing runs here whose data could be put back: restore it by itself";
-                let failure = Failure {
-                    step: Step::Snapshot,
-                    kind: FailureKind::Invalid,
-                    reason: reason.to_owned(),
-                };
+                let failure =
+                    Failure { step: Step::Snapshot, kind: FailureKind::Invalid, reason: reason.to_owned() };
                 self.fail(&target, failure, Vec::new(), cx, out);
                 true
             }

@@ -100,7 +100,8 @@ fn kept(result: Result<(), String>) -> Result<(), BackupError> {
 /// Stacks of this node that are said to use the same data, with what runs of them. They do not run while it is exchanged.
 fn others(desk: &Desk, state: &Restoring) -> Result<Vec<(StackName, Committed)>, BackupError> {
     let items = state.plan.backups.items.iter();
-    let names: BTreeSet<_> = items.flat_map(|item| &item.shared_with).filter(|one| **one != state.stack).collect();
+    let names: BTreeSet<_> =
+        items.flat_map(|item| &item.shared_with).filter(|one| **one != state.stack).collect();
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -114,7 +115,9 @@ async fn stop_others(desk: &Desk, state: &Restoring) -> Result<(), BackupError> 
         let Some(prepared) = &committed.prepared else { continue };
         let mut records = Records::new(desk.machine.world.clone());
         let down = desk.machine.down(&name, Some(committed.tree), prepared, &mut records).await;
-        down.map_err(|Failed { reason, .. }| BackupError::Restore(format!("{name}, which uses the same data: {reason}")))?;
+        down.map_err(|Failed { reason, .. }| {
+            BackupError::Restore(format!("{name}, which uses the same data: {reason}"))
+        })?;
     }
     Ok(())
 }
@@ -190,9 +193,7 @@ async fn fetch_and_stop(
     state.phase = Phase::Stopping;
     desk.store.restoring(state)?;
     let since = Instant::now();
-    stop_and_save(desk, order, state, progress)
-        .await
-        .map_err(|error| format!("safety snapshot: {error}"))?;
+    stop_and_save(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
     state.outcome.still_ms = millis(since.elapsed());
     state.phase = Phase::Ready;
     desk.store.restoring(state)

@@ -1,13 +1,6 @@
 //! Does what the hub asks for about backups, one thing at a time, and tells it how that ended, once.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use backstay_agent_core::{Committed, Hold, Input, Journal};
 use backstay_api::{
@@ -15,10 +8,10 @@ use backstay_api::{
     agent::{BackupBefore, BackupJobPath, FinishBackup, NextBackup, NextBackupRequest, NextBackupResponse},
 };
 use backstay_types::{
-    BackupJobId, DeploymentId, StackName, Timestamp, TreeDigest,
+    BackupJobId, StackName, Timestamp, TreeDigest,
     backup::{
         BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, ItemOutcome, ItemResult, SaveWork,
-        SnapshotId, SnapshotTags, WorkOutcome,
+        SnapshotTags, WorkOutcome,
         job::{Repository, Target},
     },
 };
@@ -29,7 +22,8 @@ use tokio::{
 
 use super::{
     BackupError, DataPlan, Program,
-    exchange::{self, Clerk, Errand},
+    asked::{Asked, Before, HubClock, Unsaved},
+    exchange::{self, Clerk},
     exec::Scene,
     progress::Progress,
     restore,
@@ -67,109 +61,6 @@ pub(crate) struct Desk {
     /// Held by whoever makes data ready for a deployment, or does something with it.
     pub(super) exchanging: Arc<Mutex<()>>,
     clock: HubClock,
-}
-
-/// The hub's time, by the machine's clock and how far that was from it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct HubClock(Arc<AtomicI64>);
-
-impl HubClock {
-    /// The hub said what time it is.
-    pub(crate) fn heard(&self, ours: Timestamp, theirs: Timestamp) {
-        let ahead = i64::try_from(ours.duration_since(theirs).as_millis()).unwrap_or(0);
-        self.0.store(ahead, Ordering::Relaxed);
-    }
-
-    fn now(&self, ours: Timestamp) -> Timestamp {
-        let ahead = self.0.load(Ordering::Relaxed);
-        let by = Duration::from_millis(ahead.unsigned_abs());
-        if ahead >= 0 { ours - by } else { ours + by }
-    }
-}
-
-/// How the rest of the agent asks for snapshots and says that there is something to do.
-#[derive(Debug, Clone)]
-pub(crate) struct Handle {
-    before: mpsc::Sender<Before>,
-    errands: mpsc::Sender<(Errand, oneshot::Sender<Result<String, String>>)>,
-    pub(crate) due: Arc<Notify>,
-    pub(crate) clock: HubClock,
-}
-
-/// A deployment that waits for a snapshot.
-#[derive(Debug)]
-pub(crate) struct Before {
-    stack: StackName,
-    deployment: DeploymentId,
-    /// The snapshot whose data is to come with it.
-    data: Option<SnapshotId>,
-    reply: oneshot::Sender<Result<String, Unsaved>>,
-}
-
-/// Why there is no snapshot, or no data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unsaved {
-    pub(crate) why: String,
-    /// It may be otherwise soon.
-    pub(crate) temporary: bool,
-}
-
-impl From<String> for Unsaved {
-    fn from(why: String) -> Self {
-        Self { why, temporary: false }
-    }
-}
-
-impl From<&str> for Unsaved {
-    fn from(why: &str) -> Self {
-        why.to_owned().into()
-    }
-}
-
-impl Unsaved {
-    fn for_now(why: impl Into<String>) -> Self {
-        Self { why: why.into(), temporary: true }
-    }
-}
-
-/// What the rest of the agent asks.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    before: mpsc::Receiver<Before>,
-    errands: mpsc::Receiver<(Errand, oneshot::Sender<Result<String, String>>)>,
-}
-
-impl Handle {
-    pub(crate) fn new() -> (Self, Asked) {
-        let ((before, asked), (errands, sent)) = (mpsc::channel(4), mpsc::channel(4));
-        let handle = Self { before, errands, due: Arc::default(), clock: HubClock::default() };
-        (handle, Asked { before: asked, errands: sent })
-    }
-
-    /// Has something done about the data of a deployment; what was done, or why not.
-    pub(crate) async fn errand(&self, errand: Errand) -> Result<String, String> {
-        let gone = || "the agent is ending".to_owned();
-        let (reply, answer) = oneshot::channel();
-        self.errands.send((errand, reply)).await.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// Has the data of a stack saved before a deployment; what was saved, or why not. Nobody saves any more when this is
-    /// dropped.
-    ///
-    /// With `data`, that of this snapshot is made ready beside its place besides, and what runs is stopped at the end.
-    pub(crate) async fn before(
-        &self,
-        stack: &StackName,
-        deployment: DeploymentId,
-        data: Option<SnapshotId>,
-    ) -> Result<String, Unsaved> {
-        let gone = || Unsaved::for_now("the agent is ending");
-        let (reply, answer) = oneshot::channel();
-        let before = Before { stack: stack.clone(), deployment, data, reply };
-        self.before.send(before).await.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
-    }
 }
 
 impl Desk {

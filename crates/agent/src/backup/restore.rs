@@ -18,8 +18,8 @@ use backstay_manifest::{BackupItem, BackupSource};
 use backstay_types::{
     BackupJobId, DeploymentId, StackName,
     backup::{
-        BackupOrder, BackupPhase, BackupReason, Destination, ItemOutcome, ItemResult, Proof, RestoreWork, SaveWork,
-        WorkOutcome,
+        BackupOrder, BackupPhase, BackupReason, Destination, ItemOutcome, ItemResult, Proof, RestoreWork,
+        SaveWork, WorkOutcome,
         job::{Done, Job, Place as Wanted, Repository, RestoreTask, Restored, Task},
     },
 };
@@ -257,7 +257,11 @@ pub(super) async fn in_place(
     }
 }
 
-pub(super) async fn begin(desk: &Desk, order: &BackupOrder, work: &RestoreWork) -> Result<Restoring, BackupError> {
+pub(super) async fn begin(
+    desk: &Desk,
+    order: &BackupOrder,
+    work: &RestoreWork,
+) -> Result<Restoring, BackupError> {
     let committed = desk.committed(&work.stack)?;
     if committed.prepared.is_none() {
         let reason =

@@ -167,11 +167,7 @@ impl FakeHub {
 
     /// Offers a stack and states that the node should run it with the data of a snapshot.
     pub(crate) fn deploy_with_data(&self, stack: &Stack, snapshot: SnapshotId) -> DeploymentId {
-        let desired = DesiredStack {
-            data: Some(snapshot),
-            kind: RolloutKind::Rollback,
-            ..self.offer(stack)
-        };
+        let desired = DesiredStack { data: Some(snapshot), kind: RolloutKind::Rollback, ..self.offer(stack) };
         let deployment = desired.deployment;
         self.inner().backups.with_data.insert(deployment, snapshot);
         self.state(vec![desired]);

@@ -1,9 +1,9 @@
 //! The data of an undo: which snapshot each node and stack goes back to, what that takes away and what it leaves, and what
 //! has to be said in so many words first.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
-use backstay_manifest::{BackupItem, BackupSource, Fleet, Migrations};
+use backstay_manifest::BackupItem;
 use backstay_store::{
     Executor, Tx,
     backups::{jobs, snapshots},
@@ -16,95 +16,13 @@ use backstay_types::{
     backup::{BackupReason, KeptSnapshot, Proof, Snapshot, SnapshotId},
 };
 
-use super::{WantedUndo, compute::ComputedPart};
+use super::{WantedUndo, compute::ComputedPart, declared::Declared};
 use crate::{Engine, EngineError, mirrors::blocking, reconcile::Loaded, sync::read_fleet};
 
 /// So many deployments of a stack on a node are looked at for the first that is taken back.
 const DEPLOYMENTS: u32 = 1000;
 /// What stands for every node in what goes back without data.
 const ALL: &str = "all";
-
-/// What stacks declare of their data: where they are now, and where they go.
-#[derive(Debug, Default)]
-pub(super) struct Declared {
-    items: BTreeMap<StackName, Vec<BackupItem>>,
-    forward_only: BTreeSet<StackName>,
-    /// Stacks that use the same data.
-    shared: BTreeMap<StackName, BTreeSet<StackName>>,
-}
-
-impl Declared {
-    /// Takes in what the manifests of a repository say.
-    fn read(&mut self, fleet: &Fleet) {
-        for (name, stack) in &fleet.stacks {
-            let backups = &stack.manifest.backups;
-            if backups.migrations == Migrations::ForwardOnly {
-                self.forward_only.insert(name.clone());
-            }
-            let known = self.items.entry(name.clone()).or_default();
-            for item in &backups.items {
-                match known.iter_mut().find(|one| one.name == item.name) {
-                    // Either of them is enough to ask a person.
-                    Some(one) => {
-                        one.double_sign |= item.double_sign;
-                        one.exclude.extend(item.exclude.iter().filter(|p| !one.exclude.contains(p)).cloned().collect::<Vec<_>>());
-                    }
-                    None => known.push(item.clone()),
-                }
-            }
-        }
-        for (name, stack) in &fleet.stacks {
-            for (other, of_other) in fleet.stacks.iter().filter(|(other, _)| *other != name) {
-                let said = |one: &backstay_manifest::Stack, names: &StackName| {
-                    one.manifest.backups.items.iter().any(|item| item.shared_with.contains(names))
-                };
-                if said(stack, other) || said(of_other, name) || same_data(stack, of_other) {
-                    self.shared.entry(name.clone()).or_default().insert(other.clone());
-                }
-            }
-        }
-    }
-
-    fn items(&self, stack: &StackName) -> &[BackupItem] {
-        self.items.get(stack).map(Vec::as_slice).unwrap_or_default()
-    }
-}
-
-/// Whether two stacks use a volume, a path or a database that is the same on any one node.
-fn same_data(one: &backstay_manifest::Stack, other: &backstay_manifest::Stack) -> bool {
-    let volumes = |stack: &backstay_manifest::Stack| -> BTreeSet<String> {
-        let named = stack.compose.iter().flat_map(|compose| compose.volumes.values().flatten().cloned());
-        named.collect()
-    };
-    if !volumes(one).is_disjoint(&volumes(other)) {
-        return true;
-    }
-    let items = |stack: &backstay_manifest::Stack| stack.manifest.backups.items.clone();
-    items(one).iter().any(|a| items(other).iter().any(|b| same_place(&a.what, &b.what)))
-}
-
-fn same_place(one: &BackupSource, other: &BackupSource) -> bool {
-    let absolute = |what: &BackupSource| match what {
-        BackupSource::Path { path, volume: None } | BackupSource::Sqlite { path, volume: None } => {
-            path.starts_with('/').then(|| path.clone())
-        }
-        _ => None,
-    };
-    match (one, other) {
-        (BackupSource::Postgres(one), BackupSource::Postgres(other)) => {
-            let server = |source: &backstay_manifest::PostgresSource| (source.host.clone(), source.port.clone());
-            let same = one.database.is_none() || other.database.is_none() || one.database == other.database;
-            one.service.is_none() && other.service.is_none() && server(one) == server(other) && same
-        }
-        _ => match (absolute(one), absolute(other)) {
-            (Some(one), Some(other)) => {
-                let (one, other) = (std::path::Path::new(&one), std::path::Path::new(&other));
-                one.starts_with(other) || other.starts_with(one)
-            }
-            _ => false,
-        },
-    }
-}
 
 impl Engine {
     /// What the manifests say of data, at the tip of each repository and in what the undo makes of it.
@@ -114,7 +32,8 @@ impl Engine {
             let (mirror, repository) = (part.mirror.clone(), part.part.repository.clone());
             let (tip, result) = (part.part.tip.clone(), part.result.clone());
             let fleets = blocking(move || {
-                let fleets = [read_fleet(&mirror, &repository, &tip), read_fleet(&mirror, &repository, &result)];
+                let fleets =
+                    [read_fleet(&mirror, &repository, &tip), read_fleet(&mirror, &repository, &result)];
                 // A tip that is not valid says nothing; what the undo makes of it was looked at already.
                 Ok(fleets.into_iter().filter_map(Result::ok).collect::<Vec<_>>())
             });
@@ -161,7 +80,8 @@ impl Engine {
             of_stack.peek().is_some() && of_stack.all(|data| data.missing.is_none())
         };
         let stacks: BTreeSet<_> = plan.nodes.iter().map(|place| &place.stack).collect();
-        let alone = stacks.into_iter().filter(|stack| declared.forward_only.contains(*stack) && !with_data(stack));
+        let alone =
+            stacks.into_iter().filter(|stack| declared.forward_only.contains(*stack) && !with_data(stack));
         let notes: Vec<_> = alone
             .map(|stack| {
                 format!(
@@ -228,7 +148,9 @@ impl Engine {
         let releases = releases::many(&mut read, &ids).await?;
         let mut first = None;
         for one in touched {
-            let Some(release) = releases.iter().find(|release: &&Release| release.id == one.release) else { break };
+            let Some(release) = releases.iter().find(|release: &&Release| release.id == one.release) else {
+                break;
+            };
             let undone = plan.repositories.iter().filter(|part| part.repository == release.repository);
             let mut has = false;
             for part in undone {
@@ -278,8 +200,11 @@ impl Engine {
         let mut read = self.inner.store.read();
         let all = snapshots::of(&mut read, Some(node.id)).await?;
         let of_stack = |one: &&KeptSnapshot| one.snapshot.tags.stack.as_ref() == Some(&first.stack);
-        let own: Vec<_> =
-            all.iter().filter(of_stack).filter(|one| one.snapshot.tags.deployment == Some(first.id)).collect();
+        let own: Vec<_> = all
+            .iter()
+            .filter(of_stack)
+            .filter(|one| one.snapshot.tags.deployment == Some(first.id))
+            .collect();
         let proven = |one: &&&KeptSnapshot| one.snapshot.proof >= Proof::Verified && one.damaged_at.is_none();
         if let Some(one) = own.iter().find(proven) {
             return Ok(Ok((**one).clone()));
@@ -287,7 +212,9 @@ impl Engine {
         if let Some(one) = own.first() {
             let id = one.snapshot.id.digest().short();
             return Ok(Err(match one.damaged_at {
-                Some(at) => format!("snapshot {id}, from just before, was found to be damaged at {}", clock(at)),
+                Some(at) => {
+                    format!("snapshot {id}, from just before, was found to be damaged at {}", clock(at))
+                }
                 None => format!(
                     "snapshot {id}, from just before, was not read back yet; `backstay backup verify {}` does that now",
                     node.name
@@ -334,9 +261,17 @@ impl Engine {
                 None => moved.words.push("the data stays: nothing that is taken back ran here".to_owned()),
                 Some(why) => {
                     let accepted = want.without_data.iter().any(|one| *one == place || one == ALL);
-                    let said = if accepted { "the code goes back and the data stays" } else { "no data to go back to" };
+                    let said = if accepted {
+                        "the code goes back and the data stays"
+                    } else {
+                        "no data to go back to"
+                    };
                     moved.words.push(format!("{said}: {why}"));
-                    demands.push(UndoDemand { demand: DemandKind::WithoutData, say: place, why: why.clone() });
+                    demands.push(UndoDemand {
+                        demand: DemandKind::WithoutData,
+                        say: place,
+                        why: why.clone(),
+                    });
                 }
             }
             return Ok((moved, demands));
@@ -355,7 +290,8 @@ impl Engine {
             let node = loaded.nodes.values().find(|node| node.name == moved.node);
             let runs = node.is_some_and(|node| loaded.settled.contains_key(&(node.id, other.clone())));
             if runs {
-                let why = format!("{other} on {} uses the same data: it goes back for {other} too", moved.node);
+                let why =
+                    format!("{other} on {} uses the same data: it goes back for {other} too", moved.node);
                 moved.words.push(why.clone());
                 demands.push(UndoDemand { demand: DemandKind::SharedData, say: other.to_string(), why });
             }
@@ -472,7 +408,8 @@ impl Engine {
         };
         let Some(deployment) = deployments::get(tx, deployment).await? else { return Ok(()) };
         let Some(data) = deployment.data else { return Ok(()) };
-        let Some(mut undo) = undos::get(tx, data.undo).await?.filter(|undo| undo.finished_at.is_none()) else {
+        let Some(mut undo) = undos::get(tx, data.undo).await?.filter(|undo| undo.finished_at.is_none())
+        else {
             return Ok(());
         };
         let here = |one: &&mut DataMove| one.node == node.name && one.stack == deployment.stack;
@@ -501,7 +438,8 @@ impl Engine {
             };
             let repository = self.repository(release.repository).await?;
             let mirror = self.inner.mirrors.of(&repository)?;
-            let items = blocking(move || crate::parts::saved_at(&mirror, &release.commit, &release.path)).await?;
+            let items =
+                blocking(move || crate::parts::saved_at(&mirror, &release.commit, &release.path)).await?;
             marked.extend(items.into_iter().filter(|item| item.double_sign).map(|item| item.name));
         }
         Ok(marked)

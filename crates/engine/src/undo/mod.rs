@@ -7,6 +7,7 @@
 mod act;
 mod compute;
 pub(crate) mod data;
+mod declared;
 mod diff;
 mod draft;
 mod push;

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use backstay_store::{Executor, deployments, nodes, releases, rollouts, stacks, undos};
 use backstay_types::{
-    Cause, DataMove, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, ReleaseStanding,
-    Rollout, RolloutId, RolloutKind, RolloutState, StackName, Timestamp, TreeDigest, Undo, UndoState,
+    Cause, DataMove, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId,
+    ReleaseStanding, Rollout, RolloutId, RolloutKind, RolloutState, StackName, Timestamp, TreeDigest, Undo,
+    UndoState,
 };
 
 use super::{

@@ -7,9 +7,7 @@ use backstay_store::{backups::jobs, backups::snapshots, deployments, nodes};
 use backstay_types::{
     BackupJobId, DemandKind, Deployment, DeploymentState, Digest, ErrorCode, Node, NodeId, Undo, UndoScope,
     UndoSelector, UndoState,
-    backup::{
-        BackupReason, BackupTask, Destination, Proof, Snapshot, SnapshotId, SnapshotTags, WorkOutcome,
-    },
+    backup::{BackupReason, BackupTask, Destination, Proof, Snapshot, SnapshotId, SnapshotTags, WorkOutcome},
 };
 
 use crate::fleet::{Fleet, want};
@@ -116,7 +114,9 @@ async fn each_node_goes_back_to_the_snapshot_from_just_before() {
     let two = plan.data.iter().find(|one| one.node.as_str() == "two").unwrap();
     assert_eq!(two.before, Some(bad.id));
     let words = two.words.join("\n");
-    for said in ["goes back to snapshot", "1200 MB", "is taken back; a safety snapshot keeps it", "stands still"] {
+    for said in
+        ["goes back to snapshot", "1200 MB", "is taken back; a safety snapshot keeps it", "stands still"]
+    {
         assert!(words.contains(said), "{said}: {words}");
     }
 
@@ -152,8 +152,7 @@ async fn undo_of_undo(fleet: &mut Fleet, undo: &Undo, safety: SnapshotId) {
     let (code, why) = refused(fleet, again.clone()).await;
     assert_eq!(code, ErrorCode::BS9041, "{why}");
     assert!(why.contains("one/web") && why.contains("three/web") && !why.contains("two/web"), "{why}");
-    let accepted =
-        WantedUndo { without_data: vec!["one/web".to_owned(), "three/web".to_owned()], ..again };
+    let accepted = WantedUndo { without_data: vec!["one/web".to_owned(), "three/web".to_owned()], ..again };
     let undo = fleet.undo(accepted).await;
     fleet.assert_verified(&undo);
     assert_eq!(fleet.latest("two").await.data.unwrap().snapshot, safety);
@@ -174,7 +173,8 @@ async fn prepare(fleet: &Fleet, name: &str, wanted: SnapshotId) -> SnapshotId {
     assert_eq!(work.snapshot, wanted);
     assert_eq!(work.destination, Destination::WithDeployment { deployment: deployment.id });
     let safety = made(fleet, &node, Some(&deployment), Proof::Matched, BackupReason::Safety);
-    let outcome = WorkOutcome { snapshots: vec![safety.clone()], items: Vec::new(), still_ms: 5, failed: None };
+    let outcome =
+        WorkOutcome { snapshots: vec![safety.clone()], items: Vec::new(), still_ms: 5, failed: None };
     fleet.engine.finish_backup(&node, job.id, outcome).await.unwrap();
     // The undo needs both, whatever retention says.
     fleet.clock.set(fleet.world.now() + std::time::Duration::from_secs(40 * 86_400));
@@ -193,7 +193,8 @@ async fn prepare(fleet: &Fleet, name: &str, wanted: SnapshotId) -> SnapshotId {
 #[tokio::test]
 async fn without_a_proven_snapshot_it_is_refused_by_name() {
     let mut fleet = Fleet::with_backups().await;
-    let ids = fleet.bad(&[("one", Proof::Verified), ("two", Proof::Matched), ("three", Proof::Verified)]).await;
+    let ids =
+        fleet.bad(&[("one", Proof::Verified), ("two", Proof::Matched), ("three", Proof::Verified)]).await;
     let mut tx = fleet.store.begin().await.unwrap();
     snapshots::damaged(&mut tx, Some(fleet.nodes["three"]), ids[2], fleet.world.now()).await.unwrap();
     tx.commit().await.unwrap();
@@ -235,8 +236,7 @@ async fn marks_in_the_manifest_ask_for_words() {
     let confirmed = WantedUndo { confirm: vec!["one/web".to_owned()], ..with };
     let (code, why) = refused(&fleet, confirmed.clone()).await;
     assert!(code == ErrorCode::BS9042 && why.contains("other on one uses the same data"), "{why}");
-    let undo =
-        fleet.undo(WantedUndo { shared_data: vec!["other".parse().unwrap()], ..confirmed }).await;
+    let undo = fleet.undo(WantedUndo { shared_data: vec!["other".parse().unwrap()], ..confirmed }).await;
     fleet.assert_verified(&undo);
     assert!(fleet.latest("one").await.data.is_some());
     let tree = fleet.runs[&("one".to_owned(), "web".to_owned())];

@@ -86,7 +86,10 @@ pub(in crate::backup) async fn swap_databases(desk: &Desk, state: &Restoring) ->
 }
 
 /// Puts those that were back.
-pub(in crate::backup) async fn swap_databases_back(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+pub(in crate::backup) async fn swap_databases_back(
+    desk: &Desk,
+    state: &Restoring,
+) -> Result<(), BackupError> {
     if state.databases.is_empty() {
         return Ok(());
     }

@@ -204,12 +204,7 @@ impl Rollback {
 }
 
 /// Shows the plan and asks for a yes.
-fn ask(
-    plan: &UndoPlan,
-    names: &Names,
-    request: &mut UndoRequest,
-    cx: &Context,
-) -> Result<(), CliError> {
+fn ask(plan: &UndoPlan, names: &Names, request: &mut UndoRequest, cx: &Context) -> Result<(), CliError> {
     cx.ui.say(view::plan(plan, names, &cx.frame()));
     for demand in &plan.demands {
         match demand.demand {

@@ -71,7 +71,9 @@ async fn double_sign(
     let mut marked = app.engine.double_sign(stack, &trees).await?;
     let named: Vec<_> = body.items.iter().chain(&body.paths).collect();
     if !named.is_empty() {
-        let of = |text: &str, item: &str| text == item || text.strip_prefix(item).is_some_and(|t| t.starts_with('/'));
+        let of = |text: &str, item: &str| {
+            text == item || text.strip_prefix(item).is_some_and(|t| t.starts_with('/'))
+        };
         marked.retain(|item| named.iter().any(|text| of(text, item)));
     }
     if marked.is_empty() {
