@@ -76,6 +76,7 @@ fn restore(fleet: &Fleet, from: RestoreFrom, destination: Destination) -> Backup
         paths: Vec::new(),
         destination,
         dry_run: false,
+        confirm: None,
     };
     fleet.api.call::<StartRestore>(&Empty {}, &Empty {}, &request).job.unwrap().job.id
 }
@@ -176,6 +177,67 @@ fn a_deployment_has_a_snapshot_from_just_before() {
     note(&fleet, 0, "first", "spoilt by the release");
     done(&fleet, restore(&fleet, RestoreFrom::BeforeDeployment(newest.deployment.id), Destination::InPlace));
     assert_eq!(read(&fleet, 0), of(&[("first", "as it was")]));
+}
+
+#[test]
+fn an_undo_takes_the_data_back_and_its_undo_brings_it_again() {
+    let Some(fleet) = keeping_notes(2) else { return };
+    let a = fleet.api.conversation("session-a").to_string();
+    note(&fleet, 0, "first", "as it was");
+    set_line(&fleet.tree, 2, "A2");
+    let commit = fleet.commit("Change a line", Some(a.parse().unwrap()));
+    fleet.deployed(&commit);
+    let from = proven(&fleet, "alpha", BackupReason::Deployment).kept.snapshot;
+    proven(&fleet, "beta", BackupReason::Deployment);
+    let before = fleet.running_tree(&fleet.nodes[0]);
+    note(&fleet, 0, "first", "changed by the release");
+    note(&fleet, 0, "second", "new");
+
+    let ways = ["rollback", "--conversation", &a, "--with-data"];
+    let said = fleet.cli.run(&[&ways[..], &["--dry-run"]].concat());
+    let id = from.id.digest().short();
+    for words in
+        ["alpha/web", "beta/web", &id, "is taken back; a safety snapshot keeps it until", "stands still"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(read(&fleet, 0), of(&[("first", "changed by the release"), ("second", "new")]));
+
+    let undo = fleet.rollback(&ways[1..]);
+    assert_eq!(undo["state"]["state"], "verified", "{undo:#}");
+    assert_ne!(fleet.running_tree(&fleet.nodes[0]), before);
+    assert_eq!(read(&fleet, 0), of(&[("first", "as it was")]));
+    assert_eq!(read(&fleet, 1), of(&[("first", "one")]));
+    fleet.nodes[0].get("/healthz").unwrap();
+
+    proven(&fleet, "alpha", BackupReason::Safety);
+    proven(&fleet, "beta", BackupReason::Safety);
+    note(&fleet, 0, "first", "meanwhile");
+    let again = fleet.rollback(&["--undo", undo["id"].as_str().unwrap(), "--with-data"]);
+    assert_eq!(again["state"]["state"], "verified", "{again:#}");
+    assert_eq!(fleet.running_tree(&fleet.nodes[0]), before);
+    assert_eq!(read(&fleet, 0), of(&[("first", "changed by the release"), ("second", "new")]));
+    fleet.cli.run(&["audit", "verify"]);
+}
+
+#[test]
+fn what_could_sign_twice_is_put_back_by_typed_words_alone() {
+    let Some(fleet) = keeping_notes(1) else { return };
+    let manifest = fleet.tree.read("stacks/web/stack.toml");
+    fleet.tree.write("stacks/web/stack.toml", &format!("{manifest}double_sign = true\n"));
+    let commit = fleet.commit("Mark the notes", None);
+    fleet.deployed(&commit);
+    done(&fleet, back_up(&fleet, "alpha"));
+    proven(&fleet, "alpha", BackupReason::Manual);
+    note(&fleet, 0, "first", "signed since");
+    let refused = fleet.cli.output(&["restore", "alpha/web", "--yes"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("BS9043") && said.contains("alpha/web"), "{said}");
+    let refused = fleet.cli.output(&["restore", "alpha/web", "--yes", "--confirm", "yes"]);
+    assert!(!refused.status.success(), "another text will not do");
+    assert_eq!(read(&fleet, 0), of(&[("first", "signed since")]));
+    fleet.cli.run(&["restore", "alpha/web", "--yes", "--confirm", "alpha/web"]);
+    assert_eq!(read(&fleet, 0), of(&[("first", "one")]));
 }
 
 #[test]

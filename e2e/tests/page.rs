@@ -74,6 +74,10 @@ fn a_change_its_release_and_its_undo_are_shown_line_by_line() {
         scope: UndoScope::default(),
         reason: String::new(),
         include_guesses: Vec::new(),
+        with_data: false,
+        without_data: Vec::new(),
+        shared_data: Vec::new(),
+        confirm: Vec::new(),
     };
     let tip = api.repository("fleet").tip;
     let planned = api.call::<v1::PlanUndoDiff>(&Empty {}, &Empty {}, &request);

@@ -85,6 +85,8 @@ pub enum Done {
     Prepared(Box<Prepared>),
     /// The data is saved as it was before, or is not and the stack allows to go on.
     Saved,
+    /// The data is in place, and nothing of the stack runs.
+    Exchanged,
     /// The runtime took it. These are its containers.
     Activated(Vec<Container>),
     /// All probes said so. These are its containers.
@@ -212,12 +214,18 @@ pub enum Task {
         /// The tree that runs now.
         from: Option<TreeDigest>,
     },
-    /// Save the data of what runs, before another release takes its place.
+    /// Save the data of what runs, before another release takes its place. Where the target says which data is to come
+    /// with it, that is made ready beside its place, and what runs has been stopped at the end.
     Snapshot {
         /// What is to come.
         target: DesiredStack,
         /// What runs.
         running: Box<Committed>,
+    },
+    /// Put the data that was made ready in place, and keep what was there. Done again it comes to the same.
+    Exchange {
+        /// What is to come.
+        target: DesiredStack,
     },
     /// Have the runtime run it.
     Activate {
@@ -252,6 +260,8 @@ pub enum Task {
         failed_tree: TreeDigest,
         /// What ran before.
         to: Option<Box<Committed>>,
+        /// The deployment whose data is to be taken away again first, where it put any in place.
+        data: Option<DeploymentId>,
     },
     /// Stop the stack and remove its containers, never its data.
     Remove {
@@ -329,6 +339,7 @@ impl Task {
             Self::Fetch { .. } => "fetch",
             Self::Prepare { .. } => "prepare",
             Self::Snapshot { .. } => "snapshot",
+            Self::Exchange { .. } => "exchange",
             Self::Activate { .. } => "activate",
             Self::Probe { .. } => "probe",
             Self::Bake { .. } => "bake",
@@ -351,6 +362,7 @@ impl Task {
             Self::Fetch { target }
             | Self::Prepare { target, .. }
             | Self::Snapshot { target, .. }
+            | Self::Exchange { target }
             | Self::Activate { target, .. }
             | Self::Probe { target, .. }
             | Self::Bake { target, .. } => Some(target.deployment),

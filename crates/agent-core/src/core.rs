@@ -29,8 +29,8 @@ use crate::{
     drift::{Deviation, Seen, health},
     intake::{Verdict, judge},
     journal::{
-        Activating, Adopted, Baking, BootId, Ended, Journal, Operation, Phase, Probing, ReturnCause,
-        Returning, StackRecord,
+        Activating, Adopted, Baking, BootId, Ended, Exchanging, Journal, Operation, Phase, Probing,
+        ReturnCause, Returning, Saving, StackRecord,
     },
     operation::superseded,
     recovery,
@@ -368,6 +368,14 @@ impl Core {
         }
         let by = wanted.as_ref().map(|w| w.deployment);
         match operation.phase {
+            // What runs may have been stopped for it already: it is started again, with the data that is there.
+            Phase::Saving(Saving { prepared }) if operation.target.data.is_some() => {
+                let Some(by) = by else { return };
+                let returning = Returning::new(prepared, ReturnCause::Superseded { by });
+                self.set_phase(Phase::Returning(returning), out);
+                out.flush("returning", &superseded(by));
+                self.abort(&superseded(by), out);
+            }
             Phase::Fetching(_)
             | Phase::Staged(_)
             | Phase::Ready(_)
@@ -380,7 +388,8 @@ impl Core {
                 self.abort(&why, out);
                 self.to_prune.insert(stack);
             }
-            Phase::Activating(Activating { prepared, .. })
+            Phase::Exchanging(Exchanging { prepared })
+            | Phase::Activating(Activating { prepared, .. })
             | Phase::Probing(Probing { prepared, .. })
             | Phase::Baking(Baking { prepared, .. }) => {
                 // What is asked for ran before: the way back is the shortest way there.

@@ -168,6 +168,8 @@ pub enum Phase {
     Ready(Ready),
     /// The data of what runs is being saved; nothing that runs has been touched.
     Saving(Saving),
+    /// Data is being put in the place of what is there; nothing of the stack runs.
+    Exchanging(Exchanging),
     /// Links and runtime are being switched.
     Activating(Activating),
     /// It was started; it has yet to prove itself.
@@ -198,6 +200,13 @@ pub struct Ready {
 /// See [`Phase::Saving`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saving {
+    /// How it will run.
+    pub prepared: Prepared,
+}
+
+/// See [`Phase::Exchanging`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchanging {
     /// How it will run.
     pub prepared: Prepared,
 }
@@ -292,9 +301,16 @@ pub struct Adopted {
 }
 
 impl Phase {
-    /// Whether the links and the runtime may have been touched.
+    /// Whether data, links or the runtime may have been touched.
     pub fn is_activated(&self) -> bool {
-        matches!(self, Self::Activating(_) | Self::Probing(_) | Self::Baking(_) | Self::Returning(_))
+        matches!(
+            self,
+            Self::Exchanging(_)
+                | Self::Activating(_)
+                | Self::Probing(_)
+                | Self::Baking(_)
+                | Self::Returning(_)
+        )
     }
 
     /// One word, for logs, crash points and people.
@@ -304,6 +320,7 @@ impl Phase {
             Self::Staged(_) => "staged",
             Self::Ready(_) => "ready",
             Self::Saving(_) => "saving",
+            Self::Exchanging(_) => "exchanging",
             Self::Activating(_) => "activating",
             Self::Probing(_) => "probing",
             Self::Baking(_) => "baking",

@@ -34,9 +34,9 @@ pub use self::{
     drift::{Deviation, Seen, deviations, same_images},
     intake::{Verdict, judge},
     journal::{
-        Activating, Adopted, Asked, Baking, BootId, Committed, Ended, Fetching, Journal, Links, Operation,
-        Phase, Prepared, PreparedService, Probing, Ready, Removing, ReturnCause, Returning, Saving,
-        StackRecord, Staged, Validated,
+        Activating, Adopted, Asked, Baking, BootId, Committed, Ended, Exchanging, Fetching, Journal, Links,
+        Operation, Phase, Prepared, PreparedService, Probing, Ready, Removing, ReturnCause, Returning,
+        Saving, StackRecord, Staged, Validated,
     },
     probe::{ProbeRun, ProbeStep},
     reach::Reach,

@@ -4,13 +4,27 @@ use backstay_types::{Container, DeploymentId, DeploymentState};
 
 use crate::{
     action::Failure,
-    journal::{Activating, Baking, BootId, Phase, Prepared, Probing, ReturnCause, Returning, Saving},
+    journal::{
+        Activating, Baking, BootId, Exchanging, Phase, Prepared, Probing, ReturnCause, Returning, Saving,
+    },
 };
 
 impl Saving {
+    /// Intent to put data in place.
+    pub(crate) fn exchange(self) -> Exchanging {
+        Exchanging { prepared: self.prepared }
+    }
+
     /// Intent to switch, in this boot.
     pub(crate) fn activate(self, boot: BootId) -> Activating {
         Activating { prepared: self.prepared, boot, attempt: 1 }
+    }
+}
+
+impl Exchanging {
+    /// The data is in place.
+    pub(crate) fn exchanged(self) -> Saving {
+        Saving { prepared: self.prepared }
     }
 }
 

@@ -61,7 +61,10 @@ fn call(journal: &Journal, desired: &DesiredStack, schema: u32) -> Call {
         (DesiredAction::Remove, None) if !left => Call::Gone,
         (DesiredAction::Remove, _) => Call::Remove,
         (DesiredAction::Run, _) if desired.manifest_schema > schema => Call::TooNew,
-        (DesiredAction::Run, Some(committed)) if committed.tree == desired.tree => Call::Same,
+        // Where data is to come with it, it is not enough that it runs.
+        (DesiredAction::Run, Some(committed)) if committed.tree == desired.tree && desired.data.is_none() => {
+            Call::Same
+        }
         (DesiredAction::Run, _) => Call::Deploy,
     }
 }

@@ -3,11 +3,13 @@
 //! `backstay-backup` alone speaks with the repository. What stands still for a copy is watched over by a small process
 //! that lets it go when the agent dies, and how a job ended is durable until the hub has it.
 
+mod asked;
 mod chore;
 mod copy;
 mod database;
 mod drill;
 mod error;
+mod exchange;
 mod exec;
 mod keeper;
 mod plan;
@@ -22,9 +24,11 @@ use std::{fs, io, path::Path, time::SystemTime};
 
 use self::program::Program;
 pub(crate) use self::{
+    asked::{Handle, Unsaved},
     chore::main as data_main,
     error::BackupError,
-    keeper::{Handle, Keeper},
+    exchange::Errand,
+    keeper::Keeper,
     plan::{DataPlan, Use},
     progress::file as progress_file,
     still::main as still_main,

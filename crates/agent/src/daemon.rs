@@ -113,9 +113,9 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
 
     let minimal = minimal::keep(machine.clone(), seen.clone(), local.clone());
     let updater = Updater::new(slots, machine.clone(), seen.clone(), events.clone(), contact.clone()).run();
-    let keeper =
+    let (keeper, clerk) =
         backup::Keeper::new(machine.clone(), identity.clone(), store, events.clone(), seen.clone(), asked);
-    let keeper = keeper.run();
+    let (keeper, clerk) = (keeper.run(), clerk.run());
     let asking = Asking { backups: Some(backups), hub, key, node: identity.node, world, contact, local };
     let by_hand = by_hand.run(events.clone());
     let check_in = CheckIn::new(asking, events, seen).run(machine::Measured::new(&machine, identity.node));
@@ -132,6 +132,7 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
         () = check_in => {}
         () = minimal => {}
         () = keeper => {}
+        () = clerk => {}
         result = by_hand => result?,
         _ = terminate.recv() => tracing::info!("told to end; what runs keeps running"),
         _ = interrupt.recv() => tracing::info!("told to end; what runs keeps running"),

@@ -179,7 +179,7 @@ fn pretend(id: TaskId, task: Task, world: &World, took: Duration) -> Finished {
     let step = match &task {
         Task::Fetch { .. } => Some(Step::Fetch),
         Task::Prepare { .. } => Some(Step::Validate),
-        Task::Snapshot { .. } => Some(Step::Snapshot),
+        Task::Snapshot { .. } | Task::Exchange { .. } => Some(Step::Snapshot),
         Task::Activate { .. } => Some(Step::Activate),
         Task::Probe { .. } => Some(Step::Probe),
         Task::Bake { .. } => Some(Step::Bake),
@@ -202,6 +202,7 @@ fn done(task: Task) -> Done {
         Task::Fetch { .. } => Done::Fetched,
         Task::Prepare { target, .. } => Done::Prepared(Box::new(prepared(&target))),
         Task::Snapshot { .. } => Done::Saved,
+        Task::Exchange { .. } => Done::Exchanged,
         Task::Activate { prepared, .. } => Done::Activated(containers(&prepared)),
         Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(&prepared)),
         Task::Return { to, .. } => Done::Returned(committed(to.as_deref())),

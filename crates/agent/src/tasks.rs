@@ -13,10 +13,10 @@ use std::{sync::Arc, time::Duration};
 use backstay_agent_core::{Committed, Done, Failure, Finished, Prepared, Task, TaskId};
 use backstay_client::Client;
 use backstay_config::AgentSettings;
-use backstay_types::{Container, FailureKind, StackName, Step, TreeDigest, World};
+use backstay_types::{Container, DeploymentId, FailureKind, StackName, Step, TreeDigest, World};
 
 use crate::{
-    backup::Handle,
+    backup::{Errand, Handle},
     child,
     disk::{Layout, SAFE_MODE},
     step::{Fail, Failed, Follows, Outcome, Place, PrepareCall, Records, Reply, StepCall, Work},
@@ -72,9 +72,15 @@ impl Machine {
             Task::Snapshot { target, running } => {
                 self.snapshot(&target, &running, records).await.map(|()| Done::Saved)
             }
+            Task::Exchange { target } => self.exchange(&target, records).await.map(|()| Done::Exchanged),
             Task::Activate { target, prepared, from } => {
                 let to = (&target.stack, target.tree);
-                self.up(to, from, &prepared, Step::Activate, records).await.map(Done::Activated)
+                let containers = self.up(to, from, &prepared, Step::Activate, records).await?;
+                if target.data.is_some() {
+                    let give = Errand::Give(target.deployment, target.tree);
+                    noted(self.errand(give, Step::Activate).await, records)?;
+                }
+                Ok(Done::Activated(containers))
             }
             Task::Probe { target, prepared } => {
                 let started = records.start();
@@ -90,20 +96,27 @@ impl Machine {
                 records.done(started, Step::Bake, format!("watched for {:?}", prepared.bake));
                 Ok(Done::Healthy(containers))
             }
-            Task::Return { stack, failed, failed_tree, to } => self
-                .go_back(&stack, &failed, failed_tree, to.map(|to| *to), records)
-                .await
-                .map(Done::Returned),
+            Task::Return { stack, failed, failed_tree, to, data } => {
+                if let Some(deployment) = data {
+                    let back = Errand::PutBack(deployment, failed_tree, Box::new(failed.clone()));
+                    noted(self.errand(back, Step::Return).await, records)?;
+                }
+                let to = to.map(|to| *to);
+                self.go_back(&stack, (&failed, failed_tree), to, data, records).await.map(Done::Returned)
+            }
             Task::Remove { stack, running } => {
                 self.stop(&stack, running.as_deref(), records).await.map(|()| Done::Removed)
             }
             Task::Stop { stack, running } => {
                 self.stop(&stack, running.as_deref(), records).await.map(|()| Done::Stopped)
             }
-            Task::Prune { stack, keep, .. } => self
-                .child(Work::Prune { stack, keep }, Step::Commit, LONG, records)
-                .await
-                .map(|_| Done::Pruned),
+            Task::Prune { stack, keep, .. } => {
+                if let Err(reason) = self.backups.errand(Errand::Settle(stack.clone())).await {
+                    tracing::error!(%stack, reason, "data of a deployment that is over cannot be cleared away");
+                }
+                let pruned = self.child(Work::Prune { stack, keep }, Step::Commit, LONG, records).await;
+                pruned.map(|_| Done::Pruned)
+            }
             Task::RestartEngine {} => self.restart_engine().await.map(|()| Done::EngineRestarted),
             Task::Check { stacks } => Ok(Done::Checked(self.check(stacks).await)),
             Task::Compare { stack, record } => {
@@ -232,9 +245,9 @@ impl Machine {
     async fn go_back(
         &self,
         stack: &StackName,
-        failed: &Prepared,
-        failed_tree: TreeDigest,
+        (failed, failed_tree): (&Prepared, TreeDigest),
         to: Option<Committed>,
+        data: Option<DeploymentId>,
         records: &mut Records,
     ) -> Result<Vec<Container>, Failed> {
         let Some(to) = to else {
@@ -245,6 +258,9 @@ impl Machine {
         };
         let prepared = self.prepared(stack, &to, records).await?;
         self.up((stack, to.tree), Some(failed_tree), &prepared, Step::Return, records).await?;
+        if let Some(deployment) = data {
+            noted(self.errand(Errand::GiveBack(deployment), Step::Return).await, records)?;
+        }
         let result = self.probe(stack, to.tree, &prepared, Step::Return).await;
         noted(result, records)
     }

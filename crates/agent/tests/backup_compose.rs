@@ -230,3 +230,54 @@ fn compose_killed_at_every_step_of_a_restore() {
         assert_eq!(kept.state("side"), "running", "{point}");
     }
 }
+
+/// Killed at each step of an undo with data: the volume comes with the release that goes back, and goes away with it when
+/// that does not become healthy. Services that have nothing to do with it come back as well.
+#[test]
+fn compose_killed_at_every_step_of_an_undo_with_data() {
+    let Some(mut kept) = Kept::start("") else { return };
+    fs::write(kept.volume().join("which"), "saved").unwrap();
+    let saved = kept.outcome(kept.hub.want_backup());
+    assert_eq!(saved.failed, None, "{}", kept.node.log());
+    let snapshot = saved.snapshots[0].id;
+    let sick = "[[probe]]\ncommand = [\"false\"]\nevery = \"100ms\"\nwithin = \"1s\"\n";
+    for (point, healthy) in [
+        ("restore.fetched", true),
+        ("exchange.stopped", true),
+        ("exchange.saved", true),
+        ("exchange.ready.after", true),
+        ("exchange.swapping.after", true),
+        ("exchange.databases", true),
+        ("restore.exchanged", true),
+        ("exchange.swapped", true),
+        ("exchange.exchanged.after", true),
+        ("up.after", true),
+        ("committed.after", true),
+        ("exchange.undoing.after", false),
+        ("exchange.swapped_back", false),
+        ("exchange.back.after", false),
+        ("returned.before", false),
+    ] {
+        fs::write(kept.volume().join("which"), "changed").unwrap();
+        kept.node.kill();
+        kept.node.start(&format!("{point}=return"));
+        let manifest = format!("# {point}\n{}", if healthy { "" } else { sick });
+        let undone = kept.hub.deploy_with_data(&stack(&manifest), snapshot);
+        kept.node.wait_killed();
+        let which = fs::read_to_string(kept.volume().join("which")).unwrap();
+        assert!(which == "changed" || which == "saved", "{point}: {which}");
+        kept.node.start("");
+        let end = eventually_within(LIMIT, "it ends", || kept.hub.ends(undone).pop());
+        let which = fs::read_to_string(kept.volume().join("which")).unwrap();
+        match healthy {
+            true => assert_eq!((end, which.as_str()), (DeploymentState::Succeeded, "saved"), "{point}"),
+            false => {
+                assert!(matches!(end, DeploymentState::RolledBack { .. }), "{point}: {end:?}");
+                assert_eq!(which, "changed", "{point}");
+            }
+        }
+        kept.writes();
+        kept.check_clean();
+        assert_eq!(kept.state("side"), "running", "{point}");
+    }
+}

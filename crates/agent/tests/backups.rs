@@ -301,6 +301,40 @@ fn postgres_under_write_load_saved_and_put_back() {
         assert_eq!(orders(&server, "select count(*) from b"), counts[1].to_string(), "{point}");
     }
 
+    // Together with a release, and away again with it.
+    let has_b = || orders(&server, "select count(*) from pg_tables where tablename = 'b'");
+    for (n, (point, healthy)) in [
+        ("restore.database.half", true),
+        ("exchange.databases", true),
+        ("exchange.exchanged.after", true),
+        ("exchange.undoing.after", false),
+        ("exchange.databases_back", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        orders(&server, "drop table b");
+        kept.node.kill();
+        kept.node.start(&format!("{point}=return"));
+        let release = with_data(&format!("undo {n}"), if healthy { "true" } else { "false" }, backups);
+        let undone = kept.hub.deploy_with_data(&release, saved.snapshots[0].id);
+        kept.node.wait_killed();
+        kept.node.start("");
+        let end = eventually_within(LIMIT, "it ends", || kept.hub.ends(undone).pop());
+        if healthy {
+            assert_eq!(end, DeploymentState::Succeeded, "{point}: {}", kept.node.log());
+            assert_eq!(orders(&server, "select count(*) from b"), counts[1].to_string(), "{point}");
+        } else {
+            assert!(matches!(end, DeploymentState::RolledBack { .. }), "{point}: {end:?}");
+            assert_eq!(has_b(), "0", "{point}: the data from before is back");
+            orders(&server, "create table b (n bigint)");
+        }
+        eventually_within(LIMIT, "nothing is left beside it", || {
+            let sql = "select count(*) from pg_database where datname like 'backstay_%'";
+            (server.sql(sql) == "0").then_some(())
+        });
+    }
+
     // A dump that cannot be made is no backup.
     server.sql("drop database orders with (force)");
     let outcome = kept.outcome(kept.hub.want_backup());

@@ -3,6 +3,7 @@
 use backstay_types::{
     AgentBuild, AgentUpdateId, CommitId, ConversationId, DeploymentId, Digest, LeaveSafeMode, LedgerHead,
     NodeId, PartName, ReleaseId, RolloutId, RolloutKind, StackName, Timestamp, TreeDigest,
+    backup::SnapshotId,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -88,6 +89,10 @@ pub struct DesiredStack {
     /// of the statement's digest, so that agents that do not know of it take the statement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<PartSource>,
+    /// The snapshot whose data goes into place together with the release: both come to stay, or neither. Part of the
+    /// digest, so that no agent that does not know of it runs the release on other data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<SnapshotId>,
 }
 
 /// Where the files of a part are from.

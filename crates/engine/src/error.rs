@@ -3,7 +3,7 @@
 use backstay_plan::Refusal;
 use backstay_source::SourceError;
 use backstay_store::StoreError;
-use backstay_types::ErrorCode;
+use backstay_types::{DemandKind, ErrorCode};
 
 /// An error of the engine. Nothing was changed when one is returned, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,14 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// An undo was not told in so many words what it has to be.
+    #[error("{why}")]
+    UnmetDemand {
+        /// What kind of thing.
+        demand: DemandKind,
+        /// What is meant, and why.
+        why: String,
+    },
     /// A branch is not fit to be followed.
     #[error("branch `{branch}`: {reason}")]
     Branch {
@@ -90,6 +98,9 @@ impl EngineError {
             Self::Refused(_) => ErrorCode::BS5001,
             Self::InvalidResult(_) => ErrorCode::BS5002,
             Self::BannedResult { .. } => ErrorCode::BS5003,
+            Self::UnmetDemand { demand: DemandKind::WithoutData, .. } => ErrorCode::BS9041,
+            Self::UnmetDemand { demand: DemandKind::SharedData, .. } => ErrorCode::BS9042,
+            Self::UnmetDemand { demand: DemandKind::DoubleSign, .. } => ErrorCode::BS9043,
             Self::Branch { .. } => ErrorCode::BS4019,
             Self::BackupsNotSetUp => ErrorCode::BS9011,
             Self::NothingProven(_) => ErrorCode::BS9017,
@@ -113,6 +124,15 @@ impl EngineError {
             Self::BannedResult { .. } => Some(
                 "lift the ban (`backstay hold lift ID`) if it may be tried again, or undo more: `--before`, or `--to` an earlier state",
             ),
+            Self::UnmetDemand { demand: DemandKind::WithoutData, .. } => {
+                Some("`--without-data-of NODE/STACK` takes the code back there and leaves the data as it is")
+            }
+            Self::UnmetDemand { demand: DemandKind::SharedData, .. } => {
+                Some("`--and-data-of STACK` says that it is meant")
+            }
+            Self::UnmetDemand { demand: DemandKind::DoubleSign, .. } => {
+                Some("`--confirm NODE/STACK` says that no other copy of its keys runs")
+            }
             Self::BackupsNotSetUp => Some("see docs/guides/backups-hub.md"),
             Self::NothingProven(_) => Some("`backstay backup verify NODE` reads snapshots back now"),
             Self::OtherRecoveryKey(_) => Some("`--replace` seals them to the new one"),

@@ -109,6 +109,19 @@ pub(crate) fn declared_at(mirror: &Mirror, at: &CommitId, folder: &str) -> Resul
     Ok(manifest.map(|manifest| manifest.parts).unwrap_or_default())
 }
 
+/// What a stack declares at a commit that is saved of it; nothing when that cannot be understood. Blocks.
+pub(crate) fn saved_at(
+    mirror: &Mirror,
+    at: &CommitId,
+    folder: &str,
+) -> Result<Vec<backstay_manifest::BackupItem>, SourceError> {
+    let read = |file: &str| mirror.try_read(at, &in_folder(folder, file));
+    let Some(text) = read("stack.toml")? else { return Ok(Vec::new()) };
+    let found = compose::FILE_NAMES.into_iter().find(|file| matches!(read(file), Ok(Some(_))));
+    let manifest = StackManifest::parse("stack.toml", &text, found);
+    Ok(manifest.map(|manifest| manifest.backups.items).unwrap_or_default())
+}
+
 /// What was made of a step's attempts, or has to be made first.
 #[derive(Debug, Default)]
 pub(crate) struct Composed {

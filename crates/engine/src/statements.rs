@@ -189,6 +189,8 @@ impl Engine {
                 }
                 .unwrap_or(backstay_manifest::MANIFEST_SCHEMA),
                 sources: sources_of(release, &parts),
+                // Once it has ended its data is nobody's to put in place again, whatever an agent has forgotten.
+                data: deployment.data.filter(|_| !deployment.state.is_final()).map(|data| data.snapshot),
             };
             Some((deployment.id, line))
         });

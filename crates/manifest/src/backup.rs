@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use backstay_types::StackName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ pub struct Backups {
     /// How far a drill of it goes; as far as its runtime allows when nothing is said.
     #[serde(default)]
     pub drill: Option<DrillMode>,
+    /// Which way changes to the data's schema go.
+    #[serde(default)]
+    pub migrations: Migrations,
     /// What is saved, in the order of `stack.toml`. Empty: what the node finds by itself.
     #[serde(default)]
     pub items: Vec<BackupItem>,
@@ -49,6 +53,17 @@ pub enum DrillMode {
     Files,
     /// There are no drills of it.
     Off,
+}
+
+/// Which way a stack's releases can change the schema of its data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Migrations {
+    /// An earlier release works with what a later one has written, or nothing is said of it.
+    #[default]
+    Reversible,
+    /// An earlier release does not work with what a later one has written: only with the data from before.
+    ForwardOnly,
 }
 
 /// `[[backup]]`: one thing that is saved.
@@ -70,6 +85,13 @@ pub struct BackupItem {
     /// What is left out, below the item's folder. A restore leaves it as it is.
     #[serde(default)]
     pub exclude: Vec<PathPattern>,
+    /// Other stacks of the node that use the same data: what is put back is put back for them too.
+    #[serde(default)]
+    pub shared_with: Vec<StackName>,
+    /// An older copy of it could make a validator sign twice: no restore or undo puts it back without a typed
+    /// confirmation.
+    #[serde(default)]
+    pub double_sign: bool,
     /// The line in `stack.toml`; 0 when it was not declared.
     #[serde(default)]
     pub line: u32,
@@ -187,6 +209,7 @@ impl Default for Backups {
             wait: WAIT,
             longest_still: LONGEST_STILL,
             drill: None,
+            migrations: Migrations::default(),
             items: Vec::new(),
         }
     }
@@ -245,6 +268,8 @@ impl BackupItem {
             before: Vec::new(),
             after: Vec::new(),
             exclude: Vec::new(),
+            shared_with: Vec::new(),
+            double_sign: false,
             line: 0,
         }
     }
@@ -334,6 +359,7 @@ fn read_all(mut table: Table<'_, '_>, runtime: Option<&Runtime>) -> Backups {
         off: table.boolean("off").unwrap_or_default(),
         require: table.boolean("require").unwrap_or_default(),
         drill: table.choice("drill", &DRILLS),
+        migrations: read_migrations(&mut table),
         ..Backups::default()
     };
     if backups.drill == Some(DrillMode::Start) && !matches!(runtime, Some(Runtime::Compose(_)) | None) {
@@ -361,6 +387,25 @@ fn read_all(mut table: Table<'_, '_>, runtime: Option<&Runtime>) -> Backups {
 const DRILLS: [(&str, DrillMode); 3] =
     [("start", DrillMode::Start), ("files", DrillMode::Files), ("off", DrillMode::Off)];
 
+fn read_migrations(table: &mut Table<'_, '_>) -> Migrations {
+    let choices = [("reversible", Migrations::Reversible), ("forward_only", Migrations::ForwardOnly)];
+    table.choice("migrations", &choices).unwrap_or_default()
+}
+
+fn read_shared(table: &mut Table<'_, '_>) -> Vec<StackName> {
+    let mut stacks = Vec::new();
+    for text in table.strings("shared_with").unwrap_or_default() {
+        match text.parse() {
+            Ok(stack) => stacks.push(stack),
+            Err(_) => {
+                let message = format!("`{}`: expected the name of another stack", text.escape_debug());
+                table.wrong::<()>("shared_with", code::WRONG_VALUE, message);
+            }
+        }
+    }
+    stacks
+}
+
 fn read_one(mut table: Table<'_, '_>, runtime: Option<&Runtime>) -> Option<BackupItem> {
     let line = table.line();
     let what = read_source(&mut table);
@@ -379,6 +424,8 @@ fn read_one(mut table: Table<'_, '_>, runtime: Option<&Runtime>) -> Option<Backu
     } else {
         (Consistency::None, Vec::new())
     };
+    let shared_with = read_shared(&mut table);
+    let double_sign = table.boolean("double_sign").unwrap_or_default();
     table.finish();
     let what = what?;
     Some(BackupItem {
@@ -388,6 +435,8 @@ fn read_one(mut table: Table<'_, '_>, runtime: Option<&Runtime>) -> Option<Backu
         before,
         after,
         exclude,
+        shared_with,
+        double_sign,
         line,
     })
 }

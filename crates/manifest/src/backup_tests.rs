@@ -47,6 +47,21 @@ fn reads_what_holds_for_all_and_raises_the_schema() {
 }
 
 #[test]
+fn reads_what_restores_and_undos_have_to_know() {
+    let manifest = read(
+        "[backups]\nmigrations = \"forward_only\"\n\
+         [[backup]]\npath = \"keys\"\ndouble_sign = true\nshared_with = [\"signer-b\", \"web3\"]\n\
+         [[backup]]\nvolume = \"data\"\n",
+    )
+    .unwrap();
+    assert_eq!(manifest.backups.migrations, Migrations::ForwardOnly);
+    let [keys, data] = &manifest.backups.items[..] else { panic!() };
+    assert!(keys.double_sign && !data.double_sign && data.shared_with.is_empty());
+    assert_eq!(keys.shared_with, ["signer-b".parse().unwrap(), "web3".parse::<StackName>().unwrap()]);
+    assert_eq!(read("").unwrap().backups.migrations, Migrations::Reversible);
+}
+
+#[test]
 fn what_is_wrong_is_told_with_line_and_expectation() {
     let item = |rest: &str| format!("[[backup]]\n{rest}\n");
     for (text, code, line, part) in [
@@ -55,6 +70,8 @@ fn what_is_wrong_is_told_with_line_and_expectation() {
         (item("path = \"../x\""), code::WRONG_VALUE, 2, "without `..`"),
         (item("path = \"/x\"\nvolume = \"v\""), code::WRONG_VALUE, 2, "below the volume"),
         (item("path = \"/\""), code::WRONG_VALUE, 2, "a file or folder"),
+        (item("path = \"x\"\nshared_with = [\"No Name\"]"), code::WRONG_VALUE, 3, "another stack"),
+        ("[backups]\nmigrations = \"down\"\n".to_owned(), code::WRONG_VALUE, 2, "forward_only"),
         (item("sqlite = \".\""), code::WRONG_VALUE, 2, "a file or folder"),
         (item("sqlite = \"a\"\nconsistency = \"stop\""), code::UNKNOWN_KEY, 3, "consistency"),
         (item("volume = \"a\"\nconsistency = \"puase\""), code::WRONG_VALUE, 3, "`pause`"),

@@ -38,7 +38,8 @@ mod unit;
 mod window;
 
 pub use backup::{
-    BackupItem, BackupSource, Backups, CommandSource, Consistency, DrillMode, PostgresMethod, PostgresSource,
+    BackupItem, BackupSource, Backups, CommandSource, Consistency, DrillMode, Migrations, PostgresMethod,
+    PostgresSource,
 };
 pub use compose::Compose;
 pub use discover::{Entry, Fleet, Listing, ReadFile, Stack, discover, load_stack};

@@ -356,7 +356,9 @@ CREATE TABLE deployments (
     created_at BIGINT NOT NULL,
     started_at BIGINT,
     finished_at BIGINT,
-    containers TEXT NOT NULL
+    containers TEXT NOT NULL,
+    -- The data that goes into place with it, of an undo that takes data back too.
+    data TEXT
 );
 CREATE INDEX deployments_node ON deployments (node_id, stack, id);
 CREATE INDEX deployments_stack ON deployments (stack, id);

@@ -184,6 +184,10 @@ codes! {
     BS9032 507 "There is no room for a drill";
     BS9033 500 "A drill cannot start the stack";
     BS9034 409 "A drill was put off";
+    BS9041 409 "There is no data that an undo could go back to";
+    BS9042 409 "Other stacks use the data that would go back";
+    BS9043 409 "Older data could make a validator sign twice";
+    BS9044 500 "Data could not be put in place with a release";
 }
 
 impl fmt::Display for ErrorCode {

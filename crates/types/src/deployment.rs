@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeploymentId, NodeId, ReleaseId, RolloutId, StackName, TreeDigest};
+use crate::{DeploymentId, NodeId, ReleaseId, RolloutId, StackName, TreeDigest, UndoId, backup::SnapshotId};
 
 /// One node's attempt at a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,18 @@ pub struct Deployment {
     pub finished_at: Option<Timestamp>,
     /// What ran at its end.
     pub containers: Vec<Container>,
+    /// The data that goes into place together with the release, when an undo takes data back too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DeploymentData>,
+}
+
+/// Data that a deployment puts in place together with its release: both come to stay, or neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentData {
+    /// The undo that asks for it.
+    pub undo: UndoId,
+    /// The snapshot that it comes from.
+    pub snapshot: SnapshotId,
 }
 
 /// Where a deployment stands. Rolled back is never success.

@@ -41,7 +41,8 @@ pub use constraint::{Constraint, ConstraintOrigin, Effect, Scope};
 pub use conversation::{Conversation, ForeignId, ToolEvent, ToolEventKind};
 pub use decision::{Decision, DecisionKind};
 pub use deployment::{
-    Container, Deployment, DeploymentState, FailureKind, ImageId, Step, StepOutcome, StepRecord,
+    Container, Deployment, DeploymentData, DeploymentState, FailureKind, ImageId, Step, StepOutcome,
+    StepRecord,
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
 pub use drift::{Drift, DriftPart, DriftState, MOST_DRIFTS};
@@ -66,8 +67,8 @@ pub use rollout::{Cause, OnStop, Overridden, Paused, Rollout, RolloutKind, Rollo
 pub use safety::{FailingStack, LeaveSafeMode, NodeSafety, SafeMode, SshState, WaitingUpdate};
 pub use secret::Secret;
 pub use undo::{
-    ConflictedFile, Meaning, NodeMove, PushState, RepositoryUndo, SkippedChange, Undo, UndoPlan, UndoRoute,
-    UndoScope, UndoSelector, UndoState,
+    ConflictedFile, DataMove, DataSource, DemandKind, Meaning, NodeMove, PushState, RepositoryUndo,
+    SkippedChange, Undo, UndoDemand, UndoPlan, UndoRoute, UndoScope, UndoSelector, UndoState,
 };
 pub use world::{Clock, Entropy, FixedClock, SeededEntropy, World};
 

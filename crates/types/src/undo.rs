@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CommitId, ConversationId, DeploymentId, NodeName, PartName, RepositoryId, StackName, TreeDigest, UndoId,
+    backup::SnapshotId,
 };
 
 /// An undo and where it stands.
@@ -120,6 +121,75 @@ pub struct UndoPlan {
     pub nodes: Vec<NodeMove>,
     /// What the person should know before saying yes.
     pub notes: Vec<String>,
+    /// Whether data goes back too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_data: bool,
+    /// What becomes of the data of each node and stack that moves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataMove>,
+    /// What has to be said in so many words before it is done, and was not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub demands: Vec<UndoDemand>,
+}
+
+/// What becomes of the data of a stack on a node in an undo that takes data back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DataMove {
+    /// The node.
+    pub node: NodeName,
+    /// The stack.
+    pub stack: StackName,
+    /// The earliest deployment there that is taken back: the data is from just before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<DeploymentId>,
+    /// Where the data comes from; absent: the code goes back and the data stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<DataSource>,
+    /// Why there is no data to go back to, where there is none. To be accepted by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+    /// What happens to the data, in plain words.
+    #[serde(default)]
+    pub words: Vec<String>,
+    /// The snapshot of what was there before, once it is made: `rollback --undo … --with-data` brings that back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety: Option<SnapshotId>,
+}
+
+/// The snapshot that an undo takes data from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DataSource {
+    /// The snapshot; it is proven.
+    pub snapshot: SnapshotId,
+    /// When it was begun: what was written since is taken back.
+    pub at: Timestamp,
+    /// Bytes of content in it.
+    pub bytes: u64,
+    /// What of the stack is in it, by the names in `[[backup]]`.
+    pub items: Vec<String>,
+}
+
+/// Something that an undo needs to be told in so many words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UndoDemand {
+    /// What kind of thing.
+    pub demand: DemandKind,
+    /// What has to be said: `NODE/STACK`, or a stack.
+    pub say: String,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// What an undo needs to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DemandKind {
+    /// There is no data to go back to on a node: that its code goes back alone.
+    WithoutData,
+    /// Another stack uses the same data: that this goes back for it too.
+    SharedData,
+    /// Older data could make a validator sign twice: the typed confirmation.
+    DoubleSign,
 }
 
 /// An undo's part in one repository.

@@ -8,7 +8,7 @@ use backstay_types::{DeploymentState, FailureKind, StackName, Step, StepOutcome,
 
 use super::{Batch, Core, Cx, Running};
 use crate::{
-    action::{Act, Change, Task, TaskId},
+    action::{Act, Change, Failure, Task, TaskId},
     drift::deviations,
     journal::{Asked, Committed, Ended, Fetching, Operation, Phase, Prepared, Removing, Saving},
     queue::{self, Call},
@@ -69,6 +69,14 @@ impl Core {
                 }
                 None => false,
             },
+            Phase::Ready(_) if target.data.is_some() => {
+                let reason = "nothing runs here whose data could be put back: restore it by itself";
+                let failure =
+                    Failure { step: Step::Snapshot, kind: FailureKind::Invalid, reason: reason.to_owned() };
+                self.fail(&target, failure, Vec::new(), cx, out);
+                true
+            }
+            Phase::Exchanging(_) => self.run(Task::Exchange { target }, "its data is ready", out),
             Phase::Ready(ready) => {
                 self.activate(&target, Saving { prepared: ready.prepared }, out);
                 true
@@ -90,7 +98,8 @@ impl Core {
                 let to = self.record(&target.stack).committed.map(Box::new);
                 let why = returning.cause.reason();
                 let (failed, failed_tree) = (returning.prepared, target.tree);
-                self.run(Task::Return { stack: target.stack, failed, failed_tree, to }, why, out)
+                let data = target.data.map(|_| target.deployment);
+                self.run(Task::Return { stack: target.stack, failed, failed_tree, to, data }, why, out)
             }
             Phase::Removing(_) => {
                 let record = self.record(&target.stack);
@@ -113,7 +122,11 @@ impl Core {
     /// Whether something else runs, whose data is to be kept as it was.
     fn has_data_before(&self, target: &DesiredStack) -> bool {
         let committed = self.journal.stacks.get(&target.stack).and_then(|record| record.committed.as_ref());
-        self.settings.snapshots && committed.is_some_and(|committed| committed.tree != target.tree)
+        match target.data {
+            // It comes with data of its own, even where the release itself runs already.
+            Some(_) => committed.is_some(),
+            None => self.settings.snapshots && committed.is_some_and(|c| c.tree != target.tree),
+        }
     }
 
     fn prepare_task(&self, target: DesiredStack) -> Task {
@@ -287,7 +300,7 @@ impl Core {
             self.to_leave.remove(&stack);
             if let Some(left) = self.record(&stack).trouble.left {
                 let (failed, failed_tree) = (left.prepared, left.tree);
-                let task = Task::Return { stack, failed, failed_tree, to: None };
+                let task = Task::Return { stack, failed, failed_tree, to: None, data: None };
                 return self.run(task, "it failed, and could not be stopped", out);
             }
             return true;

@@ -63,9 +63,22 @@ impl Core {
                 out.flush("ready", "it is valid and can run");
             }
             (Phase::Staged(_), Err(failure)) => self.not_had(&target, failure, finished.records, cx, out),
+            (Phase::Saving(phase), Ok(Done::Saved)) if target.data.is_some() => {
+                self.report_steps(&target, finished.records, cx, out);
+                self.fetch_failing = None;
+                self.set_phase(Phase::Exchanging(phase.exchange()), out);
+                out.flush("exchanging", "its data is ready beside its place");
+            }
             (Phase::Saving(phase), Ok(Done::Saved)) => {
                 self.report_steps(&target, finished.records, cx, out);
                 self.activate(&target, phase, out);
+            }
+            (Phase::Saving(_), Err(failure)) if target.data.is_some() => {
+                self.not_had(&target, failure, finished.records, cx, out);
+            }
+            (Phase::Exchanging(phase), Ok(Done::Exchanged)) => {
+                self.report_steps(&target, finished.records, cx, out);
+                self.activate(&target, phase.exchanged(), out);
             }
             (Phase::Saving(_), Err(failure)) => self.fail(&target, failure, finished.records, cx, out),
             (Phase::Activating(phase), Ok(Done::Activated(_))) => {
@@ -89,7 +102,8 @@ impl Core {
                 self.report_steps(&target, finished.records, cx, out);
                 self.commit(&target, phase.prepared, containers, cx, out);
             }
-            (Phase::Activating(crate::Activating { prepared, .. }), Err(failure))
+            (Phase::Exchanging(crate::Exchanging { prepared }), Err(failure))
+            | (Phase::Activating(crate::Activating { prepared, .. }), Err(failure))
             | (Phase::Probing(crate::Probing { prepared, .. }), Err(failure))
             | (Phase::Baking(crate::Baking { prepared, .. }), Err(failure)) => {
                 self.go_back(&target, prepared, failure, finished.records, cx, out);
@@ -137,7 +151,7 @@ impl Core {
     }
 
     /// It failed before anything that runs was touched.
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         target: &DesiredStack,
         failure: Failure,
@@ -168,7 +182,7 @@ impl Core {
         let cause = ReturnCause::failed(failure);
         self.trust_previous(target, out);
         let committed = self.record(&target.stack).committed.map(|c| c.tree);
-        if committed == Some(target.tree) {
+        if committed == Some(target.tree) && target.data.is_none() {
             // It is what ran before: there is nothing else to go back to.
             let state = cause.broken("it is the release that ran before");
             self.update_failed(target, Failed::Returned, &why, cx, out);

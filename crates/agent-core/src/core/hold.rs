@@ -91,6 +91,7 @@ fn touches(task: &Task, held: &Held) -> bool {
         Task::Fetch { target }
         | Task::Prepare { target, .. }
         | Task::Snapshot { target, .. }
+        | Task::Exchange { target }
         | Task::Activate { target, .. }
         | Task::Probe { target, .. }
         | Task::Bake { target, .. } => held.is_about(&target.stack),

@@ -44,6 +44,7 @@ pub(crate) fn run(stack: &str, tree_name: &str, deployment: u128) -> DesiredStac
         endpoints: Vec::new(),
         manifest_schema: 1,
         sources: Vec::new(),
+        data: None,
     }
 }
 
@@ -346,6 +347,7 @@ impl Node {
                 Done::Prepared(Box::new(Prepared { runtime, ..prepared(target, self.bake) }))
             }
             Task::Snapshot { .. } => Done::Saved,
+            Task::Exchange { .. } => Done::Exchanged,
             Task::Activate { prepared, .. } => Done::Activated(containers(prepared)),
             Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(prepared)),
             Task::Return { to, .. } => Done::Returned(
@@ -440,6 +442,7 @@ impl Node {
         match task {
             Task::Fetch { target }
             | Task::Snapshot { target, .. }
+            | Task::Exchange { target }
             | Task::Activate { target, .. }
             | Task::Probe { target, .. }
             | Task::Bake { target, .. } => {

@@ -1,13 +1,6 @@
 //! Does what the hub asks for about backups, one thing at a time, and tells it how that ended, once.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use backstay_agent_core::{Committed, Hold, Input, Journal};
 use backstay_api::{
@@ -15,7 +8,7 @@ use backstay_api::{
     agent::{BackupBefore, BackupJobPath, FinishBackup, NextBackup, NextBackupRequest, NextBackupResponse},
 };
 use backstay_types::{
-    BackupJobId, DeploymentId, StackName, Timestamp, TreeDigest,
+    BackupJobId, StackName, Timestamp, TreeDigest,
     backup::{
         BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, DrillWork, ItemOutcome, ItemResult,
         SaveWork, SnapshotTags, WorkOutcome,
@@ -23,12 +16,15 @@ use backstay_types::{
     },
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Mutex, Notify, mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 
 use super::{
-    BackupError, DataPlan, Program, drill,
+    BackupError, DataPlan, Program,
+    asked::{Asked, Before, HubClock, Unsaved},
+    drill,
+    exchange::{self, Clerk},
     exec::Scene,
     progress::Progress,
     restore,
@@ -63,58 +59,9 @@ pub(crate) struct Desk {
     pub(super) identity: Identity,
     pub(super) store: Store,
     pub(super) program: Program,
+    /// Held by whoever makes data ready for a deployment, or does something with it.
+    pub(super) exchanging: Arc<Mutex<()>>,
     clock: HubClock,
-}
-
-/// The hub's time, by the machine's clock and how far that was from it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct HubClock(Arc<AtomicI64>);
-
-impl HubClock {
-    /// The hub said what time it is.
-    pub(crate) fn heard(&self, ours: Timestamp, theirs: Timestamp) {
-        let ahead = i64::try_from(ours.duration_since(theirs).as_millis()).unwrap_or(0);
-        self.0.store(ahead, Ordering::Relaxed);
-    }
-
-    fn now(&self, ours: Timestamp) -> Timestamp {
-        let ahead = self.0.load(Ordering::Relaxed);
-        let by = Duration::from_millis(ahead.unsigned_abs());
-        if ahead >= 0 { ours - by } else { ours + by }
-    }
-}
-
-/// How the rest of the agent asks for snapshots and says that there is something to do.
-#[derive(Debug, Clone)]
-pub(crate) struct Handle {
-    before: mpsc::Sender<Before>,
-    pub(crate) due: Arc<Notify>,
-    pub(crate) clock: HubClock,
-}
-
-/// A deployment that waits for a snapshot.
-#[derive(Debug)]
-pub(crate) struct Before {
-    stack: StackName,
-    deployment: DeploymentId,
-    reply: oneshot::Sender<Result<String, String>>,
-}
-
-impl Handle {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Before>) {
-        let (before, asked) = mpsc::channel(4);
-        (Self { before, due: Arc::default(), clock: HubClock::default() }, asked)
-    }
-
-    /// Has the data of a stack saved before a deployment; what was saved, or why not. Nobody saves any more when this is
-    /// dropped.
-    pub(crate) async fn before(&self, stack: &StackName, deployment: DeploymentId) -> Result<String, String> {
-        let gone = || "the agent is ending".to_owned();
-        let (reply, answer) = oneshot::channel();
-        let before = Before { stack: stack.clone(), deployment, reply };
-        self.before.send(before).await.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
-    }
 }
 
 impl Desk {
@@ -213,7 +160,7 @@ impl Machine {
 }
 
 /// The stack of a deployment that waits, and whom to answer.
-type Waiting<'a> = (&'a StackName, &'a mut oneshot::Sender<Result<String, String>>);
+type Waiting<'a> = (&'a StackName, &'a mut oneshot::Sender<Result<String, Unsaved>>);
 
 /// The loop.
 #[derive(Debug)]
@@ -246,12 +193,13 @@ impl Keeper {
         store: Store,
         events: mpsc::Sender<Event>,
         view: watch::Receiver<View>,
-        asked: mpsc::Receiver<Before>,
-    ) -> Self {
+        asked: Asked,
+    ) -> (Self, Clerk) {
         let program = Program::of(&machine.settings);
         let (due, clock) = (machine.backups.due.clone(), machine.backups.clock.clone());
-        let desk = Desk { machine, identity, store, program, clock };
-        Self { desk, events, view, asked, due, holds: 0 }
+        let desk = Desk { machine, identity, store, program, exchanging: Arc::default(), clock };
+        let clerk = Clerk::new(desk.clone(), asked.errands);
+        (Self { desk, events, view, asked: asked.before, due, holds: 0 }, clerk)
     }
 
     /// Runs until nobody listens.
@@ -280,6 +228,7 @@ impl Keeper {
         super::clear_staging(self.desk.layout());
         still::recover(&self.desk.store).await;
         drill::recover(&self.desk).await;
+        exchange::recover(&self.desk).await;
         let Some(state) = self.desk.store.restore() else { return };
         let _alone = Alone { id: 0, events: self.events.clone() };
         let _ = self.view.wait_for(|view| view.granted == Some(0)).await;
@@ -327,11 +276,11 @@ impl Keeper {
         true
     }
 
-    async fn ask(&self, before: Option<BackupBefore>) -> Result<NextBackupResponse, String> {
+    async fn ask(&self, before: Option<BackupBefore>) -> Result<NextBackupResponse, Unsaved> {
         let hub = &self.desk.machine.hub;
         let request = NextBackupRequest { before };
         let asked = timeout(ASK, hub.call::<NextBackup>(&Empty {}, &Empty {}, &request)).await;
-        let asked = asked.map_err(|_| "the hub did not answer in time".to_owned())?;
+        let asked = asked.map_err(|_| Unsaved::for_now("the hub did not answer in time"))?;
         match asked {
             // A hub that has no backups yet.
             Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => {
@@ -340,7 +289,10 @@ impl Keeper {
             Err(backstay_client::ClientError::Unexpected { status: 404, .. }) => {
                 Ok(NextBackupResponse { order: None, set_up: false })
             }
-            other => other.map_err(|error| format!("the hub was asked in vain: {error}")),
+            other => other.map_err(|error| Unsaved {
+                temporary: error.is_temporary(),
+                why: format!("the hub was asked in vain: {error}"),
+            }),
         }
     }
 
@@ -351,7 +303,7 @@ impl Keeper {
                 self.run_order(order, None).await;
             }
             Ok(_) => {}
-            Err(reason) => tracing::warn!(reason, "what to do about backups is not known"),
+            Err(Unsaved { why, .. }) => tracing::warn!(why, "what to do about backups is not known"),
         }
     }
 
@@ -361,28 +313,48 @@ impl Keeper {
         let _ = before.reply.send(said);
     }
 
-    async fn save_before(&mut self, before: &mut Before) -> Result<String, String> {
+    async fn save_before(&mut self, before: &mut Before) -> Result<String, Unsaved> {
         let (stack, deployment) = (before.stack.clone(), before.deployment);
+        let lock = self.desk.exchanging.clone();
+        let _one = match before.data {
+            Some(_) => Some(lock.lock().await),
+            None => None,
+        };
+        if self.desk.store.exchange(deployment).is_some_and(|state| state.is_ready()) {
+            return Ok("its data is ready, as it was".to_owned());
+        }
         if !self.desk.machine.settings.backups {
-            return Err("backups are off on this node".to_owned());
+            return Err("backups are off on this node".into());
         }
         if !self.tell_all().await {
-            return Err("the hub does not answer".to_owned());
+            return Err(Unsaved::for_now("the hub does not answer"));
         }
         let NextBackupResponse { order, set_up } =
             self.ask(Some(BackupBefore { stack: stack.clone(), deployment })).await?;
         let Some(order) = order else {
             let why = if set_up { "the hub wants none" } else { "backups are not set up at the hub" };
-            return Err(why.to_owned());
+            return Err(why.into());
         };
-        let ours = matches!(&order.work, BackupWork::Save(save) if save.deployment == Some(deployment));
+        let ours = match (&order.work, before.data) {
+            (BackupWork::Save(save), None) => save.deployment == Some(deployment),
+            (BackupWork::Restore(work), Some(snapshot)) => {
+                work.snapshot == snapshot && work.destination == Destination::WithDeployment { deployment }
+            }
+            _ => false,
+        };
         if !ours {
             self.due.notify_one();
-            return Err(format!("the hub wants job {} to be ended first", order.job));
+            let why = format!("the hub wants job {} to be ended first", order.job);
+            return Err(Unsaved { temporary: before.data.is_some(), why });
         }
         let outcome = self.run_order(order, Some((&stack, &mut before.reply))).await;
         match (outcome.failed, outcome.snapshots.first()) {
-            (Some(why), _) => Err(why),
+            (Some(why), _) => Err(why.into()),
+            (None, safety) if before.data.is_some() => {
+                let safety = safety.map_or("none was needed".to_owned(), |one| one.id.digest().short());
+                let items: Vec<_> = outcome.items.iter().map(|item| item.item.as_str()).collect();
+                Ok(format!("{} is ready beside its place; safety snapshot: {safety}", items.join(", ")))
+            }
             (None, Some(snapshot)) => {
                 Ok(format!("snapshot {} of {} bytes", snapshot.id.digest().short(), snapshot.bytes))
             }
@@ -415,6 +387,7 @@ impl Keeper {
         if ended.is_err() {
             still::recover(&self.desk.store).await;
             drill::recover(&self.desk).await;
+            self.give_up(&order).await;
         }
         let outcome = match (ended, self.desk.store.restore()) {
             (Ok(outcome), _) => outcome,
@@ -429,6 +402,17 @@ impl Keeper {
         self.ended(job, &outcome).await;
         self.tell_all().await;
         outcome
+    }
+
+    /// What was being made ready for a deployment is not wanted any more: what ran runs again.
+    async fn give_up(&self, order: &BackupOrder) {
+        let BackupWork::Restore(work) = &order.work else { return };
+        let Destination::WithDeployment { deployment } = work.destination else { return };
+        if let Some(state) = self.desk.store.exchange(deployment)
+            && let Err(error) = exchange::give_up(&self.desk, &state).await
+        {
+            tracing::error!(%deployment, %error, "what ran before an undo cannot be started again");
+        }
     }
 
     /// Keeps how a job ended. Nothing else is done before that works.
@@ -463,6 +447,9 @@ impl Keeper {
                 match &work.destination {
                     Destination::Folder { path } => {
                         restore::to_folder(&self.desk, order, work, path, progress).await
+                    }
+                    Destination::WithDeployment { .. } => {
+                        exchange::make_ready(&self.desk, order, work, progress).await
                     }
                     Destination::InPlace => {
                         let _alone = self.hold(None).await;

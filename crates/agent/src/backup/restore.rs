@@ -6,7 +6,7 @@
 //! one rename each, databases by their names. When the stack is not healthy with the data, all is exchanged back.
 
 mod place;
-mod stack;
+pub(super) mod stack;
 
 use std::{
     fs,
@@ -16,10 +16,10 @@ use std::{
 use backstay_agent_core::Committed;
 use backstay_manifest::{BackupItem, BackupSource, PostgresMethod};
 use backstay_types::{
-    BackupJobId, StackName,
+    BackupJobId, DeploymentId, StackName,
     backup::{
-        BackupOrder, BackupPhase, BackupReason, ItemOutcome, ItemResult, Proof, RestoreWork, SaveWork,
-        WorkOutcome,
+        BackupOrder, BackupPhase, BackupReason, Destination, ItemOutcome, ItemResult, Proof, RestoreWork,
+        SaveWork, WorkOutcome,
         job::{Done, Job, Place as Wanted, Repository, RestoreTask, Restored, Task},
     },
 };
@@ -41,6 +41,9 @@ use crate::crash::crash_point;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Restoring {
     pub(super) job: BackupJobId,
+    /// The deployment together with whose release it is put in place.
+    #[serde(default)]
+    pub(super) deployment: Option<DeploymentId>,
     pub(super) stack: StackName,
     pub(super) committed: Box<Committed>,
     pub(super) plan: DataPlan,
@@ -51,6 +54,9 @@ pub(crate) struct Restoring {
     pub(super) databases: Vec<Base>,
     /// What is given to commands, once the stack runs.
     pub(super) commands: Vec<(String, PathBuf)>,
+    /// What commands had told before; given to them again on the way back of a deployment.
+    #[serde(default)]
+    pub(super) told: Vec<(String, PathBuf)>,
     /// What came of it so far.
     pub(super) outcome: WorkOutcome,
 }
@@ -72,8 +78,14 @@ pub(crate) enum Phase {
     Fetching,
     /// What uses the data is stopped, and saved as it is.
     Stopping,
+    /// All is here and safe; the deployment puts it in place.
+    Ready,
     /// The data is put in place. From here on it goes forward.
     Swapping,
+    /// The data is in place, and the deployment's release is started on it.
+    Exchanged,
+    /// The data from before is in place again; the deployment ended without its release.
+    Back,
     /// The stack is started and probed.
     Starting,
     /// The data from before is put back.
@@ -83,12 +95,31 @@ pub(crate) enum Phase {
     },
 }
 
+impl Restoring {
+    /// Whether all is here and safe, or more.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::Swapping | Phase::Exchanged)
+    }
+
+    /// Where what is given to commands is kept.
+    pub(super) fn kept(&self, desk: &Desk) -> PathBuf {
+        let backups = desk.layout().backups();
+        match self.deployment {
+            Some(deployment) => backups.join("exchange").join(deployment.to_string()),
+            None => backups.join("restore"),
+        }
+    }
+}
+
 impl Phase {
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Fetching => "fetching",
             Self::Stopping => "stopping",
+            Self::Ready => "ready",
             Self::Swapping => "swapping",
+            Self::Exchanged => "exchanged",
+            Self::Back => "back",
             Self::Starting => "starting",
             Self::Undoing { .. } => "undoing",
         }
@@ -227,7 +258,11 @@ pub(super) async fn in_place(
     }
 }
 
-async fn begin(desk: &Desk, order: &BackupOrder, work: &RestoreWork) -> Result<Restoring, BackupError> {
+pub(super) async fn begin(
+    desk: &Desk,
+    order: &BackupOrder,
+    work: &RestoreWork,
+) -> Result<Restoring, BackupError> {
     let committed = desk.committed(&work.stack)?;
     if committed.prepared.is_none() {
         let reason =
@@ -238,6 +273,10 @@ async fn begin(desk: &Desk, order: &BackupOrder, work: &RestoreWork) -> Result<R
     let outcome = WorkOutcome::default();
     let state = Restoring {
         job: order.job,
+        deployment: match work.destination {
+            Destination::WithDeployment { deployment } => Some(deployment),
+            _ => None,
+        },
         stack: work.stack.clone(),
         committed: Box::new(committed),
         plan,
@@ -245,6 +284,7 @@ async fn begin(desk: &Desk, order: &BackupOrder, work: &RestoreWork) -> Result<R
         places: Vec::new(),
         databases: Vec::new(),
         commands: Vec::new(),
+        told: Vec::new(),
         outcome,
     };
     Ok(state)
@@ -298,6 +338,22 @@ async fn prepare(
     state: &mut Restoring,
     progress: &Progress,
 ) -> Result<(), String> {
+    fetch_all(desk, order, work, state, progress).await?;
+    state.phase = Phase::Stopping;
+    desk.store.restoring(state)?;
+    safety(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
+    state.phase = Phase::Swapping;
+    desk.store.restoring(state)
+}
+
+/// Fetches everything beside its place. Nothing that runs is touched.
+pub(super) async fn fetch_all(
+    desk: &Desk,
+    order: &BackupOrder,
+    work: &RestoreWork,
+    state: &mut Restoring,
+    progress: &Progress,
+) -> Result<(), String> {
     progress.phase(BackupPhase::Restoring, &work.stack);
     let plan = state.plan.clone();
     let items = wanted(&plan, work).map_err(|error| error.to_string())?;
@@ -316,11 +372,7 @@ async fn prepare(
         fetched.map_err(|(why, _)| format!("{}: {why}", item.name))?;
         crash_point("restore.fetched");
     }
-    state.phase = Phase::Stopping;
-    desk.store.restoring(state)?;
-    safety(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
-    state.phase = Phase::Swapping;
-    desk.store.restoring(state)
+    Ok(())
 }
 
 /// What cannot be put back in place.
@@ -376,7 +428,7 @@ async fn fetch_item(
         }
         BackupSource::Command(_) => {
             // It is given to the command once the stack runs again, so it has to outlive the agent.
-            let kept = desk.layout().backups().join("restore").join(&item.name);
+            let kept = state.kept(desk).join(&item.name);
             let _ = fs::remove_dir_all(&kept);
             let fetched = fetch(desk, order, work, vec![whole(&kept)], progress).await;
             state.commands.push((item.name.clone(), kept));
@@ -526,7 +578,7 @@ async fn undo(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
 }
 
 /// What is not needed any more. Leftovers do no harm, and are told.
-async fn clean(desk: &Desk, state: &Restoring) {
+pub(super) async fn clean(desk: &Desk, state: &Restoring) {
     for place in &state.places {
         if let Err(error) = place.clean() {
             tracing::warn!(%error, "data that was replaced cannot be removed");
@@ -535,12 +587,12 @@ async fn clean(desk: &Desk, state: &Restoring) {
     if let Err(error) = stack::forget_databases(desk, state).await {
         tracing::warn!(%error, "a database that was replaced cannot be removed");
     }
-    let _ = fs::remove_dir_all(desk.layout().backups().join("restore"));
+    let _ = fs::remove_dir_all(state.kept(desk));
     crash_point("restore.cleaned");
 }
 
 /// Nothing was put in place: the stack is started again where it was stopped, and what was fetched goes.
-async fn back_to_start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+pub(super) async fn back_to_start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     if state.phase == Phase::Stopping {
         stack::up(desk, state).await?;
     }
@@ -552,7 +604,8 @@ async fn back_to_start(desk: &Desk, state: &Restoring) -> Result<(), BackupError
 pub(super) async fn recover(desk: &Desk, state: Restoring) -> Result<Option<WorkOutcome>, BackupError> {
     tracing::warn!(job = %state.job, stack = %state.stack, phase = state.phase.word(), "a restore was cut off");
     match state.phase {
-        Phase::Fetching | Phase::Stopping => {
+        // The last three are of deployments, whose data is theirs to bring to an end.
+        Phase::Fetching | Phase::Stopping | Phase::Ready | Phase::Exchanged | Phase::Back => {
             back_to_start(desk, &state).await?;
             desk.store.not_restoring().map_err(BackupError::Restore)?;
             Ok(None)

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use backstay_types::{BackupJobId, backup::WorkOutcome};
+use backstay_types::{BackupJobId, DeploymentId, backup::WorkOutcome};
 use rusqlite::{Connection, params};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -18,6 +18,7 @@ const SCHEMA: &str = "
 create table if not exists backup_outcomes (job text primary key, outcome text not null) strict;
 create table if not exists backup_stills (id integer primary key, things text not null) strict;
 create table if not exists backup_drill (one integer primary key check (one = 1), state text not null) strict;
+create table if not exists backup_exchanges (deployment text primary key, state text not null) strict;
 create table if not exists backup_restore (one integer primary key check (one = 1), state text not null) strict;
 ";
 
@@ -55,6 +56,13 @@ impl Store {
         })?;
         crash_point("backup.outcome.after");
         Ok(())
+    }
+
+    /// Keeps once more how a job ended that the hub may not have been told of.
+    pub(crate) fn keep(&self, job: BackupJobId, outcome: &WorkOutcome) -> Kept<()> {
+        let text = text(outcome)?;
+        let keep = "insert or ignore into backup_outcomes (job, outcome) values (?1, ?2)";
+        self.with(|db| db.execute(keep, params![job.to_string(), text]).map(drop))
     }
 
     /// The outcomes that the hub does not have.
@@ -95,13 +103,42 @@ impl Store {
 
     /// Writes down how far a restore in place is, before it goes there.
     pub(crate) fn restoring(&self, state: &Restoring) -> Kept<()> {
+        let what = if state.deployment.is_some() { "exchange" } else { "restore" };
         let word = state.phase.word();
-        crash_point(&format!("restore.{word}.before"));
+        crash_point(&format!("{what}.{word}.before"));
         let text = text(state)?;
-        self.with(|db| {
-            db.execute("insert or replace into backup_restore (one, state) values (1, ?1)", [text]).map(drop)
+        self.with(|db| match state.deployment {
+            Some(deployment) => {
+                let set = "insert or replace into backup_exchanges (deployment, state) values (?1, ?2)";
+                db.execute(set, params![deployment.to_string(), text]).map(drop)
+            }
+            None => {
+                let set = "insert or replace into backup_restore (one, state) values (1, ?1)";
+                db.execute(set, [text]).map(drop)
+            }
         })?;
-        crash_point(&format!("restore.{word}.after"));
+        crash_point(&format!("{what}.{word}.after"));
+        Ok(())
+    }
+
+    /// Data that goes into place together with a deployment's release, or went, and is not brought to its end.
+    pub(crate) fn exchanges(&self) -> Vec<Restoring> {
+        let select = "select deployment, state from backup_exchanges order by deployment";
+        let rows: Vec<(String, String)> = self.rows(select);
+        rows.into_iter().filter_map(|(_, state)| parse(&state)).collect()
+    }
+
+    /// That of one deployment.
+    pub(crate) fn exchange(&self, deployment: DeploymentId) -> Option<Restoring> {
+        self.exchanges().into_iter().find(|state| state.deployment == Some(deployment))
+    }
+
+    /// It is at its end.
+    pub(crate) fn exchange_over(&self, deployment: DeploymentId) -> Kept<()> {
+        crash_point("exchange.over.before");
+        let delete = "delete from backup_exchanges where deployment = ?1";
+        self.with(|db| db.execute(delete, [deployment.to_string()]).map(drop))?;
+        crash_point("exchange.over.after");
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use backstay_types::{Container, Figures, StackName, Step};
 
 use super::Machine;
 use crate::{
+    backup::Errand,
     disk::read_links,
     runtime::Runtimes,
     step::{Fail, Failed, Records},
@@ -96,6 +97,8 @@ impl Machine {
         if wanted.runtime
             && let Some(committed) = &record.committed
         {
+            // What an undo left half-way is put back before anything runs on it.
+            self.errand(Errand::Settle(stack.clone()), Step::Return).await?;
             let prepared = self.prepared(stack, committed, records).await?;
             if !self.can_run(committed).await {
                 // Its images were taken; where they come from they may come again.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::Machine;
 use crate::{
-    backup::DataPlan,
+    backup::{DataPlan, Errand, Unsaved},
     step::{Fail, Failed, Records},
 };
 
@@ -23,6 +23,9 @@ impl Machine {
         records: &mut Records,
     ) -> Result<(), Failed> {
         let started = records.start();
+        if target.data.is_some() {
+            return self.make_ready(target, records).await;
+        }
         let plan = match self.data(&target.stack, running.tree).await {
             Ok(plan) => plan,
             // What cannot be read requires nothing that could be known.
@@ -38,8 +41,11 @@ impl Machine {
             return Ok(());
         }
         let (wait, require) = (plan.backups.wait, plan.backups.require);
-        let saved = timeout(wait, self.backups.before(&target.stack, target.deployment)).await;
-        let saved = saved.unwrap_or_else(|_| Err(format!("it took longer than {}", format_duration(wait))));
+        let saved = timeout(wait, self.backups.before(&target.stack, target.deployment, None)).await;
+        let saved = match saved {
+            Ok(saved) => saved.map_err(|unsaved| unsaved.why),
+            Err(_) => Err(format!("it took longer than {}", format_duration(wait))),
+        };
         match saved {
             Ok(said) => records.done(started, Step::Snapshot, said),
             Err(reason) if require => {
@@ -54,6 +60,38 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// Has the data made ready that comes with the release, and what is there saved. Without it there is no deployment: the
+    /// release would run on data that is not its own.
+    async fn make_ready(&self, target: &DesiredStack, records: &mut Records) -> Result<(), Failed> {
+        let started = records.start();
+        match self.backups.before(&target.stack, target.deployment, target.data).await {
+            Ok(said) => records.done(started, Step::Snapshot, said),
+            Err(Unsaved { why, temporary }) => {
+                let kind = if temporary { FailureKind::Unavailable } else { FailureKind::Node };
+                let reason = format!("the data that goes back with it is not ready: {why}");
+                let failed = Fail::coded(Step::Snapshot, kind, ErrorCode::BS9044, reason);
+                records.failed(&failed);
+                return Err(failed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the data in place that comes with the release.
+    pub(super) async fn exchange(&self, target: &DesiredStack, records: &mut Records) -> Result<(), Failed> {
+        let started = records.start();
+        let done = self.errand(Errand::PutInPlace(target.deployment), Step::Snapshot).await;
+        let said = done.inspect_err(|failed| records.failed(failed))?;
+        records.done(started, Step::Snapshot, said);
+        Ok(())
+    }
+
+    /// Has something done about a deployment's data, as a step of it.
+    pub(super) async fn errand(&self, errand: Errand, step: Step) -> Result<String, Failed> {
+        let done = self.backups.errand(errand).await;
+        done.map_err(|reason| Fail::coded(step, FailureKind::Node, ErrorCode::BS9044, reason))
     }
 
     /// Whether there is anything to save. What is declared is always meant to be there.

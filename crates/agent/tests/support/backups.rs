@@ -1,6 +1,7 @@
 //! What a fake hub says about backups, and the program that a node is given for them.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -16,16 +17,17 @@ use axum::{
 use backstay_api::{
     Empty,
     agent::{BackupGoOn, NextBackupRequest, NextBackupResponse},
+    statement::DesiredStack,
 };
 use backstay_types::{
-    BackupJobId, DeploymentId, Secret,
+    BackupJobId, DeploymentId, RolloutKind, Secret,
     backup::{
         BackupOrder, BackupProgress, BackupReason, BackupWork, Destination, DrillWork, RestoreWork, SaveWork,
         Snapshot, SnapshotId, WorkOutcome,
     },
 };
 
-use super::{FakeHub, Node, hub::Shared};
+use super::{FakeHub, Node, Stack, hub::Shared};
 
 /// What the hub wants, and what it was told.
 #[derive(Debug, Default)]
@@ -38,6 +40,8 @@ pub(crate) struct Backups {
     /// Deployments that asked.
     pub(crate) asked: Vec<DeploymentId>,
     pub(crate) cancel: bool,
+    /// Deployments that come with data.
+    pub(crate) with_data: BTreeMap<DeploymentId, SnapshotId>,
 }
 
 pub(super) fn routes(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
@@ -58,7 +62,18 @@ async fn next(
     let backups = &mut inner.backups;
     if let Some(before) = request.before {
         backups.asked.push(before.deployment);
-        if backups.set_up && backups.order.is_none() {
+        if let Some(snapshot) = backups.with_data.get(&before.deployment)
+            && backups.order.is_none()
+        {
+            let destination = Destination::WithDeployment { deployment: before.deployment };
+            backups.order = Some(order(BackupWork::Restore(RestoreWork {
+                snapshot: *snapshot,
+                stack: before.stack,
+                items: Vec::new(),
+                paths: Vec::new(),
+                destination,
+            })));
+        } else if backups.set_up && backups.order.is_none() {
             let save = SaveWork {
                 stacks: vec![before.stack],
                 reason: BackupReason::Deployment,
@@ -159,6 +174,20 @@ impl FakeHub {
     /// Answers what it is told of progress with: end it.
     pub(crate) fn cancel_backups(&self) {
         self.inner().backups.cancel = true;
+    }
+
+    /// Offers a stack and states that the node should run it with the data of a snapshot.
+    pub(crate) fn deploy_with_data(&self, stack: &Stack, snapshot: SnapshotId) -> DeploymentId {
+        let desired = DesiredStack { data: Some(snapshot), kind: RolloutKind::Rollback, ..self.offer(stack) };
+        let deployment = desired.deployment;
+        self.inner().backups.with_data.insert(deployment, snapshot);
+        self.state(vec![desired]);
+        deployment
+    }
+
+    /// All outcomes that it was told, the newest last.
+    pub(crate) fn all_outcomes(&self) -> Vec<WorkOutcome> {
+        self.inner().backups.outcomes.iter().map(|(_, outcome)| outcome.clone()).collect()
     }
 
     pub(crate) fn set_up_backups(&self) {

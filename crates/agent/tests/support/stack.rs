@@ -58,6 +58,7 @@ impl Stack {
             endpoints: Vec::new(),
             manifest_schema: 1,
             sources: Vec::new(),
+            data: None,
         }
     }
 }

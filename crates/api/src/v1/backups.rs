@@ -466,6 +466,9 @@ pub struct RestoreRequest {
     /// Only says what would be put back.
     #[serde(default)]
     pub dry_run: bool,
+    /// `NODE/STACK`, typed by a person, where older data could make a validator sign twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
 }
 
 /// Which snapshot is put back. Only proven ones are.
@@ -495,6 +498,9 @@ pub struct RestoreView {
     pub steps: Vec<String>,
     /// What of today's data would be lost, in words; empty when nothing is.
     pub lost: Vec<String>,
+    /// What a person has to type, since older data could make a validator sign twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
     /// The job; absent in a dry run.
     pub job: Option<BackupJobView>,
 }

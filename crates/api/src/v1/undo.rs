@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backstay_types::{Undo, UndoId, UndoPlan, UndoScope, UndoSelector};
+use backstay_types::{StackName, Undo, UndoId, UndoPlan, UndoScope, UndoSelector};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,19 @@ pub struct UndoRequest {
     /// Commits whose link to the conversation is only a guess, to be taken back all the same.
     #[serde(default)]
     pub include_guesses: Vec<String>,
+    /// Data goes back too: on each node from the snapshot made just before what is taken back came there, together with the
+    /// code.
+    #[serde(default)]
+    pub with_data: bool,
+    /// With `with_data`: `NODE/STACK` whose code goes back alone, since there is no data to go back to; `all` for all such.
+    #[serde(default)]
+    pub without_data: Vec<String>,
+    /// With `with_data`: other stacks that use the same data, for which it goes back too.
+    #[serde(default)]
+    pub shared_data: Vec<StackName>,
+    /// With `with_data`: `NODE/STACK`, typed by a person, where older data could make a validator sign twice.
+    #[serde(default)]
+    pub confirm: Vec<String>,
 }
 
 /// A selector as people write it: a commit may be named by its first digits, without its repository.

@@ -52,6 +52,9 @@ pub(crate) struct Restore {
     /// Into this new folder of the node, an absolute path; the stack is not touched [default: where it was]
     #[arg(long, value_name = "FOLDER")]
     to: Option<String>,
+    /// Older data of this could make a validator sign twice, and no other copy of its keys runs
+    #[arg(long, value_name = "NODE/STACK")]
+    confirm: Option<String>,
     /// Only show what it would come to
     #[arg(long)]
     dry_run: bool,
@@ -83,6 +86,10 @@ impl Restore {
         cx.ui.say(plan(&planned, &request.destination, &cx.frame()));
         if !yes && !cx.ui.confirm("Put this back?")? {
             return Err(CliError::new(ErrorCode::BS8010, "nothing was put back"));
+        }
+        if let Some(say) = planned.confirm.as_ref().filter(|say| request.confirm.as_ref() != Some(say)) {
+            let why = "This could make a validator sign twice.";
+            request.confirm = Some(cx.ui.typed(why, say)?);
         }
         // What was shown, though a newer one may be there by now.
         request.from = RestoreFrom::Snapshot(planned.snapshot.kept.snapshot.id.to_string());
@@ -136,6 +143,7 @@ impl Restore {
             paths: self.paths.iter().map(|path| path.trim_matches('/').to_owned()).collect(),
             destination,
             dry_run: true,
+            confirm: self.confirm,
         })
     }
 }
@@ -244,7 +252,7 @@ fn ended(begun: &RestoreView, destination: &Destination) -> String {
             begun.stack,
             short(safety.id)
         )),
-        (Destination::InPlace, None) => {}
+        (Destination::InPlace | Destination::WithDeployment { .. }, _) => {}
     }
     text
 }

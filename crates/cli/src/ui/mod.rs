@@ -125,6 +125,31 @@ impl Ui {
             .map_err(|e| CliError::new(ErrorCode::BS8010, "the answer cannot be read").with_source(e))?;
         Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
+
+    /// Has a person type a text, for what a yes is too little for.
+    ///
+    /// # Errors
+    /// When there is nobody to ask, or it is another text.
+    pub(crate) fn typed(&self, why: &str, text: &str) -> Result<String, CliError> {
+        let refused = |detail: String| {
+            CliError::new(ErrorCode::BS9043, detail).hint(format!("--confirm {text} says that it is meant"))
+        };
+        if !io::stdin().is_terminal() {
+            return Err(refused(format!("{why} Nobody is there to type `{text}`")));
+        }
+        let mut stderr = anstream::stderr();
+        let _ = write!(stderr, "{why}\nType {text} to go on: ");
+        let _ = stderr.flush();
+        let mut answer = String::new();
+        io::stdin()
+            .lock()
+            .read_line(&mut answer)
+            .map_err(|e| CliError::new(ErrorCode::BS8010, "the answer cannot be read").with_source(e))?;
+        match answer.trim() == text {
+            true => Ok(text.to_owned()),
+            false => Err(refused(format!("`{}` was typed, not `{text}`: nothing was done", answer.trim()))),
+        }
+    }
 }
 
 impl Frame {

@@ -354,6 +354,9 @@ fn task(task: &BackupTask) -> String {
         BackupTask::Restore(work) => {
             let place = match &work.destination {
                 Destination::InPlace => "where it was".to_owned(),
+                Destination::WithDeployment { deployment } => {
+                    format!("where it was, with deployment {}", crate::ids::short(*deployment))
+                }
                 Destination::Folder { path } => format!("into {path}"),
             };
             format!("puts {} back {place}, from snapshot {}", work.stack, short(work.snapshot))

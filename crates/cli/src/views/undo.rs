@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backstay_types::{
-    CommitId, ConflictedFile, PushState, RepositoryId, RepositoryUndo, Undo, UndoPlan, UndoRoute,
+    CommitId, ConflictedFile, DemandKind, PushState, RepositoryId, RepositoryUndo, Undo, UndoPlan, UndoRoute,
     UndoSelector, UndoState,
 };
 
@@ -27,6 +27,9 @@ pub(crate) fn plan(plan: &UndoPlan, names: &BTreeMap<RepositoryId, String>, fram
         text.push_str(&section(&format!("On {}", moves(plan))));
         text.push_str(&node_table(plan, frame));
     }
+    if plan.with_data && !plan.nodes.is_empty() {
+        text.push_str(&data(plan));
+    }
     if !plan.notes.is_empty() {
         text.push_str(&section("Know before you go on"));
         let warn = style::WARN;
@@ -47,6 +50,25 @@ pub(crate) fn has_conflicts(plan: &UndoPlan) -> bool {
 pub(crate) fn is_empty(plan: &UndoPlan) -> bool {
     plan.nodes.is_empty()
         && plan.repositories.iter().all(|part| part.commits.is_empty() && part.files.is_empty())
+}
+
+/// What becomes of the data of each place, and what has to be said first.
+fn data(plan: &UndoPlan) -> String {
+    let (bold, warn) = (style::BOLD, style::WARN);
+    let mut text = section("Data");
+    for one in &plan.data {
+        text.push_str(&format!("  {bold}{}/{}{bold:#}\n", one.node, one.stack));
+        one.words.iter().for_each(|words| text.push_str(&format!("    {words}\n")));
+    }
+    for demand in &plan.demands {
+        let say = match demand.demand {
+            DemandKind::WithoutData => format!("--without-data-of {}", demand.say),
+            DemandKind::SharedData => format!("--and-data-of {}", demand.say),
+            DemandKind::DoubleSign => format!("--confirm {}", demand.say),
+        };
+        text.push_str(&format!("  {warn}!{warn:#} not without {say}: {}\n", demand.why));
+    }
+    text
 }
 
 fn moves(plan: &UndoPlan) -> String {

@@ -509,6 +509,10 @@ fn undo(place: &Place, selector: UndoSelector) -> Done {
         scope: UndoScope::default(),
         reason: "it was bad".to_owned(),
         include_guesses: Vec::new(),
+        with_data: false,
+        without_data: Vec::new(),
+        shared_data: Vec::new(),
+        confirm: Vec::new(),
     };
     place.call::<v1::CreateUndo>(&Empty {}, &Empty {}, &body).map(drop)
 }

@@ -10,13 +10,13 @@ use backstay_store::{
         repositories::{self, KeptRepository},
         snapshots,
     },
-    deployments, leases,
+    deployments, leases, nodes, undos,
 };
 use backstay_types::{
-    BackupJobId, Event, Node, NodeId, Refs, StackName, Timestamp,
+    BackupJobId, DeploymentData, Event, Node, NodeId, Refs, StackName, Timestamp,
     backup::{
         BackupHistory, BackupJob, BackupJobState, BackupProgress, BackupReason, BackupResult, BackupTask,
-        Proof, RepositoryFacts, SaveWork, Snapshot, WorkOutcome,
+        Destination, Proof, RepositoryFacts, RestoreWork, SaveWork, Snapshot, WorkOutcome,
     },
 };
 
@@ -182,15 +182,18 @@ impl Engine {
         before: &BackupBefore,
     ) -> Result<Option<BackupJob>, EngineError> {
         let known = jobs::for_deployment(tx, before.deployment).await?;
-        let own = known.into_iter().find(|job| job.node == Some(node.id) && saves(&job.task, &before.stack));
-        if let Some(job) = own {
-            return Ok((!job.state.is_final()).then_some(job));
-        }
+        let mut own = known.into_iter().filter(|job| job.node == Some(node.id));
         let found = deployments::get(tx, before.deployment).await?;
         let deployment = found.filter(|one| one.node == node.id && one.stack == before.stack);
         let Some(deployment) = deployment else {
             return Err(EngineError::not_found("deployment", before.deployment));
         };
+        if let Some(data) = deployment.data {
+            return self.job_with_data(tx, &deployment, data, own).await;
+        }
+        if let Some(job) = own.find(|job| saves(&job.task, &before.stack)) {
+            return Ok((!job.state.is_final()).then_some(job));
+        }
         let conversation = self.cause_of(tx, &deployment).await?;
         let work = SaveWork {
             stacks: vec![before.stack.clone()],
@@ -201,6 +204,47 @@ impl Engine {
         let job = self.new_job(Some(node.id), BackupTask::Save(work), None, SCHEDULE);
         jobs::insert(tx, &job).await?;
         Ok(Some(job))
+    }
+
+    /// The job that makes data ready for a deployment: again when one came to nothing, never once the deployment is over.
+    async fn job_with_data(
+        &self,
+        tx: &mut Tx,
+        deployment: &backstay_types::Deployment,
+        data: DeploymentData,
+        mut known: impl Iterator<Item = BackupJob>,
+    ) -> Result<Option<BackupJob>, EngineError> {
+        if deployment.state.is_final() {
+            return Ok(None);
+        }
+        if let Some(job) = known.find(|job| !job.state.is_final()) {
+            return Ok(Some(job));
+        }
+        let work = RestoreWork {
+            snapshot: data.snapshot,
+            stack: deployment.stack.clone(),
+            items: self.items_of(tx, deployment, data).await?,
+            paths: Vec::new(),
+            destination: Destination::WithDeployment { deployment: deployment.id },
+        };
+        let job = self.new_job(Some(deployment.node), BackupTask::Restore(work), None, SCHEDULE);
+        jobs::insert(tx, &job).await?;
+        Ok(Some(job))
+    }
+
+    /// What of a stack an undo puts back: what its plan says.
+    async fn items_of(
+        &self,
+        tx: &mut Tx,
+        deployment: &backstay_types::Deployment,
+        data: DeploymentData,
+    ) -> Result<Vec<String>, EngineError> {
+        let undo = undos::get(tx, data.undo).await?;
+        let node = nodes::get(tx, deployment.node).await?;
+        let (Some(undo), Some(node)) = (undo, node) else { return Ok(Vec::new()) };
+        let mut places = undo.plan.data.into_iter();
+        let here = places.find(|one| one.node == node.name && one.stack == deployment.stack);
+        Ok(here.and_then(|one| one.from).map(|from| from.items).unwrap_or_default())
     }
 
     /// The conversation that caused a deployment, where it is one and known.
@@ -276,6 +320,11 @@ impl Engine {
             snapshots::insert(&mut tx, Some(node.id), &own, Some(id), now).await?;
         }
         grown(&mut tx, Some(node.id), &outcome.snapshots).await?;
+        if let BackupTask::Restore(work) = &job.task
+            && let Destination::WithDeployment { deployment } = work.destination
+        {
+            self.note_safety(&mut tx, node, deployment, &outcome.snapshots).await?;
+        }
         job.state = match (&outcome.failed, &job.cancelled_by) {
             (None, _) => BackupJobState::Done,
             (Some(_), Some(_)) => BackupJobState::Cancelled,
@@ -344,7 +393,7 @@ impl Engine {
     }
 
     /// The rules, when backups are set up.
-    pub(super) fn backup_rules(&self) -> Result<&super::BackupRules, EngineError> {
+    pub(crate) fn backup_rules(&self) -> Result<&super::BackupRules, EngineError> {
         self.inner.settings.backups.as_ref().ok_or(EngineError::BackupsNotSetUp)
     }
 }
@@ -420,6 +469,19 @@ async fn note_end(tx: &mut Tx, job: &BackupJob) -> Result<(), EngineError> {
             let own =
                 Refs { deployment: save.deployment, conversation: save.conversation, ..refs(job.node, None) };
             tx.record(event, Refs { stack: save.stacks.first().cloned(), ..own })?;
+        }
+        // Whether it came to stay is the deployment's to say.
+        BackupTask::Restore(restore)
+            if failed.is_none() && matches!(restore.destination, Destination::WithDeployment { .. }) =>
+        {
+            let made = work.map(|work| work.snapshots.as_slice()).unwrap_or_default();
+            let event = Event::BackupMade {
+                reason: BackupReason::Safety,
+                snapshots: made.len() as u64,
+                bytes: made.iter().map(|one| one.bytes).sum(),
+                failed,
+            };
+            tx.record(event, refs(job.node, Some(&restore.stack)))?;
         }
         BackupTask::Restore(restore) => {
             let event = Event::RestoreFinished { snapshot: restore.snapshot, failed };

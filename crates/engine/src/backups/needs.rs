@@ -76,6 +76,11 @@ impl Engine {
             named.extend(ids.into_iter().map(|id| (id, format!("job {} needs it", job.id))));
         }
         let Some(node) = whose else { return Ok(named) };
+        if let Some(name) = nodes::get(ex, node).await?.map(|node| node.name) {
+            for undo in undos::open(ex).await? {
+                named.extend(crate::undo::data::needed(&undo, &name));
+            }
+        }
         let (moments, under_way) = moments(ex, node, now).await?;
         for one in
             all.iter().filter(|one| one.snapshot.tags.deployment.is_some_and(|id| under_way.contains(&id)))

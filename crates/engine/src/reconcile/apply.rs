@@ -53,6 +53,10 @@ pub(super) async fn apply(
     for id in &plan.supersede {
         deployments::finish(tx, *id, &DeploymentState::Superseded, now, &[]).await?;
     }
+    let undos = match plan.attempts.is_empty() {
+        true => Vec::new(),
+        false => engine.undos_with_data(tx).await?,
+    };
     let (mut made, mut moved, mut brought) = (Vec::new(), Vec::new(), BTreeSet::new());
     for attempt in &plan.attempts {
         let rollout = match attempt.rollout {
@@ -66,6 +70,14 @@ pub(super) async fn apply(
         };
         // Its release is there, or the step would not have come this far.
         let Some(release) = release else { continue };
+        let data = match loaded.nodes.get(&attempt.node) {
+            Some(node) if !undos.is_empty() => {
+                let tree = releases::get(tx, release).await?.map(|release| release.tree);
+                let cause = by_id.get(&rollout).map(|rollout| &rollout.cause);
+                engine.data_of_attempt(tx, &undos, (node, &attempt.stack), (tree, cause)).await?
+            }
+            _ => None,
+        };
         let deployment = Deployment {
             id: engine.inner.world.mint(),
             node: attempt.node,
@@ -78,6 +90,7 @@ pub(super) async fn apply(
             started_at: None,
             finished_at: None,
             containers: Vec::new(),
+            data,
         };
         if attempt.part.is_some() {
             brought.insert((attempt.release, release));

@@ -48,8 +48,8 @@ impl Engine {
     pub async fn create_undo_as(&self, id: UndoId, want: WantedUndo, by: &str) -> Result<Undo, EngineError> {
         let _one = self.inner.advancing.lock().await;
         if let Some(undo) = undos::get(&mut self.inner.store.read(), id).await? {
-            let same =
-                (&undo.selector, &undo.scope, &undo.reason) == (&want.selector, &want.scope, &want.reason);
+            let same = (&undo.selector, &undo.scope, &undo.reason, undo.plan.with_data)
+                == (&want.selector, &want.scope, &want.reason, want.with_data);
             let other = || EngineError::Conflict(format!("there is another undo {id} already"));
             return if same { Ok(undo) } else { Err(other()) };
         }
@@ -117,6 +117,7 @@ impl Engine {
     ) -> Result<Undo, EngineError> {
         undo.plan = computed.plan.clone();
         let conflicted = undo.plan.repositories.iter().any(|r| !r.conflicts.is_empty());
+        super::data::refuse(&undo.plan)?;
         if conflicted {
             undo.state = UndoState::Conflicted;
             let mut tx = self.inner.store.begin().await?;

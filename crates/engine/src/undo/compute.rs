@@ -100,6 +100,7 @@ impl Engine {
             computed.push(ComputedPart { part, mirror, result: outcome.draft, route, pins });
         }
         self.differing(want, &loaded, &mut plan).await?;
+        self.plan_data(want, &loaded, &computed, &mut plan).await?;
         Ok(Computed { plan, parts: computed })
     }
 
@@ -195,6 +196,7 @@ impl Engine {
             };
             parts.push(ComputedPart { part, mirror, result, route: UndoRoute::Pin, pins });
         }
+        self.plan_data(want, &loaded, &parts, &mut plan).await?;
         Ok(Computed { plan, parts })
     }
 

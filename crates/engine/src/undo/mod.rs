@@ -1,11 +1,13 @@
 //! Undo: from what was asked to commits, pins and moves, and on to verified.
 //!
 //! `select` finds the commits, `draft` takes them back on a draft of the tree,
-//! `compute` says who would move, `act` makes it so, `push` brings it upstream, `settle` watches it through,
+//! `compute` says who would move, `data` which snapshots come with it, `act` makes it so, `push` brings it upstream, `settle` watches it through,
 //! `undone` knows which releases contain what was taken back, `waves` who gets what it goes back to in waves only.
 
 mod act;
 mod compute;
+pub(crate) mod data;
+mod declared;
 mod diff;
 mod draft;
 mod push;
@@ -18,7 +20,9 @@ mod waves;
 
 use std::collections::BTreeMap;
 
-use backstay_types::{CommitId, RepositoryId, UndoScope, UndoSelector};
+use backstay_types::{CommitId, RepositoryId, StackName, UndoScope, UndoSelector};
+
+pub use data::double_sign_why;
 use serde::{Deserialize, Serialize};
 
 use crate::{Engine, EngineError};
@@ -40,6 +44,18 @@ pub struct WantedUndo {
     /// For each conflicting path (`repository-name:path`) the whole text that it should have; `None` removes it.
     #[serde(default)]
     pub resolutions: BTreeMap<String, Option<String>>,
+    /// Data goes back too.
+    #[serde(default)]
+    pub with_data: bool,
+    /// Places (`NODE/STACK`, or `all`) whose code goes back alone where there is no data to go back to.
+    #[serde(default)]
+    pub without_data: Vec<String>,
+    /// Other stacks whose data goes back too, since they use the same.
+    #[serde(default)]
+    pub shared_data: Vec<StackName>,
+    /// Places (`NODE/STACK`) of which somebody confirmed that older data makes no validator sign twice.
+    #[serde(default)]
+    pub confirm: Vec<String>,
 }
 
 impl Engine {

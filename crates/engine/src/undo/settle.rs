@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use backstay_store::{deployments, nodes, releases, rollouts, stacks, undos};
+use backstay_store::{Executor, deployments, nodes, releases, rollouts, stacks, undos};
 use backstay_types::{
-    Cause, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId, ReleaseStanding,
-    Rollout, RolloutId, RolloutKind, RolloutState, StackName, Timestamp, TreeDigest, Undo, UndoState,
+    Cause, DataMove, Deployment, DeploymentState, Event, NodeId, NodeMove, NodeName, ReleaseId,
+    ReleaseStanding, Rollout, RolloutId, RolloutKind, RolloutState, StackName, Timestamp, TreeDigest, Undo,
+    UndoState,
 };
 
-use super::act::undo_refs;
+use super::{
+    act::undo_refs,
+    data::{has_its_data, is_back},
+};
 use crate::{Engine, EngineError};
 
 /// Where a node of an undo stands.
@@ -87,6 +91,10 @@ impl Engine {
         for place in &undo.plan.nodes {
             match fleet.place(undo, place) {
                 Standing::Waiting => return Ok(None),
+                Standing::There if fleet.lacks_data(undo, place) => failures.push(format!(
+                    "{}: {} runs what was wanted and its data was not put back: something else brought it there",
+                    place.node, place.stack
+                )),
                 Standing::There => {}
                 Standing::Failed(reason) => failures.push(format!("{}: {reason}", place.node)),
             }
@@ -96,6 +104,25 @@ impl Engine {
             false => UndoState::Failed { reason: failures.join("; ") },
         }))
     }
+}
+
+/// Where an undo's data came to stay.
+async fn back(
+    ex: &mut impl Executor,
+    undo: &Undo,
+    nodes: &HashMap<NodeName, NodeId>,
+    latest: &HashMap<(NodeId, StackName), Deployment>,
+) -> Result<HashSet<(NodeId, StackName)>, EngineError> {
+    let mut found = HashSet::new();
+    for data in undo.plan.data.iter().filter(|data| data.from.is_some()) {
+        let Some(node) = nodes.get(&data.node) else { continue };
+        let key = (*node, data.stack.clone());
+        let newest = latest.get(&key).is_some_and(|one| is_back(one, undo.id));
+        if newest || has_its_data(ex, undo.id, (*node, &data.stack)).await? {
+            found.insert(key);
+        }
+    }
+    Ok(found)
 }
 
 /// What the places of an undo have come to, read at once.
@@ -124,6 +151,8 @@ struct Fleet {
     clear: HashSet<ReleaseId>,
     /// Stacks of which it moves several parts, and is not done with all of them.
     going: HashSet<StackName>,
+    /// Which have their data back.
+    back: HashSet<(NodeId, StackName)>,
 }
 
 impl Fleet {
@@ -131,7 +160,7 @@ impl Fleet {
         let mut read = engine.inner.store.read();
         let leaving = crate::leaving(&mut read, engine.inner.world.now()).await?;
         let active = nodes::active(&mut read).await?.into_iter();
-        let nodes = active
+        let nodes: HashMap<_, _> = active
             .filter(|node| !leaving.contains_key(&node.name))
             .map(|node| (node.name, node.id))
             .collect();
@@ -192,7 +221,9 @@ impl Fleet {
             || !forward.is_empty()
             || undo.plan.nodes.iter().any(moved_on);
         let clear = if asks { engine.clear_of(&mut read, undo, &releases).await? } else { HashSet::new() };
+        let back = back(&mut read, undo, &nodes, &latest).await?;
         Ok(Self {
+            back,
             own,
             nodes,
             latest,
@@ -208,6 +239,14 @@ impl Fleet {
             clear,
             going,
         })
+    }
+
+    /// Whether the data of a place was to go back and did not. One that was revoked meanwhile is nobody's to ask.
+    fn lacks_data(&self, undo: &Undo, place: &NodeMove) -> bool {
+        let Some(node) = self.nodes.get(&place.node) else { return false };
+        let here = |one: &&DataMove| one.node == place.node && one.stack == place.stack;
+        let meant = undo.plan.data.iter().find(here).is_some_and(|one| one.from.is_some());
+        meant && !self.back.contains(&(*node, place.stack.clone()))
     }
 
     fn place(&self, undo: &Undo, place: &NodeMove) -> Standing {

@@ -10,7 +10,10 @@ use backstay_api::{
     agent::{Report, ReportBody},
     statement::{DesiredAction, DesiredStack, SignedStatement, Statement},
 };
-use backstay_engine::{Engine, NewRepository, Presence, Said, Settings, WantedUndo};
+use backstay_engine::{
+    Engine, NewRepository, Presence, Said, Settings, WantedUndo,
+    backups::{BackupRules, Keep, Rhythm, UpkeepRules},
+};
 use backstay_store::{Store, desired, ledger, nodes, repositories, undos};
 use backstay_testkit::{BareRepository, CommitSpec, WorkTree};
 use backstay_types::{
@@ -141,6 +144,21 @@ impl Fleet {
         let path = self._dir.path().join("hub.db");
         self.store = Store::open(path.to_str().unwrap(), self.world.clone()).await.unwrap();
         let settings = Settings::new(self._dir.path().join("data"));
+        let presence = Arc::clone(&self.presence) as _;
+        self.engine =
+            Engine::new(self.store.clone(), self.world.clone(), self.key.clone(), presence, settings);
+    }
+
+    /// Backups are set up from now on.
+    pub(crate) fn set_up_backups(&mut self) {
+        let day = Duration::from_secs(86_400);
+        let rules = BackupRules {
+            rhythm: Rhythm { every: day, jitter: Duration::from_secs(60), parallel: 2 },
+            keep: Keep { days: 1, hourly: 0, daily: 0, weekly: 0, monthly: 0, at_least: 0 },
+            upkeep: UpkeepRules { read_all_every: day, second: false },
+            deadline: day,
+        };
+        let settings = Settings { backups: Some(rules), ..Settings::new(self._dir.path().join("data")) };
         let presence = Arc::clone(&self.presence) as _;
         self.engine =
             Engine::new(self.store.clone(), self.world.clone(), self.key.clone(), presence, settings);
@@ -425,5 +443,9 @@ pub(crate) fn want(selector: UndoSelector) -> WantedUndo {
         reason: "because".to_owned(),
         include_guesses: Vec::new(),
         resolutions: BTreeMap::new(),
+        with_data: false,
+        without_data: Vec::new(),
+        shared_data: Vec::new(),
+        confirm: Vec::new(),
     }
 }

@@ -21,5 +21,6 @@ mod removal;
 mod statements;
 mod sync;
 mod undo;
+mod undo_data;
 mod upstream;
 mod warnings;

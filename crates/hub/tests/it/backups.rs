@@ -455,6 +455,7 @@ async fn a_backup_from_the_order_to_the_proof_and_a_copy() {
         paths: vec!["data/orders".to_owned()],
         destination: Destination::Folder { path: "/tmp/orders".to_owned() },
         dry_run: true,
+        confirm: None,
     };
     let dry = hub.admin().call::<v1::StartRestore>(&Empty {}, &Empty {}, &request).await.unwrap();
     assert!(dry.job.is_none() && dry.lost.is_empty());
@@ -512,6 +513,7 @@ async fn damage_is_found_told_and_nothing_is_pruned() {
         paths: Vec::new(),
         destination: Destination::InPlace,
         dry_run: false,
+        confirm: None,
     };
     let refused = hub.admin().call::<v1::StartRestore>(&Empty {}, &Empty {}, &restore).await;
     assert_eq!(code(refused), ErrorCode::BS9017);

@@ -9,7 +9,7 @@ use backstay_types::{
 use jiff::{SignedDuration, civil::Date, tz::TimeZone};
 
 /// The way back from a deployment, a rollback or a restore is kept at least so long.
-const SAFETY: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub const SAFETY: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// So long a snapshot that was not read back yet is given.
 const PROVING: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Clocks may differ so much; what is dated later comes from one that is wrong.

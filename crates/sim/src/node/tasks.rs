@@ -92,6 +92,7 @@ impl Node {
             Task::Probe { target, .. } => return Ok(self.until_healthy(target.tree, cx)),
             Task::Prepare { .. }
             | Task::Snapshot { .. }
+            | Task::Exchange { .. }
             | Task::Check { .. }
             | Task::Compare { .. }
             | Task::Mend { .. }
@@ -110,6 +111,7 @@ impl Node {
             }
             Task::Prepare { target, .. } => self.prepare(target, cx),
             Task::Snapshot { .. } => Ok(Done::Saved),
+            Task::Exchange { .. } => Ok(Done::Exchanged),
             Task::Activate { target, .. } => Ok(Done::Activated(self.containers(&target.stack)?)),
             Task::Probe { target, .. } => self.healthy(target, Step::Probe, cx),
             Task::Bake { target, .. } => self.healthy(target, Step::Bake, cx),
@@ -402,7 +404,7 @@ fn step_of(task: &Task) -> Step {
     match task {
         Task::Fetch { .. } => Step::Fetch,
         Task::Prepare { .. } => Step::Validate,
-        Task::Snapshot { .. } => Step::Snapshot,
+        Task::Snapshot { .. } | Task::Exchange { .. } => Step::Snapshot,
         Task::Activate { .. } => Step::Activate,
         Task::Probe { .. } => Step::Probe,
         Task::Bake { .. } => Step::Bake,

@@ -73,6 +73,10 @@ impl Sim {
             reason: format!("push {number}"),
             include_guesses: Vec::new(),
             resolutions: Default::default(),
+            with_data: false,
+            without_data: Vec::new(),
+            shared_data: Vec::new(),
+            confirm: Vec::new(),
         };
         let now = self.hub_clock();
         // The push runs beside it; waiting for its end keeps one seed one run.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use backstay_types::{
     BackupJobId, DeploymentId, NodeId, Timestamp,
-    backup::{BackupJob, BackupJobState, BackupTask, BackupTaskKind, job::FileEntry},
+    backup::{BackupJob, BackupJobState, BackupTask, BackupTaskKind, Destination, job::FileEntry},
 };
 
 use super::{Whose, read_whose, whose};
@@ -40,6 +40,10 @@ pub async fn insert(tx: &mut Tx, job: &BackupJob) -> Result<bool> {
                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
     let deployment = match &job.task {
         BackupTask::Save(work) => work.deployment,
+        BackupTask::Restore(work) => match work.destination {
+            Destination::WithDeployment { deployment } => Some(deployment),
+            _ => None,
+        },
         _ => None,
     };
     let done = query(insert)

@@ -34,5 +34,6 @@ pub(crate) fn read_row(row: &Row) -> Result<Deployment> {
         started_at: row.opt("started_at")?,
         finished_at: row.opt("finished_at")?,
         containers: row.json("containers")?,
+        data: row.opt_json("data")?,
     })
 }

@@ -36,12 +36,13 @@ pub async fn insert(tx: &mut Tx, deployments: &[Deployment]) -> Result<()> {
             d.started_at.value(),
             d.finished_at.value(),
             json(&d.containers)?.value(),
+            d.data.as_ref().map(json).transpose()?.value(),
         ]);
         let newest = latest.entry((d.node, &d.stack)).or_insert(d.id);
         *newest = (*newest).max(d.id);
     }
     let head = "INSERT INTO deployments (id, node_id, stack, release_id, rollout_id, previous, state, \
-                state_json, created_at, started_at, finished_at, containers) VALUES ";
+                state_json, created_at, started_at, finished_at, containers, data) VALUES ";
     let first = deployments.first().map(|d| d.id.to_string()).unwrap_or_default();
     dialect::bulk(tx, head, "", rows).await.map_err(|e| e.or_conflict(WHAT, first))?;
     for d in deployments.iter().filter(|d| !d.containers.is_empty()) {

@@ -24,7 +24,11 @@ fn failed() -> DeploymentState {
 }
 
 async fn from_pending_to_its_end(t: Fixture) {
-    let deployment = t.deployment(t.mint(), &rollout(&t, "web"));
+    let data = DeploymentData {
+        undo: t.mint(),
+        snapshot: backstay_types::backup::SnapshotId::new(digest("snapshot")),
+    };
+    let deployment = Deployment { data: Some(data), ..t.deployment(t.mint(), &rollout(&t, "web")) };
     let id = deployment.id;
     let mut tx = t.begin().await;
     deployments::insert(&mut tx, std::slice::from_ref(&deployment)).await.unwrap();

@@ -257,6 +257,7 @@ impl Fixture {
             started_at: None,
             finished_at: None,
             containers: vec![],
+            data: None,
         }
     }
 

@@ -92,6 +92,12 @@ pub enum Destination {
     /// Where it came from. The stack is stopped, a safety snapshot is made, the data is put there, the stack started and
     /// probed.
     InPlace,
+    /// Where it came from, together with the release of a deployment of an undo: fetched and kept ready beside its place
+    /// while what runs is stopped and saved. The deployment puts it in place, and takes it away again when it fails.
+    WithDeployment {
+        /// The deployment.
+        deployment: DeploymentId,
+    },
     /// A new folder on the node, absolute, which must not exist or be empty. The stack is not touched.
     Folder {
         /// The folder.

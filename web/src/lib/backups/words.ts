@@ -31,7 +31,7 @@ export const final = (job: BackupJob): boolean => job.state === 'done' || job.st
 export function does(job: BackupJob): string {
   switch (job.task) {
     case 'save': return `Backup of ${job.stacks?.length ? job.stacks.join(', ') : job.node ? 'all its data' : 'its own state'}, ${REASONS[job.reason]}`;
-    case 'restore': return `Restore of ${job.stack} from ${short(job.snapshot)} ${job.destination.to === 'in_place' ? 'in place' : `into ${job.destination.path}`}`;
+    case 'restore': return `Restore of ${job.stack} from ${short(job.snapshot)} ${job.destination.to === 'in_place' ? 'in place' : job.destination.to === 'folder' ? `into ${job.destination.path}` : 'with a deployment'}`;
     case 'drill': return `Drill of ${job.stack} with ${short(job.snapshot)}${job.files_only ? ', files only' : ''}`;
     case 'verify': return `Read back ${job.snapshots.length === 1 ? `snapshot ${short(job.snapshots[0])}` : job.snapshots.length ? count(job.snapshots.length, 'snapshot') : 'what is not proven yet'}`;
     case 'check': return `Check of the repository${job.read ? (job.read[1] === 1 ? ' with all its data' : `, part ${Number(job.read[0]) + 1} of ${job.read[1]} of its data`) : "'s structure"}`;

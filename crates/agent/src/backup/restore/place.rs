@@ -154,7 +154,7 @@ impl Place {
     }
 
     /// Puts it in place; what was there is kept. Done again, from wherever it was cut off, it comes to the same.
-    pub(super) fn swap(&self) -> Result<(), BackupError> {
+    pub(in crate::backup) fn swap(&self) -> Result<(), BackupError> {
         self.try_swap().map_err(BackupError::restore(self.at.display()))
     }
 
@@ -172,7 +172,7 @@ impl Place {
     }
 
     /// Puts back what was there.
-    pub(super) fn swap_back(&self) -> Result<(), BackupError> {
+    pub(in crate::backup) fn swap_back(&self) -> Result<(), BackupError> {
         self.try_swap_back().map_err(BackupError::restore(self.at.display()))
     }
 
@@ -213,7 +213,7 @@ impl Place {
     }
 
     /// Removes what is not needed any more: what was fetched and is not in place, and what was kept.
-    pub(super) fn clean(&self) -> io::Result<()> {
+    pub(in crate::backup) fn clean(&self) -> io::Result<()> {
         for path in [&self.new, &self.old] {
             remove(path)?;
             if self.database {

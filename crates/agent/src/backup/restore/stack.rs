@@ -33,7 +33,7 @@ fn servers(state: &Restoring) -> BTreeSet<&str> {
 }
 
 /// Stops what writes, under Compose: all services but those that are asked for their data.
-pub(super) async fn stop_writers(state: &Restoring) -> Result<(), BackupError> {
+pub(in crate::backup) async fn stop_writers(state: &Restoring) -> Result<(), BackupError> {
     if state.plan.runtime != "compose" {
         return Ok(());
     }
@@ -43,31 +43,35 @@ pub(super) async fn stop_writers(state: &Restoring) -> Result<(), BackupError> {
     let writers = running.into_iter().filter(|one| one.running && !servers.contains(one.service.as_str()));
     for container in writers {
         engine.tell(&container.id, "stop").await.map_err(failed())?;
+        if state.deployment.is_some() {
+            // The engine would start it again when the power goes, and it must not meet other data.
+            engine.remove(&container.id).await.map_err(failed())?;
+        }
     }
     Ok(())
 }
 
-pub(super) async fn down(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+pub(in crate::backup) async fn down(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     let mut records = Records::new(desk.machine.world.clone());
     let tree = Some(state.committed.tree);
     desk.machine.down(&state.stack, tree, prepared(state)?, &mut records).await.map_err(said)
 }
 
-pub(super) async fn up(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+pub(in crate::backup) async fn up(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     let mut records = Records::new(desk.machine.world.clone());
     let to = (&state.stack, state.committed.tree);
     let up = desk.machine.up(to, None, prepared(state)?, Step::Return, &mut records).await;
     up.map(drop).map_err(said)
 }
 
-pub(super) async fn probe(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+pub(in crate::backup) async fn probe(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     let tree = state.committed.tree;
     let healthy = desk.machine.probe(&state.stack, tree, prepared(state)?, Step::Return).await;
     healthy.map(drop).map_err(said)
 }
 
 /// Puts loaded databases in the place of those that were.
-pub(super) async fn swap_databases(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+pub(in crate::backup) async fn swap_databases(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     if state.databases.is_empty() {
         return Ok(());
     }
@@ -82,7 +86,10 @@ pub(super) async fn swap_databases(desk: &Desk, state: &Restoring) -> Result<(),
 }
 
 /// Puts those that were back.
-pub(super) async fn swap_databases_back(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+pub(in crate::backup) async fn swap_databases_back(
+    desk: &Desk,
+    state: &Restoring,
+) -> Result<(), BackupError> {
     if state.databases.is_empty() {
         return Ok(());
     }
@@ -98,7 +105,7 @@ pub(super) async fn swap_databases_back(desk: &Desk, state: &Restoring) -> Resul
 }
 
 /// Takes away databases that are not needed any more: those that were replaced, and those that were loaded in vain.
-pub(super) async fn forget_databases(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+pub(in crate::backup) async fn forget_databases(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     let scene = desk.scene(&state.stack, state.committed.tree);
     for base in &state.databases {
         let server = server(state, &scene, &base.item).await?;

@@ -14,7 +14,7 @@ use backstay_api::{
     Empty,
     v1::{CreateUndo, GetHub, GetUndo, PlanUndo, ResolveUndo, ResolveUndoRequest, UndoPath, UndoRequest},
 };
-use backstay_types::{ErrorCode, PartName, RepositoryId, StackName, Undo, UndoPlan, UndoState};
+use backstay_types::{DemandKind, ErrorCode, PartName, RepositoryId, StackName, Undo, UndoPlan, UndoState};
 use clap::{ArgGroup, Args};
 
 use super::Outcome;
@@ -59,6 +59,8 @@ pub(crate) struct Rollback {
     #[command(flatten)]
     scope: Scope,
     #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
     conflicts: Conflicts,
     #[command(flatten)]
     manner: Manner,
@@ -83,6 +85,24 @@ pub(crate) struct Scope {
     /// With --to TIME: each node to what it ran then, rather than to what the branch had
     #[arg(long, requires = "to", conflicts_with_all = ["conversation", "deployment", "last", "undo", "go_on"])]
     exact: bool,
+}
+
+/// What becomes of data.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub(crate) struct Data {
+    /// Data goes back too, from the snapshots made just before; with --undo, what the undo saved comes back
+    #[arg(long, conflicts_with = "go_on")]
+    with_data: bool,
+    /// Where there is no data to go back to, the code goes back alone; `all` for every such place
+    #[arg(long = "without-data-of", value_name = "NODE/STACK", requires = "with_data")]
+    without: Vec<String>,
+    /// This stack uses the same data, and it is meant to go back for it too
+    #[arg(long = "and-data-of", value_name = "STACK", requires = "with_data")]
+    shared: Vec<StackName>,
+    /// Older data of this could make a validator sign twice, and no other copy of its keys runs
+    #[arg(long, value_name = "NODE/STACK", requires = "with_data")]
+    confirm: Vec<String>,
 }
 
 /// What to do about files that later work also changed.
@@ -137,7 +157,7 @@ impl Rollback {
         let undo = if let Some(text) = &self.go_on {
             self.resolve_conflicts(text, &api, &names, cx).await?
         } else {
-            let request = select::request(&self, cx.world.mint(), &api, &cx.frame().now).await?;
+            let mut request = select::request(&self, cx.world.mint(), &api, &cx.frame().now).await?;
             if self.manner.yes && !self.manner.dry_run {
                 let undo = create(request, &api).await?;
                 cx.ui.say(view::plan(&undo.plan, &names, &cx.frame()));
@@ -151,7 +171,7 @@ impl Rollback {
                     cx.ui.data(&plan, || view::plan(&plan, &names, &cx.frame()))?;
                     return super::done();
                 }
-                ask(&plan, &names, cx)?;
+                ask(&plan, &names, &mut request, cx)?;
                 create(request, &api).await?
             }
         };
@@ -184,8 +204,18 @@ impl Rollback {
 }
 
 /// Shows the plan and asks for a yes.
-fn ask(plan: &UndoPlan, names: &Names, cx: &Context) -> Result<(), CliError> {
+fn ask(plan: &UndoPlan, names: &Names, request: &mut UndoRequest, cx: &Context) -> Result<(), CliError> {
     cx.ui.say(view::plan(plan, names, &cx.frame()));
+    for demand in &plan.demands {
+        match demand.demand {
+            // The hub refuses it by name.
+            DemandKind::WithoutData | DemandKind::SharedData => return Ok(()),
+            DemandKind::DoubleSign => {
+                let said = cx.ui.typed(&demand.why, &demand.say)?;
+                request.confirm.push(said);
+            }
+        }
+    }
     // With conflicts nothing reaches a node before a person has resolved them.
     if view::has_conflicts(plan) || cx.ui.confirm("Take this back?")? {
         return Ok(());

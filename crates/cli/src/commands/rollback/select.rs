@@ -24,6 +24,10 @@ pub(super) async fn request(
         scope: UndoScope { nodes, stack: command.scope.stack.clone(), part: command.scope.part.clone() },
         reason: command.manner.reason.clone(),
         include_guesses: command.conflicts.guesses.clone(),
+        with_data: command.data.with_data,
+        without_data: command.data.without.clone(),
+        shared_data: command.data.shared.clone(),
+        confirm: command.data.confirm.clone(),
     })
 }
 

@@ -1,9 +1,13 @@
 //! `POST /api/v1/backups/restores`: data put back on a node.
 
 use backstay_api::v1::{RestoreFrom, RestoreRequest, RestoreView, StartRestore};
-use backstay_engine::backups::{FoundSnapshot, WantedRestore, WantedSnapshot};
+use backstay_engine::{
+    backups::{FoundSnapshot, WantedRestore, WantedSnapshot},
+    double_sign_why,
+};
+use backstay_store::{deployments, releases};
 use backstay_types::{
-    ErrorCode, Node, StackName, Timestamp,
+    DemandKind, ErrorCode, Node, StackName, Timestamp, UndoDemand,
     backup::{Destination, RestoreWork},
 };
 
@@ -19,8 +23,15 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
     check_destination(&body.destination)?;
     let (found, node, stack) = meant(&app, &body).await?;
     let snapshot = &found.kept.snapshot;
-    let steps = steps(&body, &node, &stack);
-    let lost = lost(&body, snapshot.at);
+    let (steps, mut lost) = (steps(&body, &node, &stack), lost(&body, snapshot.at));
+    let demand = double_sign(&app, &body, &found, &node, &stack).await?;
+    if let Some(demand) = &demand {
+        lost.push(demand.why.clone());
+        if !body.dry_run && body.confirm.as_ref() != Some(&demand.say) {
+            let hint = format!("`--confirm {}` says that no other copy of its keys runs", demand.say);
+            return Err(ApiError::new(ErrorCode::BS9043, demand.why.clone()).with_hint(hint));
+        }
+    }
     let work = RestoreWork {
         snapshot: snapshot.id,
         stack: stack.clone(),
@@ -38,7 +49,39 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
     };
     let mut views = snapshot_views(&mut app.store.read(), vec![found]).await?;
     let snapshot = views.pop().ok_or_else(|| ApiError::internal("a snapshot without a view"))?;
-    Ok(RestoreView { snapshot, node_name: node.name, stack, steps, lost, job })
+    let confirm = demand.map(|demand| demand.say);
+    Ok(RestoreView { snapshot, node_name: node.name, stack, steps, lost, confirm, job })
+}
+
+/// What has to be typed where older data could make a validator sign twice, by what the release declares that wrote it or
+/// the one that runs now.
+async fn double_sign(
+    app: &App,
+    body: &RestoreRequest,
+    found: &FoundSnapshot,
+    node: &Node,
+    stack: &StackName,
+) -> Result<Option<UndoDemand>, ApiError> {
+    let mut trees: Vec<_> = found.kept.snapshot.tags.tree.into_iter().collect();
+    let latest = deployments::latest_of_node(&mut app.store.read(), node.id).await?;
+    if let Some(runs) = latest.into_iter().find(|one| one.stack == *stack) {
+        let release = releases::get(&mut app.store.read(), runs.release).await?;
+        trees.extend(release.map(|release| release.tree));
+    }
+    let mut marked = app.engine.double_sign(stack, &trees).await?;
+    let named: Vec<_> = body.items.iter().chain(&body.paths).collect();
+    if !named.is_empty() {
+        let of = |text: &str, item: &str| {
+            text == item || text.strip_prefix(item).is_some_and(|t| t.starts_with('/'))
+        };
+        marked.retain(|item| named.iter().any(|text| of(text, item)));
+    }
+    if marked.is_empty() {
+        return Ok(None);
+    }
+    let names: Vec<_> = marked.iter().map(|item| format!("`{item}`")).collect();
+    let (say, why) = (format!("{}/{stack}", node.name), double_sign_why(&names));
+    Ok(Some(UndoDemand { demand: DemandKind::DoubleSign, say, why }))
 }
 
 /// The snapshot, the node and the stack that are meant.
@@ -101,6 +144,10 @@ async fn meant(app: &App, body: &RestoreRequest) -> Result<(FoundSnapshot, Node,
 fn check_destination(destination: &Destination) -> Result<(), ApiError> {
     match destination {
         Destination::InPlace => Ok(()),
+        Destination::WithDeployment { .. } => Err(ApiError::invalid(
+            "destination",
+            "data goes into place with a deployment by an undo alone: `backstay rollback … --with-data`",
+        )),
         Destination::Folder { path } if path.starts_with('/') && path.len() > 1 => Ok(()),
         Destination::Folder { .. } => {
             Err(ApiError::invalid("destination", "expected an absolute path of the node"))
@@ -115,7 +162,7 @@ fn steps(body: &RestoreRequest, node: &Node, stack: &StackName) -> Vec<String> {
     };
     match &body.destination {
         Destination::Folder { path } => vec![format!("{what} is written into {path} on {}", node.name)],
-        Destination::InPlace => vec![
+        Destination::InPlace | Destination::WithDeployment { .. } => vec![
             format!("{stack} on {} is stopped", node.name),
             "a safety snapshot of its data is made: the way back of this restore".to_owned(),
             format!("{what} is put where it came from"),
@@ -127,7 +174,7 @@ fn steps(body: &RestoreRequest, node: &Node, stack: &StackName) -> Vec<String> {
 fn lost(body: &RestoreRequest, at: Timestamp) -> Vec<String> {
     match &body.destination {
         Destination::Folder { .. } => Vec::new(),
-        Destination::InPlace => {
+        Destination::InPlace | Destination::WithDeployment { .. } => {
             vec![format!("what was written since {at} is replaced; the safety snapshot has it")]
         }
     }

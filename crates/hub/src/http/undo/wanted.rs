@@ -14,7 +14,17 @@ const LONGEST: usize = 2000;
 
 /// What is wanted, with commits found by their first digits.
 pub(in crate::http) async fn wanted(app: &App, request: UndoRequest) -> Result<WantedUndo, ApiError> {
-    let UndoRequest { id: _, selector, scope, reason, include_guesses } = request;
+    let UndoRequest {
+        id: _,
+        selector,
+        scope,
+        reason,
+        include_guesses,
+        with_data,
+        without_data,
+        shared_data,
+        confirm,
+    } = request;
     if reason.len() > LONGEST {
         return Err(ApiError::invalid("reason", format!("expected at most {LONGEST} bytes")));
     }
@@ -32,5 +42,15 @@ pub(in crate::http) async fn wanted(app: &App, request: UndoRequest) -> Result<W
     for prefix in include_guesses {
         guesses.push(app.engine.find_commit(&prefix).await?.1);
     }
-    Ok(WantedUndo { selector, scope, reason, include_guesses: guesses, resolutions: BTreeMap::new() })
+    Ok(WantedUndo {
+        selector,
+        scope,
+        reason,
+        include_guesses: guesses,
+        resolutions: BTreeMap::new(),
+        with_data,
+        without_data,
+        shared_data,
+        confirm,
+    })
 }

@@ -134,6 +134,7 @@ pub(super) fn deployment(
         finished_at: state.is_final().then(|| time(told.finished)),
         state,
         containers: Vec::new(),
+        data: None,
     }
 }
 
