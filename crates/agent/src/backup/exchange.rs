@@ -211,7 +211,8 @@ async fn stop_and_save(
     // What the release to come has besides is not there to be saved.
     let plan = desk.plan(&stack, tree).await?;
     let scene = desk.scene(&stack, tree);
-    let saving = Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped: true };
+    let saving =
+        Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped: true, safety: true };
     let is_command = |what: &BackupSource| matches!(what, BackupSource::Command(_));
     let commands = plan.backups.items.iter().any(|item| is_command(&item.what));
     let mut ready = Ready::default();

@@ -82,6 +82,7 @@ fn wanted(made: &SnapshotMade) -> v1::RestoreRequest {
         items: Vec::new(),
         paths: Vec::new(),
         destination: Destination::InPlace,
+        confirm: None,
         dry_run: true,
     }
 }
