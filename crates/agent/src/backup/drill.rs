@@ -268,7 +268,8 @@ impl Drill<'_> {
                     return Ok(());
                 }
                 let paths: Vec<_> = damaged.iter().map(|one| format!("{} ({})", one.at, one.what)).collect();
-                let why = format!("{} files are damaged in the snapshot, such as {}", paths.len(), paths[0]);
+                let first = paths.first().map_or("", |path| path);
+                let why = format!("{} files are damaged in the snapshot, such as {first}", paths.len());
                 let paths = paths.into_iter().take(TOLD).collect();
                 report.checks.push(check(DrillCheckKind::Files, "files", DrillResult::Failed { why, paths }));
                 Ok(())

@@ -19,14 +19,6 @@ pub async fn all(ex: &mut impl Executor) -> Result<Vec<Drilled>> {
     query("SELECT * FROM backup_drills ORDER BY node_id, stack").all(ex, read).await
 }
 
-/// Of a node's stacks.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn of(ex: &mut impl Executor, node: NodeId) -> Result<Vec<Drilled>> {
-    query("SELECT * FROM backup_drills WHERE node_id = $1 ORDER BY stack").bind(node).all(ex, read).await
-}
-
 /// Of one stack.
 ///
 /// # Errors

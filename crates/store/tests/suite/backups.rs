@@ -154,7 +154,6 @@ async fn what_was_drilled_is_known_until_it_is_found_to_be_damaged(t: Fixture) {
         drills::set_history(&mut tx, node, &web, &history).await.unwrap();
     }
     assert_eq!(drills::history(&mut tx, node, &web).await.unwrap(), history);
-    assert_eq!(drills::of(&mut tx, node).await.unwrap(), [(node, web.clone(), history.clone())]);
     assert_eq!(drills::all(&mut tx).await.unwrap(), [(node, web, history)]);
     tx.commit().await.unwrap();
 }

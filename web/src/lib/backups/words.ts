@@ -73,7 +73,7 @@ export const rate = ({ done, failed }: { done: number; failed: number }): string
 export const due = (next: string, now = Date.now()): boolean => Date.parse(next) <= now;
 
 /** How often there are drills. */
-const settingsOfDrills = (of: BackupSettings): string => of.drill_every_seconds === 0
+const drillRule = (of: BackupSettings): string => of.drill_every_seconds === 0
   ? 'Drills, which restore to scratch and compare, are made by hand alone.'
   : `Each stack of each node is drilled every ${duration(of.drill_every_seconds * 1000)}: restored to scratch, compared and, where it allows that, started.`;
 
@@ -84,7 +84,7 @@ export function rules(of: BackupSettings): string[] {
   return [
     `Every ${duration(of.every_seconds * 1000)} and before each deployment, ${count(of.parallel, 'node')} at once${of.bytes_per_second ? `, at most ${bytes(of.bytes_per_second)} a second each` : ''}.`,
     `Kept: the newest of ${count(keep.hourly, 'hour')}, ${count(keep.daily, 'day')}, ${count(keep.weekly, 'week')} and ${count(keep.monthly, 'month')}, at most ${count(keep.days, 'day')}; always the newest ${thousands(keep.at_least)} that are proven, what is held, and what an undo may need.`,
-    settingsOfDrills(of),
+    drillRule(of),
     `All data is read back once in ${days(of.read_all_every_seconds)}.`,
     ...(of.max_bytes || of.max_bytes_per_node ? [`No new ones by schedule, and only what must be kept stays, from ${[of.max_bytes ? `${bytes(of.max_bytes)} in all` : '', of.max_bytes_per_node ? `${bytes(of.max_bytes_per_node)} of a node` : ''].filter(Boolean).join(' or ')}.`] : []),
   ];
