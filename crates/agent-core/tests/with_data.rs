@@ -35,11 +35,11 @@ fn phase(node: &Node) -> &Phase {
 }
 
 fn end(node: &Node) -> DeploymentState {
-    let ends = node.told.iter().filter_map(|report| match &report.body {
+    let mut ends = node.told.iter().filter_map(|report| match &report.body {
         ReportBody::DeploymentFinished { state, .. } => Some(state.clone()),
         _ => None,
     });
-    ends.last().unwrap()
+    ends.next_back().unwrap()
 }
 
 /// Whether the way back takes the data away first.
