@@ -46,7 +46,7 @@ impl Fleet {
         self.engine.note_repository(Some(node), |facts| facts.made_at = Some(now)).await.unwrap();
     }
 
-    /// A proven snapshot of the stack on a node, begun now; an hour passes.
+    /// A proven snapshot of the stack on a node, begun now; a minute passes.
     async fn snapshot(&self, node: NodeId, change: impl FnOnce(&mut Snapshot)) -> SnapshotId {
         let now = self.world.now();
         let digest = Digest::of(now.to_string().as_bytes());
@@ -74,7 +74,7 @@ impl Fleet {
         snapshots::insert(&mut tx, Some(node), &snapshot, Some(self.world.mint()), now).await.unwrap();
         snapshots::verified(&mut tx, Some(node), snapshot.id, now).await.unwrap();
         tx.commit().await.unwrap();
-        self.clock.set(self.world.now() + Duration::from_secs(3600));
+        self.later();
         snapshot.id
     }
 
@@ -102,6 +102,7 @@ async fn restores_and_pins_keep_the_newest_proven_one_from_before() {
     let first = fleet.snapshot(one.id, |_| {}).await;
     let second = fleet.snapshot(one.id, |_| {}).await;
     let pinned_at = fleet.world.now();
+    fleet.later();
     let damaged = fleet.snapshot(one.id, |_| {}).await;
     let newest = fleet.snapshot(one.id, |_| {}).await;
     assert_eq!(fleet.staying(one.id).await.len(), 1, "nobody needs the others");
@@ -189,6 +190,7 @@ async fn a_deployment_gets_one_snapshot_made_which_stays_while_it_is_under_way()
     let asked = fleet.engine.ask_backups(vec![wanted], "ann").await.unwrap();
     assert_ne!(asked[0].id, job.id);
 
+    fleet.later();
     let own = fleet.snapshot(one.id, |one| one.tags.deployment = Some(deployment.id)).await;
     let outcome = WorkOutcome::default();
     fleet.engine.finish_backup(&one, job.id, outcome).await.unwrap();
