@@ -3,6 +3,7 @@
 //! What is deliberately not here: targets, passwords and the program that works on repositories. The hub lends its
 //! hands for these; what it did is told here.
 
+mod elsewhere;
 mod jobs;
 mod needs;
 mod repositories;

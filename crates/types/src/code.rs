@@ -180,6 +180,9 @@ codes! {
     BS9024 500 "A snapshot could not be made";
     BS9025 500 "A deployment had to have a snapshot and could have none";
     BS9026 500 "Data could not be put back";
+    BS9051 403 "Another node's backups may not be read";
+    BS9052 409 "The stack must not run twice";
+    BS9053 409 "The stack does not run on that node";
 }
 
 impl fmt::Display for ErrorCode {

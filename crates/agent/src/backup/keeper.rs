@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -15,10 +16,10 @@ use backstay_api::{
     agent::{BackupBefore, BackupJobPath, FinishBackup, NextBackup, NextBackupRequest, NextBackupResponse},
 };
 use backstay_types::{
-    BackupJobId, DeploymentId, StackName, Timestamp, TreeDigest,
+    BackupJobId, DeploymentId, Secret, StackName, Timestamp, TreeDigest,
     backup::{
-        BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, ItemOutcome, ItemResult, SaveWork,
-        SnapshotTags, WorkOutcome,
+        BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, ItemOutcome, ItemResult,
+        RestoreWork, SaveWork, SnapshotTags, WorkOutcome,
         job::{Repository, Target},
     },
 };
@@ -174,17 +175,30 @@ impl Desk {
 
     /// The node's repository, through the hub.
     pub(super) fn repository(&self, order: &BackupOrder) -> Repository {
-        let hub = self.identity.hub.trim_end_matches('/');
-        let settings = &self.machine.settings;
         let cache = self.layout().backups().join("cache");
-        super::bound(&cache, settings.backup_cache_bytes);
+        super::bound(&cache, self.machine.settings.backup_cache_bytes);
+        self.at("repository", &order.password, &cache)
+    }
+
+    /// The repository that data is put back from: the node's own, or another one's that the hub lends for this job.
+    pub(super) fn source(&self, order: &BackupOrder, work: &RestoreWork) -> Repository {
+        match (&order.other_password, work.of_node) {
+            (Some(password), Some(_)) => {
+                self.at(&format!("backups/{}/repository", order.job), password, &self.layout().lent_cache())
+            }
+            _ => self.repository(order),
+        }
+    }
+
+    fn at(&self, place: &str, password: &Secret, cache: &Path) -> Repository {
+        let hub = self.identity.hub.trim_end_matches('/');
         Repository {
             target: Target::Rest {
-                url: format!("{hub}/agent/v1/repository/"),
+                url: format!("{hub}/agent/v1/{place}/"),
                 credential: self.identity.credential.clone(),
-                ca_file: settings.ca_file.as_ref().map(|path| path.display().to_string()),
+                ca_file: self.machine.settings.ca_file.as_ref().map(|path| path.display().to_string()),
             },
-            password: order.password.clone(),
+            password: password.clone(),
             cache: Some(cache.display().to_string()),
         }
     }
@@ -566,7 +580,8 @@ impl Keeper {
             return Ok(None);
         }
         let scene = desk.scene(stack, tree);
-        let saving = Saving { desk, progress, stack, plan: &plan, scene: &scene, stopped: false };
+        let saving =
+            Saving { desk, progress, stack, plan: &plan, scene: &scene, stopped: false, may_lack: false };
         let tags = desk.tags(stack, tree, save.reason, save);
         let about = (tags, desk.now());
         let saved = saving.save(&desk.repository(order), about, desk.bytes_per_second(order)).await;

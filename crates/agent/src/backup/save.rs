@@ -39,6 +39,8 @@ pub(super) struct Saving<'a> {
     pub(super) scene: &'a Scene,
     /// Nothing of it runs any more: there is nothing to make stand still.
     pub(super) stopped: bool,
+    /// What is to be saved may not be there: it may be what is put back.
+    pub(super) may_lack: bool,
 }
 
 /// What is sent, and with what it was made ready.
@@ -76,6 +78,10 @@ impl Saving<'_> {
     /// Makes ready what has to be asked for while it runs: databases, commands, OpenClaw.
     pub(super) async fn ask(&self, ready: &mut Ready) -> Result<(), NotSaved> {
         for item in self.items().filter(|item| !item.what.is_files()) {
+            let lacks = self.lacks(item).await.map_err(|error| self.not(item, error, ready.still))?;
+            if lacks {
+                continue;
+            }
             let asked = self.hooked(item, self.dump(item)).await;
             asked.map_err(|error| self.not(item, error, ready.still))?;
             self.staged(item, ready);
@@ -252,14 +258,27 @@ impl Saving<'_> {
         }
     }
 
+    /// Whether it is a database in a file that is not there, and need not be.
+    async fn lacks(&self, item: &BackupItem) -> Result<bool, BackupError> {
+        if !self.may_lack || !matches!(item.what, BackupSource::Sqlite { .. }) {
+            return Ok(false);
+        }
+        let found = self.plan.locate(self.desk.layout(), self.stack, &item.what).await?;
+        let missing = |path: &Path| {
+            fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        Ok(found.is_some_and(|(root, below)| missing(&root.join(below))))
+    }
+
     /// An item's folder, and what is left out of it; none where a folder that nobody declared is not there.
     async fn find(&self, item: &BackupItem) -> Result<Option<(PathBuf, Vec<PathPattern>)>, BackupError> {
         let found = self.plan.locate(self.desk.layout(), self.stack, &item.what).await?;
         let Some((root, below)) = found else { return Ok(None) };
         let path = root.join(&below);
+        let may_lack = self.may_lack || item.line == 0;
         match fs::symlink_metadata(&path) {
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && item.line == 0 => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && may_lack => return Ok(None),
             Err(error) => return Err(BackupError::io(path.display())(error)),
         }
         let is_empty = || fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());

@@ -283,10 +283,12 @@ fn task(task: &BackupTask) -> String {
         }
         BackupTask::Restore(work) => {
             let place = match &work.destination {
+                Destination::InPlace if work.of_node.is_some() => "in the place of its own".to_owned(),
                 Destination::InPlace => "where it was".to_owned(),
                 Destination::Folder { path } => format!("into {path}"),
             };
-            format!("puts {} back {place}, from snapshot {}", work.stack, short(work.snapshot))
+            let of = if work.of_node.is_some() { "another node's " } else { "" };
+            format!("puts {of}{} back {place}, from snapshot {}", work.stack, short(work.snapshot))
         }
         BackupTask::Verify { snapshots } if snapshots.is_empty() => {
             "reads back what is not proven yet".to_owned()
