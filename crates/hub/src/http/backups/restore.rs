@@ -19,8 +19,7 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
     check_destination(&body.destination)?;
     let Meant { found, of, node, stack } = meant(&app, &body).await?;
     let snapshot = &found.kept.snapshot;
-    let waits = body.destination == Destination::InPlace
-        && (node.revoked_at.is_some() || !app.engine.runs_stack(node.id, &stack).await?);
+    let waits = body.destination == Destination::InPlace && waits(&app, &node, &stack).await?;
     let steps = steps(&body, (&of, &node), &stack, waits);
     let lost = lost(&body, snapshot.at);
     let elsewhere = of.id != node.id;
@@ -48,6 +47,13 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
     let snapshot = views.pop().ok_or_else(|| ApiError::internal("a snapshot without a view"))?;
     let of_node = elsewhere.then_some(of.name);
     Ok(RestoreView { snapshot, node_name: node.name, of_node, stack, waits, steps, lost, job })
+}
+
+/// Whether a node has yet to say that it runs a stack: to this hub just now, or to any before.
+async fn waits(app: &App, node: &Node, stack: &StackName) -> Result<bool, ApiError> {
+    let said = app.live.seen(node.id).observed.unwrap_or_default();
+    let runs = said.iter().any(|one| one.stack == *stack && one.current.is_some());
+    Ok(node.revoked_at.is_some() || (!runs && !app.engine.runs_stack(node.id, stack).await?))
 }
 
 /// What is meant.
