@@ -234,7 +234,7 @@ fn data_of_one_node_is_put_back_on_another() {
         finish(&other, &order, &json!({ "items": [well()] }));
     });
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
-    assert!(ran.err.contains("Restore web from n1 on n2"), "{}", ran.err);
+    assert!(ran.out.contains("Restore web from n1 on n2"), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("It is in /tmp/x on n2"), "{}", ran.out);
     // A lost one's goes to one that is there; what should go to itself waits for the machine that takes its name.
     fleet.run(&["nodes", "revoke", "n1", "--yes"]);
