@@ -97,6 +97,20 @@ impl Node {
         self.agent.start();
     }
 
+    /// Its machine is lost with all that was on it; another one joins under its name.
+    pub fn lose_and_join(&mut self, url: &str, token: &str) {
+        self.agent.kill();
+        kill_under(&self.dir);
+        for folder in ["data", "run"] {
+            fs::remove_dir_all(self.dir.join(folder)).expect("lose a node's folder");
+        }
+        let mut join = Command::new(self.agent.path());
+        join.arg("join").args(["--hub", url, "--name", &self.name]);
+        join.envs(self.agent.envs()).env("BACKSTAY_JOIN_TOKEN", token);
+        run(&mut join);
+        self.agent.start();
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

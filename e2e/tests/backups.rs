@@ -11,7 +11,7 @@ use backstay_api::{
     },
 };
 use backstay_e2e::{DIR, Fleet, FleetBuilder, stacks::set_line};
-use backstay_testkit::{Database, Restic, eventually};
+use backstay_testkit::{Database, Image, Restic, eventually};
 use backstay_types::{
     BackupJobId,
     backup::{BackupJobState, BackupReason, Destination, DrillResult, DrillStart, DrillVerdict, Proof},
@@ -74,6 +74,7 @@ fn restore(fleet: &Fleet, from: RestoreFrom, destination: Destination) -> Backup
         from,
         items: Vec::new(),
         paths: Vec::new(),
+        on: None,
         destination,
         dry_run: false,
         confirm: None,
@@ -370,4 +371,92 @@ fn a_hub_on_postgresql_whose_machine_and_database_are_lost_comes_back() {
         database.sql("DROP SCHEMA public CASCADE");
         database.sql("CREATE SCHEMA public");
     });
+}
+
+#[test]
+fn what_one_node_had_is_put_in_the_place_of_what_another_has() {
+    let Some(fleet) = keeping_notes(2) else { return };
+    note(&fleet, 0, "second", "two");
+    note(&fleet, 1, "own", "of beta");
+    done(&fleet, back_up(&fleet, "alpha"));
+    proven(&fleet, "alpha", BackupReason::Manual);
+    let ran = fleet.cli.json(&["restore", "alpha/web", "--on", "beta", "--yes"]);
+    assert_eq!(
+        (&ran["of_node"], &ran["node_name"], &ran["job"]["state"]),
+        (&"alpha".into(), &"beta".into(), &"done".into()),
+        "{ran}"
+    );
+    assert_eq!(read(&fleet, 1), of(&[("first", "one"), ("second", "two")]));
+    fleet.nodes[1].get("/healthz").unwrap();
+    // What beta had is in its own repository, and comes back from there.
+    let safety = proven(&fleet, "beta", BackupReason::Safety).kept.snapshot.id.to_string();
+    fleet.cli.run(&["restore", "beta", "--snapshot", &safety, "--yes"]);
+    assert_eq!(read(&fleet, 1), of(&[("first", "one"), ("own", "of beta")]));
+    // Nothing is left of what was read of alpha's repository, and into a folder it goes without touching anything.
+    assert!(!fleet.nodes[1].data().join("backups/lent-cache").exists());
+    let folder = fleet.dir().join("of-alpha").display().to_string();
+    fleet.cli.run(&["restore", "alpha", "--on", "beta", "--to", &folder, "--yes"]);
+    let found = Command::new("find").arg(&folder).args(["-name", "second"]).output().unwrap();
+    assert_eq!(String::from_utf8(found.stdout).unwrap().lines().count(), 1);
+    assert_eq!(read(&fleet, 1), of(&[("first", "one"), ("own", "of beta")]));
+    fleet.cli.run(&["audit", "verify"]);
+}
+
+#[test]
+fn a_machine_that_takes_a_lost_ones_name_gets_its_data_by_itself() {
+    let Some(mut fleet) = keeping_notes(1) else { return };
+    note(&fleet, 0, "second", "two");
+    done(&fleet, back_up(&fleet, "alpha"));
+    proven(&fleet, "alpha", BackupReason::Manual);
+    let replaced = fleet.cli.json(&["nodes", "replace", "alpha", "--yes"]);
+    assert_eq!(replaced["restores"][0]["waits"], true, "{replaced}");
+    let token = replaced["token"]["token"].as_str().unwrap();
+    let again = fleet.cli.json(&["nodes", "replace", "alpha", "--yes"]);
+    assert_eq!(again["restores"].as_array().unwrap().len(), 0, "it waits already: {again}");
+    let url = fleet.hub.url().to_owned();
+    fleet.nodes[0].lose_and_join(&url, token);
+    let job = replaced["restores"][0]["job"]["id"].as_str().unwrap().parse().unwrap();
+    done(&fleet, job);
+    assert_eq!(read(&fleet, 0), of(&[("first", "one"), ("second", "two")]));
+    fleet.nodes[0].get("/healthz").unwrap();
+}
+
+/// The way to move a stack by hand: its data goes to a node of another container engine, into volumes of that one's own.
+#[test]
+fn volumes_of_one_engine_are_put_in_the_place_of_anothers() {
+    let target = format!("{{ folder = \"{DIR}/backups\" }}");
+    let fleet = Fleet::of(2).containers().hub_setting("BACKSTAY_BACKUP_TARGET", &target).start();
+    let Some(fleet) = fleet else { return };
+    for node in &fleet.nodes {
+        node.docker().image("web:v1", &Image::web("v1"));
+    }
+    let compose = "services:\n  web:\n    image: web:v1\n    ports: ['127.0.0.1:${PORT}:8080']\n    \
+                   volumes: ['notes:/data']\nvolumes:\n  notes: {}\n";
+    fleet
+        .tree
+        .write("stacks/web/compose.yaml", compose)
+        .write("stacks/web/stack.toml", "[[backup]]\nvolume = \"notes\"\n")
+        .write("stacks/web/.env.template", "PORT=\n");
+    let fleet = fleet.following("Add web");
+    let volume = |node: usize| {
+        let at = ["volume", "inspect", "-f", "{{.Mountpoint}}", "web_notes"];
+        PathBuf::from(fleet.nodes[node].docker().run(&at).trim())
+    };
+    fs::write(volume(0).join("mine"), "of alpha").unwrap();
+    fs::write(volume(1).join("own"), "of beta").unwrap();
+    done(&fleet, back_up(&fleet, "alpha"));
+    proven(&fleet, "alpha", BackupReason::Manual);
+    fleet.cli.run(&["restore", "alpha/web", "--on", "beta", "--yes"]);
+    let names = |node: usize| {
+        let mut names: Vec<_> = fs::read_dir(volume(node))
+            .unwrap()
+            .map(|one| one.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert!(names(1).contains(&"mine".to_owned()) && !names(1).contains(&"own".to_owned()), "{:?}", names(1));
+    assert_eq!(fs::read_to_string(volume(1).join("mine")).unwrap(), "of alpha");
+    assert_eq!(fs::read_to_string(volume(0).join("mine")).unwrap(), "of alpha", "alpha keeps what it has");
+    fleet.settle();
 }

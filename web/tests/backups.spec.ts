@@ -132,6 +132,27 @@ test('in place asks for the name of the node, and has a way back', async ({ owne
   await expect(owner.getByRole('main')).toContainText('before a restore, as its way back');
 });
 
+test('what one node had is put in the place of what another has', async ({ owner, stage }, info) => {
+  test.setTimeout(120_000);
+  const first = (await stage.get<List<Snapshot>>('/api/v1/backups/snapshots?node=web-1&proof=verified')).items.at(-1)?.id ?? '';
+  await open(owner, `/backups/snapshots/${first}`);
+  await owner.getByRole('button', { name: 'Restore…' }).click();
+  const dialog = owner.getByRole('dialog');
+  await dialog.getByRole('textbox', { name: 'On the node' }).fill('web-9');
+  await expect(dialog.getByRole('alert')).toContainText('web-9');
+  await dialog.getByRole('textbox', { name: 'On the node' }).fill('web-2');
+  await dialog.getByRole('radio', { name: "In place of today's data" }).check();
+  await expect(dialog).toContainText('web-2 reads the backups of web-1 through the hub');
+  const yes = dialog.getByRole('button', { name: 'Restore in place' });
+  await dialog.getByLabel(/^Type/).fill('web-1');
+  await expect(yes).toBeDisabled();
+  await dialog.getByLabel(/^Type/).fill('web-2');
+  await picture(owner, 'backups-restore-elsewhere', info);
+  await yes.click();
+  await ends(owner);
+  expect(readFileSync(join(stage.state('web-2'), 'orders', '2026.txt'), 'utf8')).toBe('the orders of web-1\n');
+});
+
 test('a snapshot is held, and released', async ({ owner, stage }) => {
   const { items } = await stage.get<List<Snapshot & { hold?: { reason: string } }>>('/api/v1/backups/snapshots?node=web-2');
   const id = items[0]?.id ?? '';

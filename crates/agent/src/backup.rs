@@ -42,13 +42,15 @@ fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Nothing that was made ready outlives a job.
+/// Nothing that was made ready outlives a job, nor what was read of another node's repository.
 fn clear_staging(layout: &Layout) {
-    match fs::remove_dir_all(layout.staging()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "copies that were made ready cannot be removed");
+    for folder in [layout.staging(), layout.lent_cache()] {
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, folder = %folder.display(), "what was made ready for a backup cannot be removed");
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 

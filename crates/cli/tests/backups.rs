@@ -210,6 +210,41 @@ fn what_is_missing_is_named_and_a_cancelled_job_is_no_success() {
     assert!(ran.code == 3 && ran.err.contains("backup of n1: cancelled: by "), "{}{}", ran.out, ran.err);
 }
 
+fn runs_web() -> Value {
+    json!([{
+        "stack": "web", "current": id('7'), "previous": null, "deployment": null, "health": "healthy", "detail": "",
+        "can_return": true, "containers": [],
+    }])
+}
+
+/// Another node's data: it reads that while its job runs, and no other does.
+#[test]
+fn data_of_one_node_is_put_back_on_another() {
+    let (fleet, _node) = saved();
+    fleet.run(&["backup", "verify", "n1"]);
+    let other = Played::join(&fleet, "n2", &json!({}));
+    refused(&fleet, &["restore", "n1", "--on", "n2", "--yes"], 1, "error[BS9053]: n2 does not run web");
+    refused(&fleet, &["restore", "n1", "--on", "nobody", "--to", "/tmp/x"], 4, "nobody");
+    let args = ["restore", "n1", "--on", "n2", "--to", "/tmp/x", "--yes"];
+    let ran = meanwhile(&fleet, &args, || {
+        let order = order(&fleet, &other);
+        let of = fleet.json(&["nodes", "show", "n1"])["id"].clone();
+        assert_eq!((&order["of_node"], &order["snapshot"]), (&of, &json!(id('a'))), "{order}");
+        assert!(order["other_password"].is_string() && order["other_password"] != order["password"]);
+        finish(&other, &order, &json!({ "items": [well()] }));
+    });
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("Restore web from n1 on n2"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("It is in /tmp/x on n2"), "{}", ran.out);
+    // A lost one's goes to one that is there; what should go to itself waits for the machine that takes its name.
+    fleet.run(&["nodes", "revoke", "n1", "--yes"]);
+    refused(&fleet, &["restore", "n1", "--to", "/tmp/y", "--yes"], 1, "no longer in the fleet");
+    let plan = fleet.run(&["restore", "n1", "--all", "--dry-run"]);
+    assert!(plan.contains("1. it waits until a machine has joined as n1 and runs web"), "{plan}");
+    let plan = fleet.run(&["restore", "n1", "--on", "n2", "--to", "/tmp/y", "--dry-run"]);
+    assert!(plan.contains("n2 reads the backups of n1 through the hub"), "{plan}");
+}
+
 #[test]
 fn a_restore_says_first_what_it_does_and_names_its_way_back() {
     let (fleet, node) = saved();
@@ -221,7 +256,7 @@ fn a_restore_says_first_what_it_does_and_names_its_way_back() {
         "Restore web on n1",
         "snapshot aaaaaaaaaaaa",
         "verified: all its data was read back",
-        "1. web on n1 is stopped",
+        "2. web on n1 is stopped",
         "safety snapshot",
         "backstay restore n1/web --snapshot ID",
         "Nothing was changed",
@@ -231,6 +266,20 @@ fn a_restore_says_first_what_it_does_and_names_its_way_back() {
     assert!(fleet.json(&["restore", "n1/web", "--dry-run"])["job"].is_null());
     refused(&fleet, &["restore", "n1/web"], 2, "BS8010");
     assert_eq!(fleet.json(&["backup", "jobs", "--task", "restore"]), json!([]), "nobody said yes");
+
+    // As long as the node does not say that it runs the stack, a restore in place waits for that.
+    assert!(plan.contains("1. it waits until n1 runs web"), "{plan}");
+    let waits = fleet.json(&["restore", "n1", "--all", "--yes"]);
+    assert_eq!((&waits[0]["waits"], waits.as_array().unwrap().len()), (&json!(true), 1), "{waits}");
+    thread::sleep(std::time::Duration::from_secs(3));
+    assert!(node.next_backup().is_none(), "it is not asked for what it cannot do");
+    let job = waits[0]["job"]["id"].as_str().unwrap();
+    node.says(&runs_web(), &json!({}));
+    fleet.eventually("it is known to run", || {
+        fleet.json(&["restore", "n1/web", "--dry-run"])["waits"] == false
+    });
+    assert_eq!(order(&fleet, &node)["job"], job);
+    finish(&node, &order(&fleet, &node), &json!({ "items": [well()] }));
 
     let args = ["restore", "n1/web", "--item", "pages", "--yes"];
     let ran = meanwhile(&fleet, &args, || {
@@ -338,6 +387,8 @@ fn what_makes_no_sense_is_refused_with_what_to_do() {
         (&["restore", "n1/web", "--at", "in 2h"], 2, "still to come"),
         (&["restore", "n1/web", "--at", "2h ago", "--snapshot", "aaaaaaaa"], 2, "cannot be used with"),
         (&["restore", "n1/web", "--to", "here"], 2, "no absolute path"),
+        (&["restore", "n1/web", "--all"], 2, "--all takes all of a node"),
+        (&["restore", "n1/web", "n1/api", "--snapshot", "aaaaaaaa"], 2, "names one snapshot"),
         (&["restore", "n1/web", "--before-deployment", "deadbeef"], 2, "deadbeef"),
     ] {
         refused(&fleet, args, code, says);

@@ -5,6 +5,7 @@
 
 mod damage;
 mod drills;
+mod elsewhere;
 mod jobs;
 mod needs;
 mod repositories;

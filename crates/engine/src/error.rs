@@ -3,7 +3,7 @@
 use backstay_plan::Refusal;
 use backstay_source::SourceError;
 use backstay_store::StoreError;
-use backstay_types::{DemandKind, ErrorCode};
+use backstay_types::{DemandKind, ErrorCode, NodeName, StackName};
 
 /// An error of the engine. Nothing was changed when one is returned, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,22 @@ pub enum EngineError {
     /// There is no snapshot that may be restored.
     #[error("{0}")]
     NothingProven(String),
+    /// A node does not run the stack whose data it should get.
+    #[error("{node} does not run {stack}")]
+    RunsNot {
+        /// The stack.
+        stack: StackName,
+        /// The node.
+        node: NodeName,
+    },
+    /// A stack that must not run twice is not known to have stopped where it ran.
+    #[error("{stack} must not run twice, and {node} has not told that it stopped it")]
+    NotStopped {
+        /// The stack.
+        stack: StackName,
+        /// The node.
+        node: NodeName,
+    },
     /// Another recovery key is set.
     #[error("passwords are sealed to another recovery key: {0}")]
     OtherRecoveryKey(String),
@@ -104,6 +120,8 @@ impl EngineError {
             Self::Branch { .. } => ErrorCode::BS4019,
             Self::BackupsNotSetUp => ErrorCode::BS9011,
             Self::NothingProven(_) => ErrorCode::BS9017,
+            Self::NotStopped { .. } => ErrorCode::BS9052,
+            Self::RunsNot { .. } => ErrorCode::BS9053,
             Self::OtherRecoveryKey(_) => ErrorCode::BS9018,
             Self::Stopping => ErrorCode::BS7001,
         }
@@ -135,6 +153,12 @@ impl EngineError {
             }
             Self::BackupsNotSetUp => Some("see docs/guides/backups-hub.md"),
             Self::NothingProven(_) => Some("`backstay backup verify NODE` reads snapshots back now"),
+            Self::RunsNot { .. } => {
+                Some("assign the stack to the node first, or put the data into a folder of it: `--to FOLDER`")
+            }
+            Self::NotStopped { .. } => Some(
+                "take it away there first, or let a new machine join under the lost one's name; `--to FOLDER` starts nothing",
+            ),
             Self::OtherRecoveryKey(_) => Some("`--replace` seals them to the new one"),
             _ => None,
         }

@@ -197,6 +197,14 @@ pub async fn flush_soft(tx: &mut Tx, states: &[SoftState]) -> Result<()> {
     .map(drop)
 }
 
+/// Forgets what a node said last: another machine has joined under its name.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn forget_soft(tx: &mut Tx, id: NodeId) -> Result<()> {
+    query("DELETE FROM node_soft WHERE node_id = $1").bind(id).run(tx).await.map(drop)
+}
+
 /// What one node said last.
 ///
 /// # Errors

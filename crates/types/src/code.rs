@@ -188,6 +188,9 @@ codes! {
     BS9042 409 "Other stacks use the data that would go back";
     BS9043 409 "Older data could make a validator sign twice";
     BS9044 500 "Data could not be put in place with a release";
+    BS9051 403 "Another node's backups may not be read";
+    BS9052 409 "The stack must not run twice";
+    BS9053 409 "The stack does not run on that node";
 }
 
 impl fmt::Display for ErrorCode {

@@ -421,6 +421,9 @@ pub enum Event {
         snapshot: crate::backup::SnapshotId,
         /// Whether it goes where it came from.
         in_place: bool,
+        /// The node whose data it is, where that is another one: its backups are read meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of_node: Option<NodeId>,
         /// Who.
         by: String,
     },

@@ -127,7 +127,7 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'backup_verified': return `${count(((event.snapshots ?? []) as string[]).length, 'snapshot')} of ${whose(refs, node)} ${event.second ? 'reached the second target and are' : 'read back at the target are'} right`;
     case 'backup_repository_checked':
       return Number(event.problems) > 0 ? `Backups of ${whose(refs, node)} are damaged: ${event.first ?? count(Number(event.problems), 'problem')}` : `Backups of ${whose(refs, node)} are right again${event.first ? `: ${event.first}` : ''}`;
-    case 'restore_asked': return `${event.by} asked for ${refs.stack ?? 'data'} ${refs.node ? `on ${node(refs.node)} ` : ''}to be restored from ${short(String(event.snapshot))}${event.in_place ? ', in place' : ''}`;
+    case 'restore_asked': return `${event.by} asked for ${refs.stack ?? 'data'} ${refs.node ? `on ${node(refs.node)} ` : ''}to be restored from ${short(String(event.snapshot))}${event.of_node ? ` of ${node(String(event.of_node))}` : ''}${event.in_place ? ', in place' : ''}`;
     case 'restore_finished': return `${refs.stack ?? 'Data'} ${refs.node ? `on ${node(refs.node)} ` : ''}${event.failed ? `was not restored: ${event.failed}` : `was restored from ${short(String(event.snapshot))}`}`;
     case 'drill_asked': return `${event.by} asked for a drill of ${refs.stack ?? 'data'}${refs.node ? ` on ${node(refs.node)}` : ''} with ${short(String(event.snapshot))}`;
     case 'drill_finished': return `A drill of ${refs.stack ?? 'data'}${refs.node ? ` on ${node(refs.node)}` : ''} ${event.failed ? `failed: ${event.failed}` : `passed: restored, compared${event.started ? ', started and probed' : ''}`}`;

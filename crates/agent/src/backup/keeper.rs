@@ -1,6 +1,6 @@
 //! Does what the hub asks for about backups, one thing at a time, and tells it how that ended, once.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use backstay_agent_core::{Committed, Hold, Input, Journal};
 use backstay_api::{
@@ -8,10 +8,10 @@ use backstay_api::{
     agent::{BackupBefore, BackupJobPath, FinishBackup, NextBackup, NextBackupRequest, NextBackupResponse},
 };
 use backstay_types::{
-    BackupJobId, StackName, Timestamp, TreeDigest,
+    BackupJobId, Secret, StackName, Timestamp, TreeDigest,
     backup::{
         BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, DrillWork, ItemOutcome, ItemResult,
-        SaveWork, SnapshotTags, WorkOutcome,
+        RestoreWork, SaveWork, SnapshotTags, WorkOutcome,
         job::{Repository, Target},
     },
 };
@@ -121,17 +121,30 @@ impl Desk {
 
     /// The node's repository, through the hub.
     pub(super) fn repository(&self, order: &BackupOrder) -> Repository {
-        let hub = self.identity.hub.trim_end_matches('/');
-        let settings = &self.machine.settings;
         let cache = self.layout().backups().join("cache");
-        super::bound(&cache, settings.backup_cache_bytes);
+        super::bound(&cache, self.machine.settings.backup_cache_bytes);
+        self.at("repository", &order.password, &cache)
+    }
+
+    /// The repository that data is put back from: the node's own, or another one's that the hub lends for this job.
+    pub(super) fn source(&self, order: &BackupOrder, work: &RestoreWork) -> Repository {
+        match (&order.other_password, work.of_node) {
+            (Some(password), Some(_)) => {
+                self.at(&format!("backups/{}/repository", order.job), password, &self.layout().lent_cache())
+            }
+            _ => self.repository(order),
+        }
+    }
+
+    fn at(&self, place: &str, password: &Secret, cache: &Path) -> Repository {
+        let hub = self.identity.hub.trim_end_matches('/');
         Repository {
             target: Target::Rest {
-                url: format!("{hub}/agent/v1/repository/"),
+                url: format!("{hub}/agent/v1/{place}/"),
                 credential: self.identity.credential.clone(),
-                ca_file: settings.ca_file.as_ref().map(|path| path.display().to_string()),
+                ca_file: self.machine.settings.ca_file.as_ref().map(|path| path.display().to_string()),
             },
-            password: order.password.clone(),
+            password: password.clone(),
             cache: Some(cache.display().to_string()),
         }
     }

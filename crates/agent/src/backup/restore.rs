@@ -135,7 +135,7 @@ async fn fetch(
     progress: &Progress,
 ) -> Result<Restored, (String, Vec<String>)> {
     let task = RestoreTask { snapshot: work.snapshot, places, delete_others: false };
-    let (repository, bytes_per_second) = (desk.repository(order), desk.bytes_per_second(order));
+    let (repository, bytes_per_second) = (desk.source(order, work), desk.bytes_per_second(order));
     let job = Job { repository, bytes_per_second, task: Task::Restore(task) };
     match desk.program.run(&job, progress).await {
         Ok(Done::Restore(restored)) if restored.damaged.is_empty() => Ok(restored),
@@ -494,6 +494,7 @@ async fn safety(
     let stack = state.stack.clone();
     // Services that are asked for their data still run; nobody writes any more.
     let stopped = plan.runtime == "compose";
+    // A machine that is new has nothing yet of what is put back.
     let saving = Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped, safety: true };
     let save =
         SaveWork { stacks: Vec::new(), reason: BackupReason::Safety, deployment: None, conversation: None };

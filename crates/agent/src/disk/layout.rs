@@ -81,6 +81,10 @@ impl Layout {
     pub(crate) fn staging(&self) -> PathBuf {
         self.backups().join("staging")
     }
+    /// What is kept of another node's repository while data of it is put back here.
+    pub(crate) fn lent_cache(&self) -> PathBuf {
+        self.backups().join("lent-cache")
+    }
     /// A statement that came by hand and is not taken up yet.
     pub(crate) fn inbox(&self) -> PathBuf {
         self.data.join("inbox.json")

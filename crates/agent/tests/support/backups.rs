@@ -119,6 +119,7 @@ fn order(work: BackupWork) -> BackupOrder {
     BackupOrder {
         job: world.mint(),
         password: Secret::new("password"),
+        other_password: None,
         deadline: world.now() + std::time::Duration::from_secs(600),
         bytes_per_second: Some(1 << 30),
         work,
@@ -144,6 +145,7 @@ impl FakeHub {
         self.want(BackupWork::Restore(RestoreWork {
             snapshot,
             stack,
+            of_node: None,
             items,
             paths: Vec::new(),
             destination: to,

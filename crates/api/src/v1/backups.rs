@@ -461,6 +461,9 @@ pub struct RestoreRequest {
     /// Only these paths inside the snapshot; all when empty.
     #[serde(default)]
     pub paths: Vec<String>,
+    /// The node on which it is put back, by name or id; the one whose data it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     /// Where it goes on the node.
     pub destination: Destination,
     /// Only says what would be put back.
@@ -492,8 +495,14 @@ pub struct RestoreView {
     pub snapshot: SnapshotView,
     /// The node on which.
     pub node_name: NodeName,
+    /// The node whose data it is, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_node: Option<NodeName>,
     /// The stack.
     pub stack: StackName,
+    /// Whether it waits until the node is in the fleet and runs the stack.
+    #[serde(default)]
+    pub waits: bool,
     /// What happens, step by step, in words.
     pub steps: Vec<String>,
     /// What of today's data would be lost, in words; empty when nothing is.

@@ -1,6 +1,7 @@
 //! `backstay nodes`: list, show, make join tokens, lead out of safe mode, revoke.
 
 mod only;
+mod replace;
 
 use backstay_api::{
     Empty,
@@ -11,7 +12,7 @@ use backstay_api::{
 };
 use clap::{Args, Subcommand};
 
-use self::only::Only;
+use self::{only::Only, replace::Replace};
 use super::{Outcome, decommission::Decommission, done, inventory::Inventory, labels::Label};
 use crate::{
     context::Context,
@@ -41,6 +42,9 @@ pub(crate) enum Nodes {
     Inventory(Inventory),
     /// Take a node out of the fleet: what it runs is taken away, its data stays, then it is revoked
     Decommission(Decommission),
+    /// Put a new machine in the place of one that is lost: the lost one is shut out, and what it had saved is put back on
+    /// the machine that joins under its name
+    Replace(Replace),
     /// Take a node's credential away; what it runs keeps running
     Revoke(Revoke),
 }
@@ -101,6 +105,7 @@ impl Nodes {
             Self::LeaveSafeMode(command) => leave_safe_mode(command, cx).await,
             Self::Inventory(command) => command.run(cx).await,
             Self::Decommission(command) => command.run(cx).await,
+            Self::Replace(command) => command.run(cx).await,
             Self::Revoke(command) => revoke(command, cx).await,
         }
     }

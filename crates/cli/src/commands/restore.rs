@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use backstay_api::{
     Empty,
-    v1::{ListSnapshots, Paging, RestoreFrom, RestoreRequest, RestoreView, SnapshotsQuery, StartRestore},
+    v1::{
+        BackupJobView, ListSnapshots, Paging, RestoreFrom, RestoreRequest, RestoreView, SnapshotsQuery,
+        StartRestore,
+    },
 };
 use backstay_types::{ErrorCode, StackName, backup::Destination};
 use clap::{ArgGroup, Args};
@@ -27,13 +30,16 @@ use crate::{
 const ATTEMPTS: usize = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Put a stack's data back from a proven snapshot. In place, a safety snapshot is made first: the way back.
+/// Put data of stacks back from proven snapshots. In place, a safety snapshot is made first: the way back.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("from").args(["at", "before_deployment", "snapshot"])))]
 pub(crate) struct Restore {
-    /// The node, and the stack where the node has snapshots of several
-    #[arg(value_name = "NODE[/STACK]")]
-    whose: String,
+    /// The node, and the stack where the node has snapshots of several; may be given several times
+    #[arg(value_name = "NODE[/STACK]", required = true)]
+    whose: Vec<String>,
+    /// All stacks of these nodes that there are snapshots of. Those that a node does not run yet wait until it does
+    #[arg(long, conflicts_with_all = ["before_deployment", "snapshot", "items", "paths"])]
+    all: bool,
     /// The newest snapshot that was begun then or before [default: the newest]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -49,6 +55,9 @@ pub(crate) struct Restore {
     /// Only this path, as `backstay backup files` shows it; may be given several times
     #[arg(long = "path", value_name = "PATH")]
     paths: Vec<String>,
+    /// On this node, in the place of what it has of the stack, or with --to into a folder of it [default: where it is from]
+    #[arg(long, value_name = "NODE")]
+    on: Option<String>,
     /// Into this new folder of the node, an absolute path; the stack is not touched [default: where it was]
     #[arg(long, value_name = "FOLDER")]
     to: Option<String>,
@@ -69,83 +78,154 @@ pub(crate) struct Restore {
 impl Restore {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
         let api = cx.api()?;
-        let (dry_run, yes, no_wait) = (self.dry_run, self.yes, self.no_wait);
-        let mut request = self.request(&api, cx).await?;
-        request.dry_run = true;
-        let planned = api.call::<StartRestore>(Empty {}, Empty {}, request.clone()).await?;
+        let (dry_run, yes, no_wait, single) = (self.dry_run, self.yes, self.no_wait, self.is_single());
+        let mut wanted = Vec::new();
+        for request in self.requests(&api, cx).await? {
+            let planned = api.call::<StartRestore>(Empty {}, Empty {}, request.clone()).await?;
+            wanted.push((request, planned));
+        }
+        let frame = cx.frame();
+        let text: String =
+            wanted.iter().map(|(asked, planned)| plan(planned, &asked.destination, &frame)).collect();
         if dry_run {
-            cx.ui.data(&planned, || {
-                let dim = style::DIM;
-                format!(
-                    "{}\n{dim}Nothing was changed.{dim:#}\n",
-                    plan(&planned, &request.destination, &cx.frame())
-                )
-            })?;
+            let planned: Vec<_> = wanted.into_iter().map(|(_, planned)| planned).collect();
+            let dim = style::DIM;
+            shown(cx, &planned, single, || format!("{text}\n{dim}Nothing was changed.{dim:#}\n"))?;
             return done();
         }
-        cx.ui.say(plan(&planned, &request.destination, &cx.frame()));
+        cx.ui.say(text);
         if !yes && !cx.ui.confirm("Put this back?")? {
             return Err(CliError::new(ErrorCode::BS8010, "nothing was put back"));
         }
-        if let Some(say) = planned.confirm.as_ref().filter(|say| request.confirm.as_ref() != Some(say)) {
-            let why = "This could make a validator sign twice.";
-            request.confirm = Some(cx.ui.typed(why, say)?);
+        let mut begun = Vec::new();
+        for (mut request, planned) in wanted {
+            if let Some(say) = planned.confirm.as_ref().filter(|say| request.confirm.as_ref() != Some(say)) {
+                let why = "This could make a validator sign twice.";
+                request.confirm = Some(cx.ui.typed(why, say)?);
+            }
+            // What was shown, though a newer one may be there by now.
+            request.from = RestoreFrom::Snapshot(planned.snapshot.kept.snapshot.id.to_string());
+            request.dry_run = false;
+            request.id = Some(cx.world.mint());
+            begun.push((begin(request.clone(), &api).await?, request.destination));
         }
-        // What was shown, though a newer one may be there by now.
-        request.from = RestoreFrom::Snapshot(planned.snapshot.kept.snapshot.id.to_string());
-        request.dry_run = false;
-        request.id = Some(cx.world.mint());
-        let mut begun = begin(request.clone(), &api).await?;
-        let Some(job) = begun.job.clone().filter(|_| !no_wait) else {
-            cx.ui.data(&begun, || match &begun.job {
-                Some(job) => backup::jobs(std::slice::from_ref(job), &cx.frame()),
-                None => String::new(),
-            })?;
+        let jobs: Vec<_> = begun.iter().filter_map(|(view, _)| view.job.clone()).collect();
+        if no_wait || begun.iter().any(|(view, _)| view.waits) {
+            let views: Vec<_> = begun.into_iter().map(|(view, _)| view).collect();
+            shown(cx, &views, single, || waiting(&views, &jobs, &frame))?;
             return done();
-        };
-        let jobs = until_ended(vec![job], &api, cx).await?;
-        begun.job = jobs.first().cloned();
-        cx.ui.data(&begun, || ended(&begun, &request.destination))?;
+        }
+        let jobs = until_ended(jobs, &api, cx).await?;
+        for (view, _) in &mut begun {
+            let id = view.job.as_ref().map(|job| job.job.id);
+            view.job = jobs.iter().find(|job| Some(job.job.id) == id).cloned();
+        }
+        let views: Vec<_> = begun.iter().map(|(view, _)| view.clone()).collect();
+        shown(cx, &views, single, || begun.iter().map(|(view, to)| ended(view, to)).collect())?;
         ended_well(&jobs)
     }
 
-    async fn request(self, api: &Api, cx: &Context) -> Result<RestoreRequest, CliError> {
-        let (node, stack) = whose(&self.whose)?;
+    /// Whether it is about one stack, by the way it is asked for.
+    fn is_single(&self) -> bool {
+        self.whose.len() == 1 && !self.all
+    }
+
+    async fn requests(self, api: &Api, cx: &Context) -> Result<Vec<RestoreRequest>, CliError> {
         let now = cx.frame().now;
+        let single = self.is_single();
         let from = if let Some(text) = &self.at {
             RestoreFrom::At(time::past(text, &now)?)
         } else if let Some(text) = &self.before_deployment {
             RestoreFrom::BeforeDeployment(lookup::deployment(api, text).await?)
-        } else if let Some(id) = self.snapshot {
-            RestoreFrom::Snapshot(id)
+        } else if let Some(id) = &self.snapshot {
+            RestoreFrom::Snapshot(id.clone())
         } else {
             RestoreFrom::Latest
         };
-        let stack = match (&stack, &from) {
-            (None, RestoreFrom::Snapshot(_)) => None,
-            (None, _) => Some(only_stack(&node, api).await?),
-            (Some(stack), _) => Some(stack.clone()),
-        };
-        let destination = match self.to {
-            None => Destination::InPlace,
-            Some(path) if path.starts_with('/') && path.len() > 1 => Destination::Folder { path },
-            Some(path) => {
-                let detail = format!("`{path}` is no absolute path: --to names a folder of the node");
-                return Err(CliError::argument(detail).hint("such as --to /var/tmp/restored"));
+        if let (RestoreFrom::Snapshot(_), false) = (&from, single) {
+            return Err(CliError::argument("--snapshot names one snapshot: name one node or stack with it"));
+        }
+        let mut stacks = Vec::new();
+        for text in &self.whose {
+            let (node, stack) = whose(text)?;
+            match (stack, &from, self.all) {
+                (Some(_), _, true) => {
+                    let detail = format!("`{text}` names a stack: --all takes all of a node");
+                    return Err(CliError::argument(detail));
+                }
+                (None, _, true) => {
+                    let all = stacks_of(&node, api).await?;
+                    stacks.extend(all.into_iter().map(|stack| (node.clone(), Some(stack))));
+                }
+                (None, RestoreFrom::Snapshot(_), false) => stacks.push((node, None)),
+                (None, _, false) => {
+                    let stack = only_stack(&node, api).await?;
+                    stacks.push((node, Some(stack)));
+                }
+                (Some(stack), _, false) => stacks.push((node, Some(stack))),
             }
-        };
-        Ok(RestoreRequest {
-            id: None,
-            node: Some(node),
-            stack,
-            from,
-            items: self.items,
-            paths: self.paths.iter().map(|path| path.trim_matches('/').to_owned()).collect(),
-            destination,
-            dry_run: true,
-            confirm: self.confirm,
-        })
+        }
+        let mut requests = Vec::new();
+        for (node, stack) in stacks {
+            let destination = self.destination(single, &node, stack.as_ref())?;
+            requests.push(RestoreRequest {
+                id: None,
+                node: Some(node),
+                stack,
+                from: from.clone(),
+                items: self.items.clone(),
+                paths: self.paths.iter().map(|path| path.trim_matches('/').to_owned()).collect(),
+                on: self.on.clone(),
+                destination,
+                dry_run: true,
+                confirm: self.confirm.clone(),
+            });
+        }
+        Ok(requests)
     }
+
+    /// Several go into a folder each.
+    fn destination(
+        &self,
+        single: bool,
+        node: &str,
+        stack: Option<&StackName>,
+    ) -> Result<Destination, CliError> {
+        match (&self.to, stack) {
+            (None, _) => Ok(Destination::InPlace),
+            (Some(path), _) if !path.starts_with('/') || path.len() < 2 => {
+                let detail = format!("`{path}` is no absolute path: --to names a folder of the node");
+                Err(CliError::argument(detail).hint("such as --to /var/tmp/restored"))
+            }
+            (Some(path), Some(stack)) if !single => {
+                Ok(Destination::Folder { path: format!("{}/{node}/{stack}", path.trim_end_matches('/')) })
+            }
+            (Some(path), _) => Ok(Destination::Folder { path: path.clone() }),
+        }
+    }
+}
+
+/// One alone is shown as it is, several as a list.
+fn shown(
+    cx: &Context,
+    views: &[RestoreView],
+    single: bool,
+    text: impl FnOnce() -> String,
+) -> Result<(), CliError> {
+    match views {
+        [one] if single => cx.ui.data(one, text),
+        several => cx.ui.data(&several, text),
+    }
+}
+
+/// What is not followed to its end.
+fn waiting(views: &[RestoreView], jobs: &[BackupJobView], frame: &Frame) -> String {
+    let mut text = backup::jobs(jobs, frame);
+    for view in views.iter().filter(|view| view.waits) {
+        let (stack, node) = (&view.stack, &view.node_name);
+        text.push_str(&format!("The data of {stack} is put back as soon as {node} runs it.\n"));
+    }
+    text
 }
 
 /// A node, and a stack where one is given.
@@ -167,8 +247,8 @@ fn whose(text: &str) -> Result<(String, Option<StackName>), CliError> {
     Ok((node.to_owned(), stack))
 }
 
-/// The stack of a node that has snapshots of one alone.
-async fn only_stack(node: &str, api: &Api) -> Result<StackName, CliError> {
+/// The stacks of a node that there are snapshots of.
+pub(super) async fn stacks_of(node: &str, api: &Api) -> Result<Vec<StackName>, CliError> {
     // By its snapshots, not by what it runs: a node that has just come back runs nothing yet.
     let query = |paging: Paging| SnapshotsQuery {
         node: Some(node.to_owned()),
@@ -178,22 +258,28 @@ async fn only_stack(node: &str, api: &Api) -> Result<StackName, CliError> {
     };
     let found = api.all::<ListSnapshots, _>(query).await?;
     let stacks: BTreeSet<_> = found.into_iter().filter_map(|one| one.kept.snapshot.tags.stack).collect();
-    let stacks: Vec<_> = stacks.into_iter().collect();
-    match &stacks[..] {
+    if stacks.is_empty() {
+        return Err(CliError::new(ErrorCode::BS9017, format!("there is no snapshot of {node}"))
+            .hint(format!("backstay backup now {node}")));
+    }
+    Ok(stacks.into_iter().collect())
+}
+
+/// The stack of a node that has snapshots of one alone.
+async fn only_stack(node: &str, api: &Api) -> Result<StackName, CliError> {
+    match &stacks_of(node, api).await?[..] {
         [one] => Ok(one.clone()),
-        [] => Err(CliError::new(ErrorCode::BS9017, format!("there is no snapshot of {node}"))
-            .hint(format!("backstay backup now {node}"))),
         several => {
             let lines: Vec<_> =
                 several.iter().map(|stack| format!("backstay restore {node}/{stack}")).collect();
-            Err(CliError::argument(format!("{node} has snapshots of several stacks: say of which"))
+            Err(CliError::argument(format!("{node} has snapshots of several stacks: say of which, or --all"))
                 .hint(lines.join("\n")))
         }
     }
 }
 
 /// Asks for the restore; again under the same id while the hub does not answer, so that nothing is done twice.
-async fn begin(request: RestoreRequest, api: &Api) -> Result<RestoreView, CliError> {
+pub(super) async fn begin(request: RestoreRequest, api: &Api) -> Result<RestoreView, CliError> {
     for _ in 1..ATTEMPTS {
         match api.call::<StartRestore>(Empty {}, Empty {}, request.clone()).await {
             Err(error) if error.exit() == Exit::Unreachable => tokio::time::sleep(PAUSE).await,
@@ -208,7 +294,8 @@ fn plan(planned: &RestoreView, destination: &Destination, frame: &Frame) -> Stri
     let (dim, warn) = (style::DIM, style::WARN);
     let snapshot = &planned.snapshot.kept.snapshot;
     let (node, stack) = (&planned.node_name, &planned.stack);
-    let mut text = heading(&format!("Restore {stack} on {node}"));
+    let of = planned.of_node.as_ref().map(|of| format!(" from {of}")).unwrap_or_default();
+    let mut text = heading(&format!("Restore {stack}{of} on {node}"));
     text.push_str(&format!(
         "  {dim}from{dim:#}  snapshot {}, {}: {}, {}\n  {dim}proof{dim:#} {}: {}\n",
         short(snapshot.id),

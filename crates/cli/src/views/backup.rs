@@ -353,13 +353,15 @@ fn task(task: &BackupTask) -> String {
         }
         BackupTask::Restore(work) => {
             let place = match &work.destination {
+                Destination::InPlace if work.of_node.is_some() => "in the place of its own".to_owned(),
                 Destination::InPlace => "where it was".to_owned(),
                 Destination::WithDeployment { deployment } => {
                     format!("where it was, with deployment {}", crate::ids::short(*deployment))
                 }
                 Destination::Folder { path } => format!("into {path}"),
             };
-            format!("puts {} back {place}, from snapshot {}", work.stack, short(work.snapshot))
+            let of = if work.of_node.is_some() { "another node's " } else { "" };
+            format!("puts {of}{} back {place}, from snapshot {}", work.stack, short(work.snapshot))
         }
         BackupTask::Drill(work) => {
             let files = if work.files_only { ", files only" } else { "" };

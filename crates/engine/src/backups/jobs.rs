@@ -20,7 +20,7 @@ use backstay_types::{
     },
 };
 
-use super::{SCHEDULE, Whose, drills, refs};
+use super::{SCHEDULE, Whose, drills, elsewhere, refs};
 use crate::{Engine, EngineError};
 
 /// Who was not heard from for so long has given up.
@@ -38,8 +38,8 @@ pub enum NextOrder {
     NotReady,
     /// Nothing.
     Nothing,
-    /// This, with its own sealed password.
-    Do(Box<BackupJob>, Box<KeptRepository>),
+    /// This, with its own sealed password, and that of the node whose data it puts back, where that is another one.
+    Do(Box<BackupJob>, Box<KeptRepository>, Option<Box<KeptRepository>>),
 }
 
 /// A job that is wanted.
@@ -98,7 +98,8 @@ impl Engine {
         jobs::insert(tx, &job).await?;
         if let BackupTask::Restore(work) = &job.task {
             let in_place = matches!(work.destination, backstay_types::backup::Destination::InPlace);
-            let event = Event::RestoreAsked { snapshot: work.snapshot, in_place, by: by.to_owned() };
+            let of_node = work.of_node;
+            let event = Event::RestoreAsked { snapshot: work.snapshot, in_place, of_node, by: by.to_owned() };
             tx.record(event, refs(whose, Some(&work.stack)))?;
         }
         if let (BackupTask::Drill(work), true) = (&job.task, by != SCHEDULE) {
@@ -148,8 +149,11 @@ impl Engine {
             None => {
                 let open: Vec<_> =
                     jobs::open_of(&mut tx, Some(node.id)).await?.into_iter().filter(of_node).collect();
-                let running = open.iter().find(|job| job.state == BackupJobState::Running);
-                running.or(open.first()).cloned()
+                let running = open.iter().find(|job| job.state == BackupJobState::Running).cloned();
+                match running {
+                    Some(job) => Some(job),
+                    None => elsewhere::ready(&mut tx, open).await?.into_iter().next(),
+                }
             }
         };
         let Some(mut job) = wanted else { return Ok(NextOrder::Nothing) };
@@ -159,6 +163,13 @@ impl Engine {
             tx.wake();
             tx.commit().await?;
             return Ok(NextOrder::NotReady);
+        };
+        let lent = match &job.task {
+            BackupTask::Restore(RestoreWork { of_node: Some(other), .. }) => {
+                let lent = repositories::get(&mut tx, Some(*other)).await?;
+                Some(Box::new(lent.ok_or_else(|| EngineError::not_found("repository", other))?))
+            }
+            _ => None,
         };
         let (now, state) = (self.inner.world.now(), job.state);
         job.state = BackupJobState::Running;
@@ -171,7 +182,7 @@ impl Engine {
         }
         jobs::update(&mut tx, state, &job).await?;
         tx.commit().await?;
-        Ok(NextOrder::Do(Box::new(job), Box::new(kept)))
+        Ok(NextOrder::Do(Box::new(job), Box::new(kept), lent))
     }
 
     /// The job of a deployment that waits for it: made when there is none, nothing when it has ended.

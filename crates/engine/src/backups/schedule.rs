@@ -14,6 +14,7 @@ use backstay_types::{
 
 use super::{
     SCHEDULE, Whose,
+    elsewhere::in_place,
     jobs::{LEASE, Wanted},
     upkeep::reached,
 };
@@ -173,5 +174,6 @@ fn scheduled() -> SaveWork {
 
 /// Whether somebody is at it, or waits to be: a second one would be too many.
 fn saving(job: &BackupJob) -> bool {
-    job.task.is_of_node()
+    // One that waits for its stack may wait for long.
+    job.task.is_of_node() && in_place(job).is_none()
 }

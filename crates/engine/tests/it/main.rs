@@ -9,6 +9,7 @@ mod branches;
 mod clock;
 mod conflicts;
 mod decommission;
+mod elsewhere;
 mod environments;
 mod explained;
 mod fleet;

@@ -9,8 +9,9 @@ use std::{
 use backstay_types::NodeId;
 use tokio::time::Instant;
 
-/// A node that was told and did not ask is told again after so long.
-const AGAIN: Duration = Duration::from_secs(60);
+/// A node that was told and did not ask is told again after so long: the answer may have been lost, as when it asked anew
+/// meanwhile.
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// Nodes with an order, with when each was told of it last.
 #[derive(Debug, Default)]

@@ -7,8 +7,6 @@ use std::{
 };
 
 use backstay_engine::{EngineError, backups::Whose};
-use backstay_store::backups::jobs;
-use backstay_types::backup::BackupJobState;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -133,9 +131,7 @@ impl Worker {
 
 /// Lets the check-ins of nodes end that have an order.
 async fn tell_nodes(app: &App) -> Result<(), EngineError> {
-    let waiting = jobs::waiting_nodes(&mut app.store.read()).await?;
-    let queued = waiting.into_iter().filter(|(_, state)| *state == BackupJobState::Queued);
-    for node in app.backups.hints.set(queued.map(|(node, _)| node)) {
+    for node in app.backups.hints.set(app.engine.nodes_with_orders().await?) {
         app.waiters.wake(node);
     }
     Ok(())

@@ -135,6 +135,11 @@ impl Live {
         !seen.told || seen.facts.is_none()
     }
 
+    /// Knows nothing of a node any more: another machine has joined under its name.
+    pub(crate) fn forget(&self, node: NodeId) {
+        self.lock().remove(&node);
+    }
+
     /// Takes a machine's figures in.
     pub(crate) fn measured(&self, node: NodeId, now: Timestamp, mut figures: HostFigures) {
         figures.containers.truncate(MOST_CONTAINERS);

@@ -453,6 +453,7 @@ async fn a_backup_from_the_order_to_the_proof_and_a_copy() {
         from: v1::RestoreFrom::Latest,
         items: Vec::new(),
         paths: vec!["data/orders".to_owned()],
+        on: None,
         destination: Destination::Folder { path: "/tmp/orders".to_owned() },
         dry_run: true,
         confirm: None,
@@ -511,6 +512,7 @@ async fn damage_is_found_told_and_nothing_is_pruned() {
         from: v1::RestoreFrom::Snapshot(made.id.to_string()),
         items: Vec::new(),
         paths: Vec::new(),
+        on: None,
         destination: Destination::InPlace,
         dry_run: false,
         confirm: None,
@@ -655,4 +657,128 @@ async fn a_lost_hub_comes_back_with_the_recovery_key_alone() {
     restored.stop().await;
     let started_again = backstay_hub::Hub::start(settings, world).await.unwrap();
     started_again.stop().await;
+}
+
+/// A job lends another node's repository for reading, while it runs, to the node that does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_nodes_repository_is_read_for_a_job_while_that_runs_and_never_written() {
+    if program().is_none() {
+        return;
+    }
+    let hub = hub_with(|_| {}).await;
+    let (one, two, three) = (hub.join("web-1").await, hub.join("two").await, hub.join("three").await);
+    one.say_hello().await;
+    let saved = start(&hub, "web-1").await.job;
+    let order = ordered(&hub, &one).await;
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("orders"), b"what one had").unwrap();
+    let made = save(&hub, &one, &order.password, data.path()).await;
+    let path = BackupJobPath { job: saved.id };
+    one.client.call::<FinishBackup>(&path, &Empty {}, &told(&made, &hub)).await.unwrap();
+    eventually("it is proven", async || {
+        snapshots(&hub).await.into_iter().find(|one| one.kept.snapshot.proof >= Proof::Verified)
+    })
+    .await;
+
+    let request = v1::RestoreRequest {
+        id: None,
+        node: Some("web-1".to_owned()),
+        stack: Some("shop".parse().unwrap()),
+        from: v1::RestoreFrom::Latest,
+        items: Vec::new(),
+        paths: Vec::new(),
+        on: Some("two".to_owned()),
+        destination: Destination::InPlace,
+        dry_run: true,
+    };
+    let refused = hub.admin().call::<v1::StartRestore>(&Empty {}, &Empty {}, &request).await;
+    assert_eq!(code(refused), ErrorCode::BS9053, "two has nothing of it that could be replaced");
+    let destination = Destination::Folder { path: "/tmp/orders".to_owned() };
+    let request = v1::RestoreRequest { destination, dry_run: false, ..request };
+    let view = hub.admin().call::<v1::StartRestore>(&Empty {}, &Empty {}, &request).await.unwrap();
+    assert_eq!(view.of_node.as_ref().map(ToString::to_string).as_deref(), Some("web-1"));
+    let id = view.job.unwrap().job.id;
+    let lent = |agent: &Agent, job: backstay_types::BackupJobId, method, path: &str| {
+        let url = format!("{}/agent/v1/backups/{job}/repository/{path}", hub.hub.url());
+        http().request(method, url).bearer_auth(agent.joined.credential.expose()).send()
+    };
+    let get = reqwest::Method::GET;
+    assert_eq!(lent(&two, id, get.clone(), "config").await.unwrap().status(), 403, "it has not begun");
+    let order = ordered(&hub, &two).await;
+    assert!(matches!(&order.work, BackupWork::Restore(work) if work.of_node == Some(one.joined.node)));
+    assert_eq!(lent(&two, id, get.clone(), "config").await.unwrap().status(), 200);
+    assert_eq!(lent(&two, id, reqwest::Method::HEAD, "config").await.unwrap().status(), 200);
+    for (agent, why) in [(&three, "another node"), (&one, "its owner: it is no job of its own")] {
+        assert_eq!(lent(agent, id, get.clone(), "config").await.unwrap().status(), 403, "{why}");
+    }
+    assert_eq!(lent(&two, saved.id, get.clone(), "config").await.unwrap().status(), 403, "another job");
+    let name = Digest::of(b"new").to_string();
+    for (method, path) in [
+        (reqwest::Method::POST, format!("data/{name}")),
+        (reqwest::Method::POST, format!("locks/{name}")),
+        (reqwest::Method::DELETE, format!("snapshots/{}", made.id)),
+        (reqwest::Method::DELETE, format!("locks/{name}")),
+        (reqwest::Method::POST, "config".to_owned()),
+    ] {
+        assert_eq!(lent(&two, id, method.clone(), &path).await.unwrap().status(), 403, "{method} {path}");
+    }
+    let ways =
+        ["..%2fconfig", "nodes/x/config", "%2e%2e%2f%2e%2e%2frepository%2fconfig", "data/..%2f..%2fconfig"];
+    for way in ways {
+        let status = lent(&two, id, get.clone(), way).await.unwrap().status();
+        assert!(status.is_client_error(), "{way}: {status}");
+    }
+    // What it needs of it stays for as long as that takes.
+    let request = v1::PruneBackupsRequest { node: "web-1".to_owned(), dry_run: true };
+    let plan = hub.admin().call::<v1::PruneBackups>(&Empty {}, &Empty {}, &request).await.unwrap();
+    assert!(plan.snapshots[0].reason.contains(&id.to_string()), "{:?}", plan.snapshots);
+
+    let out = tempfile::tempdir().unwrap();
+    let url = format!("{}/agent/v1/backups/{id}/repository/", hub.hub.url());
+    let target = Target::Rest { url, credential: two.joined.credential.clone(), ca_file: None };
+    let into = out.path().display().to_string();
+    let task = Task::Restore(backstay_types::backup::job::RestoreTask {
+        snapshot: made.id,
+        places: vec![backstay_types::backup::job::Place { path: "data".to_owned(), into }],
+        delete_others: false,
+    });
+    let password = order.other_password.unwrap();
+    let repository = Repository { target, password, cache: None };
+    let job = Job { repository, bytes_per_second: None, task };
+    run(&job).await.unwrap();
+    assert_eq!(std::fs::read(out.path().join("orders")).unwrap(), b"what one had");
+
+    let outcome = WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: None };
+    two.client.call::<FinishBackup>(&BackupJobPath { job: id }, &Empty {}, &outcome).await.unwrap();
+    assert_eq!(lent(&two, id, get.clone(), "config").await.unwrap().status(), 403, "it has ended");
+    // So it is for one that is cancelled while it runs, and for one whose time is over.
+    for cancelled in [true, false] {
+        let view =
+            hub.admin().call::<v1::StartRestore>(&Empty {}, &Empty {}, &request_of(&made)).await.unwrap();
+        let id = view.job.unwrap().job.id;
+        assert_eq!(ordered(&hub, &two).await.job, id);
+        assert_eq!(lent(&two, id, get.clone(), "config").await.unwrap().status(), 200);
+        if cancelled {
+            let path = v1::BackupJobPath { job: id };
+            hub.admin().call::<v1::CancelBackupJob>(&path, &Empty {}, &Empty {}).await.unwrap();
+        } else {
+            hub.clock.advance(hub.settings().backup.deadline + Duration::from_secs(1));
+        }
+        assert_eq!(lent(&two, id, get.clone(), "config").await.unwrap().status(), 403, "{cancelled}");
+        two.client.call::<FinishBackup>(&BackupJobPath { job: id }, &Empty {}, &outcome).await.unwrap();
+    }
+}
+
+fn request_of(made: &SnapshotMade) -> v1::RestoreRequest {
+    v1::RestoreRequest {
+        id: None,
+        node: None,
+        stack: None,
+        from: v1::RestoreFrom::Snapshot(made.id.to_string()),
+        items: Vec::new(),
+        paths: Vec::new(),
+        on: Some("two".to_owned()),
+        destination: Destination::Folder { path: "/tmp/orders".to_owned() },
+        dry_run: false,
+    }
 }

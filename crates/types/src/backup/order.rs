@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DrillReport, DrillWork, Proof, Snapshot, SnapshotId};
-use crate::{BackupJobId, ConversationId, DeploymentId, Digest, Secret, StackName, Timestamp};
+use crate::{BackupJobId, ConversationId, DeploymentId, Digest, NodeId, Secret, StackName, Timestamp};
 
 /// Why a snapshot is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +30,10 @@ pub struct BackupOrder {
     /// The node's own password of its repository. The repository itself is at the hub, under
     /// `/agent/v1/repository/`, and takes new files only.
     pub password: Secret,
+    /// The password of another node's repository, where the data comes from there. That repository is at the hub, under
+    /// `/agent/v1/backups/{job}/repository/`, for as long as the job runs, and is only read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_password: Option<Secret>,
     /// After this time the node gives up and says so.
     pub deadline: Timestamp,
     /// Bytes a second that may be sent or fetched; no limit when absent.
@@ -75,6 +79,9 @@ pub struct RestoreWork {
     pub snapshot: SnapshotId,
     /// The stack whose data it is.
     pub stack: StackName,
+    /// The node whose data it is, where that is another one than puts it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_node: Option<NodeId>,
     /// Only these items of `[[backup]]`, by name; all of the snapshot when empty.
     #[serde(default)]
     pub items: Vec<String>,

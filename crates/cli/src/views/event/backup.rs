@@ -31,9 +31,10 @@ pub(super) fn sentence(event: &Event) -> String {
         Event::BackupWriteRefused { what, times } => {
             format!("tried to change its backups, {times} times; it was refused: {what}")
         }
-        Event::RestoreAsked { snapshot, in_place, by } => {
+        Event::RestoreAsked { snapshot, in_place, of_node, by } => {
             let place = if *in_place { "in place" } else { "to a folder" };
-            format!("restore of {} {place} asked for by {by}", short(*snapshot))
+            let of = of_node.map(|of| format!(" of another node ({of})")).unwrap_or_default();
+            format!("restore of {}{of} {place} asked for by {by}", short(*snapshot))
         }
         Event::RestoreFinished { snapshot, failed: None } => format!("{} was restored", short(*snapshot)),
         Event::RestoreFinished { snapshot, failed: Some(why) } => {

@@ -7,8 +7,9 @@ use backstay_api::{
     agent::{BackupGoOn, FinishBackup, NextBackup, NextBackupResponse, SendBackupProgress},
 };
 use backstay_engine::backups::NextOrder;
+use backstay_store::backups::repositories::KeptRepository;
 use backstay_types::{
-    ErrorCode, Node,
+    ErrorCode, Node, Secret,
     backup::{BackupJob, BackupOrder, BackupTask, BackupWork},
 };
 use tokio::time::{Instant, sleep};
@@ -33,11 +34,10 @@ pub(crate) async fn next_backup(call: Call<NextBackup>) -> Result<NextBackupResp
         let order = match app.engine.next_backup(node, body.before.as_ref()).await? {
             NextOrder::NotSetUp => return Ok(NextBackupResponse { order: None, set_up: false }),
             NextOrder::Nothing => None,
-            NextOrder::Do(job, kept) => {
-                let password = open_password(&app.keys, Some(node.id), &kept.node_sealed);
-                let password =
-                    password.ok_or_else(|| ApiError::internal("the node's password does not open"))?;
-                Some(order(&app, *job, password)?)
+            NextOrder::Do(job, own, lent) => {
+                let password = nodes_password(&app, &own)?;
+                let other_password = lent.map(|lent| nodes_password(&app, &lent)).transpose()?;
+                Some(BackupOrder { other_password, ..order(&app, *job, password)? })
             }
             NextOrder::NotReady => {
                 app.backups.wake.notify_one();
@@ -58,7 +58,13 @@ pub(crate) async fn next_backup(call: Call<NextBackup>) -> Result<NextBackupResp
     }
 }
 
-fn order(app: &App, job: BackupJob, password: backstay_types::Secret) -> Result<BackupOrder, ApiError> {
+/// What opens a repository for its node, and for another one while the hub lets that read.
+fn nodes_password(app: &App, kept: &KeptRepository) -> Result<Secret, ApiError> {
+    let password = open_password(&app.keys, kept.whose, &kept.node_sealed);
+    password.ok_or_else(|| ApiError::internal("the node's password does not open"))
+}
+
+fn order(app: &App, job: BackupJob, password: Secret) -> Result<BackupOrder, ApiError> {
     let deadline = app.engine.order_deadline(&job).unwrap_or_else(|| app.world.now());
     let work = match job.task {
         BackupTask::Save(work) => BackupWork::Save(work),
@@ -67,7 +73,7 @@ fn order(app: &App, job: BackupJob, password: backstay_types::Secret) -> Result<
         _ => return Err(ApiError::internal("a job that no node does")),
     };
     let bytes_per_second = app.settings.backup.bytes_per_second;
-    Ok(BackupOrder { job: job.id, password, deadline, bytes_per_second, work })
+    Ok(BackupOrder { job: job.id, password, other_password: None, deadline, bytes_per_second, work })
 }
 
 /// Takes in how far it is.

@@ -19,6 +19,7 @@ pub(crate) async fn join(call: Call<JoinNode>) -> Result<JoinResponse, ApiError>
     let mut tx = app.store.begin().await?;
     let (node, credential) = admit(&app, &mut tx, &body, presented, now).await?;
     tx.commit().await?;
+    app.live.forget(node);
     app.roster.forget_nodes();
     app.engine.wake();
     tracing::info!(%node, name = %body.name, "a node has joined");
@@ -54,6 +55,8 @@ async fn admit(
         // The same identity on new hardware, or after its disk was lost.
         Some(before) if before.revoked_at.is_some() => {
             nodes::set_credential(tx, id, hash).await?;
+            // What the machine before it said of itself is not said of this one.
+            nodes::forget_soft(tx, id).await?;
             // It may have been given others since it joined first; they are its identity's, not its machine's.
             if !request.labels.is_empty() {
                 nodes::set_labels(tx, id, &request.labels).await?;

@@ -4,13 +4,16 @@
 //! of basic authentication, which restic itself sends) and reaches its own repository and no other. It may read, and
 //! write files that are not there, each named by its SHA-256. It may delete locks. Nothing else is ever changed by it:
 //! who steals a node's credential can add to its backups, and cannot take any away.
+//!
+//! `/agent/v1/backups/{job}/repository/…` is another node's, from which the job puts data back: it is only read, by the
+//! node whose job that is, and only while the job runs.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::{Body, BodyDataStream},
-    extract::{Request, State},
+    extract::{Path, Request, State},
     response::{IntoResponse as _, Response},
     routing::any,
 };
@@ -21,7 +24,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     app::App,
@@ -50,35 +53,76 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .route("/agent/v1/repository", any(serve))
         .route("/agent/v1/repository/", any(serve))
         .route("/agent/v1/repository/{*path}", any(serve))
+        .route("/agent/v1/backups/{job}/repository", any(serve_lent))
+        .route("/agent/v1/backups/{job}/repository/", any(serve_lent))
+        .route("/agent/v1/backups/{job}/repository/{*path}", any(serve_lent))
         .with_state(app)
 }
 
 async fn serve(State(app): State<Arc<App>>, request: Request) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
-    let mut response = match answer(&app, request).await {
-        Ok(response) => response,
-        Err(error) => error.into_response(&id),
-    };
-    response.extensions_mut().insert(RouteName("Repository"));
+    finished("Repository", id_of(&request), answer(&app, request, None).await)
+}
+
+async fn serve_lent(State(app): State<Arc<App>>, Path(lent): Path<Lent>, request: Request) -> Response {
+    finished("LentRepository", id_of(&request), answer(&app, request, Some(&lent.job)).await)
+}
+
+/// Which job another node's repository is read for.
+#[derive(Deserialize)]
+struct Lent {
+    job: String,
+}
+
+fn id_of(request: &Request) -> RequestId {
+    request.extensions().get::<RequestId>().cloned().unwrap_or_default()
+}
+
+fn finished(route: &'static str, id: RequestId, answered: Result<Response, ApiError>) -> Response {
+    let mut response = answered.unwrap_or_else(|error| error.into_response(&id));
+    response.extensions_mut().insert(RouteName(route));
     response
 }
 
-async fn answer(app: &Arc<App>, request: Request) -> Result<Response, ApiError> {
+/// The node whose repository is lent for a job.
+async fn lender(app: &App, node: NodeId, job: &str) -> Result<NodeId, ApiError> {
+    let lent = match job.parse() {
+        Ok(job) => app.engine.repository_lent(node, job).await?,
+        Err(_) => None,
+    };
+    lent.ok_or_else(|| {
+        let detail = "expected a job of this node that runs and puts another node's data back";
+        ApiError::new(ErrorCode::BS9051, detail)
+    })
+}
+
+async fn answer(app: &Arc<App>, request: Request, lent_for: Option<&str>) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     // First who it is: nobody else learns anything.
     let caller = auth::caller(app, Role::Agent, &as_bearer(&parts.headers), false).await?;
     let node = caller.node()?;
+    let whose = match lent_for {
+        None => node,
+        Some(job) => lender(app, node, job).await?,
+    };
     let Some(place) = &app.backups.place else {
         return Err(ApiError::new(ErrorCode::BS9011, "backups are not set up at this hub"));
     };
-    let path = parts.uri.path().strip_prefix(PREFIX.trim_end_matches('/')).unwrap_or_default();
+    let path = match lent_for {
+        None => parts.uri.path().strip_prefix(PREFIX.trim_end_matches('/')),
+        Some(job) => parts.uri.path().strip_prefix(&format!("/agent/v1/backups/{job}/repository")),
+    };
+    let path = path.unwrap_or("/-");
     let what = What::read(path).ok_or_else(|| ApiError::missing("file of a repository", path))?;
-    let asked = Asked { app, place, node, what, headers: parts.headers };
+    let asked = Asked { app, place, node, whose, what, headers: parts.headers };
     match parts.method {
         Method::GET | Method::HEAD => {
             let head = parts.method == Method::HEAD;
             let read = tokio::time::timeout(ANSWER, asked.read(head)).await;
             read.map_err(|_| ApiError::new(ErrorCode::BS7008, format!("no answer within {ANSWER:?}")))?
+        }
+        Method::POST | Method::DELETE if lent_for.is_some() => {
+            let detail = "another node's repository is only read";
+            Err(ApiError::new(ErrorCode::BS9051, detail))
         }
         Method::POST => asked.write(body.into_data_stream()).await,
         Method::DELETE => asked.delete().await,
@@ -187,6 +231,8 @@ struct Asked<'a> {
     app: &'a Arc<App>,
     place: &'a Place,
     node: NodeId,
+    /// Whose repository.
+    whose: NodeId,
     what: What,
     headers: HeaderMap,
 }
@@ -197,7 +243,7 @@ impl Asked<'_> {
     }
 
     fn file(&self) -> Result<ObjectName, ApiError> {
-        let folder = folder_of(Some(self.node)).map_err(failed)?;
+        let folder = folder_of(Some(self.whose)).map_err(failed)?;
         self.what.file(&folder).map_err(failed)
     }
 

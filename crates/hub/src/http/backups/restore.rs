@@ -21,9 +21,13 @@ use crate::{
 pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiError> {
     let Call { app, caller, body, .. } = call;
     check_destination(&body.destination)?;
-    let (found, node, stack) = meant(&app, &body).await?;
+    let Meant { found, of, node, stack } = meant(&app, &body).await?;
     let snapshot = &found.kept.snapshot;
-    let (steps, mut lost) = (steps(&body, &node, &stack), lost(&body, snapshot.at));
+    let waits = body.destination == Destination::InPlace && waits(&app, &node, &stack).await?;
+    let steps = steps(&body, (&of, &node), &stack, waits);
+    let mut lost = lost(&body, snapshot.at);
+    let elsewhere = of.id != node.id;
+    let tree = snapshot.tags.tree;
     let demand = double_sign(&app, &body, &found, &node, &stack).await?;
     if let Some(demand) = &demand {
         lost.push(demand.why.clone());
@@ -35,10 +39,14 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
     let work = RestoreWork {
         snapshot: snapshot.id,
         stack: stack.clone(),
+        of_node: elsewhere.then_some(of.id),
         items: body.items,
         paths: body.paths,
         destination: body.destination,
     };
+    if elsewhere {
+        app.engine.check_elsewhere(&of, &node, &work, tree).await?;
+    }
     let job = if body.dry_run {
         None
     } else {
@@ -50,7 +58,8 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
     let mut views = snapshot_views(&mut app.store.read(), vec![found]).await?;
     let snapshot = views.pop().ok_or_else(|| ApiError::internal("a snapshot without a view"))?;
     let confirm = demand.map(|demand| demand.say);
-    Ok(RestoreView { snapshot, node_name: node.name, stack, steps, lost, confirm, job })
+    let of_node = elsewhere.then_some(of.name);
+    Ok(RestoreView { snapshot, node_name: node.name, of_node, stack, waits, steps, lost, confirm, job })
 }
 
 /// What has to be typed where older data could make a validator sign twice, by what the release declares that wrote it or
@@ -84,8 +93,25 @@ async fn double_sign(
     Ok(Some(UndoDemand { demand: DemandKind::DoubleSign, say, why }))
 }
 
-/// The snapshot, the node and the stack that are meant.
-async fn meant(app: &App, body: &RestoreRequest) -> Result<(FoundSnapshot, Node, StackName), ApiError> {
+/// Whether a node has yet to say that it runs a stack: to this hub just now, or to any before.
+async fn waits(app: &App, node: &Node, stack: &StackName) -> Result<bool, ApiError> {
+    let said = app.live.seen(node.id).observed.unwrap_or_default();
+    let runs = said.iter().any(|one| one.stack == *stack && one.current.is_some());
+    Ok(node.revoked_at.is_some() || (!runs && !app.engine.runs_stack(node.id, stack).await?))
+}
+
+/// What is meant.
+struct Meant {
+    found: FoundSnapshot,
+    /// Whose data it is.
+    of: Node,
+    /// Where it is put back.
+    node: Node,
+    stack: StackName,
+}
+
+/// The snapshot, the nodes and the stack that are meant.
+async fn meant(app: &App, body: &RestoreRequest) -> Result<Meant, ApiError> {
     let mut store = app.store.read();
     let named = match &body.node {
         Some(text) => Some(find::node(&mut store, text).await?),
@@ -126,19 +152,25 @@ async fn meant(app: &App, body: &RestoreRequest) -> Result<(FoundSnapshot, Node,
     let found = app.engine.proven_snapshot(whose, &stack, &wanted).await?;
     let id = whose.ok_or_else(|| ApiError::internal("a stack's snapshot without a node"))?;
     if named.as_ref().is_some_and(|node| node.id != id) {
-        let detail = "a node can only read its own repository: name the node that the snapshot is of";
+        let detail = "expected the node that the snapshot is of; `on` says where it is put back";
         return Err(ApiError::invalid("node", detail));
     }
-    let node = match named {
+    let of = match named {
         Some(node) => node,
         None => find::node(&mut store, &id.to_string()).await?,
     };
-    if node.revoked_at.is_some() {
-        let detail =
-            format!("{} is no longer in the fleet; let it join again under its name first", node.name);
-        return Err(ApiError::new(ErrorCode::BS4005, detail));
+    let node = match &body.on {
+        Some(text) => find::node(&mut store, text).await?,
+        None => of.clone(),
+    };
+    // A lost one's data waits for the machine that joins under its name.
+    let waits = node.id == of.id && body.destination == Destination::InPlace;
+    if node.revoked_at.is_some() && !waits {
+        let detail = format!("{} is no longer in the fleet: name one that is, to put it back on", node.name);
+        return Err(ApiError::new(ErrorCode::BS4005, detail)
+            .with_hint("or let a machine join under its name, and put it back in place"));
     }
-    Ok((found, node, stack))
+    Ok(Meant { found, of, node, stack })
 }
 
 fn check_destination(destination: &Destination) -> Result<(), ApiError> {
@@ -155,20 +187,37 @@ fn check_destination(destination: &Destination) -> Result<(), ApiError> {
     }
 }
 
-fn steps(body: &RestoreRequest, node: &Node, stack: &StackName) -> Vec<String> {
+fn steps(body: &RestoreRequest, (of, node): (&Node, &Node), stack: &StackName, waits: bool) -> Vec<String> {
     let what = match (body.items.as_slice(), body.paths.as_slice()) {
         ([], []) => "all of the snapshot".to_owned(),
         (items, paths) => items.iter().chain(paths).cloned().collect::<Vec<_>>().join(", "),
     };
-    match &body.destination {
-        Destination::Folder { path } => vec![format!("{what} is written into {path} on {}", node.name)],
-        Destination::InPlace | Destination::WithDeployment { .. } => vec![
-            format!("{stack} on {} is stopped", node.name),
-            "a safety snapshot of its data is made: the way back of this restore".to_owned(),
-            format!("{what} is put where it came from"),
-            format!("{stack} is started and probed"),
-        ],
+    let mut steps = Vec::new();
+    if of.id != node.id {
+        steps.push(format!(
+            "{} reads the backups of {} through the hub, for as long as this takes",
+            node.name, of.name
+        ));
     }
+    match &body.destination {
+        Destination::Folder { path } => {
+            steps.push(format!("{what} is written into {path} on {}", node.name));
+            return steps;
+        }
+        Destination::InPlace if node.revoked_at.is_some() => {
+            steps.push(format!("it waits until a machine has joined as {} and runs {stack}", node.name));
+        }
+        Destination::InPlace if waits => steps.push(format!("it waits until {} runs {stack}", node.name)),
+        Destination::InPlace | Destination::WithDeployment { .. } => {}
+    }
+    let put = if of.id == node.id { "where it came from" } else { "in the place of its own" };
+    steps.extend([
+        format!("{stack} on {} is stopped", node.name),
+        "a safety snapshot of its data is made: the way back of this restore".to_owned(),
+        format!("{what} is put {put}"),
+        format!("{stack} is started and probed"),
+    ]);
+    steps
 }
 
 fn lost(body: &RestoreRequest, at: Timestamp) -> Vec<String> {
