@@ -72,6 +72,7 @@ async fn next(
                 items: Vec::new(),
                 paths: Vec::new(),
                 destination,
+                of_node: None,
             })));
         } else if backups.set_up && backups.order.is_none() {
             let save = SaveWork {

@@ -237,6 +237,7 @@ impl Engine {
             items: self.items_of(tx, deployment, data).await?,
             paths: Vec::new(),
             destination: Destination::WithDeployment { deployment: deployment.id },
+            of_node: None,
         };
         let job = self.new_job(Some(deployment.node), BackupTask::Restore(work), None, SCHEDULE);
         jobs::insert(tx, &job).await?;

@@ -11,7 +11,9 @@ use std::{
 
 use backstay_engine::{
     Engine, Presence, Settings,
-    backups::{BackupRules, Ceiling, Chore, Keep, NextOrder, Rhythm, Upkeep, UpkeepRules, Whose},
+    backups::{
+        BackupRules, Ceiling, Chore, DrillRhythm, Keep, NextOrder, Rhythm, Upkeep, UpkeepRules, Whose,
+    },
 };
 use backstay_store::{Store, nodes};
 use backstay_types::{
@@ -98,6 +100,7 @@ async fn hub(dir: &std::path::Path, clock: &Arc<FixedClock>, rota: &Arc<Rota>, l
         keep: KEEP,
         upkeep: UpkeepRules { read_all_every: Duration::from_secs(28 * 86_400), second: false },
         ceiling: Ceiling::default(),
+        drills: DrillRhythm { every: Duration::ZERO, parallel: 2 },
         deadline: Duration::from_secs(4 * 3600),
     };
     let settings = Settings { backups: Some(rules), ..Settings::new(dir.join("data")) };
@@ -204,7 +207,7 @@ impl Days {
             }
             Some(at) => self.played[index].at = Some(at),
             None => {
-                if let NextOrder::Do(job, _) = self.engine.next_backup(&node, None).await.unwrap() {
+                if let NextOrder::Do(job, ..) = self.engine.next_backup(&node, None).await.unwrap() {
                     assert!(matches!(job.task, BackupTask::Save(_)));
                     self.played[index].at = Some((*job, self.step + 1));
                 }

@@ -35,7 +35,7 @@ pub(crate) fn rules() -> BackupRules {
 }
 
 impl Fleet {
-    async fn node(&self, name: &str) -> Node {
+    pub(crate) async fn node(&self, name: &str) -> Node {
         nodes::get(&mut self.store.read(), self.nodes[name]).await.unwrap().unwrap()
     }
 
@@ -135,6 +135,7 @@ async fn restores_and_pins_keep_the_newest_proven_one_from_before() {
         items: Vec::new(),
         paths: Vec::new(),
         destination: Destination::InPlace,
+        of_node: None,
     };
     let job =
         fleet.engine.ask_restore(WantedRestore { id: None, node: one.clone(), work }, "ann").await.unwrap();
@@ -171,7 +172,7 @@ async fn a_deployment_gets_one_snapshot_made_which_stays_while_it_is_under_way()
     let refused = fleet.engine.next_backup(&two, Some(&before)).await.unwrap_err();
     assert!(matches!(refused, EngineError::NotFound { .. }), "{refused}");
     let order = async |fleet: &Fleet| match fleet.engine.next_backup(&one, Some(&before)).await.unwrap() {
-        NextOrder::Do(job, _) => *job,
+        NextOrder::Do(job, ..) => *job,
         other => panic!("{other:?}"),
     };
     let job = order(&fleet).await;

@@ -12,7 +12,7 @@ use backstay_api::{
 };
 use backstay_engine::{
     Engine, NewRepository, Presence, Said, Settings, WantedUndo,
-    backups::{BackupRules, Keep, Rhythm, UpkeepRules},
+    backups::{BackupRules, Ceiling, DrillRhythm, Keep, Rhythm, UpkeepRules},
 };
 use backstay_store::{Store, desired, ledger, nodes, repositories, undos};
 use backstay_testkit::{BareRepository, CommitSpec, WorkTree};
@@ -156,6 +156,8 @@ impl Fleet {
             rhythm: Rhythm { every: day, jitter: Duration::from_secs(60), parallel: 2 },
             keep: Keep { days: 1, hourly: 0, daily: 0, weekly: 0, monthly: 0, at_least: 0 },
             upkeep: UpkeepRules { read_all_every: day, second: false },
+            ceiling: Ceiling::default(),
+            drills: DrillRhythm { every: Duration::ZERO, parallel: 2 },
             deadline: day,
         };
         let settings = Settings { backups: Some(rules), ..Settings::new(self._dir.path().join("data")) };

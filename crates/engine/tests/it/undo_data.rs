@@ -3,7 +3,7 @@
 
 use backstay_api::agent::BackupBefore;
 use backstay_engine::{EngineError, WantedUndo};
-use backstay_store::{backups::jobs, backups::snapshots, deployments, nodes};
+use backstay_store::{backups::jobs, backups::snapshots, deployments};
 use backstay_types::{
     BackupJobId, DemandKind, Deployment, DeploymentState, Digest, ErrorCode, Node, Undo, UndoScope,
     UndoSelector, UndoState,
@@ -36,10 +36,6 @@ fn made(fleet: &Fleet, node: &Node, of: Option<&Deployment>, proof: Proof, reaso
 }
 
 impl Fleet {
-    async fn node(&self, name: &str) -> Node {
-        nodes::get(&mut self.store.read(), self.nodes[name]).await.unwrap().unwrap()
-    }
-
     /// A node saved its data, before a deployment or just so.
     async fn saved(&self, name: &str, of: Option<&Deployment>, proof: Proof) -> SnapshotId {
         let node = self.node(name).await;
@@ -173,8 +169,7 @@ async fn prepare(fleet: &Fleet, name: &str, wanted: SnapshotId) -> SnapshotId {
     assert_eq!(work.snapshot, wanted);
     assert_eq!(work.destination, Destination::WithDeployment { deployment: deployment.id });
     let safety = made(fleet, &node, Some(&deployment), Proof::Matched, BackupReason::Safety);
-    let outcome =
-        WorkOutcome { snapshots: vec![safety.clone()], items: Vec::new(), still_ms: 5, failed: None };
+    let outcome = WorkOutcome { snapshots: vec![safety.clone()], still_ms: 5, ..WorkOutcome::default() };
     fleet.engine.finish_backup(&node, job.id, outcome).await.unwrap();
     // The undo needs both, whatever retention says.
     fleet.clock.set(fleet.world.now() + std::time::Duration::from_secs(40 * 86_400));

@@ -81,6 +81,7 @@ fn wanted(made: &SnapshotMade) -> v1::RestoreRequest {
         from: v1::RestoreFrom::Snapshot(made.id.to_string()),
         items: Vec::new(),
         paths: Vec::new(),
+        on: None,
         destination: Destination::InPlace,
         confirm: None,
         dry_run: true,

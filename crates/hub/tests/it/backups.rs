@@ -689,6 +689,7 @@ async fn another_nodes_repository_is_read_for_a_job_while_that_runs_and_never_wr
         paths: Vec::new(),
         on: Some("two".to_owned()),
         destination: Destination::InPlace,
+        confirm: None,
         dry_run: true,
     };
     let refused = hub.admin().call::<v1::StartRestore>(&Empty {}, &Empty {}, &request).await;
@@ -748,7 +749,7 @@ async fn another_nodes_repository_is_read_for_a_job_while_that_runs_and_never_wr
     run(&job).await.unwrap();
     assert_eq!(std::fs::read(out.path().join("orders")).unwrap(), b"what one had");
 
-    let outcome = WorkOutcome { snapshots: Vec::new(), items: Vec::new(), still_ms: 0, failed: None };
+    let outcome = WorkOutcome::default();
     two.client.call::<FinishBackup>(&BackupJobPath { job: id }, &Empty {}, &outcome).await.unwrap();
     assert_eq!(lent(&two, id, get.clone(), "config").await.unwrap().status(), 403, "it has ended");
     // So it is for one that is cancelled while it runs, and for one whose time is over.
@@ -779,6 +780,7 @@ fn request_of(made: &SnapshotMade) -> v1::RestoreRequest {
         paths: Vec::new(),
         on: Some("two".to_owned()),
         destination: Destination::Folder { path: "/tmp/orders".to_owned() },
+        confirm: None,
         dry_run: false,
     }
 }

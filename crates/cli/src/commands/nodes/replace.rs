@@ -37,6 +37,9 @@ pub(crate) struct Replace {
     /// Only show what would be put back
     #[arg(long)]
     dry_run: bool,
+    /// That no other copy of the keys of a stack runs, where its data could make a validator sign twice
+    #[arg(long, value_name = "NODE/STACK")]
+    confirm: Vec<String>,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -82,12 +85,21 @@ impl Replace {
         if !self.yes && !cx.ui.confirm(&question)? {
             return Err(CliError::new(ErrorCode::BS8010, "nothing was changed"));
         }
+        let mut confirmed = Vec::new();
+        for planned in &restores {
+            confirmed.push(match &planned.confirm {
+                Some(say) if !self.confirm.contains(say) => {
+                    Some(cx.ui.typed("This could make a validator sign twice.", say)?)
+                }
+                said => said.clone(),
+            });
+        }
         if node.state != NodeState::Revoked {
             api.call::<RevokeNode>(NodePath { node: name.clone() }, Empty {}, Empty {}).await?;
         }
         restores.clear();
-        for stack in stacks {
-            let asked = RestoreRequest { id: Some(cx.world.mint()), ..request(&name, stack, false) };
+        for (stack, confirm) in stacks.into_iter().zip(confirmed) {
+            let asked = RestoreRequest { id: Some(cx.world.mint()), confirm, ..request(&name, stack, false) };
             restores.push(begin(asked, &api).await?);
         }
         let asked = CreateJoinTokenRequest { expires_in_seconds: Some(life.as_secs()) };
@@ -108,6 +120,7 @@ fn request(node: &str, stack: StackName, dry_run: bool) -> RestoreRequest {
         paths: Vec::new(),
         on: None,
         destination: Destination::InPlace,
+        confirm: None,
         dry_run,
     }
 }
