@@ -64,6 +64,10 @@ impl S3 {
         Ok(Self { operator: Operator::new(service).map_err(failed)?.layer(timeouts) })
     }
 
+    pub(crate) fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
     pub(crate) async fn list(&self, folder: &ObjectName) -> Result<Vec<Listed>, ObjectError> {
         self.walk(folder, false).await
     }

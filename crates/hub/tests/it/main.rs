@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may")]
 
 mod agents;
+mod append_only;
 mod backups;
 mod bad_input;
 mod connections;
