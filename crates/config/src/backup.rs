@@ -24,7 +24,8 @@ pub struct BackupSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<TargetSettings>", example = second_example())]
     pub second: Option<TargetSettings>,
-    /// Whether the key of the second target can delete there. The hub cannot find that out without deleting.
+    /// Whether the key of the second target can delete there. That it cannot is tried, with a small file, when the hub
+    /// starts and once a week.
     pub second_can_delete: bool,
     /// How often each node's data is saved.
     #[serde(with = "crate::duration")]

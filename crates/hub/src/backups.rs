@@ -2,6 +2,7 @@
 //!
 //! The hub alone holds what opens the targets. It never links what reads a repository: that is a program of its own.
 
+mod append_only;
 mod child;
 mod chores;
 mod hints;
@@ -27,6 +28,7 @@ use backstay_types::{
 use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use self::{
+    append_only::{SecondTarget, watch as watch_second},
     child::{Child, ChildError},
     hints::Hints,
     recovery::{check_recipient, seal},
@@ -52,6 +54,8 @@ pub(crate) struct Backups {
     pub(crate) last_look: LastLook,
     /// Who looks after repositories looks again.
     pub(crate) wake: Notify,
+    /// What a thief of this hub could do at the second target.
+    pub(crate) second: SecondTarget,
 }
 
 /// Where repositories are.
@@ -92,6 +96,7 @@ impl Backups {
             Some(target) => Some(Place::new(settings, target, data_dir, world)?),
         };
         Ok(Self {
+            second: SecondTarget::new(place.as_ref()),
             place,
             hints: Hints::default(),
             refusals: Refusals::default(),

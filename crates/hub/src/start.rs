@@ -215,6 +215,7 @@ fn spawn_background(app: &Arc<App>, id: String) -> (JoinHandle<()>, TaskTracker)
     tracker.spawn(background::flush::flush(app.clone()));
     tracker.spawn(background::housekeeping::keep_house(app.clone()));
     tracker.spawn(backups::work(app.clone()));
+    tracker.spawn(backups::watch_second(app.clone()));
     let engine = app.engine.clone();
     tracker.spawn(engine.run(app.stopping.clone().cancelled_owned()));
     (sealer, tracker)

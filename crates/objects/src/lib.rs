@@ -6,6 +6,7 @@
 //!
 //! What is deliberately not here: what the files are for, and who may.
 
+mod append_only;
 mod error;
 mod folder;
 mod name;

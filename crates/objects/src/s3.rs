@@ -88,6 +88,10 @@ impl S3 {
         Ok(Self { operator: operator.with_context(OperationContext::new().with_http_transport(sends)) })
     }
 
+    pub(crate) fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
     pub(crate) async fn list(&self, folder: &ObjectName) -> Result<Vec<Listed>, ObjectError> {
         self.walk(folder, false).await
     }

@@ -62,7 +62,7 @@ pub use program::{Program, Ready};
 pub use proxy::Proxy;
 pub use registry::Registry;
 pub use restic::Restic;
-pub use s3::S3Server;
+pub use s3::{BucketKind, S3Server};
 pub use small_disk::SmallDisk;
 pub use ssh_server::SshServer;
 pub use systemd::SystemdNode;

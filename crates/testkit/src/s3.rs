@@ -11,6 +11,17 @@ use crate::{
 /// The version that `scripts/setup` gets.
 const MOTO: &str = "5.2.5";
 
+/// What becomes of a file in a bucket that is overwritten or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketKind {
+    /// It is gone.
+    Plain,
+    /// It is there as an earlier version, until that is deleted too.
+    Versioned,
+    /// It is there as an earlier version, which nobody can delete for a day.
+    Locked,
+}
+
 /// A running server with one bucket. It takes any key.
 #[derive(Debug)]
 pub struct S3Server {
@@ -35,9 +46,34 @@ impl S3Server {
             .discreet()
             .started();
         let server = Self { program, port, _dir: dir };
-        let made = http::send("PUT", &format!("{}/{}", server.url(), Self::BUCKET), &[], b"");
-        assert_eq!(made.expect("make a bucket").status, 200);
+        server.make_bucket(Self::BUCKET, BucketKind::Plain);
         Some(server)
+    }
+
+    /// Makes another bucket.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn make_bucket(&self, name: &str, kind: BucketKind) {
+        let url = format!("{}/{name}", self.url());
+        let put = |url: &str, headers: &[(&str, &str)], body: &str| {
+            let done = http::send("PUT", url, headers, body.as_bytes()).expect("an answer");
+            assert_eq!(done.status, 200, "{url}: {}", done.body);
+        };
+        match kind {
+            BucketKind::Plain => put(&url, &[], ""),
+            BucketKind::Versioned => {
+                put(&url, &[], "");
+                let on = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+                put(&format!("{url}?versioning"), &[], on);
+            }
+            BucketKind::Locked => {
+                put(&url, &[("x-amz-bucket-object-lock-enabled", "true")], "");
+                let lock = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+                            <Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
+                put(&format!("{url}?object-lock"), &[], lock);
+            }
+        }
     }
 
     /// The bucket that is there.

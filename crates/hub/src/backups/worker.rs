@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Place, chores};
+use super::chores;
 use crate::app::App;
 
 /// How often it looks at least.
@@ -29,8 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Gives nodes their turns and looks after repositories until the hub stops.
 pub(crate) async fn work(app: Arc<App>) {
-    let Some(place) = &app.backups.place else { return };
-    say_who_can_delete(place);
+    if app.backups.place.is_none() {
+        return;
+    }
     let mut worker = Worker::default();
     loop {
         let began = Instant::now();
@@ -47,21 +48,6 @@ pub(crate) async fn work(app: Arc<App>) {
         sleep(Duration::from_millis(50)).await;
     }
     worker.running.shutdown().await;
-}
-
-/// Says in the log what a thief of this hub could do.
-fn say_who_can_delete(place: &Place) {
-    let second = place.settings().second.is_some();
-    match (second, place.settings().second_can_delete) {
-        (true, false) => tracing::info!("backups: this hub cannot delete at the second target"),
-        (true, true) => tracing::warn!(
-            "backups: what this hub holds can delete at both targets; give `backup.second` a key that cannot, and set \
-             second_can_delete = false"
-        ),
-        (false, _) => tracing::warn!(
-            "backups: there is no second target: who takes over this hub, or its target, can delete all backups"
-        ),
-    }
 }
 
 #[derive(Debug, Default)]

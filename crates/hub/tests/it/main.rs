@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests may")]
 
 mod agents;
+mod append_only;
 mod backup_damage;
 mod backup_targets;
 mod backups;

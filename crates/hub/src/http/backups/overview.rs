@@ -3,7 +3,6 @@
 use backstay_api::v1::{
     BackupHealth, BackupSettingsView, BackupTargetView, BackupWarning, BackupsView, GetBackups, KeepView,
 };
-use backstay_config::BackupSettings;
 use backstay_store::backups::jobs::{self, Wanted};
 use backstay_types::backup::BackupJobState;
 
@@ -29,7 +28,7 @@ pub(crate) async fn get_backups(call: Call<GetBackups>) -> Result<BackupsView, A
     let queued =
         jobs::open(&mut store).await?.iter().filter(|job| job.state == BackupJobState::Queued).count();
     Ok(BackupsView {
-        settings: settings_view(&app.settings.backup),
+        settings: settings_view(app),
         nodes: all.all.iter().filter(|one| one.node.is_some()).count() as u64,
         by_state: all.by_state(),
         last_90_days: all.rate(),
@@ -84,31 +83,28 @@ pub(crate) async fn warnings(app: &App, all: &Standing) -> Result<Vec<BackupWarn
                     `backstay backup recovery-key` makes one";
         say(None, text.to_owned());
     }
-    if settings.second.is_none() {
-        let text = "there is no second target: who takes over this hub or its target can delete all backups";
-        say(None, text.to_owned());
-    } else if settings.second_can_delete {
-        let text = "what this hub holds can delete at the second target too; give `backup.second` a key that cannot, \
-                    or object lock, and set second_can_delete = false";
-        say(None, text.to_owned());
+    let second = app.backups.second.get();
+    if second.needs_a_person() {
+        say(None, second.words());
     }
     Ok(found)
 }
 
-fn settings_view(settings: &BackupSettings) -> Option<BackupSettingsView> {
+fn settings_view(app: &App) -> Option<BackupSettingsView> {
+    let settings = &app.settings.backup;
     let target = settings.target.as_ref()?;
-    let view = |place: String, hub_can_delete: bool| BackupTargetView {
-        place,
-        hub_can_delete,
-        note: if hub_can_delete {
-            "nodes cannot delete here; whoever takes over the hub can".to_owned()
-        } else {
-            "neither nodes nor the hub can delete here, as the settings say".to_owned()
-        },
-    };
+    let second = app.backups.second.get();
     Some(BackupSettingsView {
-        target: view(target.place(), true),
-        second: settings.second.as_ref().map(|second| view(second.place(), settings.second_can_delete)),
+        target: BackupTargetView {
+            place: target.place(),
+            hub_can_delete: true,
+            note: "nodes cannot delete here; whoever takes over the hub can".to_owned(),
+        },
+        second: settings.second.as_ref().map(|site| BackupTargetView {
+            place: site.place(),
+            hub_can_delete: second.can_delete(),
+            note: second.words(),
+        }),
         every_seconds: settings.every.as_secs(),
         keep: KeepView {
             days: settings.keep_days,
