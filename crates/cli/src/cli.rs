@@ -98,7 +98,7 @@ pub(crate) enum Command {
     /// Which conversation put this stack, file or line on this node, and what happened after
     Why(c::why::Why),
     /// Take changes back: of a conversation, since a time or commit, of a deployment, the last, or of an undo
-    Rollback(c::rollback::Rollback),
+    Rollback(Box<c::rollback::Rollback>),
     /// Undos, newest first; or one with what it came to
     Undos(c::undos::Undos),
     /// Backups: make, list, prove, keep, and open without the hub

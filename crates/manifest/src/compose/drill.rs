@@ -321,15 +321,15 @@ fn ports(services: &Map<String, Value>) -> Vec<DrillPort> {
     found
 }
 
+/// Address and port of what stands for a port of the machine, by the address that a probe asks there.
+pub type FindPort<'a> = dyn Fn(&str, u16) -> Option<(std::net::IpAddr, u16)> + 'a;
+
 /// A probe, asked of the drill instead of the stack that runs; an error says why it cannot be. `find` gives address and port
 /// of what stands for a port of the machine.
 ///
 /// # Errors
 /// Why it cannot be asked, in words.
-pub fn drill_probe(
-    kind: &ProbeKind,
-    find: &dyn Fn(&str, u16) -> Option<(core::net::IpAddr, u16)>,
-) -> Result<ProbeKind, String> {
+pub fn drill_probe(kind: &ProbeKind, find: &FindPort<'_>) -> Result<ProbeKind, String> {
     let other = |what: &str| Err(format!("{what} is not a port that the stack publishes"));
     match kind {
         ProbeKind::Container | ProbeKind::Log { .. } => Ok(kind.clone()),

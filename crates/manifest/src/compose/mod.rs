@@ -12,7 +12,7 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use classify::{LiveMount, MountContent, MountPlan, TrackedMount, TreeEntry, classify};
-pub use drill::{DrillDocument, DrillInput, DrillPort, HostPath, drill_document, drill_probe};
+pub use drill::{DrillDocument, DrillInput, DrillPort, FindPort, HostPath, drill_document, drill_probe};
 pub use image::{ImageRef, Pinning};
 pub use overlay::{OverrideInput, ServiceOverlay, override_document};
 

@@ -93,7 +93,7 @@ pub fn due_drills(stacks: &[DrilledStack], rhythm: &DrillRhythm, now: Timestamp)
         }
     }
     let mut due: Vec<DueDrill> = of_node.into_values().collect();
-    due.sort_by(|a, b| (a.since, a.node).cmp(&(b.since, b.node)));
+    due.sort_by_key(|one| (one.since, one.node));
     due.truncate(free);
     due
 }

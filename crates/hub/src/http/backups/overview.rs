@@ -28,7 +28,7 @@ pub(crate) async fn get_backups(call: Call<GetBackups>) -> Result<BackupsView, A
     let queued =
         jobs::open(&mut store).await?.iter().filter(|job| job.state == BackupJobState::Queued).count();
     Ok(BackupsView {
-        settings: settings_view(app),
+        settings: settings_view(&app),
         nodes: all.all.iter().filter(|one| one.node.is_some()).count() as u64,
         by_state: all.by_state(),
         last_90_days: all.rate(),
