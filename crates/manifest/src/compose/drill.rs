@@ -322,7 +322,7 @@ fn ports(services: &Map<String, Value>) -> Vec<DrillPort> {
 }
 
 /// Address and port of what stands for a port of the machine, by the address that a probe asks there.
-pub type FindPort<'a> = dyn Fn(&str, u16) -> Option<(std::net::IpAddr, u16)> + 'a;
+pub type FindPort<'a> = dyn Fn(&str, u16) -> Option<(core::net::IpAddr, u16)> + 'a;
 
 /// A probe, asked of the drill instead of the stack that runs; an error says why it cannot be. `find` gives address and port
 /// of what stands for a port of the machine.
