@@ -132,7 +132,7 @@ test('in place asks for the name of the node, and has a way back', async ({ owne
   await expect(owner.getByRole('main')).toContainText('before a restore, as its way back');
 });
 
-test('what one node had is put in the place of what another has', async ({ owner, stage }, info) => {
+test('what one node had is put in the place of what another has', async ({ owner, stage, troubles }, info) => {
   test.setTimeout(120_000);
   const first = (await stage.get<List<Snapshot>>('/api/v1/backups/snapshots?node=web-1&proof=verified')).items.at(-1)?.id ?? '';
   await open(owner, `/backups/snapshots/${first}`);
@@ -140,6 +140,7 @@ test('what one node had is put in the place of what another has', async ({ owner
   const dialog = owner.getByRole('dialog');
   await dialog.getByRole('textbox', { name: 'On the node' }).fill('web-9');
   await expect(dialog.getByRole('alert')).toContainText('web-9');
+  expect(troubles.splice(0).filter((trouble) => !/404/.test(trouble)), 'only that there is no such node').toEqual([]);
   await dialog.getByRole('textbox', { name: 'On the node' }).fill('web-2');
   await dialog.getByRole('radio', { name: "In place of today's data" }).check();
   await expect(dialog).toContainText('web-2 reads the backups of web-1 through the hub');

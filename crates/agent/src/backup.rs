@@ -29,6 +29,7 @@ pub(crate) use self::{
     error::BackupError,
     exchange::Errand,
     keeper::Keeper,
+    plan::inside,
     plan::{DataPlan, Use},
     progress::file as progress_file,
     still::main as still_main,

@@ -238,7 +238,7 @@ fn data_of_one_node_is_put_back_on_another() {
     assert!(ran.out.contains("It is in /tmp/x on n2"), "{}", ran.out);
     // A lost one's goes to one that is there; what should go to itself waits for the machine that takes its name.
     fleet.run(&["nodes", "revoke", "n1", "--yes"]);
-    refused(&fleet, &["restore", "n1", "--to", "/tmp/y", "--yes"], 1, "no longer in the fleet");
+    refused(&fleet, &["restore", "n1", "--to", "/tmp/y", "--yes"], 3, "no longer in the fleet");
     let plan = fleet.run(&["restore", "n1", "--all", "--dry-run"]);
     assert!(plan.contains("1. it waits until a machine has joined as n1 and runs web"), "{plan}");
     let plan = fleet.run(&["restore", "n1", "--on", "n2", "--to", "/tmp/y", "--dry-run"]);

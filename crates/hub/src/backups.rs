@@ -5,6 +5,7 @@
 mod append_only;
 mod child;
 mod chores;
+mod growth;
 mod hints;
 mod own_state;
 mod recovery;
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, Semaphore};
 pub(crate) use self::{
     append_only::{SecondTarget, watch as watch_second},
     child::{Child, ChildError},
+    growth::Growth,
     hints::Hints,
     recovery::{check_recipient, seal},
     refusals::Refusals,
@@ -56,6 +58,8 @@ pub(crate) struct Backups {
     pub(crate) wake: Notify,
     /// What a thief of this hub could do at the second target.
     pub(crate) second: SecondTarget,
+    /// What nodes have written.
+    pub(crate) growth: Growth,
 }
 
 /// Where repositories are.
@@ -98,6 +102,7 @@ impl Backups {
         Ok(Self {
             second: SecondTarget::new(place.as_ref()),
             place,
+            growth: Growth::default(),
             hints: Hints::default(),
             refusals: Refusals::default(),
             last_look: LastLook::default(),

@@ -13,6 +13,8 @@ use crate::runtime::compose::Engine;
 /// How long a dump may take.
 const DUMP: Duration = Duration::from_secs(4 * 3600);
 /// Roles and tablespaces of a whole server.
+/// How databases begin that restores and drills make beside a stack's own.
+const OWN: [&str; 3] = ["backstay_new", "backstay_old", "backstay_drill"];
 const GLOBALS: &str = "globals.sql";
 
 /// A PostgreSQL server, and how its programs are called.
@@ -136,7 +138,8 @@ impl<'a> Postgres<'a> {
         let databases = match &self.source.database {
             Some(database) => vec![self.scene.fill(database)?],
             None => {
-                let sql = "select datname from pg_database where datallowconn and not datistemplate order by datname";
+                let sql = "select datname from pg_database where datallowconn and not datistemplate \
+                           and datname !~ '^backstay_(new|old|drill)(_|$)' order by datname";
                 self.sql(self.home(), sql).await?.lines().map(str::to_owned).collect()
             }
         };
@@ -347,7 +350,8 @@ impl<'a> Postgres<'a> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(BackupError::restore(file.display())(error)),
         };
-        let arguments = ["--dbname", self.home(), "--no-psqlrc", "--quiet", "--file", "-"];
+        // The stack's own database may not be there yet.
+        let arguments = ["--dbname", "template1", "--no-psqlrc", "--quiet", "--file", "-"];
         let run = self.call("psql", &arguments);
         self.scene.run(Run { stdin: Some(read), ..run }).await.map(|_| true)
     }
@@ -392,7 +396,9 @@ pub(super) fn dumped(folder: &Path) -> Result<Vec<String>, BackupError> {
     for entry in fs::read_dir(folder).map_err(BackupError::restore(folder.display()))? {
         let entry = entry.map_err(BackupError::restore(folder.display()))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        found.extend(name.strip_suffix(".dump").map(str::to_owned));
+        // What restores and drills had made beside the stack's own is nobody's data.
+        let own = |name: &&str| !OWN.iter().any(|own| name.starts_with(own));
+        found.extend(name.strip_suffix(".dump").filter(own).map(str::to_owned));
     }
     found.sort();
     Ok(found)

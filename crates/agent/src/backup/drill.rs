@@ -13,7 +13,7 @@ use std::{
 };
 
 use backstay_agent_core::Committed;
-use backstay_manifest::DrillMode;
+use backstay_manifest::{BackupSource, DrillMode, PostgresMethod};
 use backstay_types::{
     BackupJobId, ErrorCode, StackName, TreeDigest,
     backup::{
@@ -303,6 +303,10 @@ impl Drill<'_> {
                 "it runs under `{}`: nothing would keep a second one from the data and ports of the first",
                 plan.runtime
             ));
+        }
+        let is_base = |what: &BackupSource| matches!(what, BackupSource::Postgres(of) if of.method == PostgresMethod::Base);
+        if plan.backups.items.iter().any(|item| is_base(&item.what)) {
+            return Err("a server that is saved file by file is not put into one of scratch".to_owned());
         }
         if self.committed.prepared.is_none() {
             return Err("it was found here and has not been deployed yet".to_owned());

@@ -260,7 +260,7 @@ async fn stop_and_save(
 /// Nothing of it was put in place, and nothing will be: what ran runs again.
 pub(super) async fn give_up(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     restore::back_to_start(desk, state).await?;
-    if state.phase == Phase::Stopping {
+    if matches!(state.phase, Phase::Stopping | Phase::Ready) {
         start_others(desk, state).await;
     }
     state.deployment.map_or(Ok(()), |deployment| kept(desk.store.exchange_over(deployment)))
@@ -273,7 +273,7 @@ pub(super) async fn recover(desk: &Desk) {
     let _one = lock.lock().await;
     for state in desk.store.exchanges() {
         match state.phase {
-            Phase::Fetching | Phase::Stopping => {
+            Phase::Fetching | Phase::Stopping | Phase::Ready => {
                 if let Err(error) = give_up(desk, &state).await {
                     tracing::error!(stack = %state.stack, %error, "an undo that was cut off left the stack stopped");
                 }

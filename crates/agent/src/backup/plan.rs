@@ -109,7 +109,7 @@ fn overlap(a: &str, b: &str) -> bool {
 }
 
 /// A container could have put links into what it writes, which would lead the agent elsewhere.
-fn inside(root: &Path, path: &Path) -> Result<(), BackupError> {
+pub(crate) fn inside(root: &Path, path: &Path) -> Result<(), BackupError> {
     let mut here = root.to_owned();
     for part in path.components() {
         here.push(part);

@@ -32,6 +32,7 @@ use super::{
     chore::{self, Chore},
     database,
     keeper::{Desk, failed, millis},
+    plan::inside,
     progress::Progress,
     save::{Ready, Saving},
 };
@@ -440,8 +441,11 @@ async fn fetch_item(
         BackupSource::Volume { .. } | BackupSource::Path { .. } | BackupSource::Sqlite { .. } => {
             if let BackupSource::Sqlite { .. } = &item.what
                 && let Some((root, path)) = state.plan.locate(desk.layout(), &state.stack, &item.what).await?
-                && let Some(into) = place::nested(&mut state.places, &root.join(&path))
+                && let Some((outer, inner)) = place::nested(&mut state.places, &root.join(&path))
             {
+                // What was fetched may hold links, which would lead to what runs.
+                inside(&outer, &inner)?;
+                let into = outer.join(inner);
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let wanted =
                     Wanted { path: format!("{}/{name}", item.name), into: into.display().to_string() };

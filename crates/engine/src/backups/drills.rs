@@ -64,7 +64,10 @@ impl Engine {
         let there: HashSet<NodeId> =
             nodes::active(&mut read).await?.into_iter().map(|node| node.id).collect();
         let open = jobs::open(&mut read).await?;
-        let is_of_node = |job: &&BackupJob| job.task.is_of_node() && job.node.is_some();
+        // A restore that waits for its stack may wait for long.
+        let is_of_node = |job: &&BackupJob| {
+            job.task.is_of_node() && job.node.is_some() && super::elsewhere::in_place(job).is_none()
+        };
         let busy: HashSet<NodeId> = open.iter().filter(is_of_node).filter_map(|job| job.node).collect();
         let drill = |job: &&BackupJob| matches!(job.task, BackupTask::Drill(_));
         let drilling: HashSet<NodeId> = open.iter().filter(drill).filter_map(|job| job.node).collect();

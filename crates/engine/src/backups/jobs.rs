@@ -331,7 +331,6 @@ impl Engine {
             let own = own(snapshot, node);
             snapshots::insert(&mut tx, Some(node.id), &own, Some(id), now).await?;
         }
-        grown(&mut tx, Some(node.id), &outcome.snapshots).await?;
         if let BackupTask::Restore(work) = &job.task
             && let Destination::WithDeployment { deployment } = work.destination
         {

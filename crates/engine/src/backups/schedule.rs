@@ -1,6 +1,6 @@
 //! Whose turn it is: jobs for those who are due, an end for those who were not heard from.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use backstay_plan::backups::{Ceiling, Due, Rhythm, SavedNode, due, next_at};
 use backstay_store::{
@@ -19,6 +19,9 @@ use super::{
     upkeep::reached,
 };
 use crate::{Engine, EngineError};
+
+/// A restore in place waits so long for its stack to run.
+const WAITS: Duration = Duration::from_secs(7 * 86_400);
 
 impl Engine {
     /// Gives jobs to those whose turn it is, and ends those of who was not heard from. Gives how many jobs are new.
@@ -148,7 +151,10 @@ impl Engine {
         let unasked = |job: &BackupJob| {
             let online = job.node.is_none_or(|node| self.inner.presence.is_online(node));
             let waited = job.asked_at.checked_add(LEASE).is_ok_and(|until| until < now);
-            job.state == BackupJobState::Queued && job.by == SCHEDULE && !online && waited
+            // A restore that waits for a stack which never comes would put back old data when it does, long after.
+            let stale =
+                in_place(job).is_some() && job.asked_at.checked_add(WAITS).is_ok_and(|until| until < now);
+            stale || job.state == BackupJobState::Queued && job.by == SCHEDULE && !online && waited
         };
         for job in open.iter().filter(|job| unasked(job)) {
             let mut tx = self.inner.store.begin().await?;

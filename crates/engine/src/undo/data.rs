@@ -156,6 +156,10 @@ impl Engine {
             for part in undone {
                 has |= self.has_any(release, (part.repository, &part.commits)).await?;
             }
+            // After one that went back by itself it ran without what is taken back, until the next.
+            if first.is_some() && matches!(one.state, DeploymentState::RolledBack { .. }) {
+                break;
+            }
             match (has, one.state == DeploymentState::Succeeded) {
                 (true, _) => first = Some(one),
                 // It ran without what is taken back: what came before that is another story.
@@ -383,7 +387,12 @@ impl Engine {
         for undo in undos {
             let to = undo.plan.nodes.iter().find(|one| one.node == node.name && one.stack == *stack);
             let its = cause == Some(&Cause::Undo { undo: undo.id });
-            if !its && to.is_none_or(|to| Some(to.to) != tree) {
+            // An attempt of another undo is never this one's, though it goes to the same.
+            let others = matches!(cause, Some(Cause::Undo { undo: id }) if *id != undo.id);
+            if others || !its && to.is_none_or(|to| Some(to.to) != tree) {
+                continue;
+            }
+            if !its && has_moved_on(tx, (node.id, stack), undo.created_at).await? {
                 continue;
             }
             let mut here = undo.plan.data.iter().filter(|one| one.node == node.name && one.stack == *stack);
@@ -523,6 +532,22 @@ pub(super) async fn has_its_data(
     };
     let all = deployments::list(ex, &filter, None, DEPLOYMENTS).await?;
     Ok(all.iter().any(|one| is_back(one, undo)))
+}
+
+/// Whether a place came to run something else since an undo was asked for: what was written there since is not the undo's
+/// to take back.
+async fn has_moved_on(
+    ex: &mut impl Executor,
+    (node, stack): (NodeId, &StackName),
+    asked_at: Timestamp,
+) -> Result<bool, EngineError> {
+    let filter = deployments::Filter {
+        node: Some(node),
+        stack: Some(stack.clone()),
+        ..deployments::Filter::default()
+    };
+    let all = deployments::list(ex, &filter, None, DEPLOYMENTS).await?;
+    Ok(all.iter().any(|one| one.state == DeploymentState::Succeeded && one.created_at > asked_at))
 }
 
 /// Whether a deployment brought an undo's data to stay.

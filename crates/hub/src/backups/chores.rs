@@ -287,7 +287,10 @@ impl Hand<'_> {
             // What these lack is missed by whatever looks for what is needed.
             if !dry_run {
                 let now = self.app.world.now();
+                let files = self.place.objects().list_below(&folder_of(self.whose)?).await?;
+                let bytes = files.iter().map(|file| file.bytes).sum();
                 let note = |facts: &mut backstay_types::backup::RepositoryFacts| {
+                    facts.bytes = bytes;
                     facts.pruned_at = Some(now);
                     facts.squeezed_at = squeezed.then_some(now);
                 };

@@ -101,6 +101,8 @@ const REACHING: [(&str, &[&str]); 13] = [
 const CAPABILITIES: [&str; 8] =
     ["ALL", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "SYS_TIME", "BPF"];
 /// Folders that hold what others listen at.
+const LISTENED: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/var/run"];
+/// The same, and folders above them.
 const CROWDED: [&str; 7] = ["/", "/dev", "/proc", "/run", "/sys", "/var", "/var/run"];
 
 /// Makes the document of what Compose rendered (`config --format json`).
@@ -230,6 +232,10 @@ impl Making<'_> {
             }
             HostPath::File => {
                 object.insert("read_only".to_owned(), true.into());
+            }
+            // A socket in it is listened at all the same.
+            HostPath::Folder if read_only && LISTENED.iter().any(|folder| is_in(source, folder)) => {
+                return refused("where others listen");
             }
             HostPath::Folder if read_only => {}
             // It was not saved: it is there, and empty.

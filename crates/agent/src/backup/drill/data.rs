@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use backstay_manifest::{BackupItem, BackupSource, PostgresSource};
+use backstay_manifest::{BackupItem, BackupSource, PostgresMethod, PostgresSource};
 use backstay_types::{
     BackupJobId, Digest,
     backup::{
@@ -95,6 +95,12 @@ impl Drill<'_> {
                     let path = folder.join(name);
                     path.is_file().then_some(path).map(|path| Asked::Sqlite(Chore::CheckSqlite { path }))
                 }
+                BackupSource::Postgres(source) if source.method == PostgresMethod::Base => {
+                    let why = "a server's files are compared only: they were verified when they were saved";
+                    let result = DrillResult::LeftOut { why: why.to_owned() };
+                    report.checks.push(check(DrillCheckKind::Database, &item.name, result));
+                    continue;
+                }
                 BackupSource::Postgres(source) => folder.is_dir().then_some(Asked::Postgres(source)),
                 _ => continue,
             };
@@ -145,6 +151,9 @@ impl Drill<'_> {
         for item in &plan.backups.items {
             let folder = self.state.scratch.data().join(&item.name);
             let (BackupSource::Postgres(source), true) = (&item.what, folder.is_dir()) else { continue };
+            if source.method == PostgresMethod::Base {
+                continue;
+            }
             let result = if plan.exclusive {
                 DrillResult::LeftOut {
                     why: "the stack is `exclusive`: only its files are looked at".to_owned(),

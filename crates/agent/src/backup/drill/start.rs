@@ -24,6 +24,7 @@ use crate::{
     backup::{
         BackupError,
         database::{self, Postgres},
+        plan::inside,
         restore::dress,
     },
     crash::crash_point,
@@ -111,6 +112,8 @@ impl Drill<'_> {
             let name = real.file_name().unwrap_or_default();
             let is_file = matches!(item.what, BackupSource::Sqlite { .. }) || real.is_file();
             let from = if is_file { from.join(name) } else { from };
+            // What was restored may hold links, which would lead to what runs.
+            inside(&scratch.dir, to.strip_prefix(&scratch.dir).unwrap_or(&to))?;
             put(&from, &to).map_err(|error| Stop::PutOff(format!("{}: {error}", to.display())))?;
             if real.exists() && to.exists() {
                 dress(&real, &to)?;

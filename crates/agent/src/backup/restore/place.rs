@@ -37,8 +37,9 @@ pub(crate) struct Place {
     database: bool,
 }
 
-/// A path that is below a folder which is put back too: it goes there before that takes its place.
-pub(super) fn nested(places: &mut [Place], at: &Path) -> Option<PathBuf> {
+/// A path that is below a folder which is put back too: it goes there before that takes its place. Gives the folder as it
+/// was fetched, and the path in it.
+pub(super) fn nested(places: &mut [Place], at: &Path) -> Option<(PathBuf, PathBuf)> {
     let outer =
         places.iter_mut().find(|place| !place.database && at != place.at && at.starts_with(&place.at))?;
     let inner = at.strip_prefix(&outer.at).ok()?;
@@ -49,7 +50,7 @@ pub(super) fn nested(places: &mut [Place], at: &Path) -> Option<PathBuf> {
         rest.is_some_and(|rest| rest.is_empty() || BESIDE.contains(&rest))
     };
     outer.keep.retain(|pattern| !own(pattern));
-    Some(outer.new.join(inner))
+    Some((outer.new.clone(), inner.to_owned()))
 }
 
 /// The places of an item, each with its path in the snapshot.
@@ -160,13 +161,14 @@ impl Place {
 
     fn try_swap(&self) -> io::Result<()> {
         if !self.is_new(&self.at) {
+            // First: what is beside it from then on is the new one's.
+            self.beside(&self.at, &self.old)?;
             exchange(&self.new, &self.at)?;
         }
         crate::crash::crash_point("restore.exchanged");
         if exists(&self.new) {
             fs::rename(&self.new, &self.old)?;
         }
-        self.beside(&self.at, &self.old)?;
         keep(&self.old, &self.at, Path::new(""), &self.keep)?;
         self.sync()
     }
@@ -177,19 +179,31 @@ impl Place {
     }
 
     fn try_swap_back(&self) -> io::Result<()> {
-        if !self.is_new(&self.at) {
-            return Ok(());
+        if !exists(&self.old) {
+            if !self.is_new(&self.at) {
+                // It is there, or was never taken away but for what is beside it.
+                self.beside(&self.old, &self.at)?;
+                return self.sync();
+            }
+            if !exists(&self.new) {
+                // There was nothing before.
+                self.beside(&self.at, &self.new)?;
+                fs::rename(&self.at, &self.new)?;
+                return self.sync();
+            }
+            // Cut off just after the exchange.
+            fs::rename(&self.new, &self.old)?;
         }
-        if exists(&self.old) {
+        // What was there is in `old`: whatever is in its place goes, also where a program has put another file there.
+        if exists(&self.at) {
             keep(&self.at, &self.old, Path::new(""), &self.keep)?;
-            // What the new database has beside it goes with it.
             self.beside(&self.at, &self.new)?;
-            exchange(&self.old, &self.at)?;
-            fs::rename(&self.old, &self.new)?;
-            self.beside(&self.old, &self.at)?;
-        } else {
+            remove(&self.new)?;
             fs::rename(&self.at, &self.new)?;
         }
+        self.beside(&self.old, &self.at)?;
+        // Last: while there is an `old`, this is not over.
+        fs::rename(&self.old, &self.at)?;
         self.sync()
     }
 
@@ -325,6 +339,49 @@ mod tests {
         }
         place.clean().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_there_comes_back_whatever_a_program_has_put_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("settings");
+        fs::write(&at, "old").unwrap();
+        let mut place = Place::new(at.clone(), job(), 0, Vec::new(), false).unwrap();
+        fs::write(&place.new, "new").unwrap();
+        place.fetched().unwrap();
+        place.swap().unwrap();
+        // As programs write files: beside, and renamed.
+        fs::write(dir.path().join("settings.tmp"), "newer").unwrap();
+        fs::rename(dir.path().join("settings.tmp"), &at).unwrap();
+        place.swap_back().unwrap();
+        assert_eq!(fs::read_to_string(&at).unwrap(), "old");
+        place.clean().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_way_back_from_just_after_the_exchange_loses_nothing() {
+        for is_folder in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = dir.path().join("data");
+            let write = |path: &Path, text: &str| {
+                if is_folder {
+                    fs::create_dir(path).unwrap();
+                    fs::write(path.join("file"), text).unwrap();
+                } else {
+                    fs::write(path, text).unwrap();
+                }
+            };
+            write(&at, "old");
+            let mut place = Place::new(at.clone(), job(), 0, Vec::new(), false).unwrap();
+            write(&place.new, "new");
+            place.fetched().unwrap();
+            exchange(&place.new, &at).unwrap();
+            place.swap_back().unwrap();
+            place.swap_back().unwrap();
+            let file = if is_folder { at.join("file") } else { at.clone() };
+            assert_eq!(fs::read_to_string(file).unwrap(), "old");
+        }
     }
 
     #[test]

@@ -9,13 +9,17 @@ use std::{
 };
 
 use backstay_agent_core::Prepared;
-use backstay_manifest::compose::{DrillInput, DrillPort, HostPath, drill_document};
+use backstay_manifest::compose::{DrillDocument, DrillInput, DrillPort, HostPath, drill_document};
 use backstay_types::Step;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::time::sleep;
 
 use super::{Compose, Engine, cli, engine_failed, prepared_overlays, read, write_overlay};
-use crate::step::{Context, Fail, Failed, Loaded};
+use crate::{
+    backup::inside,
+    step::{Context, Fail, Failed, Loaded},
+};
 
 /// Says of everything that a drill made which folder of scratch it belongs to.
 pub(crate) const LABEL: &str = "dev.backstay.drill";
@@ -90,6 +94,9 @@ impl Compose {
             Ok(document) => document,
             Err(why) => return Ok(Rehearsal::Refused(why)),
         };
+        if let Some(why) = leads_out(scratch, &document) {
+            return Ok(Rehearsal::Refused(why));
+        }
         for folder in &document.folders {
             fs::create_dir_all(folder).map_err(Fail::io(step, folder))?;
         }
@@ -128,6 +135,22 @@ impl Compose {
     pub(crate) async fn drill_addresses(scratch: &Scratch) -> std::io::Result<BTreeMap<String, IpAddr>> {
         Engine::new().addresses(&scratch.project).await
     }
+}
+
+/// Whether something that is mounted from scratch leads out of it: what was restored may hold links.
+fn leads_out(scratch: &Scratch, document: &DrillDocument) -> Option<String> {
+    let made: Value = serde_json::from_str(&document.text).unwrap_or_default();
+    let none = Map::new();
+    let services = made["services"].as_object().unwrap_or(&none).values();
+    let mounts = services.flat_map(|service| service["volumes"].as_array().into_iter().flatten());
+    let binds = mounts.filter_map(|mount| mount["source"].as_str());
+    let of = |key: &str| made[key].as_object().unwrap_or(&none).values();
+    let files = of("secrets").chain(of("configs")).filter_map(|source| source["file"].as_str());
+    let folders = document.folders.iter().map(String::as_str);
+    folders.chain(binds).chain(files).find_map(|path| {
+        let below = Path::new(path).strip_prefix(&scratch.dir).ok()?;
+        inside(&scratch.dir, below).err().map(|error| error.to_string())
+    })
 }
 
 fn kind_of(path: &str) -> HostPath {

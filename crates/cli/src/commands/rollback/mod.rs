@@ -14,7 +14,9 @@ use backstay_api::{
     Empty,
     v1::{CreateUndo, GetHub, GetUndo, PlanUndo, ResolveUndo, ResolveUndoRequest, UndoPath, UndoRequest},
 };
-use backstay_types::{DemandKind, ErrorCode, PartName, RepositoryId, StackName, Undo, UndoPlan, UndoState};
+use backstay_types::{
+    DemandKind, ErrorCode, PartName, RepositoryId, StackName, Undo, UndoDemand, UndoPlan, UndoState,
+};
 use clap::{ArgGroup, Args};
 
 use super::Outcome;
@@ -203,13 +205,19 @@ impl Rollback {
     }
 }
 
+/// Something that has to be said first, in so many words.
+fn unmet(code: ErrorCode, demand: &UndoDemand, option: &str) -> CliError {
+    CliError::new(code, demand.why.clone()).hint(format!("`{option} {}` says that it is meant", demand.say))
+}
+
 /// Shows the plan and asks for a yes.
 fn ask(plan: &UndoPlan, names: &Names, request: &mut UndoRequest, cx: &Context) -> Result<(), CliError> {
     cx.ui.say(view::plan(plan, names, &cx.frame()));
     for demand in &plan.demands {
         match demand.demand {
-            // The hub refuses it by name.
-            DemandKind::WithoutData | DemandKind::SharedData => return Ok(()),
+            // The hub would refuse it by name; it computes anew, and might find it met by then.
+            DemandKind::WithoutData => return Err(unmet(ErrorCode::BS9041, demand, "--without-data-of")),
+            DemandKind::SharedData => return Err(unmet(ErrorCode::BS9042, demand, "--and-data-of")),
             DemandKind::DoubleSign => {
                 let said = cx.ui.typed(&demand.why, &demand.say)?;
                 request.confirm.push(said);

@@ -10,7 +10,7 @@ use backstay_engine::backups::NextOrder;
 use backstay_store::backups::repositories::KeptRepository;
 use backstay_types::{
     ErrorCode, Node, Secret,
-    backup::{BackupJob, BackupOrder, BackupTask, BackupWork},
+    backup::{BackupJob, BackupOrder, BackupTask, BackupWork, RepositoryFacts},
 };
 use tokio::time::{Instant, sleep};
 
@@ -86,7 +86,13 @@ pub(crate) async fn send_progress(call: Call<SendBackupProgress>) -> Result<Back
 /// Takes in how it ended.
 pub(crate) async fn finish(call: Call<FinishBackup>) -> Result<Empty, ApiError> {
     let Call { app, caller, path, body, .. } = call;
-    app.engine.finish_backup(whole(&caller)?, path.job, body).await?;
+    let node = whole(&caller)?;
+    app.engine.finish_backup(node, path.job, body).await?;
+    let written = app.backups.growth.take(node.id);
+    if written > 0 {
+        let note = |facts: &mut RepositoryFacts| facts.bytes = facts.bytes.saturating_add(written);
+        app.engine.note_repository(Some(node.id), note).await?;
+    }
     // What it saved is read back at once.
     app.backups.wake.notify_one();
     Ok(Empty {})

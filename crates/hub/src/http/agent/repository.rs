@@ -256,7 +256,7 @@ impl Asked<'_> {
                 let size = self.objects().size(&name).await.map_err(failed)?;
                 if size.is_none() && self.what == What::Config {
                     // Where it was made, that is the hub's to mend.
-                    self.app.engine.suspect_repository(Some(self.node)).await?;
+                    self.app.engine.suspect_repository(Some(self.whose)).await?;
                     self.app.backups.wake.notify_one();
                 }
                 let size = size.ok_or_else(|| ApiError::missing("file", name.as_str()))?;
@@ -344,6 +344,7 @@ impl Asked<'_> {
         drop(room);
         if put == Put::Written {
             self.app.metrics.repository_written(bytes);
+            self.app.backups.growth.add(self.node, bytes);
         }
         Ok(StatusCode::OK.into_response())
     }

@@ -167,8 +167,9 @@ async fn meant(app: &App, body: &RestoreRequest) -> Result<Meant, ApiError> {
     let waits = node.id == of.id && body.destination == Destination::InPlace;
     if node.revoked_at.is_some() && !waits {
         let detail = format!("{} is no longer in the fleet: name one that is, to put it back on", node.name);
-        return Err(ApiError::new(ErrorCode::BS4005, detail)
-            .with_hint("or let a machine join under its name, and put it back in place"));
+        return Err(ApiError::new(ErrorCode::BS4005, detail).with_hint(
+            "`--on NODE` names another one; or let a machine join under its name, and put it back in place",
+        ));
     }
     Ok(Meant { found, of, node, stack })
 }
