@@ -458,5 +458,4 @@ fn volumes_of_one_engine_are_put_in_the_place_of_anothers() {
     assert!(names(1).contains(&"mine".to_owned()) && !names(1).contains(&"own".to_owned()), "{:?}", names(1));
     assert_eq!(fs::read_to_string(volume(1).join("mine")).unwrap(), "of alpha");
     assert_eq!(fs::read_to_string(volume(0).join("mine")).unwrap(), "of alpha", "alpha keeps what it has");
-    fleet.settle();
 }

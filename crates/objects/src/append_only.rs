@@ -17,7 +17,7 @@ impl Objects {
     pub async fn is_append_only(&self, name: &ObjectName) -> Result<bool, ObjectError> {
         match self {
             Self::Folder(_) => Ok(false),
-            Self::S3(s3) => of_bucket(s3.operator(), name).await,
+            Self::S3(s3) => of_bucket(s3.small(), name).await,
         }
     }
 }

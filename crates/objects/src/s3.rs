@@ -49,6 +49,8 @@ pub struct Bucket {
 #[derive(Debug, Clone)]
 pub struct S3 {
     operator: Operator,
+    /// For files that are sent at once.
+    small: Operator,
 }
 
 fn client() -> Result<Client, opendal::Error> {
@@ -70,26 +72,33 @@ impl S3 {
     pub(crate) fn new_with_times(bucket: &Bucket, answer: Duration) -> Result<Self, ObjectError> {
         // The one cryptography of this project. That another part has installed it already is well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let service = services::S3::default()
-            .endpoint(&bucket.endpoint)
-            .region(&bucket.region)
-            .bucket(&bucket.bucket)
-            .root(&format!("/{}", bucket.prefix.trim_matches('/')))
-            .access_key_id(&bucket.access_key)
-            .secret_access_key(bucket.secret_key.expose())
-            .disable_config_load();
+        let service = || {
+            services::S3::default()
+                .endpoint(&bucket.endpoint)
+                .region(&bucket.region)
+                .bucket(&bucket.bucket)
+                .root(&format!("/{}", bucket.prefix.trim_matches('/')))
+                .access_key_id(&bucket.access_key)
+                .secret_access_key(bucket.secret_key.expose())
+                .disable_config_load()
+        };
+        // A bucket with object lock takes nothing without a sum of it; not every server knows one for files in pieces.
+        let summed = service().checksum_algorithm("md5");
         let failed = |error| ObjectError::store(&bucket.bucket, error);
         // What passes (a server that is overloaded says so) is tried again, each try with its own end.
         let retries = RetryLayer::new().with_max_times(RETRIES).with_min_delay(FIRST_WAIT).with_jitter();
         let timeouts = TimeoutLayer::new().with_timeout(answer).with_io_timeout(PIECE_TIME);
-        let operator = Operator::new(service).map_err(failed)?.layer(timeouts).layer(retries);
         // Without its default features the library has nothing to send requests with.
         let sends = HttpTransporter::new(ReqwestTransport::new(client().map_err(failed)?));
-        Ok(Self { operator: operator.with_context(OperationContext::new().with_http_transport(sends)) })
+        let operator = |service| {
+            let operator = Operator::new(service)?.layer(timeouts.clone()).layer(retries.clone());
+            Ok(operator.with_context(OperationContext::new().with_http_transport(sends.clone())))
+        };
+        Ok(Self { operator: operator(service()).map_err(failed)?, small: operator(summed).map_err(failed)? })
     }
 
-    pub(crate) fn operator(&self) -> &Operator {
-        &self.operator
+    pub(crate) fn small(&self) -> &Operator {
+        &self.small
     }
 
     pub(crate) async fn list(&self, folder: &ObjectName) -> Result<Vec<Listed>, ObjectError> {
@@ -164,7 +173,7 @@ impl S3 {
     }
 
     pub(crate) async fn replace(&self, name: &ObjectName, content: Vec<u8>) -> Result<(), ObjectError> {
-        let written = self.operator.write(name.as_str(), content).await;
+        let written = self.small.write(name.as_str(), content).await;
         written.map(drop).map_err(|error| ObjectError::store(name, error))
     }
 
