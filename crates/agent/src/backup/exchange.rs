@@ -273,7 +273,7 @@ pub(super) async fn recover(desk: &Desk) {
     let _one = lock.lock().await;
     for state in desk.store.exchanges() {
         match state.phase {
-            Phase::Fetching | Phase::Stopping | Phase::Ready => {
+            Phase::Fetching | Phase::Stopping => {
                 if let Err(error) = give_up(desk, &state).await {
                     tracing::error!(stack = %state.stack, %error, "an undo that was cut off left the stack stopped");
                 }
