@@ -12,9 +12,9 @@ use crate::runtime::compose::Engine;
 
 /// How long a dump may take.
 const DUMP: Duration = Duration::from_secs(4 * 3600);
-/// Roles and tablespaces of a whole server.
 /// How databases begin that restores and drills make beside a stack's own.
 const OWN: [&str; 3] = ["backstay_new", "backstay_old", "backstay_drill"];
+/// Roles and tablespaces of a whole server.
 const GLOBALS: &str = "globals.sql";
 
 /// A PostgreSQL server, and how its programs are called.

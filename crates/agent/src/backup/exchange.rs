@@ -148,15 +148,7 @@ pub(super) async fn make_ready(
     };
     match fetch_and_stop(desk, order, work, &mut state, progress).await {
         Ok(()) => state.outcome,
-        Err(why) => {
-            let mut outcome = state.outcome.clone();
-            let again = give_up(desk, &state).await;
-            outcome.failed = Some(match again {
-                Ok(()) => why,
-                Err(error) => format!("{why}; the stack could not be started again: {error}"),
-            });
-            outcome
-        }
+        Err(why) => restore::stopped_short(&state, why, give_up(desk, &state).await),
     }
 }
 

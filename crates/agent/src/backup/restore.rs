@@ -230,6 +230,15 @@ fn first_failure(items: &[ItemOutcome]) -> Option<String> {
     })
 }
 
+/// What came of a restore that touched nothing for good: why, and whether what ran runs again.
+pub(super) fn stopped_short(state: &Restoring, why: String, again: Result<(), BackupError>) -> WorkOutcome {
+    let failed = match again {
+        Ok(()) => why,
+        Err(error) => format!("{why}; the stack could not be started again: {error}"),
+    };
+    WorkOutcome { failed: Some(failed), ..state.outcome.clone() }
+}
+
 /// Restores in place, to its end: with the data of the snapshot, or with the data from before.
 pub(super) async fn in_place(
     desk: &Desk,
@@ -247,15 +256,7 @@ pub(super) async fn in_place(
             Ok(outcome) => outcome,
             Err(error) => failed(&error.to_string()),
         },
-        Err(why) => {
-            let mut outcome = state.outcome.clone();
-            let again = back_to_start(desk, &state).await;
-            outcome.failed = Some(match again {
-                Ok(()) => why,
-                Err(error) => format!("{why}; the stack could not be started again: {error}"),
-            });
-            outcome
-        }
+        Err(why) => stopped_short(&state, why, back_to_start(desk, &state).await),
     }
 }
 

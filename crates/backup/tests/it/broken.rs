@@ -32,9 +32,9 @@ pub(crate) fn flip_a_bit(path: &Path) {
     file.write_all_at(&byte, middle).unwrap();
 }
 
-type Harm = fn(&Path);
+pub(crate) type Harm = fn(&Path);
 
-const HARMS: [(&str, Harm); 3] = [
+pub(crate) const HARMS: [(&str, Harm); 3] = [
     ("a flipped bit", flip_a_bit),
     ("a pack that is cut off", |path| {
         let file = OpenOptions::new().write(true).open(path).unwrap();

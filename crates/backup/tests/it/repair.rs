@@ -1,10 +1,6 @@
 //! What was damaged is taken out, what can still be read is kept, and the next backup is right.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use backstay_testkit::{Restic, S3Server, run, scratch_dir};
 use backstay_types::{
@@ -18,7 +14,7 @@ use backstay_types::{
 use rusty_s3::{Bucket, Credentials, S3Action as _};
 
 use crate::{
-    broken::{flip_a_bit, new_data_pack},
+    broken::{HARMS, Harm, flip_a_bit, new_data_pack},
     job::{Bench, PASSWORD, noise, text},
     tree::{assert_same, look, many_small},
 };
@@ -37,17 +33,6 @@ fn check_but(bench: &Bench, except: &[SnapshotId]) -> Vec<Problem> {
         other => panic!("{other:?}"),
     }
 }
-
-type Harm = fn(&Path);
-
-const HARMS: [(&str, Harm); 3] = [
-    ("a flipped bit", flip_a_bit),
-    ("a pack that is cut off", |path| {
-        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-    }),
-    ("a pack that is missing", |path| fs::remove_file(path).unwrap()),
-];
 
 #[test]
 fn after_a_repair_the_next_backup_saves_anew_what_was_lost() {

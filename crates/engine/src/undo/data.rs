@@ -129,13 +129,7 @@ impl Engine {
         plan: &UndoPlan,
     ) -> Result<Option<Deployment>, EngineError> {
         let mut read = self.inner.store.read();
-        let filter = deployments::Filter {
-            node: Some(node.id),
-            stack: Some(place.stack.clone()),
-            ..deployments::Filter::default()
-        };
-        // Newest first.
-        let all = deployments::list(&mut read, &filter, None, DEPLOYMENTS).await?;
+        let all = deployed_at(&mut read, (node.id, &place.stack)).await?;
         if let UndoSelector::Undo { undo } = want.selector {
             return self.first_of_undo(undo, place, &all).await;
         }
@@ -392,12 +386,15 @@ impl Engine {
             if others || !its && to.is_none_or(|to| Some(to.to) != tree) {
                 continue;
             }
-            if !its && has_moved_on(tx, (node.id, stack), undo.created_at).await? {
-                continue;
-            }
             let mut here = undo.plan.data.iter().filter(|one| one.node == node.name && one.stack == *stack);
             let Some(from) = here.find_map(|one| one.from.as_ref()) else { continue };
-            if !has_its_data(tx, undo.id, (node.id, stack)).await? {
+            let all = deployed_at(tx, (node.id, stack)).await?;
+            // It came to run something else since the undo was asked for: what it wrote since is not the undo's to take back.
+            let since = |one: &Deployment| {
+                one.state == DeploymentState::Succeeded && one.created_at > undo.created_at
+            };
+            let is_over = all.iter().any(|one| is_back(one, undo.id) || !its && since(one));
+            if !is_over {
                 return Ok(Some(DeploymentData { undo: undo.id, snapshot: from.snapshot }));
             }
         }
@@ -523,31 +520,23 @@ pub(crate) fn needed(undo: &Undo, node: &backstay_types::NodeName) -> Vec<(Snaps
 pub(super) async fn has_its_data(
     ex: &mut impl Executor,
     undo: UndoId,
-    (node, stack): (NodeId, &StackName),
+    place: (NodeId, &StackName),
 ) -> Result<bool, EngineError> {
-    let filter = deployments::Filter {
-        node: Some(node),
-        stack: Some(stack.clone()),
-        ..deployments::Filter::default()
-    };
-    let all = deployments::list(ex, &filter, None, DEPLOYMENTS).await?;
+    let all = deployed_at(ex, place).await?;
     Ok(all.iter().any(|one| is_back(one, undo)))
 }
 
-/// Whether a place came to run something else since an undo was asked for: what was written there since is not the undo's
-/// to take back.
-async fn has_moved_on(
+/// What was deployed at a place, newest first.
+async fn deployed_at(
     ex: &mut impl Executor,
     (node, stack): (NodeId, &StackName),
-    asked_at: Timestamp,
-) -> Result<bool, EngineError> {
+) -> Result<Vec<Deployment>, EngineError> {
     let filter = deployments::Filter {
         node: Some(node),
         stack: Some(stack.clone()),
         ..deployments::Filter::default()
     };
-    let all = deployments::list(ex, &filter, None, DEPLOYMENTS).await?;
-    Ok(all.iter().any(|one| one.state == DeploymentState::Succeeded && one.created_at > asked_at))
+    Ok(deployments::list(ex, &filter, None, DEPLOYMENTS).await?)
 }
 
 /// Whether a deployment brought an undo's data to stay.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, process::ExitCode, time::Duration};
 
 use backstay_api::{
     Empty,
-    v1::{BackupJobPath, BackupJobView, BackupJobsQuery, GetBackupJob, ListBackupJobs},
+    v1::{BackupJobPath, BackupJobView, BackupJobsQuery, GetBackupJob, ListBackupJobs, StartedBackups},
 };
 use backstay_types::{
     BackupJobId, ErrorCode,
@@ -13,11 +13,11 @@ use backstay_types::{
 
 use crate::{
     api::Api,
-    commands::Outcome,
+    commands::{Outcome, done},
     context::Context,
     error::{CliError, Exit},
     ids,
-    ui::Progress,
+    ui::{Progress, count},
     views::backup,
 };
 
@@ -25,6 +25,35 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(500);
 /// So many jobs are asked for one by one; more are read as a list.
 const ONE_BY_ONE: usize = 4;
+
+/// Shows what was begun, each a `what`, and unless nobody waits follows it to its end, which `view` shows.
+///
+/// # Errors
+/// When the hub refuses.
+pub(crate) async fn follow(
+    StartedBackups { jobs, count: all }: StartedBackups,
+    no_wait: bool,
+    what: &str,
+    view: impl FnOnce(&[BackupJobView]) -> String,
+    api: &Api,
+    cx: &Context,
+) -> Outcome {
+    if no_wait {
+        let started = StartedBackups { jobs, count: all };
+        cx.ui.data(&started, || {
+            let begun = count(usize::try_from(all).unwrap_or(usize::MAX), what);
+            format!("{}{begun} asked for.\n", backup::jobs(&started.jobs, &cx.frame()))
+        })?;
+        return done();
+    }
+    if all > jobs.len() as u64 {
+        cx.ui.note(format!("{all} were asked for; the first {} are followed.", jobs.len()));
+    }
+    let jobs = until_ended(jobs, api, cx).await?;
+    let ended = StartedBackups { jobs, count: all };
+    cx.ui.data(&ended, || view(&ended.jobs))?;
+    ended_well(&ended.jobs)
+}
 
 /// Follows jobs until all have ended; each is shown when it does. A hub that is away is waited for.
 ///

@@ -15,7 +15,7 @@ mod upkeep;
 use backstay_types::backup::SnapshotId;
 use clap::Subcommand;
 
-pub(crate) use follow::{ended_well, until_ended};
+pub(crate) use follow::{ended_well, follow, until_ended};
 
 use super::{Outcome, done};
 use crate::context::Context;

@@ -2,13 +2,13 @@
 
 use backstay_api::{
     Empty,
-    v1::{StartBackup, StartBackupRequest, StartedBackups},
+    v1::{StartBackup, StartBackupRequest},
 };
 use backstay_types::StackName;
 use clap::Args;
 
-use super::{Outcome, done, ended_well, until_ended};
-use crate::{context::Context, ui::count, views::backup};
+use super::{Outcome, done, follow};
+use crate::{context::Context, views::backup};
 
 /// Make backups now. Without --no-wait they are followed until they end; who stops looking ends none of them.
 #[derive(Debug, Args)]
@@ -51,26 +51,11 @@ impl Now {
             hub,
             stack: self.stack,
         };
-        let StartedBackups { jobs, count: all } =
-            api.call::<StartBackup>(Empty {}, Empty {}, request).await?;
-        if jobs.is_empty() {
-            cx.ui.data(&StartedBackups { jobs, count: all }, || "No node fits.\n".to_owned())?;
+        let started = api.call::<StartBackup>(Empty {}, Empty {}, request).await?;
+        if started.jobs.is_empty() {
+            cx.ui.data(&started, || "No node fits.\n".to_owned())?;
             return done();
         }
-        if self.no_wait {
-            let started = StartedBackups { jobs, count: all };
-            cx.ui.data(&started, || {
-                let begun = count(usize::try_from(all).unwrap_or(usize::MAX), "backup");
-                format!("{}{begun} asked for.\n", backup::jobs(&started.jobs, &cx.frame()))
-            })?;
-            return done();
-        }
-        if all > jobs.len() as u64 {
-            cx.ui.note(format!("{all} were asked for; the first {} are followed.", jobs.len()));
-        }
-        let jobs = until_ended(jobs, &api, cx).await?;
-        let ended = StartedBackups { jobs, count: all };
-        cx.ui.data(&ended, || backup::made(&ended.jobs, &cx.frame()))?;
-        ended_well(&ended.jobs)
+        follow(started, self.no_wait, "backup", |jobs| backup::made(jobs, &cx.frame()), &api, cx).await
     }
 }
