@@ -1,6 +1,6 @@
 //! Images of two megabytes: a static busybox and what it is to serve.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use crate::{
     command::{capture, capture_with},
@@ -43,24 +43,12 @@ impl Image {
     pub(crate) fn import(&self, docker: &Docker, reference: &str) -> String {
         let dir = scratch_dir();
         self.write_root(dir.path());
-        let mut tar = std::process::Command::new("tar");
-        tar.arg("-C").arg(dir.path()).args(["-c", "."]);
-        let archive = tar.output().expect("run tar").stdout;
         let health = format!("HEALTHCHECK --interval=1s CMD wget -qO- http://127.0.0.1:{WEB_PORT}/healthz");
-        let mut import = docker.command();
-        import.args(["import", "-c", r#"ENTRYPOINT ["/bin/sh","/start"]"#, "-c", &health, "-", reference]);
-        capture_with(&mut import, &archive).unwrap_or_else(|failed| panic!("{failed}"))
+        import(docker, dir.path(), reference, &[r#"ENTRYPOINT ["/bin/sh","/start"]"#, &health])
     }
 
     fn write_root(&self, root: &Path) {
-        let busybox = find_tool("busybox").expect("busybox");
-        for folder in ["bin", "data", "etc", "tmp", "www"] {
-            fs::create_dir_all(root.join(folder)).expect("create a folder");
-        }
-        fs::copy(busybox, root.join("bin/busybox")).expect("copy busybox");
-        for link in LINKS {
-            symlink("busybox", root.join("bin").join(link)).expect("link to busybox");
-        }
+        busybox(root, &["data", "etc", "tmp", "www"], &LINKS);
         write(&root.join("www/index.html"), &self.version);
         if self.healthy {
             write(&root.join("www/healthz"), &self.version);
@@ -72,10 +60,31 @@ impl Image {
     }
 }
 
+/// Lays out the folders of an image, and in `bin` busybox under these names.
+pub(crate) fn busybox(root: &Path, folders: &[&str], links: &[&str]) {
+    let busybox = find_tool("busybox").expect("busybox");
+    for folder in folders.iter().chain(&["bin"]) {
+        fs::create_dir_all(root.join(folder)).expect("create a folder");
+    }
+    fs::copy(busybox, root.join("bin/busybox")).expect("copy busybox");
+    for link in links {
+        symlink("busybox", root.join("bin").join(link)).expect("link to busybox");
+    }
+}
+
+/// Makes an image of a folder, with lines as of a `Dockerfile`, and gives its id, `sha256:…`.
+pub(crate) fn import(docker: &Docker, root: &Path, reference: &str, lines: &[&str]) -> String {
+    let mut tar = Command::new("tar");
+    let archive = tar.arg("-C").arg(root).args(["-c", "."]).output().expect("run tar").stdout;
+    let mut import = docker.command();
+    import.arg("import").args(lines.iter().flat_map(|line| ["-c", line])).args(["-", reference]);
+    capture_with(&mut import, &archive).unwrap_or_else(|failed| panic!("{failed}"))
+}
+
 /// Whether the busybox here can stand alone in an image.
 pub(crate) fn check_busybox() -> Result<(), String> {
     let path = find_tool("busybox").ok_or("busybox is not installed")?;
-    let needed = capture(std::process::Command::new("ldd").arg(&path));
+    let needed = capture(Command::new("ldd").arg(&path));
     match needed {
         Ok(libraries) if !libraries.contains("statically") => {
             Err(format!("{} needs shared libraries: install busybox-static", path.display()))

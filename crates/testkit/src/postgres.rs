@@ -1,6 +1,7 @@
 //! PostgreSQL: one server that all tests of all processes share, a database for each test; or a server of one's own.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions},
     os::unix::fs::chown,
     path::{Path, PathBuf},
@@ -15,6 +16,8 @@ use rustix::{
 
 use crate::{
     command::{capture, run},
+    docker::Docker,
+    image,
     left_out::{Part, require},
     paths::{cache_dir, find_tool, run_dir, scratch_dir, write},
     port::Port,
@@ -180,6 +183,56 @@ impl Drop for PostgresServer {
     }
 }
 
+/// Where programs and libraries are in the image.
+const IN_IMAGE: &str = "/usr/pg";
+/// Makes the cluster at the first start. The server takes the place of the shell, so that it hears the engine's signals.
+const START: &str = r#"set -e
+chown postgres /data
+as() { exec su postgres -s /bin/sh -c "$1"; }
+if [ ! -e /data/cluster/PG_VERSION ]; then
+  (as 'initdb --username=postgres --auth=trust --encoding=UTF8 --locale=C --no-sync --pgdata /data/cluster >/dev/null')
+  echo 'host all all all trust' >>/data/cluster/pg_hba.conf
+fi
+as 'exec postgres -D /data/cluster -h 0.0.0.0 -k /tmp'
+"#;
+
+impl Docker {
+    /// Makes an image with a PostgreSQL server, whose data is at `/data`: a user `postgres` without a password, and
+    /// `pg_dump` and its like for those who work in the container. Its `stop_signal` has to be `SIGINT`, as always with
+    /// this server. Or notes that the test is left out.
+    ///
+    /// # Panics
+    /// When the image cannot be made; with `CI=true` when PostgreSQL is missing.
+    pub fn postgres_image(&self, reference: &str) -> Option<String> {
+        let tools = require(Part::Postgres, Tools::find())?;
+        let dir = scratch_dir();
+        let root = dir.path();
+        let links = ["sh", "su", "chown", "cat", "ls", "echo", "sleep", "mkdir", "rm", "env", "id"];
+        image::busybox(root, &["data", "etc", "tmp", "lib64", &IN_IMAGE[1..]], &links);
+        let user = "root:x:0:0::/:/bin/sh\npostgres:x:999:999::/tmp:/bin/sh\n";
+        write(&root.join("etc/passwd"), user);
+        write(&root.join("etc/group"), "root:x:0:\npostgres:x:999:\n");
+        write(&root.join("start"), START);
+        let home = root.join(&IN_IMAGE[1..]);
+        for folder in ["bin", "lib", "share"] {
+            run(Command::new("cp").arg("-a").arg(tools.home.join(folder)).arg(&home));
+        }
+        for library in tools.libraries() {
+            fs::copy(&library, root.join("lib64").join(library.file_name().expect("a file's name")))
+                .expect("copy a library");
+        }
+        run(Command::new("chmod").args(["1777"]).arg(root.join("tmp")));
+        let lines = [
+            r#"ENTRYPOINT ["/bin/sh","/start"]"#.to_owned(),
+            format!("ENV PATH={IN_IMAGE}/bin:/bin"),
+            format!("ENV LD_LIBRARY_PATH={IN_IMAGE}/lib:/lib64"),
+            "ENV PGHOST=/tmp PGUSER=postgres".to_owned(),
+            "HEALTHCHECK --interval=1s CMD pg_isready".to_owned(),
+        ];
+        Some(image::import(self, root, reference, &lines.each_ref().map(String::as_str)))
+    }
+}
+
 /// The shared server's URL, without a database. It goes on after the test; `backstay-parts stop` ends it.
 fn shared_server(tools: &Tools) -> String {
     let dir = run_dir().join("postgres");
@@ -285,6 +338,19 @@ impl Tools {
             format!("{failed}\nThe user postgres must be able to enter {}", tools.home.display())
         })?;
         Ok(tools)
+    }
+
+    /// The libraries of the system that the programs need, with the one that loads them.
+    fn libraries(&self) -> BTreeSet<PathBuf> {
+        let own = self.home.join("lib");
+        let mut found = BTreeSet::new();
+        for name in ["postgres", "psql", "initdb", "pg_dump", "pg_isready", "pg_restore"] {
+            let mut ldd = Command::new("ldd");
+            let said = run(ldd.arg(self.home.join("bin").join(name)).env("LD_LIBRARY_PATH", &own));
+            let paths = said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
+            found.extend(paths.filter(|path| !path.starts_with(&own)));
+        }
+        found
     }
 
     fn tool(&self, name: &str) -> Command {

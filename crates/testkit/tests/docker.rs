@@ -94,3 +94,31 @@ fn docker_pulls_by_digest_until_the_registry_is_gone() {
     registry.start();
     docker.run(&["pull", "--quiet", &pinned]);
 }
+
+#[test]
+fn docker_runs_a_postgresql_of_our_own_image() {
+    let Some(docker) = Docker::require() else { return };
+    if docker.postgres_image("db:16").is_none() {
+        return;
+    }
+    docker.run(&["network", "create", "inner"]);
+    let start =
+        ["run", "-d", "--name", "db", "--network", "inner", "--stop-signal", "SIGINT", "-v", "kept:/data"];
+    let ask = |sql: &str| {
+        eventually("the server to answer", || {
+            docker.try_run(&["exec", "db", "psql", "-tAc", sql]).map_err(|failed| failed.to_string())
+        })
+    };
+    docker.run(&[&start[..], &["db:16"]].concat());
+    ask("create table if not exists t as select 42 as n");
+    docker.run(&["stop", "db"]);
+    assert_eq!(
+        docker.run(&["inspect", "-f", "{{.State.ExitCode}}", "db"]),
+        "0",
+        "it ends when it is told to"
+    );
+    docker.run(&["rm", "db"]);
+    docker.run(&[&start[..], &["db:16"]].concat());
+    assert_eq!(ask("select n from t"), "42");
+    assert!(docker.run(&["exec", "db", "pg_dump", "-t", "t"]).contains("42"));
+}
