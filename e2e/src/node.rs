@@ -99,11 +99,21 @@ impl Node {
 
     /// Its machine is lost with all that was on it; another one joins under its name.
     pub fn lose_and_join(&mut self, url: &str, token: &str) {
+        self.lose();
+        self.join_in_its_place(url, token);
+    }
+
+    /// Its machine is lost with all that the agent had on it.
+    pub fn lose(&mut self) {
         self.agent.kill();
         kill_under(&self.dir);
         for folder in ["data", "run"] {
             fs::remove_dir_all(self.dir.join(folder)).expect("lose a node's folder");
         }
+    }
+
+    /// Another machine joins under the name of the one that was lost.
+    pub fn join_in_its_place(&mut self, url: &str, token: &str) {
         let mut join = Command::new(self.agent.path());
         join.arg("join").args(["--hub", url, "--name", &self.name]);
         join.envs(self.agent.envs()).env("BACKSTAY_JOIN_TOKEN", token);

@@ -34,6 +34,7 @@ pub(super) fn measure(name: &str, minutes: Option<f64>, mb: Option<u64>) -> Resu
     }
     cargo(&workspace.root, &["build", "--release", "--package", "backstay-cli", "--bins"])?;
     cargo(&workspace.root, &["build", "--profile", "agent", "--package", "backstay-agent", "--bins"])?;
+    cargo(&workspace.root, &["build", "--release", "--package", "backstay-backup", "--bins"])?;
     cargo(&workspace.root, &["build", "--release", "--package", "backstay-e2e", "--bin", "backstay-bench"])?;
     let programs = together(&target)?;
     let mut command = Command::new(target.join("release/backstay-bench"));
@@ -41,6 +42,7 @@ pub(super) fn measure(name: &str, minutes: Option<f64>, mb: Option<u64>) -> Resu
     if let Some(minutes) = minutes {
         command.args(["--minutes", &minutes.to_string()]);
     }
+    command.args(mb.into_iter().flat_map(|mb| ["--mb".to_owned(), mb.to_string()]));
     figures(&mut command)
 }
 
@@ -59,7 +61,8 @@ fn figures(command: &mut Command) -> Result<Figures, String> {
 fn together(target: &Path) -> Result<PathBuf, String> {
     let dir = target.join("bench");
     fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    for (from, name) in [("release", "backstay"), ("agent", "backstay-agent")] {
+    for (from, name) in [("release", "backstay"), ("release", "backstay-backup"), ("agent", "backstay-agent")]
+    {
         let (from, to) = (target.join(from).join(name), dir.join(name));
         fs::copy(&from, &to).map_err(|error| format!("{}: {error}", from.display()))?;
     }

@@ -17,6 +17,21 @@ use serde::{Deserialize, Serialize};
 /// A change may carry a time this much before it was made: clocks of file systems are coarse.
 const COARSE: Duration = Duration::from_secs(2);
 
+/// Mode of the folder that a single file is saved in: no other has it, so that a file that was lost comes back as one.
+pub(super) const FILE_ALONE: u32 = 0o1700;
+
+/// Copies a single file into a folder, as it is, and marks the folder.
+pub(super) fn file_alone(from: &Path, folder: &Path) -> io::Result<()> {
+    let to = folder.join(from.file_name().unwrap_or_default());
+    let meta = fs::symlink_metadata(from)?;
+    if !meta.is_file() {
+        return Err(io::Error::other("is neither a file nor a folder"));
+    }
+    fs::copy(from, &to)?;
+    dress(from, &to, &meta)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(FILE_ALONE))
+}
+
 /// What to copy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Copy {
@@ -168,7 +183,13 @@ impl Walk<'_> {
         let Ok(since) = since.duration_since(SystemTime::UNIX_EPOCH) else { return false };
         let since = i64::try_from(since.as_secs()).unwrap_or(0);
         let old = meta.mtime() < since && meta.ctime() < since;
-        old && fs::symlink_metadata(to).is_ok_and(|there| there.is_file() && there.len() == meta.len())
+        // Also where the clock was set back meanwhile: the copy carries the time that the file had.
+        let same = |there: Metadata| {
+            there.is_file()
+                && there.len() == meta.len()
+                && (there.mtime(), there.mtime_nsec()) == (meta.mtime(), meta.mtime_nsec())
+        };
+        old && fs::symlink_metadata(to).is_ok_and(same)
     }
 
     fn file(&self, from: &Path, to: &Path) -> io::Result<bool> {

@@ -148,7 +148,9 @@ impl<'a> Postgres<'a> {
         }
         for database in databases {
             let file = folder.join(file_of(&database)?);
-            let dump = self.call("pg_dump", &["--format", "custom", "--dbname", &database]);
+            // The repository packs what it keeps, and keeps only once what two dumps share: packed dumps share nothing.
+            let dump =
+                self.call("pg_dump", &["--format", "custom", "--compress", "0", "--dbname", &database]);
             self.scene.run(Run { stdout: Some(output(&file)?), ..dump }).await?;
             self.check(&file).await?;
         }

@@ -87,8 +87,42 @@ impl DataPlan {
             }
             None => layout.state(stack),
         };
+        if volume.is_none()
+            && let Some(found) = self.adopted(&root, Path::new(&path))?
+        {
+            return Ok(Some(found));
+        }
         inside(&root, Path::new(&path))?;
         Ok(Some((root, PathBuf::from(path))))
+    }
+
+    /// Where data is that a stack had before Backstay ran it, and the path below that: the agent made a link to it in the
+    /// state folder, where a service mounts it. A link further down was made by a container, and is followed by nobody.
+    fn adopted(&self, state: &Path, path: &Path) -> Result<Option<(PathBuf, PathBuf)>, BackupError> {
+        let is_mounted = |at: &Path| {
+            self.uses.iter().any(|(_, used)| matches!(used, Use::State(used) if at == Path::new(used)))
+        };
+        let is_within = |at: &Path| {
+            self.uses.iter().any(|(_, used)| match used {
+                Use::State(used) => at != Path::new(used) && at.starts_with(used.trim_start_matches("./")),
+                _ => false,
+            })
+        };
+        for at in path.ancestors().filter(|at| is_mounted(at) && !is_within(at)) {
+            let link = state.join(at);
+            if !fs::symlink_metadata(&link).is_ok_and(|meta| meta.is_symlink()) {
+                continue;
+            }
+            let to = fs::canonicalize(&link).map_err(BackupError::io(link.display()))?;
+            let below = path.strip_prefix(at).unwrap_or(Path::new(""));
+            inside(&to, below)?;
+            // The folder that leads there is the root: what is below may be all of it, or one file.
+            return Ok(match below == Path::new("") {
+                true => to.parent().zip(to.file_name()).map(|(root, name)| (root.to_owned(), name.into())),
+                false => Some((to, below.to_owned())),
+            });
+        }
+        Ok(None)
     }
 
     pub(crate) async fn volume(&self, volume: &str) -> Result<PathBuf, BackupError> {
@@ -131,6 +165,35 @@ mod tests {
     use backstay_manifest::Consistency;
 
     use super::*;
+
+    #[test]
+    fn what_a_stack_had_before_is_found_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, old) = (dir.path().join("state"), dir.path().join("old"));
+        fs::create_dir_all(&state).unwrap();
+        fs::create_dir_all(old.join("keys")).unwrap();
+        std::os::unix::fs::symlink(&old, state.join("data")).unwrap();
+        let plan = plan();
+        let found = |path: &str| plan.adopted(&state, Path::new(path)).map_err(|error| error.to_string());
+        assert_eq!(found("data"), Ok(Some((dir.path().to_owned(), "old".into()))));
+        assert_eq!(found("data/keys"), Ok(Some((old.clone(), "keys".into()))));
+        assert_eq!(found("other"), Ok(None));
+        // A container that wrote a link below what it was given leads nobody elsewhere.
+        std::os::unix::fs::symlink("/etc", old.join("evil")).unwrap();
+        assert!(found("data/evil/passwd").unwrap_err().contains("is a link"));
+        std::os::unix::fs::symlink("/etc", state.join("evil")).unwrap();
+        assert_eq!(found("evil/passwd"), Ok(None), "no service mounts it: it is refused as any link");
+    }
+
+    #[test]
+    fn a_link_in_what_a_service_mounts_is_the_containers() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("data")).unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("data/inner")).unwrap();
+        let mut plan = plan();
+        plan.uses.push(("web".to_owned(), Use::State("data/inner".to_owned())));
+        assert_eq!(plan.adopted(dir.path(), Path::new("data/inner")).unwrap(), None);
+    }
 
     fn plan() -> DataPlan {
         let uses = [

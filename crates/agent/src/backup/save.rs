@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,10 +20,11 @@ use backstay_types::{
 use super::{
     BackupError, DataPlan,
     chore::{self, Chore},
-    copy::Copy,
+    copy::{self, Copy},
     database::{self, Postgres},
     exec::Scene,
     keeper::Desk,
+    mounts,
     program::Refusal,
     progress::Progress,
     still::{Still, Thing},
@@ -118,13 +120,50 @@ impl Saving<'_> {
         standing: &[(&BackupItem, PathBuf, Vec<PathPattern>)],
         ready: &mut Ready,
     ) -> Result<(), NotSaved> {
+        for (item, ..) in standing {
+            let hooked = self.scene.hook(&item.name, &item.before).await;
+            if let Err(error) = hooked {
+                let not = self.not(item, error, ready.still);
+                // What an earlier item's `before` has frozen must not stay so, whatever the others say.
+                let _ = self.after(standing).await;
+                return Err(not);
+            }
+        }
+        let stood = self.copies(standing, ready).await;
+        let after = self.after(standing).await;
+        stood?;
+        after.map_err(|(item, error)| self.not(item, error, ready.still))?;
+        for (item, ..) in standing {
+            self.staged(item, ready);
+        }
+        Ok(())
+    }
+
+    /// What was prepared by hooks goes on. Each is asked; the first that fails is told.
+    async fn after<'a>(
+        &self,
+        standing: &[(&'a BackupItem, PathBuf, Vec<PathPattern>)],
+    ) -> Result<(), (&'a BackupItem, BackupError)> {
+        let mut failed = Ok(());
+        for (item, ..) in standing {
+            let hooked = self.scene.hook(&item.name, &item.after).await;
+            failed = failed.and(hooked.map_err(|error| (*item, error)));
+        }
+        failed
+    }
+
+    /// The two copies, between which all of it is made to stand still.
+    async fn copies(
+        &self,
+        standing: &[(&BackupItem, PathBuf, Vec<PathPattern>)],
+        ready: &mut Ready,
+    ) -> Result<(), NotSaved> {
         let Some((first, ..)) = standing.first() else { return Ok(()) };
         let began = super::wall_clock();
         let mut copies = Vec::new();
         for (item, folder, exclude) in standing {
             let not = |error| self.not(item, error, ready.still);
             self.room(folder, exclude).await.map_err(not)?;
-            self.scene.hook(&item.name, &item.before).await.map_err(not)?;
             let copy = Copy {
                 from: folder.clone(),
                 to: self.fresh(item).map_err(not)?,
@@ -150,7 +189,7 @@ impl Saving<'_> {
             for (item, copy) in copies {
                 let copied = match copy.from.is_dir() {
                     true => chore::run(&Chore::Copy(copy), 0).await.map(drop),
-                    false => one_file(&copy.from, &copy.to),
+                    false => one_file(&copy.from, &copy.to).await,
                 };
                 copied.map_err(|error| (item.name.clone(), error))?;
             }
@@ -166,15 +205,7 @@ impl Saving<'_> {
             let stood = still.end().await;
             ready.still += stood.map_err(|error| self.not(first, error, ready.still))?;
         }
-        for (item, ..) in standing {
-            let hooked = self.scene.hook(&item.name, &item.after).await;
-            hooked.map_err(|error| self.not(item, error, ready.still))?;
-        }
-        again.map_err(|(item, error)| NotSaved { item, error, still: ready.still })?;
-        for (item, ..) in standing {
-            self.staged(item, ready);
-        }
-        Ok(())
+        again.map_err(|(item, error)| NotSaved { item, error, still: ready.still })
     }
 
     /// What has to stand still: what uses the items, as far as it runs.
@@ -289,6 +320,7 @@ impl Saving<'_> {
         }
         let mut exclude = item.exclude.clone();
         exclude.extend(self.databases_in(item, &path).await?);
+        elsewhere(&path, &exclude)?;
         Ok(Some((path, exclude)))
     }
 
@@ -322,7 +354,7 @@ impl Saving<'_> {
         self.room(from, &exclude).await?;
         let to = self.fresh(item)?;
         if !from.is_dir() {
-            return one_file(from, &to);
+            return one_file(from, &to).await;
         }
         let copy = Copy { from: from.to_owned(), to, exclude, since: None };
         chore::run(&Chore::Copy(copy), self.desk.nice()).await.map(drop)
@@ -337,7 +369,7 @@ impl Saving<'_> {
         ready: &mut Ready,
     ) -> Result<(), BackupError> {
         if !path.is_dir() {
-            one_file(path, &self.fresh(item)?)?;
+            one_file(path, &self.fresh(item)?).await?;
             self.staged(item, ready);
             return Ok(());
         }
@@ -460,9 +492,36 @@ impl Saving<'_> {
     }
 }
 
-fn one_file(from: &Path, to: &Path) -> Result<(), BackupError> {
-    let to = to.join(from.file_name().unwrap_or_default());
-    fs::copy(from, &to).map(drop).map_err(BackupError::io(from.display()))
+/// Beside the agent's own work: it may be large.
+async fn one_file(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let (file, folder) = (from.to_owned(), to.to_owned());
+    let copied = tokio::task::spawn_blocking(move || copy::file_alone(&file, &folder)).await;
+    copied.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(BackupError::io(from.display()))
+}
+
+/// Refuses what would be saved without something that is in it: another file system's content is not in a snapshot.
+fn elsewhere(folder: &Path, exclude: &[PathPattern]) -> Result<(), BackupError> {
+    let device = |path: &Path| fs::symlink_metadata(path).map(|meta| meta.dev());
+    let failed = || BackupError::io(folder.display());
+    let own = device(folder).map_err(failed())?;
+    for mount in mounts::below(folder).map_err(failed())? {
+        let below = fs::canonicalize(folder)
+            .ok()
+            .and_then(|folder| Some(mount.strip_prefix(folder).ok()?.to_owned()));
+        let left_out = below.is_some_and(|below| {
+            below
+                .ancestors()
+                .any(|path| exclude.iter().any(|pattern| pattern.matches(&path.to_string_lossy())))
+        });
+        if !left_out && device(&mount).is_ok_and(|other| other != own) {
+            return Err(BackupError::Prepare(format!(
+                "{} is another file system in {}, and would not be saved: name it in an item of its own, and in this one's `exclude`",
+                mount.display(),
+                folder.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Tags as they stand in the repository.

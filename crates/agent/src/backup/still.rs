@@ -22,6 +22,8 @@ use crate::{AgentError, child, crash::crash_point, proc, runtime::compose::Engin
 const SLACK: Duration = Duration::from_secs(10);
 /// A request that an agent had sent when it died may still be on its way.
 const LATE: Duration = Duration::from_secs(3);
+/// How long making one of them stand still may take: the engine waits this long for a container to stop.
+const HOLD: Duration = Duration::from_secs(10 * 60);
 /// How long letting go is tried.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
@@ -120,6 +122,9 @@ pub(crate) struct Still {
     watcher: Child,
     line: ChildStdin,
     since: Instant,
+    /// Since when all of it stands still.
+    held: Instant,
+    longest: Duration,
     store: Store,
     row: i64,
 }
@@ -140,7 +145,8 @@ impl Still {
         let (Some(mut line), Some(stdout)) = (watcher.stdin.take(), watcher.stdout.take()) else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
-        let call = Watch { things: things.clone(), longest: longest + SLACK };
+        let hold = HOLD * u32::try_from(things.len()).unwrap_or(u32::MAX);
+        let call = Watch { things: things.clone(), hold, longest: longest + SLACK };
         let text = serde_json::to_string(&call).map_err(|error| failed(error.into()))?;
         line.write_all(format!("{text}\n").as_bytes()).await.map_err(failed)?;
         let mut ready = String::new();
@@ -149,7 +155,8 @@ impl Still {
             return Err(failed(io::Error::other("nobody watches over it")));
         }
         crash_point("backup.watched");
-        let still = Self { things, watcher, line, since: Instant::now(), store: store.clone(), row };
+        let (since, store) = (Instant::now(), store.clone());
+        let mut still = Self { things, watcher, line, since, held: since, longest, store, row };
         let engine = Engine::new();
         for thing in &still.things {
             if let Err(error) = thing.hold(&engine).await {
@@ -157,13 +164,21 @@ impl Still {
                 return Err(failed(error));
             }
         }
+        // Its time begins now: it may have taken long until the last one had stopped.
+        still.held = Instant::now();
+        if let Err(error) = still.line.write_all(b"held\n").await {
+            still.end().await?;
+            return Err(failed(error));
+        }
         crash_point("backup.still");
         Ok(still)
     }
 
-    /// Lets go; how long it stood still.
+    /// Lets go; how long it stood still. Fails too when it may have moved before: the one who watches let it go.
     pub(crate) async fn end(mut self) -> Result<Duration, BackupError> {
         let failed = BackupError::io("what was made to stand still cannot be let go");
+        let moved =
+            self.held.elapsed() >= self.longest + SLACK || !matches!(self.watcher.try_wait(), Ok(None));
         let_go(&self.things, PATIENCE).await.map_err(failed)?;
         let stood = self.since.elapsed();
         crash_point("backup.let_go");
@@ -171,6 +186,10 @@ impl Still {
         drop(self.line);
         let _ = tokio::time::timeout(SLACK, self.watcher.wait()).await;
         self.store.moves_again(self.row).map_err(BackupError::Prepare)?;
+        if moved {
+            let reason = "what uses the data was let go before the copy had ended: the copy is torn";
+            return Err(BackupError::Prepare(reason.to_owned()));
+        }
         Ok(stood)
     }
 }
@@ -188,11 +207,14 @@ pub(crate) async fn recover(store: &Store) {
 #[derive(Debug, Serialize, Deserialize)]
 struct Watch {
     things: Vec<Thing>,
+    /// How long it may take until all of it stands still.
+    hold: Duration,
+    /// How long it may stand still from then on.
     longest: Duration,
 }
 
-/// The small process's life: `backstay-agent internal still`. It is told what stands still, and then that it does not any
-/// more. When that does not come, because its agent is gone or the time is over, it lets go itself.
+/// The small process's life: `backstay-agent internal still`. It is told what is made to stand still, then that it does, then
+/// that it does not any more. When that does not come, because its agent is gone or the time is over, it lets go itself.
 pub(crate) fn main() -> Result<(), AgentError> {
     let other = |error: io::Error| AgentError::Other(format!("still: {error}"));
     // Whoever ends the agent with all of its group does not end this.
@@ -210,7 +232,8 @@ pub(crate) fn main() -> Result<(), AgentError> {
     let watch: Watch = serde_json::from_str(&first).map_err(|error| AgentError::Other(error.to_string()))?;
     let mut stdout = io::stdout();
     stdout.write_all(b"ready\n").and_then(|()| stdout.flush()).map_err(other)?;
-    if told.recv_timeout(watch.longest).is_ok() {
+    let held = told.recv_timeout(watch.hold);
+    if held.is_ok_and(|line| line == "done" || told.recv_timeout(watch.longest).is_ok()) {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(other)?;

@@ -19,9 +19,12 @@ mod page;
 mod procfs;
 mod proxy;
 mod push;
+mod rto;
+mod saved;
 mod seed;
 mod stack;
 mod swarm;
+mod undo_data;
 mod undo_fleet;
 mod undo_one;
 
@@ -79,6 +82,8 @@ fn measure(name: &str, rest: &[String]) -> Result<Figures, String> {
         "push-to-healthy" => push::measure(),
         "agent-footprint" => footprint::measure(minutes(rest, 10.0)?),
         "page" => page::measure(filled(rest)?),
+        "rto" => rto::measure(megabytes(rest, rto::MB)?),
+        "undo-data" => undo_data::measure(megabytes(rest, undo_data::MB)?),
         "hub-idle" => idle::measure(minutes(rest, 1.0)?),
         _ => Err("there is no such benchmark".to_owned()),
     }
@@ -92,6 +97,15 @@ fn nodes(rest: &[String]) -> Result<usize, String> {
             value.parse().map_err(|error| format!("--nodes {value}: {error}"))
         }
         other => Err(format!("expected --nodes N, found {}", other.join(" "))),
+    }
+}
+
+/// `--mb N`, for less or more data.
+fn megabytes(rest: &[String], usual: u64) -> Result<u64, String> {
+    match rest {
+        [] => Ok(usual),
+        [flag, value] if flag == "--mb" => value.parse().map_err(|error| format!("--mb {value}: {error}")),
+        other => Err(format!("expected --mb N, found {}", other.join(" "))),
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Restoring;
 use crate::{
-    backup::{BackupError, keeper::Desk},
+    backup::{BackupError, copy::FILE_ALONE, keeper::Desk, mounts},
     disk::sync_dir,
 };
 
@@ -129,6 +129,13 @@ impl Place {
             let reason = format!("{} is a mount of its own: restore it into a folder", at.display());
             return Err(BackupError::Restore(reason));
         }
+        if let Some(mount) = mounts::below(&at).map_err(BackupError::restore(at.display()))?.first() {
+            let (mount, at) = (mount.display(), at.display());
+            let reason = format!(
+                "{mount} is mounted below {at}, and would go with it: unmount it, or restore into a folder"
+            );
+            return Err(BackupError::Restore(reason));
+        }
         remove(&place.new).map_err(BackupError::restore(place.new.display()))?;
         Ok(place)
     }
@@ -140,6 +147,7 @@ impl Place {
             // An empty folder is one too.
             fs::create_dir_all(&self.new).map_err(failed())?;
         }
+        self.unfold().map_err(failed())?;
         dress(&self.at, &self.new)?;
         if self.new.is_dir() {
             super::super::copy::sync(&self.new).map_err(failed())?;
@@ -147,6 +155,22 @@ impl Place {
             file.sync_all().map_err(failed())?;
         }
         self.inode = Some(fs::symlink_metadata(&self.new).map_err(failed())?.ino());
+        Ok(())
+    }
+
+    /// A file that is gone from its place was fetched with the folder that it was saved in: it takes that one's place.
+    fn unfold(&self) -> io::Result<()> {
+        let Some(name) = self.at.file_name() else { return Ok(()) };
+        let (file, beside) = (self.new.join(name), with(&self.new, "-file"));
+        let folded = !exists(&self.at)
+            && fs::symlink_metadata(&self.new)
+                .is_ok_and(|meta| meta.is_dir() && meta.mode() & 0o7777 == FILE_ALONE)
+            && fs::symlink_metadata(&file).is_ok_and(|meta| !meta.is_dir());
+        if folded {
+            fs::rename(&file, &beside)?;
+            fs::remove_dir(&self.new)?;
+            fs::rename(&beside, &self.new)?;
+        }
         Ok(())
     }
 
@@ -270,9 +294,13 @@ fn exchange(new: &Path, at: &Path) -> io::Result<()> {
     renameat_with(CWD, new, CWD, at, RenameFlags::EXCHANGE).map_err(Into::into)
 }
 
+/// Removes a file or folder, if it is there. What is mounted below it is another's, and is never removed.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(meta) if meta.is_dir() => match mounts::below(path)?.first() {
+            None => fs::remove_dir_all(path),
+            Some(mount) => Err(io::Error::other(format!("{} is mounted there", mount.display()))),
+        },
         Ok(_) => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -403,5 +431,47 @@ mod tests {
         assert_eq!(fs::read_to_string(&at).unwrap(), "old");
         place.clean().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_comes_back_as_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, saved) = (dir.path().join("node.key"), dir.path().join("saved"));
+        fs::write(&at, "secret").unwrap();
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::create_dir(&saved).unwrap();
+        crate::backup::copy::file_alone(&at, &saved).unwrap();
+        fs::remove_file(&at).unwrap();
+        let mut place = Place::new(at.clone(), job(), 0, Vec::new(), false).unwrap();
+        fs::rename(&saved, &place.new).unwrap();
+        place.fetched().unwrap();
+        place.swap().unwrap();
+        assert_eq!(fs::read_to_string(&at).unwrap(), "secret");
+        assert_eq!(fs::metadata(&at).unwrap().mode() & 0o7777, 0o600);
+        place.swap_back().unwrap();
+        assert!(!at.exists());
+        // A folder that holds one file of its own name is a folder all the same.
+        let (at, saved) = (dir.path().join("keys"), dir.path().join("saved"));
+        fs::create_dir(&saved).unwrap();
+        fs::write(saved.join("keys"), "inner").unwrap();
+        let mut place = Place::new(at.clone(), job(), 1, Vec::new(), false).unwrap();
+        fs::rename(&saved, &place.new).unwrap();
+        place.fetched().unwrap();
+        place.swap().unwrap();
+        assert_eq!(fs::read_to_string(at.join("keys")).unwrap(), "inner");
+    }
+
+    #[test]
+    fn what_is_mounted_below_is_neither_moved_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("data");
+        let inner = at.join("disk");
+        fs::create_dir_all(&inner).unwrap();
+        let Some(_disk) = backstay_testkit::SmallDisk::mount(&inner, "1m") else { return };
+        fs::write(inner.join("kept"), "kept").unwrap();
+        let refused = Place::new(at.clone(), job(), 0, Vec::new(), false).unwrap_err().to_string();
+        assert!(refused.contains("is mounted below"), "{refused}");
+        assert!(remove(&at).is_err());
+        assert_eq!(fs::read_to_string(inner.join("kept")).unwrap(), "kept");
     }
 }

@@ -232,14 +232,15 @@ impl Engine {
         }
     }
 
-    /// Where a volume is on this machine; none when it is not there.
+    /// Where a volume's content is on this machine; none when it is not there. Refused where it cannot be told, or is
+    /// there only while a container uses it.
     pub(crate) async fn volume(&self, name: &str) -> io::Result<Option<PathBuf>> {
         let (status, body) = self.ask(Method::GET, &format!("/volumes/{}", encoded(name)), None).await?;
         match status {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => {
                 let item: Value = serde_json::from_slice(&body)?;
-                Ok(item["Mountpoint"].as_str().map(PathBuf::from))
+                content_of(name, &item).map(Some)
             }
             status => Err(refused(status, &body)),
         }
@@ -499,6 +500,31 @@ fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// Where a volume's content is. Its mount point shows it at any time only when nothing has to be mounted there first: one
+/// that is bound to a folder has it in that folder, and of others (NFS, tmpfs, plug-ins) nobody knows while no container
+/// runs.
+fn content_of(name: &str, item: &Value) -> io::Result<PathBuf> {
+    let refuse =
+        |why: String| Err(io::Error::other(format!("volume `{name}` {why}: save it by a `command` item")));
+    let option = |key: &str| item["Options"][key].as_str().filter(|value| !value.is_empty());
+    let mountpoint = item["Mountpoint"].as_str().filter(|path| !path.is_empty()).map(PathBuf::from);
+    match item["Driver"].as_str() {
+        Some("local") | None => {}
+        Some(driver) => {
+            return refuse(format!("has the driver `{driver}`, of which it is not known where data is"));
+        }
+    }
+    let is_bound = option("o").is_some_and(|o| o.split(',').any(|word| word == "bind" || word == "rbind"));
+    match (option("device"), is_bound) {
+        (Some(device), true) if device.starts_with('/') => Ok(PathBuf::from(device)),
+        (Some(device), _) => refuse(format!("is mounted from `{device}` only while a container uses it")),
+        (None, _) => match mountpoint {
+            Some(path) => Ok(path),
+            None => refuse("has no mount point".to_owned()),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -526,5 +552,23 @@ mod tests {
         assert_eq!((container.service.as_str(), container.name.as_str()), ("web", "shop-web-1"));
         assert_eq!(container.health.as_deref(), Some("starting"));
         assert!(container.running && container.deployment.is_some());
+    }
+
+    #[test]
+    fn a_volumes_content_is_where_it_is_at_any_time() {
+        let at = |options: Value| {
+            content_of("v", &json!({ "Driver": "local", "Mountpoint": "/d/v/_data", "Options": options }))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(at(Value::Null), Ok("/d/v/_data".into()));
+        assert_eq!(at(json!({})), Ok("/d/v/_data".into()));
+        assert_eq!(at(json!({ "o": "size=1g" })), Ok("/d/v/_data".into()));
+        let bound = json!({ "type": "none", "o": "rw,bind", "device": "/srv/photos" });
+        assert_eq!(at(bound), Ok("/srv/photos".into()));
+        let nfs = json!({ "type": "nfs", "o": "addr=10.0.0.1,rw", "device": ":/export" });
+        assert!(at(nfs).unwrap_err().contains("`:/export` only while"));
+        assert!(at(json!({ "type": "tmpfs", "device": "tmpfs" })).is_err());
+        let other = json!({ "Driver": "rclone", "Mountpoint": "/x" });
+        assert!(content_of("v", &other).unwrap_err().to_string().contains("rclone"));
     }
 }
