@@ -1,0 +1,20 @@
+//! Metrics, kept and queried.
+//!
+//! [`reader`] is the seam: whoever answers queries reads series through [`Querier`], whoever keeps them implements it.
+//!
+//! What is deliberately not here: HTTP, users and roles (the hub has them), and what a metric means for a rollout.
+
+mod labels;
+mod matcher;
+pub mod memory;
+mod pattern;
+pub mod reader;
+mod sample;
+
+pub use crate::{
+    labels::{Labels, LabelsBuilder, METRIC_NAME},
+    matcher::{MatchOp, Matcher, PatternError},
+    pattern::Pattern,
+    reader::{Budget, Limits, Querier, ReadError, Selection, Series, Window},
+    sample::{STALE, Sample, is_stale},
+};
