@@ -8,6 +8,8 @@ mod labels;
 mod matcher;
 pub mod memory;
 mod pattern;
+pub mod prometheus;
+pub mod promql;
 pub mod reader;
 mod sample;
 
@@ -16,5 +18,5 @@ pub use crate::{
     matcher::{MatchOp, Matcher, PatternError},
     pattern::Pattern,
     reader::{Budget, Limits, Querier, ReadError, Selection, Series, Window},
-    sample::{STALE, Sample, is_stale},
+    sample::{STALE, STALE_BITS, Sample, is_stale},
 };
