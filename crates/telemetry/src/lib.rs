@@ -4,17 +4,19 @@
 //!
 //! What is deliberately not here: HTTP, users and roles (the hub has them), and what a metric means for a rollout.
 
+pub mod ingest;
 mod labels;
 mod matcher;
 pub mod memory;
 mod pattern;
 pub mod reader;
 mod sample;
+pub mod store;
 
 pub use crate::{
     labels::{Labels, LabelsBuilder, METRIC_NAME},
     matcher::{MatchOp, Matcher, PatternError},
     pattern::Pattern,
-    reader::{Budget, Limits, Querier, ReadError, Selection, Series, Window},
-    sample::{STALE, Sample, is_stale},
+    reader::{Budget, Limits, Metadata, MetricKind, Querier, ReadError, Selection, Series, Window},
+    sample::{STALE, STALE_BITS, Sample, is_stale},
 };

@@ -43,6 +43,10 @@ pub enum Part {
     Restic,
     /// The built program `backstay-backup`.
     BackupProgram,
+    /// pyarrow, another reader of Parquet.
+    PyArrow,
+    /// OpenTelemetry's SDK for Python.
+    OpenTelemetry,
 }
 
 impl fmt::Display for Part {
@@ -65,6 +69,8 @@ impl fmt::Display for Part {
             Self::S3 => "moto's S3 server",
             Self::Restic => "restic",
             Self::BackupProgram => "the built program backstay-backup",
+            Self::PyArrow => "pyarrow",
+            Self::OpenTelemetry => "OpenTelemetry's SDK for Python",
         })
     }
 }
