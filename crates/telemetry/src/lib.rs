@@ -4,6 +4,7 @@
 //!
 //! What is deliberately not here: HTTP, users and roles (the hub has them), and what a metric means for a rollout.
 
+pub mod ingest;
 mod labels;
 mod matcher;
 pub mod memory;
@@ -12,11 +13,12 @@ pub mod prometheus;
 pub mod promql;
 pub mod reader;
 mod sample;
+pub mod store;
 
 pub use crate::{
     labels::{Labels, LabelsBuilder, METRIC_NAME},
     matcher::{MatchOp, Matcher, PatternError},
     pattern::Pattern,
-    reader::{Budget, Limits, Querier, ReadError, Selection, Series, Window},
+    reader::{Budget, Limits, Metadata, MetricKind, Querier, ReadError, Selection, Series, Window},
     sample::{STALE, STALE_BITS, Sample, is_stale},
 };

@@ -220,9 +220,10 @@ impl Budget {
         &self.limits
     }
 
-    /// Ends the query from elsewhere, when set: nobody waits for the answer any more.
-    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.cancelled)
+    /// With a flag that ends the query from elsewhere when it is set: nobody waits for the answer any more.
+    #[must_use]
+    pub fn cancelled_by(self, cancelled: Arc<AtomicBool>) -> Self {
+        Self { cancelled, ..self }
     }
 
     /// Whether the query may go on. To be asked at least once for each block, row group or few thousand series.

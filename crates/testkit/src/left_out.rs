@@ -45,6 +45,10 @@ pub enum Part {
     Prometheus,
     /// The built program `backstay-backup`.
     BackupProgram,
+    /// pyarrow, another reader of Parquet.
+    PyArrow,
+    /// OpenTelemetry's SDK for Python.
+    OpenTelemetry,
 }
 
 impl fmt::Display for Part {
@@ -68,6 +72,8 @@ impl fmt::Display for Part {
             Self::Restic => "restic",
             Self::Prometheus => "Prometheus",
             Self::BackupProgram => "the built program backstay-backup",
+            Self::PyArrow => "pyarrow",
+            Self::OpenTelemetry => "OpenTelemetry's SDK for Python",
         })
     }
 }

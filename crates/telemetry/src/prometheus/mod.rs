@@ -9,13 +9,16 @@ mod queries;
 mod series;
 mod status;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 pub use self::{
     answer::{Answered, ApiError, ErrorKind},
     params::Params,
 };
-use crate::{Limits, Querier, promql::Options};
+use crate::{Budget, Limits, Querier, promql::Options};
 
 /// What the API is asked for; each is a path below `/api/v1/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub enum Endpoint {
 }
 
 /// What answers.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Api<'a> {
     /// Where series are read.
     pub querier: &'a dyn Querier,
@@ -57,6 +60,8 @@ pub struct Api<'a> {
     pub now: i64,
     /// The hub's version.
     pub version: &'a str,
+    /// Ends the request when it is set.
+    pub cancelled: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Api<'_> {
@@ -69,38 +74,29 @@ impl std::fmt::Debug for Api<'_> {
 }
 
 impl Api<'_> {
-    /// Answers one request. It may take as long as the limits allow: call it on a thread that may wait. `cancelled` is
-    /// handed the flag that ends the query early.
-    pub fn answer(
-        &self,
-        endpoint: &Endpoint,
-        params: &Params,
-        cancelled: impl FnOnce(std::sync::Arc<std::sync::atomic::AtomicBool>),
-    ) -> Answered {
-        let answered = self.budget(params).and_then(|budget| {
-            cancelled(budget.cancel_flag());
-            match endpoint {
-                Endpoint::Query => self.query(params, &budget),
-                Endpoint::QueryRange => self.query_range(params, &budget),
-                Endpoint::FormatQuery => queries::format_query(params),
-                Endpoint::Exemplars => self.exemplars(params, &budget),
-                Endpoint::Series => self.series(params, &budget),
-                Endpoint::Labels => self.labels(params, &budget),
-                Endpoint::LabelValues(name) => self.label_values(name, params, &budget),
-                Endpoint::Metadata => self.metadata(params, &budget),
-                Endpoint::Rules => Ok(status::rules()),
-                Endpoint::Alerts => Ok(status::alerts()),
-                Endpoint::BuildInfo => Ok(status::build_info(self.version)),
-            }
+    /// Answers one request. It may take as long as the limits allow: call it on a thread that may wait.
+    pub fn answer(&self, endpoint: &Endpoint, params: &Params) -> Answered {
+        let answered = self.budget(params).and_then(|budget| match endpoint {
+            Endpoint::Query => self.query(params, &budget),
+            Endpoint::QueryRange => self.query_range(params, &budget),
+            Endpoint::FormatQuery => queries::format_query(params),
+            Endpoint::Exemplars => self.exemplars(params, &budget),
+            Endpoint::Series => self.series(params, &budget),
+            Endpoint::Labels => self.labels(params, &budget),
+            Endpoint::LabelValues(name) => self.label_values(name, params, &budget),
+            Endpoint::Metadata => self.metadata(params, &budget),
+            Endpoint::Rules => Ok(status::rules()),
+            Endpoint::Alerts => Ok(status::alerts()),
+            Endpoint::BuildInfo => Ok(status::build_info(self.version)),
         });
         answered.unwrap_or_else(|error| error.answered())
     }
 
-    fn budget(&self, params: &Params) -> Result<crate::Budget, ApiError> {
+    fn budget(&self, params: &Params) -> Result<Budget, ApiError> {
         let mut limits = self.limits;
         if let Some(ms) = params.duration("timeout")? {
             limits.time = limits.time.min(Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         }
-        Ok(crate::Budget::new(limits))
+        Ok(Budget::new(limits).cancelled_by(Arc::clone(&self.cancelled)))
     }
 }

@@ -22,9 +22,10 @@ pub(crate) fn ask_ours(ours: &dyn Querier, endpoint: &Endpoint, form: &[(&str, &
         limits: Limits { series: 100_000, samples: 50_000_000, time: Duration::from_secs(60) },
         now: START + LENGTH,
         version: "0.0.0",
+        cancelled: std::sync::Arc::default(),
     };
     let params = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let answered = api.answer(endpoint, &Params::new(params.collect()), |_| ());
+    let answered = api.answer(endpoint, &Params::new(params.collect()));
     (answered.status, serde_json::from_str(&answered.body).unwrap())
 }
 
@@ -54,10 +55,11 @@ impl Both {
         };
         let mut form: Vec<_> = form.iter().map(|(name, value)| (*name, &**value)).collect();
         form.push(("query", query));
-        let (_, ours) = ask_ours(&self.ours, &endpoint, &form);
         let theirs = self.theirs.ask(path, &form);
-        let difference = differs(&ours, &theirs, in_order)?;
-        Some(format!("{query}  {ask:?}\n    {difference}"))
+        self.ours().into_iter().find_map(|(name, ours)| {
+            let difference = differs(&ask_ours(ours, &endpoint, &form).1, &theirs, in_order)?;
+            Some(format!("{query}  {ask:?} of the {name}\n    {difference}"))
+        })
     }
 
     /// Fails with all differences.

@@ -1,6 +1,6 @@
 //! The samples that both hold.
 
-use backstay_telemetry::{Labels, STALE, Sample, memory::Memory};
+use backstay_telemetry::STALE;
 use backstay_testkit::WrittenSeries;
 
 /// When the samples begin, in milliseconds since 1970.
@@ -10,11 +10,6 @@ pub(crate) const START: i64 = 1_700_000_000_000;
 pub(crate) const LENGTH: i64 = 2 * 3_600_000;
 
 const EVERY: i64 = 15_000;
-
-pub(crate) fn append(ours: &Memory, labels: &[(String, String)], samples: &[(i64, f64)]) {
-    let labels = Labels::from_pairs(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    ours.append(&labels, samples.iter().map(|(at, value)| Sample { at: *at, value: *value }));
-}
 
 /// Numbers that look random and are the same at each run.
 pub(crate) struct Dice(u64);

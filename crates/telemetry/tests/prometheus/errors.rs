@@ -1,6 +1,6 @@
 //! What neither of the two answers.
 
-use backstay_telemetry::promql::parse;
+use backstay_telemetry::{prometheus::Endpoint, promql::parse};
 use serde_json::Value;
 
 use crate::{
@@ -208,8 +208,7 @@ fn wrong_parameters_are_refused_by_both() {
         &[("start", start), ("end", end), ("step", "1")],
     ];
     for form in forms {
-        let (status, ours) =
-            ask_ours(&both.ours, &backstay_telemetry::prometheus::Endpoint::QueryRange, form);
+        let (status, ours) = ask_ours(&both.store, &Endpoint::QueryRange, form);
         let theirs = both.theirs.ask("query_range", form);
         assert_eq!((status, &ours["errorType"]), (400, &theirs["errorType"]), "{form:?}: {ours} {theirs}");
         let message = |answer: &Value| answer["error"].as_str().unwrap_or_default().to_owned();
@@ -243,6 +242,13 @@ fn what_lies_too_deep_is_refused_before_it_is_read_to_its_end() {
     assert!(parse(&deep(150)).is_ok());
     for query in [deep(5_000), "-".repeat(60_000), format!("{}1", "1+".repeat(5_000)), "a^".repeat(30_000)] {
         assert!(parse(&query).is_err());
+    }
+    // As deep as it may be, on the stack of a thread as any other.
+    let (memory, deep) = (backstay_telemetry::memory::Memory::new(), deep(190));
+    for query in [deep, format!("{}1", "1+".repeat(190)), format!("{}a", "-".repeat(190))] {
+        let form = [("query", &*query)];
+        let (status, body) = ask_ours(&memory, &Endpoint::Query, &form);
+        assert_eq!(status, 200, "{body}");
     }
     let text = format!("sum({})", "a".repeat(70_000));
     assert!(parse(&text).unwrap_err().to_string().contains("longer"));
