@@ -41,8 +41,14 @@ pub enum Part {
     S3,
     /// restic 0.17 or later.
     Restic,
+    /// Prometheus 3.5 or later.
+    Prometheus,
     /// The built program `backstay-backup`.
     BackupProgram,
+    /// pyarrow, another reader of Parquet.
+    PyArrow,
+    /// OpenTelemetry's SDK for Python.
+    OpenTelemetry,
 }
 
 impl fmt::Display for Part {
@@ -64,7 +70,10 @@ impl fmt::Display for Part {
             Self::Proxy => "nginx and openssl",
             Self::S3 => "moto's S3 server",
             Self::Restic => "restic",
+            Self::Prometheus => "Prometheus",
             Self::BackupProgram => "the built program backstay-backup",
+            Self::PyArrow => "pyarrow",
+            Self::OpenTelemetry => "OpenTelemetry's SDK for Python",
         })
     }
 }
