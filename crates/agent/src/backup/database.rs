@@ -370,6 +370,18 @@ impl<'a> Postgres<'a> {
         }
     }
 
+    /// Whether it takes connections, within some time.
+    pub(super) async fn answers(&self, patience: Duration) -> Result<(), BackupError> {
+        let since = std::time::Instant::now();
+        loop {
+            match self.sql("template1", "select 1").await {
+                Ok(_) => return Ok(()),
+                Err(error) if since.elapsed() > patience => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
     /// Waits until the server takes connections and has come to an end with recovering.
     pub(super) async fn ready(&self, patience: Duration) -> Result<(), BackupError> {
         let since = std::time::Instant::now();

@@ -5,36 +5,42 @@
 //! there. From [`Phase::Swapping`] on it goes forward whatever happens to the agent: folders and files are exchanged by
 //! one rename each, databases by their names. When the stack is not healthy with the data, all is exchanged back.
 
+mod others;
 mod place;
+mod safety;
 pub(super) mod stack;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use backstay_agent_core::Committed;
 use backstay_manifest::{BackupItem, BackupSource, PostgresMethod};
 use backstay_types::{
-    BackupJobId, DeploymentId, StackName,
+    BackupJobId, DeploymentId, StackName, TreeDigest,
     backup::{
-        BackupOrder, BackupPhase, BackupReason, Destination, ItemOutcome, ItemResult, Proof, RestoreWork,
-        SaveWork, WorkOutcome,
-        job::{Done, Job, Place as Wanted, Repository, RestoreTask, Restored, Task},
+        BackupOrder, BackupPhase, Destination, ItemOutcome, ItemResult, Proof, RestoreWork, WorkOutcome,
+        job::{Done, Job, Place as Wanted, RestoreTask, Restored, Task},
     },
 };
 use serde::{Deserialize, Serialize};
 
 use self::place::Place;
-pub(super) use self::place::dress;
+pub(super) use self::{
+    others::{start_others, stop_others},
+    place::dress,
+    safety::stop_and_save,
+};
 use super::{
     BackupError, DataPlan,
     chore::{self, Chore},
-    database,
+    database, exchange,
     keeper::{Desk, failed, millis},
     plan::inside,
     progress::Progress,
-    save::{Ready, Saving},
 };
 use crate::crash::crash_point;
 
@@ -48,6 +54,9 @@ pub(crate) struct Restoring {
     pub(super) stack: StackName,
     pub(super) committed: Box<Committed>,
     pub(super) plan: DataPlan,
+    /// Stacks of the node that were seen to use the same data, besides those that are said to.
+    #[serde(default)]
+    pub(super) others: BTreeSet<StackName>,
     pub(super) phase: Phase,
     /// Files and folders that take the place of others.
     pub(super) places: Vec<Place>,
@@ -55,7 +64,7 @@ pub(crate) struct Restoring {
     pub(super) databases: Vec<Base>,
     /// What is given to commands, once the stack runs.
     pub(super) commands: Vec<(String, PathBuf)>,
-    /// What commands had told before; given to them again on the way back of a deployment.
+    /// What commands had told before; given to them again on the way back.
     #[serde(default)]
     pub(super) told: Vec<(String, PathBuf)>,
     /// What came of it so far.
@@ -246,7 +255,17 @@ pub(super) async fn in_place(
     work: &RestoreWork,
     progress: &Progress,
 ) -> WorkOutcome {
-    let mut state = match begin(desk, order, work).await {
+    // What an undo left half-way would later be put back over this.
+    let settled = {
+        let lock = desk.exchanging.clone();
+        let _one = lock.lock().await;
+        exchange::settle(desk, &work.stack).await
+    };
+    let begun = match settled {
+        Ok(()) => begin(desk, order, work).await,
+        Err(error) => Err(error),
+    };
+    let mut state = match begun {
         Ok(state) => state,
         Err(error) => return failed(&error.to_string()),
     };
@@ -282,6 +301,7 @@ pub(super) async fn begin(
         stack: work.stack.clone(),
         committed: Box::new(committed),
         plan,
+        others: BTreeSet::new(),
         phase: Phase::Fetching,
         places: Vec::new(),
         databases: Vec::new(),
@@ -343,7 +363,9 @@ async fn prepare(
     fetch_all(desk, order, work, state, progress).await?;
     state.phase = Phase::Stopping;
     desk.store.restoring(state)?;
-    safety(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
+    let since = Instant::now();
+    stop_and_save(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
+    state.outcome.still_ms = millis(since.elapsed());
     state.phase = Phase::Swapping;
     desk.store.restoring(state)
 }
@@ -362,6 +384,8 @@ pub(super) async fn fetch_all(
     for (item, _) in &items {
         refuse(item).map_err(|error| error.to_string())?;
     }
+    let names: Vec<_> = items.iter().map(|(item, _)| item.name.as_str()).collect();
+    others::find_others(desk, state, &names).await.map_err(|error| error.to_string())?;
     desk.store.restoring(state)?;
     for (item, paths) in items {
         let fetched = fetch_item(desk, order, work, state, (item, &paths), progress).await;
@@ -482,46 +506,13 @@ async fn fetch_item(
     }
 }
 
-/// Stops what writes and saves what is there, so that the restore can be taken back.
-async fn safety(
-    desk: &Desk,
-    order: &BackupOrder,
-    state: &mut Restoring,
-    progress: &Progress,
-) -> Result<(), BackupError> {
-    progress.phase(BackupPhase::Stopping, &state.stack);
-    stack::stop_writers(state).await?;
-    crash_point("restore.stopped");
-    progress.phase(BackupPhase::Safety, &state.stack);
-    let plan = state.plan.clone();
-    let tree = state.committed.tree;
-    let scene = desk.scene(&state.stack, tree);
-    let stack = state.stack.clone();
-    // Services that are asked for their data still run; nobody writes any more.
-    let stopped = plan.runtime == "compose";
-    // A machine that is new has nothing yet of what is put back.
-    let saving = Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped, safety: true };
-    let save =
-        SaveWork { stacks: Vec::new(), reason: BackupReason::Safety, deployment: None, conversation: None };
-    let about = (desk.tags(&stack, tree, BackupReason::Safety, &save), desk.now());
-    let mut ready = Ready::default();
-    let repository: Repository = desk.repository(order);
-    let said = |failed: super::save::NotSaved| failed.error;
-    saving.ask(&mut ready).await.map_err(said)?;
-    saving.prepare(&mut ready).await.map_err(said)?;
-    let saved = saving.send(ready, &repository, about, desk.bytes_per_second(order)).await.map_err(said)?;
-    state.outcome.snapshots.extend(saved.map(|saved| saved.snapshot));
-    crash_point("restore.safe");
-    Ok(())
-}
-
 /// From the point of no return to the end: the new data runs and is healthy, or the old one runs again.
 async fn finish(
     desk: &Desk,
     mut state: Restoring,
     progress: Option<&Progress>,
 ) -> Result<WorkOutcome, BackupError> {
-    let since = std::time::Instant::now();
+    let since = Instant::now();
     if state.phase == Phase::Swapping {
         swap(desk, &mut state).await?;
     }
@@ -548,6 +539,8 @@ async fn finish(
 }
 
 async fn swap(desk: &Desk, state: &mut Restoring) -> Result<(), BackupError> {
+    // They were stopped; who was killed meanwhile does not know what started them.
+    stop_others(desk, state).await?;
     stack::swap_databases(desk, state).await?;
     crash_point("restore.databases");
     stack::down(desk, state).await?;
@@ -555,6 +548,8 @@ async fn swap(desk: &Desk, state: &mut Restoring) -> Result<(), BackupError> {
         place.swap()?;
         crash_point("restore.swapped");
     }
+    start_others(desk, state).await;
+    crash_point("restore.others");
     state.phase = Phase::Starting;
     desk.store.restoring(state).map_err(BackupError::Restore)
 }
@@ -562,24 +557,39 @@ async fn swap(desk: &Desk, state: &mut Restoring) -> Result<(), BackupError> {
 async fn start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     stack::up(desk, state).await?;
     crash_point("restore.up");
-    let scene = desk.scene(&state.stack, state.committed.tree);
-    for (item, folder) in &state.commands {
+    give(desk, state, state.committed.tree, &state.commands).await?;
+    stack::probe(desk, state).await
+}
+
+/// Gives commands what is theirs.
+pub(super) async fn give(
+    desk: &Desk,
+    state: &Restoring,
+    tree: TreeDigest,
+    what: &[(String, PathBuf)],
+) -> Result<(), BackupError> {
+    let scene = desk.scene(&state.stack, tree);
+    for (item, folder) in what {
         let found = state.plan.backups.items.iter().find(|known| known.name == *item);
         if let Some(BackupSource::Command(source)) = found.map(|item| &item.what) {
             database::restore_command(&scene, &state.plan.project, item, source, folder).await?;
         }
     }
-    stack::probe(desk, state).await
+    crash_point(if state.deployment.is_some() { "exchange.given" } else { "restore.given" });
+    Ok(())
 }
 
 async fn undo(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    stop_others(desk, state).await?;
     stack::swap_databases_back(desk, state).await?;
     stack::down(desk, state).await?;
     for place in state.places.iter().rev() {
         place.swap_back()?;
         crash_point("restore.swapped_back");
     }
+    start_others(desk, state).await;
     stack::up(desk, state).await?;
+    give(desk, state, state.committed.tree, &state.told).await?;
     stack::probe(desk, state).await
 }
 
@@ -599,8 +609,10 @@ pub(super) async fn clean(desk: &Desk, state: &Restoring) {
 
 /// Nothing was put in place: the stack is started again where it was stopped, and what was fetched goes.
 pub(super) async fn back_to_start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
-    if state.phase == Phase::Stopping {
-        stack::up(desk, state).await?;
+    if matches!(state.phase, Phase::Stopping | Phase::Ready) {
+        let again = stack::up(desk, state).await;
+        start_others(desk, state).await;
+        again?;
     }
     clean(desk, state).await;
     Ok(())
