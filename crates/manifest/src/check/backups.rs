@@ -248,7 +248,7 @@ mod tests {
         // Where no node runs both there is nothing that they could share.
         let node = |name: &str| {
             let label = format!("name={name}");
-            (name.parse().unwrap(), Labels::parse([label.as_str()].into_iter()).unwrap())
+            (name.parse().unwrap(), Labels::parse([label.as_str()]).unwrap())
         };
         let nodes = [node("a"), node("b")];
         let apart = "[[assign]]\nstack = \"web\"\nnodes = \"name=a\"\n[[assign]]\nstack = \"reports\"\nnodes = \"name=b\"\n";
