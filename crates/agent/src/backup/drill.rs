@@ -24,12 +24,7 @@ use backstay_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    BackupError, DataPlan,
-    database::Postgres,
-    keeper::{Desk, millis},
-    progress::Progress,
-};
+use super::{BackupError, DataPlan, database::Postgres, desk::Desk, keeper::millis, progress::Progress};
 use crate::{
     crash::crash_point,
     disk::{self, WorkLock},

@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     BackupError,
-    keeper::{self, Desk, failed, millis},
+    desk::Desk,
+    keeper::{self, failed, millis},
     progress::Progress,
     restore::{self, Phase, Restoring, stack, start_others, stop_and_save, stop_others},
     store::Kept,

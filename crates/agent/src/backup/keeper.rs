@@ -1,44 +1,37 @@
 //! Does what the hub asks for about backups, one thing at a time, and tells it how that ended, once.
 
-use std::{collections::VecDeque, io, path::Path, sync::Arc, time::Duration};
+mod saves;
 
-use backstay_agent_core::{Committed, Hold, Input, Journal};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use backstay_agent_core::{Hold, Input};
 use backstay_api::{
     Empty,
     agent::{BackupBefore, BackupJobPath, FinishBackup, NextBackup, NextBackupRequest, NextBackupResponse},
 };
 use backstay_types::{
-    BackupJobId, DeploymentId, Secret, StackName, Timestamp, TreeDigest,
-    backup::{
-        BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, DrillWork, ItemOutcome, ItemResult,
-        RestoreWork, SaveWork, SnapshotTags, WorkOutcome,
-        job::{Repository, Target},
-    },
+    BackupJobId, DeploymentId, StackName,
+    backup::{BackupOrder, BackupPhase, BackupWork, Destination, DrillWork, RestoreWork, WorkOutcome},
 };
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 
 use super::{
-    BackupError, DataPlan, Program,
-    asked::{Asked, Before, HubClock, Unsaved},
+    Program,
+    asked::{Asked, Before, Unsaved},
+    desk::Desk,
     drill,
     exchange::{self, Clerk},
-    exec::Scene,
     progress::Progress,
-    restore,
-    save::{NotSaved, Saved, Saving},
-    still::{self, Thing},
+    restore, still,
     store::{Kept, Store},
 };
 use crate::{
     Identity,
     crash::crash_point,
     daemon::{Event, View},
-    disk::{JournalDb, Layout},
-    runtime,
-    step::{Records, Reply, Work, read_rendered},
     tasks::Machine,
 };
 
@@ -51,128 +44,6 @@ const LEAST: Duration = Duration::from_secs(120);
 const MOST: Duration = Duration::from_secs(24 * 3600);
 /// Why a job ends that the hub wants no more.
 const NOT_WANTED: &str = "the hub says that it should end";
-/// Reading a manifest takes no longer.
-const READ: Duration = Duration::from_secs(120);
-
-/// What saving and restoring need of the agent.
-#[derive(Debug, Clone)]
-pub(crate) struct Desk {
-    pub(super) machine: Machine,
-    pub(super) identity: Identity,
-    pub(super) store: Store,
-    pub(super) program: Program,
-    /// Held by whoever makes data ready for a deployment, or does something with it.
-    pub(super) exchanging: Arc<Mutex<()>>,
-    clock: HubClock,
-}
-
-impl Desk {
-    pub(super) fn layout(&self) -> &Layout {
-        &self.machine.layout
-    }
-
-    pub(super) fn nice(&self) -> u32 {
-        self.machine.settings.backup_nice
-    }
-
-    pub(super) fn margin(&self) -> u64 {
-        self.machine.settings.disk_margin_bytes
-    }
-
-    pub(super) fn node_name(&self) -> String {
-        self.identity.name.to_string()
-    }
-
-    /// What the agent knows durably, as it is now.
-    pub(super) fn journal(&self) -> Result<Journal, BackupError> {
-        let read = JournalDb::read(&self.layout().journal());
-        read.map(|(journal, _)| journal).map_err(|error| BackupError::Prepare(error.to_string()))
-    }
-
-    pub(super) fn committed(&self, stack: &StackName) -> Result<Committed, BackupError> {
-        let mut journal = self.journal()?;
-        let committed = journal.stacks.remove(stack).and_then(|record| record.committed);
-        committed.ok_or_else(|| BackupError::RunsNot(stack.clone()))
-    }
-
-    pub(super) fn processes(&self, stack: &StackName) -> io::Result<Vec<Thing>> {
-        let groups = runtime::process::groups(self.layout(), stack)?;
-        Ok(groups.into_iter().map(|(group, started)| Thing::Frozen { group, started }).collect())
-    }
-
-    pub(super) fn units(&self, stack: &StackName) -> Vec<String> {
-        let prepared = self.committed(stack).ok().and_then(|committed| committed.prepared);
-        let units = prepared.into_iter().flat_map(|prepared| prepared.services.into_keys());
-        units.filter(|unit| unit.ends_with(".service") || !unit.contains('.')).collect()
-    }
-
-    /// What a release has of data.
-    pub(super) async fn plan(&self, stack: &StackName, tree: TreeDigest) -> Result<DataPlan, BackupError> {
-        self.machine.data(stack, tree).await.map_err(BackupError::Prepare)
-    }
-
-    pub(super) fn scene(&self, stack: &StackName, tree: TreeDigest) -> Scene {
-        let mut variables = read_rendered(self.layout(), stack, tree);
-        let secret = |text: &str| backstay_types::Secret::new(text);
-        variables.insert("BACKSTAY_STACK".to_owned(), secret(stack.as_str()));
-        variables.insert("BACKSTAY_NODE".to_owned(), secret(self.identity.name.as_str()));
-        let state = self.layout().state(stack).display().to_string();
-        variables.insert("BACKSTAY_STATE_DIR".to_owned(), secret(&state));
-        Scene { dir: self.layout().release(stack, tree), variables }
-    }
-
-    /// The node's repository, through the hub.
-    pub(super) fn repository(&self, order: &BackupOrder) -> Repository {
-        let cache = self.layout().backups().join("cache");
-        super::bound(&cache, self.machine.settings.backup_cache_bytes);
-        self.at("repository", &order.password, &cache)
-    }
-
-    /// The repository that data is put back from: the node's own, or another one's that the hub lends for this job.
-    pub(super) fn source(&self, order: &BackupOrder, work: &RestoreWork) -> Repository {
-        match (&order.other_password, work.of_node) {
-            (Some(password), Some(_)) => {
-                self.at(&format!("backups/{}/repository", order.job), password, &self.layout().lent_cache())
-            }
-            _ => self.repository(order),
-        }
-    }
-
-    fn at(&self, place: &str, password: &Secret, cache: &Path) -> Repository {
-        let hub = self.identity.hub.trim_end_matches('/');
-        Repository {
-            target: Target::Rest {
-                url: format!("{hub}/agent/v1/{place}/"),
-                credential: self.identity.credential.clone(),
-                ca_file: self.machine.settings.ca_file.as_ref().map(|path| path.display().to_string()),
-            },
-            password: password.clone(),
-            cache: Some(cache.display().to_string()),
-        }
-    }
-
-    pub(super) fn bytes_per_second(&self, order: &BackupOrder) -> Option<u64> {
-        let own = Some(self.machine.settings.backup_bytes_per_second).filter(|bytes| *bytes > 0);
-        own.into_iter().chain(order.bytes_per_second).min()
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.clock.now(self.machine.world.now())
-    }
-}
-
-impl Machine {
-    /// What a release has of data, as a child reads it.
-    pub(crate) async fn data(&self, stack: &StackName, tree: TreeDigest) -> Result<DataPlan, String> {
-        let mut records = Records::new(self.world.clone());
-        let work = Work::Data { stack: stack.clone(), tree };
-        match self.child(work, backstay_types::Step::Snapshot, READ, &mut records).await {
-            Ok(Reply::Data(plan)) => Ok(*plan),
-            Ok(_) => Err("a child of the agent answered something else than it was asked".to_owned()),
-            Err(failed) => Err(failed.reason),
-        }
-    }
-}
 
 /// The stack of a deployment that waits, and whom to answer.
 struct Waiting<'a> {
@@ -594,159 +465,6 @@ impl Keeper {
             _ = view.wait_for(|view| view.granted == Some(id)) => Ok(alone),
             Some(before) = self.asked.recv() => Err(before),
         }
-    }
-
-    async fn save(
-        &mut self,
-        order: &BackupOrder,
-        save: &SaveWork,
-        alone: Option<&StackName>,
-        progress: &Progress,
-        so_far: &mut SoFar,
-    ) -> Turn {
-        if so_far.left.is_none() {
-            match self.to_save(save) {
-                Ok(stacks) => so_far.left = Some(stacks),
-                Err(error) => return Turn::Ended(failed(&error.to_string())),
-            }
-        }
-        while let Some(stack) = so_far.left.as_mut().and_then(|left| left.front().cloned()) {
-            let held = if alone == Some(&stack) {
-                None
-            } else {
-                progress.phase(BackupPhase::Waiting, &stack);
-                match self.hold(Some(&stack)).await {
-                    Ok(alone) => Some(alone),
-                    Err(before) => return Turn::First(before),
-                }
-            };
-            let saved = self.save_unless_awaited(order, save, (&stack, held.is_some()), progress).await;
-            drop(held);
-            so_far.add(&stack, saved);
-        }
-        Turn::Ended(so_far.ended())
-    }
-
-    /// The stacks that a job saves.
-    fn to_save(&self, save: &SaveWork) -> Result<VecDeque<StackName>, BackupError> {
-        if !save.stacks.is_empty() {
-            return Ok(save.stacks.iter().cloned().collect());
-        }
-        let stacks = self.desk.journal()?.stacks.into_iter();
-        Ok(stacks.filter_map(|(stack, record)| record.committed.map(|_| stack)).collect())
-    }
-
-    /// Saves a stack; one that is held gives way to a deployment of it.
-    async fn save_unless_awaited(
-        &self,
-        order: &BackupOrder,
-        save: &SaveWork,
-        (stack, is_held): (&StackName, bool),
-        progress: &Progress,
-    ) -> SavedStack {
-        let mut view = self.view.clone();
-        let deployed = async {
-            match is_held {
-                true => drop(view.wait_for(|view| view.awaited).await),
-                false => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            saved = self.save_stack(order, save, stack, progress) => saved,
-            // It has its own snapshot made, and an undo must not wait for hours.
-            () = deployed => {
-                still::recover(&self.desk.store).await;
-                Err((Vec::new(), Duration::ZERO, "a deployment of the stack came first".to_owned()))
-            }
-        }
-    }
-
-    async fn save_stack(
-        &self,
-        order: &BackupOrder,
-        save: &SaveWork,
-        stack: &StackName,
-        progress: &Progress,
-    ) -> SavedStack {
-        let early = |error: BackupError| (Vec::new(), Duration::ZERO, error.to_string());
-        let desk = &self.desk;
-        let tree = desk.committed(stack).map_err(early)?.tree;
-        let plan = desk.plan(stack, tree).await.map_err(early)?;
-        if plan.backups.off {
-            return Ok(None);
-        }
-        let scene = desk.scene(stack, tree);
-        let saving =
-            Saving { desk, progress, stack, plan: &plan, scene: &scene, stopped: false, safety: false };
-        let tags = desk.tags(stack, tree, save.reason, save);
-        let about = (tags, desk.now());
-        let saved = saving.save(&desk.repository(order), about, desk.bytes_per_second(order)).await;
-        saved.map_err(|failed| failed.told(stack, &plan))
-    }
-}
-
-/// What came of saving a stack; when nothing did, its items, how long it stood still, and why.
-type SavedStack = Result<Option<Saved>, (Vec<ItemOutcome>, Duration, String)>;
-
-impl SoFar {
-    /// A stack is done with.
-    fn add(&mut self, stack: &StackName, saved: SavedStack) {
-        self.left.as_mut().map(VecDeque::pop_front);
-        let (items, still) = match saved {
-            Ok(None) => return,
-            Ok(Some(Saved { snapshot, items, still })) => {
-                self.outcome.snapshots.push(snapshot);
-                (items, still)
-            }
-            Err((items, still, why)) => {
-                self.failures.push(format!("{stack}: {why}"));
-                (items, still)
-            }
-        };
-        self.outcome.items.extend(items);
-        self.outcome.still_ms += millis(still);
-    }
-
-    fn ended(&mut self) -> WorkOutcome {
-        let failed = (!self.failures.is_empty()).then(|| self.failures.join("; "));
-        WorkOutcome { failed, ..std::mem::take(&mut self.outcome) }
-    }
-}
-
-impl Desk {
-    pub(super) fn tags(
-        &self,
-        stack: &StackName,
-        tree: TreeDigest,
-        reason: BackupReason,
-        save: &SaveWork,
-    ) -> SnapshotTags {
-        SnapshotTags {
-            node: Some(self.identity.node),
-            node_name: Some(self.identity.name.clone()),
-            stack: Some(stack.clone()),
-            tree: Some(tree),
-            deployment: save.deployment,
-            conversation: save.conversation,
-            reason,
-        }
-    }
-}
-
-impl NotSaved {
-    /// Every item of the stack, since none of them is in a snapshot.
-    pub(super) fn told(self, stack: &StackName, plan: &DataPlan) -> (Vec<ItemOutcome>, Duration, String) {
-        let Self { item: failed, error, still } = self;
-        let why = error.to_string();
-        let items = plan.backups.items.iter().map(|item| {
-            let why = match failed.as_str() {
-                name if name == item.name || name.is_empty() => why.clone(),
-                name => format!("not saved, since `{name}` could not be"),
-            };
-            let result = ItemResult::Failed { why, paths: Vec::new() };
-            ItemOutcome { stack: stack.clone(), item: item.name.clone(), result }
-        });
-        (items.collect(), still, why)
     }
 }
 

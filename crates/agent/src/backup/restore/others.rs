@@ -7,7 +7,7 @@ use backstay_types::{StackName, Step};
 
 use super::Restoring;
 use crate::{
-    backup::{BackupError, keeper::Desk},
+    backup::{BackupError, desk::Desk},
     runtime::compose::{Engine, Mounting},
     step::{Failed, Records},
 };

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Restoring;
 use crate::{
-    backup::{BackupError, keeper::Desk},
+    backup::{BackupError, desk::Desk},
     disk::sync_dir,
 };
 

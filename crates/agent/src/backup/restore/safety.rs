@@ -10,8 +10,8 @@ use crate::{
     backup::{
         BackupError,
         database::Postgres,
+        desk::Desk,
         exec::Scene,
-        keeper::Desk,
         progress::Progress,
         save::{NotSaved, Ready, Saving},
     },
