@@ -25,7 +25,7 @@ use backstay_types::{
 
 use self::{batch::Batch, look::Concern};
 use crate::{
-    action::{Act, Action, Change, Input, Task, TaskId},
+    action::{Act, Action, Change, Hold, Input, Task, TaskId},
     drift::{Deviation, Seen, health},
     intake::{Verdict, judge},
     journal::{
@@ -66,6 +66,9 @@ pub struct Settings {
     pub failures: u32,
     /// Whether data is saved before another release takes the place of what runs.
     pub snapshots: bool,
+    /// Who wants to be alone from the start: what was being done when the agent ended is brought to its end before anything
+    /// else begins, also before what is asked for already.
+    pub hold: Option<Hold>,
 }
 
 impl Settings {
@@ -85,6 +88,7 @@ impl Settings {
             restart_engine: None,
             failures: 3,
             snapshots: false,
+            hold: None,
         }
     }
 }
@@ -180,6 +184,7 @@ impl Core {
             hub_time: None,
             hold: None,
         };
+        core.hold = core.settings.hold.take().map(hold::Held::new);
         let mut out = Batch::default();
         core.deep.at = core.first_deep_look(cx);
         core.recover(found, cx, &mut out);

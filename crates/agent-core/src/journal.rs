@@ -331,6 +331,11 @@ impl Phase {
 }
 
 impl Journal {
+    /// Whether this deployment is the one that is under way.
+    pub fn is_under_way(&self, deployment: DeploymentId) -> bool {
+        self.operation.as_ref().is_some_and(|operation| operation.target.deployment == deployment)
+    }
+
     /// Where a stack's links should point now.
     pub fn links(&self, stack: &StackName) -> Links {
         let Some(record) = self.stacks.get(stack) else { return Links::default() };

@@ -131,3 +131,22 @@ fn a_hold_waits_for_what_is_under_way_and_nothing_new_is_begun() {
     node.settle();
     assert!(node.core.journal().stacks[&"api".parse().unwrap()].committed.is_some());
 }
+
+#[test]
+fn what_was_cut_off_comes_before_what_is_asked_for_already() {
+    let mut node = running_a();
+    hold(&mut node, 1, None);
+    node.state(vec![run("web", "b", 2)]);
+    node.settle();
+    assert!(runs(&node, "a"), "{}", node.log);
+    // The agent ends in the middle of what it was alone for, and starts again.
+    node.hold_from_the_start(0);
+    node.restart(false);
+    assert_eq!(node.core.granted(), Some(0));
+    assert!(node.core.journal().operation.is_none(), "nothing is begun: {}", node.log);
+    node.pass(Duration::from_secs(1200));
+    assert!(node.core.journal().operation.is_none(), "{}", node.log);
+    node.input(Input::Release { id: 0 });
+    node.settle();
+    assert!(runs(&node, "b"), "{}", node.log);
+}

@@ -36,7 +36,16 @@ fn main() {
     let job: Job = serde_json::from_str(&text).unwrap();
     fs::create_dir_all(&store).unwrap();
     note(&store, &job);
-    match fs::read_to_string(store.join("mode")).unwrap_or_default().trim() {
+    let mode = || fs::read_to_string(store.join("mode")).unwrap_or_default();
+    let waits = |mode: &str| match mode.trim() {
+        "wait" => true,
+        "wait-snapshot" => matches!(job.task, Task::Snapshot(_)),
+        _ => false,
+    };
+    while waits(&mode()) {
+        sleep(Duration::from_millis(20));
+    }
+    match mode().trim() {
         "cut" => return,
         "hang" => sleep(Duration::from_secs(3600)),
         "slow" => sleep(Duration::from_secs(3)),

@@ -7,6 +7,7 @@ mod asked;
 mod chore;
 mod copy;
 mod database;
+mod desk;
 mod drill;
 mod error;
 mod exchange;

@@ -19,7 +19,7 @@ pub(crate) use self::{
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use backstay_agent_core::{Adopted, BootId, Core, Cx, Hold, Input, Settings};
+use backstay_agent_core::{Adopted, BootId, Core, Cx, Hold, Settings};
 use backstay_config::AgentSettings;
 use backstay_types::StackName;
 use tokio::{
@@ -63,6 +63,9 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
     let world = crate::system();
     let by_hand = inbox::Inbox::new(&layout, key);
     let hub = join::client(&identity.hub, Some(identity.credential.clone()), settings.ca_file.as_deref())?;
+    let store = backup::Store::open(&path)?;
+    // What is half-way in place, or may be, is nobody's but of who puts it there.
+    let hold = (!matches!(store.restore(), Ok(None))).then_some(Hold { id: 0, stack: None });
     let core_settings = Settings {
         check_every: settings.check_every,
         deep_check_every: settings.deep_check_every,
@@ -73,6 +76,7 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
         // A look every fifteen seconds: after a minute.
         restart_engine: (!settings.engine_restart.is_empty()).then_some(4),
         snapshots: true,
+        hold,
         ..Settings::new(identity.node)
     };
     let (backups, asked) = backup::Handle::new();
@@ -86,12 +90,7 @@ pub(crate) async fn run(settings: AgentSettings, slots: Option<Slots>) -> Result
     };
     let started = Instant::now();
     let cx = Cx { world: &world, mono: started.elapsed() };
-    let (mut core, mut actions) = Core::start(core_settings, journal, BootId(proc::boot_id()), found, &cx);
-    let store = backup::Store::open(&path)?;
-    if store.restore().is_some() {
-        // What is half-way in place is nobody's but of who puts it there.
-        actions.extend(core.handle(Input::Hold(Hold { id: 0, stack: None }), &cx));
-    }
+    let (core, actions) = Core::start(core_settings, journal, BootId(proc::boot_id()), found, &cx);
     let (events, inbox) = mpsc::channel(16);
     let (view, seen) = watch::channel(View::of(&core, &cx));
     let contact = Contact::new(machine.settings.outage_after, machine.settings.airgapped);

@@ -56,6 +56,7 @@ impl Machine {
             }
             Task::Fetch { target } => self.fetch(&target, records).await.map(|()| Done::Fetched),
             Task::Prepare { target, known, running, project, from } => {
+                noted(self.settle(&target.stack).await, records)?;
                 let call = PrepareCall {
                     stack: target.stack,
                     tree: target.tree,
@@ -105,6 +106,10 @@ impl Machine {
                 self.go_back(&stack, (&failed, failed_tree), to, data, records).await.map(Done::Returned)
             }
             Task::Remove { stack, running } => {
+                // Data stays when its stack goes; the data from before, where that is known.
+                if let Err(failed) = self.settle(&stack).await {
+                    tracing::error!(%stack, reason = failed.reason, "a stack is removed with the data of an undo that failed");
+                }
                 self.stop(&stack, running.as_deref(), records).await.map(|()| Done::Removed)
             }
             Task::Stop { stack, running } => {

@@ -10,10 +10,10 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use backstay_types::{
     DeploymentId, DeploymentState, Step,
-    backup::{BackupReason, Destination, SnapshotId},
+    backup::{BackupReason, Destination, Snapshot},
 };
 use rusqlite::Connection;
-use support::{FakeHub, Node, Repository, Stack, eventually_within, process_stack};
+use support::{FakeHub, Node, PackMode, Repository, Stack, eventually_within, process_stack};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// The low byte of SQLite's `user_version`.
@@ -50,7 +50,7 @@ struct Migrated {
     node: Node,
     repository: Repository,
     /// From just before the new release came.
-    snapshot: SnapshotId,
+    snapshot: Snapshot,
 }
 
 /// What the database is: its schema, and what was written.
@@ -63,8 +63,13 @@ struct Data {
 
 impl Migrated {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    fn start_with(settings: &str) -> Self {
         let hub = FakeHub::start();
         let mut node = Node::join(&hub);
+        node.settings = settings.to_owned();
         let repository = Repository::give(&mut node);
         let data = node.stack().join("state/data");
         fs::create_dir_all(data.join("cache")).unwrap();
@@ -78,20 +83,18 @@ impl Migrated {
         drop(db);
         hub.set_up_backups();
         node.start("");
-        let migrated = Self {
-            hub,
-            node,
-            repository,
-            snapshot: SnapshotId::new(backstay_types::Digest::of(b"none yet")),
+        let ends = |deployment| {
+            let end = eventually_within(LIMIT, "it ends", || hub.ends(deployment).pop());
+            assert_eq!(end, DeploymentState::Succeeded, "{}", node.log());
         };
-        migrated.succeeds(migrated.hub.deploy(&old("old", "true")));
-        migrated.succeeds(migrated.hub.deploy(&new()));
-        let made = migrated.hub.all_outcomes().pop().unwrap();
-        let snapshot = made.snapshots[0].id;
-        assert_eq!(made.snapshots[0].tags.reason, BackupReason::Deployment);
+        ends(hub.deploy(&old("old", "true")));
+        ends(hub.deploy(&new()));
+        let snapshot = hub.all_outcomes().pop().unwrap().snapshots.remove(0);
+        assert_eq!(snapshot.tags.reason, BackupReason::Deployment);
+        let migrated = Self { hub, node, repository, snapshot };
         migrated.write("after");
         eventually_within(LIMIT, "it has migrated", || (migrated.data() == after()).then_some(()));
-        Self { snapshot, ..migrated }
+        migrated
     }
 
     fn succeeds(&self, deployment: DeploymentId) {
@@ -153,7 +156,7 @@ fn code_alone_cannot_go_back_and_with_its_data_it_does() {
     assert!(matches!(end, DeploymentState::RolledBack { step: Step::Probe, .. }), "{end:?}");
     assert_eq!((migrated.data(), migrated.node.running()), (after(), vec!["new".to_owned()]));
 
-    let undone = migrated.hub.deploy_with_data(&old("older", "true"), migrated.snapshot);
+    let undone = migrated.hub.deploy_with_data(&old("older", "true"), migrated.snapshot.id);
     migrated.succeeds(undone);
     assert_eq!((migrated.data(), migrated.node.running()), (before(), vec!["older".to_owned()]));
     migrated.check_clean();
@@ -175,7 +178,7 @@ fn what_cannot_be_fetched_touches_nothing() {
     let mut migrated = Migrated::start();
     let pids = migrated.node.pids();
     migrated.repository.mode("away");
-    let undone = migrated.hub.deploy_with_data(&old("older", "true"), migrated.snapshot);
+    let undone = migrated.hub.deploy_with_data(&old("older", "true"), migrated.snapshot.id);
     let end = eventually_within(LIMIT, "it ends", || migrated.hub.ends(undone).pop());
     let DeploymentState::Failed { step: Step::Snapshot, reason, .. } = &end else { panic!("{end:?}") };
     assert!(reason.contains("BS9044") && reason.contains("does not answer"), "{reason}");
@@ -188,12 +191,10 @@ fn what_cannot_be_fetched_touches_nothing() {
 fn a_newer_statement_while_data_is_made_ready() {
     let mut migrated = Migrated::start();
     migrated.repository.mode("slow");
-    let undone = migrated.hub.deploy_with_data(&old("older", "true"), migrated.snapshot);
+    let undone = migrated.hub.deploy_with_data(&old("older", "true"), migrated.snapshot.id);
     eventually_within(LIMIT, "it is fetched", || migrated.repository.log().contains("restore").then_some(()));
     migrated.repository.mode("");
-    let newest = migrated
-        .hub
-        .deploy(&stack("newest", "true").program("serve", "echo serving newest\nexec sleep 1000"));
+    let newest = migrated.hub.deploy(&newest());
     migrated.succeeds(newest);
     let end = migrated.hub.ends(undone).pop();
     assert_eq!(end, Some(DeploymentState::Superseded), "{}", migrated.node.log());
@@ -201,10 +202,160 @@ fn a_newer_statement_while_data_is_made_ready() {
     migrated.check_clean();
     let folder = migrated.node.root().join("restored");
     let to = Destination::Folder { path: folder.display().to_string() };
-    let job = migrated.hub.want_restore(migrated.snapshot, &["data"], to);
+    let job = migrated.hub.want_restore(migrated.snapshot.id, &["data"], to);
     eventually_within(LIMIT, "a restore", || migrated.hub.outcomes(job).pop());
     assert_eq!(fs::read_to_string(folder.join("data/file")).unwrap(), "one\n");
     migrated.node.terminate();
+}
+
+/// A release that goes back to the data of the old one and fails there, in a way that `also` leaves.
+fn failing(also: &str) -> Stack {
+    old("older", &format!("{{ {also}; }}; false"))
+}
+
+/// A release that neither cares for its data nor touches it.
+fn newest() -> Stack {
+    stack("newest", "true").program("serve", "echo serving newest\nexec sleep 1000")
+}
+
+impl Migrated {
+    /// The undo goes back, and that fails too.
+    fn breaks(&self, release: &Stack) -> DeploymentId {
+        let undone = self.hub.deploy_with_data(release, self.snapshot.id);
+        let end = eventually_within(LIMIT, "it ends", || self.hub.ends(undone).pop());
+        assert!(matches!(end, DeploymentState::Broken { .. }), "{end:?}");
+        undone
+    }
+
+    /// What was there before the undo is there again, under a release that came after it and runs on.
+    fn check_newest(&mut self, deployment: DeploymentId) {
+        self.succeeds(deployment);
+        self.check_clean();
+        assert_eq!(self.data(), after(), "{}", self.node.log());
+        assert_eq!(self.node.running(), ["newest"], "nothing was stopped under it");
+        self.node.terminate();
+    }
+}
+
+#[test]
+fn data_that_could_not_be_put_back_is_before_a_newer_release_comes() {
+    let mut migrated = Migrated::start_with("check_every = \"10m\"");
+    let state = migrated.node.stack().join("state");
+    migrated.breaks(&failing("[ -d ../../state.away ] || mv ../../state ../../state.away"));
+    // Until it can be put back, nothing else runs on what is there.
+    let refused = migrated.hub.deploy(&stack("refused", "true"));
+    let log = || migrated.node.log();
+    eventually_within(LIMIT, "it is tried", || log().contains("an earlier undo could not").then_some(()));
+    assert!(migrated.hub.ends(refused).is_empty() && !state.exists(), "{}", log());
+    fs::rename(migrated.node.stack().join("state.away"), &state).unwrap();
+    let newest = migrated.hub.deploy(&newest());
+    migrated.check_newest(newest);
+}
+
+#[test]
+fn data_of_a_deployment_that_ended_otherwise_does_not_stay() {
+    let mut migrated = Migrated::start_with("check_every = \"10m\"");
+    let db = Connection::open(migrated.node.data().join("agent.db")).unwrap();
+    db.busy_timeout(LIMIT).unwrap();
+    // It cannot even be noted that the data goes back.
+    db.execute_batch(
+        "create trigger full before insert on backup_exchanges when new.state like '%\"undoing\"%' \
+         begin select raise(abort, 'the disk is full'); end;",
+    )
+    .unwrap();
+    migrated.breaks(&failing("true"));
+    eventually_within(LIMIT, "nothing is under way", || {
+        migrated.node.status()["operation"].is_null().then_some(())
+    });
+    // Another deployment fails meanwhile.
+    migrated.hub.packs(PackMode::Other);
+    let other = migrated.hub.deploy(&stack("other", "true"));
+    eventually_within(LIMIT, "it ends", || migrated.hub.ends(other).pop());
+    migrated.hub.packs(PackMode::Good);
+    db.execute_batch("drop trigger full").unwrap();
+    let newest = migrated.hub.deploy(&newest());
+    migrated.check_newest(newest);
+}
+
+#[test]
+fn a_restore_in_place_settles_an_undo_first() {
+    let mut migrated = Migrated::start_with("check_every = \"10m\"");
+    let state = migrated.node.stack().join("state");
+    migrated.breaks(&failing("[ -d ../../state.away ] || mv ../../state ../../state.away"));
+    fs::rename(migrated.node.stack().join("state.away"), &state).unwrap();
+    let job = migrated.hub.want_restore(migrated.snapshot.id, &[], Destination::InPlace);
+    let outcome = eventually_within(LIMIT, "a restore", || migrated.hub.outcomes(job).pop());
+    assert_eq!(outcome.failed, None, "{}", migrated.node.log());
+    migrated.check_clean();
+    // The release that runs migrates what was put in place; what was written since the snapshot is gone.
+    eventually_within(LIMIT, "it has migrated", || {
+        let data = migrated.data();
+        (data.schema == 2 && data.file == "two\n").then_some(())
+    });
+    assert_eq!(migrated.data().rows, "before");
+    assert_eq!(migrated.node.running(), ["new"]);
+    migrated.node.terminate();
+}
+
+impl Migrated {
+    /// How often files were fetched from the repository.
+    fn fetched(&self) -> usize {
+        self.repository.log().matches("{\"task\":\"restore\"").count()
+    }
+
+    /// An undo whose safety snapshot does not end, so that the stack is stopped for as long.
+    fn undo_that_is_stopped(&self) -> DeploymentId {
+        let before = self.fetched();
+        let undone = self.hub.deploy_with_data(&old("older", "true"), self.snapshot.id);
+        eventually_within(LIMIT, "it is fetched", || (self.fetched() > before).then_some(()));
+        self.repository.mode("wait-snapshot");
+        eventually_within(LIMIT, "the stack is stopped", || self.node.running().is_empty().then_some(()));
+        undone
+    }
+
+    /// It goes on, and comes to its end as if nothing else had been asked for.
+    fn check_undone(&mut self, undone: DeploymentId) {
+        assert_eq!(self.hub.ends(undone), [], "{}", self.node.log());
+        self.repository.mode("");
+        self.succeeds(undone);
+        assert_eq!((self.data(), self.node.running()), (before(), vec!["older".to_owned()]));
+        self.check_clean();
+        self.node.terminate();
+    }
+}
+
+#[test]
+fn an_undo_outlives_the_drill_that_made_way_for_it() {
+    let mut migrated = Migrated::start();
+    migrated.repository.mode("wait");
+    let drill = migrated.hub.want_drill(&migrated.snapshot, migrated.snapshot.bytes, false);
+    eventually_within(LIMIT, "it restores", || (migrated.fetched() == 1).then_some(()));
+    let undone = migrated.undo_that_is_stopped();
+    migrated.hub.cancel_backup(drill);
+    let outcome = eventually_within(LIMIT, "the drill", || migrated.hub.outcomes(drill).pop());
+    assert!(outcome.failed.as_ref().unwrap().contains("came first"), "{outcome:?}");
+    migrated.check_undone(undone);
+}
+
+#[test]
+fn an_undo_outlives_the_backup_that_waits_for_it() {
+    let mut migrated = Migrated::start();
+    migrated.node.kill();
+    // The deployment is under way long before it comes to its data.
+    migrated.node.start("stage.placed=sleep(2000)");
+    migrated.repository.mode("wait-snapshot");
+    let undone = migrated.hub.deploy_with_data(&old("older", "true"), migrated.snapshot.id);
+    eventually_within(LIMIT, "it begins", || (!migrated.node.status()["operation"].is_null()).then_some(()));
+    let save = migrated.hub.want_backup();
+    eventually_within(LIMIT, "the stack is stopped", || migrated.node.running().is_empty().then_some(()));
+    migrated.hub.cancel_backup(save);
+    eventually_within(LIMIT, "it hears of it", || (migrated.hub.progress_of(save) > 0).then_some(()));
+    assert!(migrated.hub.outcomes(save).is_empty(), "it waits for the undo");
+    let fetched = migrated.fetched();
+    migrated.check_undone(undone);
+    let outcome = eventually_within(LIMIT, "the backup", || migrated.hub.outcomes(save).pop());
+    assert!(outcome.failed.as_ref().unwrap().contains("should end"), "{outcome:?}");
+    assert_eq!(migrated.fetched(), fetched, "it was made ready once");
 }
 
 /// How a row ends.
@@ -293,7 +444,7 @@ fn row(way: Way, runs: &[&str]) {
         Way::Back if !runs.iter().any(|points| points.starts_with("exchange.exchanged")) => "false",
         _ => "true",
     };
-    let undone = migrated.hub.deploy_with_data(&old("older", check), migrated.snapshot);
+    let undone = migrated.hub.deploy_with_data(&old("older", check), migrated.snapshot.id);
     for points in runs {
         migrated.node.start(points);
         migrated.node.wait_killed();

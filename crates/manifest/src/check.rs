@@ -35,6 +35,7 @@ pub fn check(
         problems.extend(health(stack));
         problems.extend(backups::doubtful(stack));
     }
+    problems.extend(backups::shared(fleet, nodes));
     if let Some(nodes) = nodes {
         problems.extend(reach::nothing(fleet, nodes));
     }

@@ -44,6 +44,8 @@ pub const PART_NOT_RELOADABLE: ErrorCode = ErrorCode::BS1019;
 pub const BAD_BACKUP: ErrorCode = ErrorCode::BS9021;
 /// Data is saved in a way that a restore cannot rely on.
 pub const UNSAFE_BACKUP: ErrorCode = ErrorCode::BS9022;
+/// Stacks use the same data, and none of them says so.
+pub const SHARED_DATA: ErrorCode = ErrorCode::BS9061;
 /// A Compose file is not YAML.
 pub const YAML_SYNTAX: ErrorCode = ErrorCode::BS1101;
 /// A Compose file has another shape than Compose expects.

@@ -191,6 +191,7 @@ codes! {
     BS9051 403 "Another node's backups may not be read";
     BS9052 409 "The stack must not run twice";
     BS9053 409 "The stack does not run on that node";
+    BS9061 422 "Stacks use the same data, and none of them says so";
 }
 
 impl fmt::Display for ErrorCode {

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use backstay_agent_core::{
-    Act, Action, Adopted, BootId, Change, Core, Cx, Done, Failure, Finding, Finished, Input, Journal, Links,
-    Prepared, PreparedService, Seen, Settings, StackRecord, Task, TaskId,
+    Act, Action, Adopted, BootId, Change, Core, Cx, Done, Failure, Finding, Finished, Hold, Input, Journal,
+    Links, Prepared, PreparedService, Seen, Settings, StackRecord, Task, TaskId,
 };
 use backstay_api::{
     agent::{Report, ReportBody},
@@ -176,6 +176,11 @@ impl Node {
         }
         node.perform(actions);
         node
+    }
+
+    /// Everything is held when it starts the next time.
+    pub(crate) fn hold_from_the_start(&mut self, id: u64) {
+        self.settings.hold = Some(Hold { id, stack: None });
     }
 
     /// The power goes; what is durable is found again, in the same boot or another.

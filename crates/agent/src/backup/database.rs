@@ -1,12 +1,20 @@
 //! Databases and commands, on their way to files and back.
 
-use std::{collections::BTreeSet, fs, fs::File, path::Path, time::Duration};
+mod command;
+mod roles;
 
-use backstay_manifest::{CommandSource, PostgresMethod, PostgresSource};
+use std::{fs, fs::File, path::Path, time::Duration};
 
+use backstay_manifest::{PostgresMethod, PostgresSource};
+
+pub(super) use self::command::{command, openclaw, restore_command};
+use self::{
+    command::Inside,
+    roles::{missing_roles, owner_in},
+};
 use super::{
     BackupError,
-    exec::{HOOK, Run, Scene, output},
+    exec::{Run, Scene, output},
 };
 use crate::runtime::compose::Engine;
 
@@ -372,6 +380,18 @@ impl<'a> Postgres<'a> {
         }
     }
 
+    /// Whether it takes connections, within some time.
+    pub(super) async fn answers(&self, patience: Duration) -> Result<(), BackupError> {
+        let since = std::time::Instant::now();
+        loop {
+            match self.sql("template1", "select 1").await {
+                Ok(_) => return Ok(()),
+                Err(error) if since.elapsed() > patience => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
     /// Waits until the server takes connections and has come to an end with recovering.
     pub(super) async fn ready(&self, patience: Duration) -> Result<(), BackupError> {
         let since = std::time::Instant::now();
@@ -406,77 +426,6 @@ pub(super) fn dumped(folder: &Path) -> Result<Vec<String>, BackupError> {
     Ok(found)
 }
 
-/// The statements of a server's globals that make roles which are not `known`, in their order. Names are as SQL quotes
-/// them.
-fn missing_roles(globals: &str, known: &BTreeSet<&str>) -> String {
-    let statements: Vec<&str> = statements(globals);
-    let made = statements.iter().filter_map(|statement| statement.strip_prefix("CREATE ROLE ")).map(name_at);
-    let missing: BTreeSet<&str> = made.filter(|name| !known.contains(name)).collect();
-    let is_of_missing = |statement: &&&str| {
-        let altered = ["CREATE ROLE ", "ALTER ROLE ", "COMMENT ON ROLE "];
-        let own = altered.iter().find_map(|words| statement.strip_prefix(words)).map(name_at);
-        let granted = || {
-            let (role, rest) = statement.strip_prefix("GRANT ")?.split_once(" TO ")?;
-            Some(missing.contains(role) || missing.contains(name_at(rest)))
-        };
-        own.map_or_else(|| granted().unwrap_or(false), |name| missing.contains(name))
-    };
-    let mut text = String::new();
-    for statement in statements.iter().filter(is_of_missing) {
-        // Who granted it may not be there, or may not grant it here.
-        let statement = statement.split_once(" GRANTED BY ").map_or(*statement, |(granted, _)| granted);
-        text.push_str(statement.trim_end_matches(';'));
-        text.push_str(";\n");
-    }
-    text
-}
-
-/// SQL in statements, without comments and commands of psql. A semicolon inside quotes ends none.
-fn statements(text: &str) -> Vec<&str> {
-    let (mut found, mut from, mut quote) = (Vec::new(), 0, None);
-    for (at, c) in text.char_indices() {
-        match quote {
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if c == '\'' || c == '"' => quote = Some(c),
-            None if c == ';' => {
-                found.push(&text[from..=at]);
-                from = at + 1;
-            }
-            // Only whole lines are comments or psql's own in what `pg_dumpall` writes.
-            None if c == '\n' => {
-                let line = text[from..at].trim_start();
-                if line.is_empty() || line.starts_with("--") || line.starts_with('\\') {
-                    from = at + 1;
-                }
-            }
-            None => {}
-        }
-    }
-    found.into_iter().map(str::trim).collect()
-}
-
-/// The name at the front of a text: quoted, or up to what ends a word.
-fn name_at(text: &str) -> &str {
-    let end = if let Some(quoted) = text.strip_prefix('"') {
-        // Two of them stand for one.
-        let mut ends = quoted.match_indices('"').filter(|(at, _)| {
-            let before = quoted[..*at].chars().rev().take_while(|c| *c == '"').count();
-            before % 2 == 0 && !quoted[at + 1..].starts_with('"')
-        });
-        ends.next().map_or(text.len(), |(at, _)| at + 2)
-    } else {
-        text.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(text.len())
-    };
-    &text[..end]
-}
-
-/// Who owned a database, by the list of what its dump holds.
-fn owner_in<'a>(list: &'a str, database: &str) -> Option<&'a str> {
-    let words = format!(" DATABASE - {database} ");
-    list.lines().find_map(|line| line.split_once(&words)).map(|(_, owner)| owner.trim())
-}
-
 fn file_of(database: &str) -> Result<String, BackupError> {
     if database.contains(['/', '\0']) || database.starts_with('.') {
         return Err(BackupError::Prepare(format!(
@@ -495,121 +444,6 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Has a command print into a file of a folder, or fill the folder.
-pub(super) async fn command(
-    scene: &Scene,
-    project: &str,
-    item: &str,
-    source: &CommandSource,
-    folder: &Path,
-) -> Result<(), BackupError> {
-    let mut run = run_of(project, item, source, &source.command, folder).await?;
-    if !source.folder {
-        run.stdout = Some(output(&folder.join("output"))?);
-    }
-    scene.run(run).await.map(drop)
-}
-
-/// Gives a command back what it printed, or the folder that it filled.
-pub(super) async fn restore_command(
-    scene: &Scene,
-    project: &str,
-    item: &str,
-    source: &CommandSource,
-    folder: &Path,
-) -> Result<(), BackupError> {
-    let mut run = run_of(project, item, source, &source.restore, folder).await?;
-    if !source.folder {
-        let file = folder.join("output");
-        run.stdin = Some(File::open(&file).map_err(BackupError::restore(file.display()))?);
-    }
-    scene.run(run).await.map(drop)
-}
-
-/// A command of an item, told its folder; one that prints or reads runs in its service, where it has one.
-async fn run_of<'a>(
-    project: &str,
-    item: &'a str,
-    source: &CommandSource,
-    argv: &[String],
-    folder: &Path,
-) -> Result<Run<'a>, BackupError> {
-    let mut run = Run { limit: DUMP, ..Run::new(item, argv.to_vec()) };
-    if source.folder {
-        run.variables.push(("BACKSTAY_FOLDER", folder.display().to_string()));
-    } else if let Some(service) = &source.service {
-        run.argv = [inside(&container(project, service).await?), argv.to_vec()].concat();
-    }
-    Ok(run)
-}
-
-/// A folder inside a container, for what a program there makes.
-struct Inside<'a> {
-    scene: &'a Scene,
-    item: &'a str,
-    /// What runs a program there.
-    before: Vec<String>,
-    folder: String,
-}
-
-impl<'a> Inside<'a> {
-    async fn new(scene: &'a Scene, item: &'a str, before: Vec<String>) -> Result<Self, BackupError> {
-        let inside = Self { scene, item, before, folder: String::new() };
-        let made = inside.run(HOOK, ["mktemp", "-d"].map(str::to_owned).to_vec()).await?;
-        let folder = String::from_utf8_lossy(&made).trim().to_owned();
-        if !folder.starts_with('/') || folder.contains(['\n', ':']) {
-            return Err(BackupError::Prepare(format!("{item}: the service made no folder for its backup")));
-        }
-        Ok(Self { folder, ..inside })
-    }
-
-    async fn run(&self, limit: Duration, argv: Vec<String>) -> Result<Vec<u8>, BackupError> {
-        let argv = [self.before.clone(), argv].concat();
-        self.scene.run(Run { limit, ..Run::new(self.item, argv) }).await
-    }
-
-    async fn copy_to(&self, folder: &Path) -> Result<(), BackupError> {
-        let container = self.before.last().map_or("", String::as_str);
-        let from = format!("{container}:{}/.", self.folder);
-        let argv = ["docker", "cp", &from, &folder.display().to_string()].map(str::to_owned);
-        let copy = Run { limit: DUMP, ..Run::new(self.item, argv.to_vec()) };
-        self.scene.run(copy).await.map(drop)
-    }
-
-    /// Takes it away, whatever was made in it.
-    async fn remove(self) {
-        let _ = self.run(HOOK, ["rm", "-rf", &self.folder].map(str::to_owned).to_vec()).await;
-    }
-}
-
-/// OpenClaw's own backup, which is safe while it runs, and which it verifies.
-pub(super) async fn openclaw(
-    scene: &Scene,
-    project: &str,
-    item: &str,
-    service: Option<&str>,
-    folder: &Path,
-) -> Result<(), BackupError> {
-    let create =
-        |to: &str| ["openclaw", "backup", "create", "--output", to, "--verify"].map(str::to_owned).to_vec();
-    let Some(service) = service else {
-        return scene
-            .run(Run { limit: DUMP, ..Run::new(item, create(&folder.display().to_string())) })
-            .await
-            .map(drop);
-    };
-    let inside = Inside::new(scene, item, inside(&container(project, service).await?)).await?;
-    let copied = match inside.run(DUMP, create(&inside.folder)).await {
-        Ok(_) => inside.copy_to(folder).await,
-        Err(error) => Err(error),
-    };
-    inside.remove().await;
-    copied?;
-    // A backup that says that it is well and holds nothing is none.
-    let holds = fs::read_dir(folder).map_err(BackupError::io(folder.display()))?.next().is_some();
-    if holds { Ok(()) } else { Err(BackupError::Prepare(format!("{item}: its backup is empty"))) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -618,33 +452,5 @@ mod tests {
     fn names_are_quoted() {
         assert_eq!((quoted("a\"b"), literal("it's")), ("\"a\"\"b\"".to_owned(), "'it''s'".to_owned()));
         assert!(file_of("../x").is_err() && file_of("shop").is_ok());
-    }
-
-    #[test]
-    fn only_roles_that_are_missing_are_made() {
-        let globals = "--\n-- PostgreSQL database cluster dump; of all\n--\n\\restrict abc\nSET x = 'y';\n\n\
-            CREATE ROLE postgres;\nALTER ROLE postgres WITH SUPERUSER PASSWORD 'a;b';\n\
-            CREATE ROLE shop;\nALTER ROLE shop WITH LOGIN PASSWORD 'it''s; x';\n\
-            CREATE ROLE \"odd \"\"name\";\nALTER ROLE \"odd \"\"name\" WITH NOLOGIN;\n\n\
-            --\n-- User Configurations\n--\n\
-            ALTER ROLE shop SET search_path TO 'a', 'b';\n\n\
-            GRANT \"odd \"\"name\" TO postgres WITH INHERIT TRUE GRANTED BY postgres;\nGRANT pg_monitor TO postgres;\n\
-            CREATE TABLESPACE big OWNER shop LOCATION '/mnt';\n";
-        let all = missing_roles(globals, &["postgres", "pg_monitor"].into_iter().collect());
-        let expected = "CREATE ROLE shop;\nALTER ROLE shop WITH LOGIN PASSWORD 'it''s; x';\n\
-            CREATE ROLE \"odd \"\"name\";\nALTER ROLE \"odd \"\"name\" WITH NOLOGIN;\n\
-            ALTER ROLE shop SET search_path TO 'a', 'b';\n\
-            GRANT \"odd \"\"name\" TO postgres WITH INHERIT TRUE;\n";
-        assert_eq!(all, expected);
-        let known = ["postgres", "pg_monitor", "shop", "\"odd \"\"name\""].into_iter().collect();
-        assert_eq!(missing_roles(globals, &known), "");
-    }
-
-    #[test]
-    fn a_dump_says_who_owned_the_database() {
-        let list =
-            ";     TOC Entries: 8\n3350; 1262 16384 DATABASE - shop its owner\n215; 1259 TABLE public a x\n";
-        assert_eq!(owner_in(list, "shop"), Some("its owner"));
-        assert_eq!(owner_in(list, "other"), None);
     }
 }

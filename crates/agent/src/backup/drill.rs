@@ -24,12 +24,7 @@ use backstay_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    BackupError, DataPlan,
-    database::Postgres,
-    keeper::{Desk, millis},
-    progress::Progress,
-};
+use super::{BackupError, DataPlan, database::Postgres, desk::Desk, keeper::millis, progress::Progress};
 use crate::{
     crash::crash_point,
     disk::{self, WorkLock},
@@ -128,7 +123,14 @@ pub(super) async fn recover(desk: &Desk) -> bool {
 /// Takes everything away that a drill has made. An engine that is away must not keep the node from being saved: what is
 /// left is noted, and tried again before anything else is done.
 async fn clear(desk: &Desk) -> bool {
-    let Some(state) = desk.store.drill() else { return true };
+    let state = match desk.store.drill() {
+        Ok(Some(state)) => state,
+        Ok(None) => return true,
+        Err(error) => {
+            tracing::error!(error, "what a drill has made cannot be told");
+            return false;
+        }
+    };
     crash_point("drill.clearing");
     for _ in 1..TRIES {
         let Err(why) = clear_once(desk, &state).await else { return true };

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, io};
 
-use backstay_types::ErrorCode;
+use backstay_types::{ErrorCode, StackName};
 
 /// Each says the code that people look up.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -16,6 +16,12 @@ pub(crate) enum BackupError {
     /// It could not be put back.
     #[error("{0} ({code})", code = ErrorCode::BS9026)]
     Restore(String),
+    /// The node does not run the stack.
+    #[error(
+        "stack `{0}` does not run on this node: assign it to the node and wait until it is deployed, or restore into a folder ({code})",
+        code = ErrorCode::BS9053
+    )]
+    RunsNot(StackName),
 }
 
 impl BackupError {

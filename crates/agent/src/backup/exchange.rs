@@ -6,22 +6,22 @@
 //! is kept until the deployment has ended. The core's journal says which way it goes; how far it is stands beside that in
 //! `agent.db`, and every step can be taken again.
 
-use std::{collections::BTreeSet, fs, time::Instant};
+use std::time::Instant;
 
-use backstay_agent_core::{Committed, Prepared, Step};
-use backstay_manifest::BackupSource;
+use backstay_agent_core::{Committed, Prepared, StackRecord};
 use backstay_types::{
     DeploymentId, StackName, TreeDigest,
-    backup::{BackupOrder, BackupPhase, BackupReason, RestoreWork, SaveWork, WorkOutcome},
+    backup::{BackupOrder, RestoreWork, WorkOutcome},
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    BackupError, database,
-    keeper::{Desk, failed, millis},
+    BackupError,
+    desk::Desk,
+    keeper::{self, failed, millis},
     progress::Progress,
-    restore::{self, Phase, Restoring, stack},
-    save::{NotSaved, Ready, Saving},
+    restore::{self, Phase, Restoring, stack, start_others, stop_and_save, stop_others},
+    store::Kept,
 };
 use crate::{
     crash::crash_point,
@@ -71,68 +71,33 @@ impl Clerk {
 
     async fn run_errand(&self, errand: Errand) -> Result<String, BackupError> {
         let desk = &self.desk;
+        let known = |deployment| kept(desk.store.exchange(deployment));
         match errand {
-            Errand::PutInPlace(deployment) => put_in_place(desk, deployment).await,
-            Errand::Give(deployment, tree) => match desk.store.exchange(deployment) {
-                Some(state) => give(desk, &state, tree, &state.commands).await.map(|()| String::new()),
-                None => Ok(String::new()),
-            },
-            Errand::PutBack(deployment, tree, prepared) => match desk.store.exchange(deployment) {
-                Some(state) => put_back(desk, state, Some((tree, &prepared))).await.map(|()| String::new()),
-                // Nothing of it had been made ready.
-                None => Ok(String::new()),
-            },
-            Errand::GiveBack(deployment) => match desk.store.exchange(deployment) {
-                Some(state) if !state.told.is_empty() => {
-                    give(desk, &state, state.committed.tree, &state.told).await.map(|()| String::new())
+            Errand::PutInPlace(deployment) => return put_in_place(desk, deployment).await,
+            Errand::Give(deployment, tree) => {
+                if let Some(state) = known(deployment)? {
+                    restore::give(desk, &state, tree, &state.commands).await?;
                 }
-                _ => Ok(String::new()),
-            },
-            Errand::Settle(stack) => settle(desk, &stack).await.map(|()| String::new()),
+            }
+            Errand::PutBack(deployment, tree, prepared) => {
+                // Without one, nothing of it had been made ready.
+                if let Some(state) = known(deployment)? {
+                    put_back(desk, state, Some((tree, &prepared))).await?;
+                }
+            }
+            Errand::GiveBack(deployment) => {
+                if let Some(state) = known(deployment)?.filter(|state| !state.told.is_empty()) {
+                    restore::give(desk, &state, state.committed.tree, &state.told).await?;
+                }
+            }
+            Errand::Settle(stack) => settle(desk, &stack).await?,
         }
+        Ok(String::new())
     }
 }
 
-fn kept(result: Result<(), String>) -> Result<(), BackupError> {
+fn kept<T>(result: Kept<T>) -> Result<T, BackupError> {
     result.map_err(BackupError::Restore)
-}
-
-/// Stacks of this node that are said to use the same data, with what runs of them. They do not run while it is exchanged.
-fn others(desk: &Desk, state: &Restoring) -> Result<Vec<(StackName, Committed)>, BackupError> {
-    let items = state.plan.backups.items.iter();
-    let names: BTreeSet<_> =
-        items.flat_map(|item| &item.shared_with).filter(|one| **one != state.stack).collect();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut stacks = desk.journal()?.stacks;
-    let runs = |name: &StackName| Some((name.clone(), stacks.remove(name)?.committed?));
-    Ok(names.into_iter().filter_map(runs).collect())
-}
-
-async fn stop_others(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
-    for (name, committed) in others(desk, state)? {
-        let Some(prepared) = &committed.prepared else { continue };
-        let mut records = Records::new(desk.machine.world.clone());
-        let down = desk.machine.down(&name, Some(committed.tree), prepared, &mut records).await;
-        down.map_err(|Failed { reason, .. }| {
-            BackupError::Restore(format!("{name}, which uses the same data: {reason}"))
-        })?;
-    }
-    Ok(())
-}
-
-/// What cannot be started now is started as any drift is put right.
-async fn start_others(desk: &Desk, state: &Restoring) {
-    let Ok(others) = others(desk, state) else { return };
-    for (name, committed) in others {
-        let Some(prepared) = &committed.prepared else { continue };
-        let mut records = Records::new(desk.machine.world.clone());
-        let to = (&name, committed.tree);
-        if let Err(failed) = desk.machine.up(to, None, prepared, Step::Return, &mut records).await {
-            tracing::error!(stack = %name, reason = failed.reason, "a stack that uses the same data does not start");
-        }
-    }
 }
 
 /// Makes ready what a deployment will put in place. What ran is stopped when this ends well, and runs as before when not.
@@ -191,70 +156,9 @@ async fn fetch_and_stop(
     desk.store.restoring(state)
 }
 
-/// Stops what writes and saves what is there, to the last byte.
-async fn stop_and_save(
-    desk: &Desk,
-    order: &BackupOrder,
-    state: &mut Restoring,
-    progress: &Progress,
-) -> Result<(), BackupError> {
-    progress.phase(BackupPhase::Stopping, &state.stack);
-    let (stack, tree) = (state.stack.clone(), state.committed.tree);
-    // What the release to come has besides is not there to be saved.
-    let plan = desk.plan(&stack, tree).await?;
-    let scene = desk.scene(&stack, tree);
-    let saving =
-        Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped: true, safety: true };
-    let is_command = |what: &BackupSource| matches!(what, BackupSource::Command(_));
-    let commands = plan.backups.items.iter().any(|item| is_command(&item.what));
-    let mut ready = Ready::default();
-    let said = |failed: NotSaved| failed.error;
-    stop_others(desk, state).await?;
-    match plan.runtime.as_str() {
-        // Services that are asked for their data run on; nobody writes any more.
-        "compose" => stack::stop_writers(state).await?,
-        // A command may have to ask what runs.
-        _ if commands => {
-            saving.ask(&mut ready).await.map_err(said)?;
-            stack::down(desk, state).await?;
-        }
-        _ => stack::down(desk, state).await?,
-    }
-    crash_point("exchange.stopped");
-    progress.phase(BackupPhase::Safety, &state.stack);
-    if plan.runtime == "compose" || !commands {
-        saving.ask(&mut ready).await.map_err(said)?;
-    }
-    saving.prepare(&mut ready).await.map_err(said)?;
-    let save = SaveWork {
-        stacks: Vec::new(),
-        reason: BackupReason::Safety,
-        deployment: state.deployment,
-        conversation: None,
-    };
-    let about = (desk.tags(&stack, tree, BackupReason::Safety, &save), desk.now());
-    let repository = desk.repository(order);
-    let sent = saving.send(ready, &repository, about, desk.bytes_per_second(order)).await;
-    state.outcome.snapshots.extend(sent.map_err(said)?.map(|saved| saved.snapshot));
-    crash_point("exchange.saved");
-    for item in plan.backups.items.iter().filter(|item| is_command(&item.what)) {
-        let from = desk.layout().staging().join(stack.as_str()).join(&item.name);
-        let to = state.kept(desk).join("told").join(&item.name);
-        let failed = || BackupError::restore(to.display());
-        let _ = fs::remove_dir_all(&to);
-        to.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed())?;
-        fs::rename(&from, &to).map_err(failed())?;
-        state.told.push((item.name.clone(), to));
-    }
-    Ok(())
-}
-
 /// Nothing of it was put in place, and nothing will be: what ran runs again.
 pub(super) async fn give_up(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     restore::back_to_start(desk, state).await?;
-    if matches!(state.phase, Phase::Stopping | Phase::Ready) {
-        start_others(desk, state).await;
-    }
     state.deployment.map_or(Ok(()), |deployment| kept(desk.store.exchange_over(deployment)))
 }
 
@@ -263,7 +167,16 @@ pub(super) async fn give_up(desk: &Desk, state: &Restoring) -> Result<(), Backup
 pub(super) async fn recover(desk: &Desk) {
     let lock = desk.exchanging.clone();
     let _one = lock.lock().await;
-    for state in desk.store.exchanges() {
+    for deployment in keeper::known(|| desk.store.exchanging()).await {
+        let state = match desk.store.exchange(deployment) {
+            Ok(Some(state)) => state,
+            Ok(None) => continue,
+            // Nothing is deployed on it until it can be read.
+            Err(error) => {
+                tracing::error!(%deployment, error, "how far an undo's data is cannot be told");
+                continue;
+            }
+        };
         match state.phase {
             Phase::Fetching | Phase::Stopping => {
                 if let Err(error) = give_up(desk, &state).await {
@@ -281,7 +194,7 @@ pub(super) async fn recover(desk: &Desk) {
 
 async fn put_in_place(desk: &Desk, deployment: DeploymentId) -> Result<String, BackupError> {
     let gone = || BackupError::Restore("the data that was made ready is not known any more".to_owned());
-    let mut state = desk.store.exchange(deployment).ok_or_else(gone)?;
+    let mut state = kept(desk.store.exchange(deployment))?.ok_or_else(gone)?;
     match state.phase {
         Phase::Ready => {
             state.phase = Phase::Swapping;
@@ -291,6 +204,8 @@ async fn put_in_place(desk: &Desk, deployment: DeploymentId) -> Result<String, B
         Phase::Exchanged => return Ok(said(&state)),
         _ => return Err(gone()),
     }
+    // They were stopped; who was killed meanwhile does not know what started them.
+    stop_others(desk, &state).await?;
     stack::swap_databases(desk, &state).await?;
     crash_point("exchange.databases");
     stack::down(desk, &state).await?;
@@ -309,24 +224,6 @@ fn said(state: &Restoring) -> String {
     format!("{} put in place; what was there is kept", items.join(", "))
 }
 
-/// Gives commands what is theirs.
-async fn give(
-    desk: &Desk,
-    state: &Restoring,
-    tree: TreeDigest,
-    what: &[(String, std::path::PathBuf)],
-) -> Result<(), BackupError> {
-    let scene = desk.scene(&state.stack, tree);
-    for (item, folder) in what {
-        let found = state.plan.backups.items.iter().find(|known| known.name == *item);
-        if let Some(BackupSource::Command(source)) = found.map(|item| &item.what) {
-            database::restore_command(&scene, &state.plan.project, item, source, folder).await?;
-        }
-    }
-    crash_point("exchange.given");
-    Ok(())
-}
-
 /// Puts back what was there. Nothing of the stack runs afterwards, where anything had been put in place.
 async fn put_back(
     desk: &Desk,
@@ -338,6 +235,9 @@ async fn put_back(
         // What was stopped is started by whoever goes back.
         Phase::Fetching | Phase::Stopping | Phase::Ready => {
             start_others(desk, &state).await;
+            if state.phase != Phase::Ready {
+                state.outcome.failed.get_or_insert_with(|| "the deployment went back before".to_owned());
+            }
             state.phase = Phase::Back;
             return kept(desk.store.restoring(&state));
         }
@@ -368,19 +268,35 @@ async fn put_back(
 
 /// Brings to an end what deployments have left that are over. A release that came to stay has its data in place; whatever
 /// else was begun is taken back before anything runs on it.
-async fn settle(desk: &Desk, stack: &StackName) -> Result<(), BackupError> {
-    let left: Vec<_> = desk.store.exchanges().into_iter().filter(|state| state.stack == *stack).collect();
+pub(super) async fn settle(desk: &Desk, stack: &StackName) -> Result<(), BackupError> {
+    let left = kept(desk.store.exchanges_of(stack))?;
     if left.is_empty() {
         return Ok(());
     }
-    let under_way = desk.journal()?.operation.map(|operation| operation.target.deployment);
+    let mut journal = desk.journal()?;
+    let under_way = journal.operation.take().map(|operation| operation.target.deployment);
+    let record = journal.stacks.remove(stack).unwrap_or_default();
     for state in left {
         let Some(deployment) = state.deployment.filter(|one| Some(*one) != under_way) else { continue };
-        if matches!(state.phase, Phase::Swapping | Phase::Undoing { .. }) {
-            put_back(desk, state.clone(), None).await?;
+        match state.phase {
+            Phase::Exchanged if came_to_stay(&state, &record) => {}
+            Phase::Swapping | Phase::Exchanged | Phase::Undoing { .. } => {
+                put_back(desk, state.clone(), None).await?;
+            }
+            // Its own stack is started by whoever deploys or heals it.
+            Phase::Stopping | Phase::Ready => start_others(desk, &state).await,
+            Phase::Fetching | Phase::Back | Phase::Starting => {}
         }
         restore::clean(desk, &state).await;
         kept(desk.store.exchange_over(deployment))?;
     }
     Ok(())
+}
+
+/// Whether the release that the data came with is the one that runs, or was until another came. It is not when its deployment
+/// ended otherwise, nor while what ran before it is what was committed last.
+fn came_to_stay(state: &Restoring, record: &StackRecord) -> bool {
+    let ended = record.ended.as_ref().map(|ended| ended.deployment);
+    let before = |now: &Committed| (now.tree, now.at) == (state.committed.tree, state.committed.at);
+    ended != state.deployment && !record.committed.as_ref().is_some_and(before)
 }

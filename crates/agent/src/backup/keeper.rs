@@ -1,44 +1,37 @@
 //! Does what the hub asks for about backups, one thing at a time, and tells it how that ended, once.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+mod saves;
 
-use backstay_agent_core::{Committed, Hold, Input, Journal};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use backstay_agent_core::{Hold, Input};
 use backstay_api::{
     Empty,
     agent::{BackupBefore, BackupJobPath, FinishBackup, NextBackup, NextBackupRequest, NextBackupResponse},
 };
 use backstay_types::{
-    BackupJobId, Secret, StackName, Timestamp, TreeDigest,
-    backup::{
-        BackupOrder, BackupPhase, BackupReason, BackupWork, Destination, DrillWork, ItemOutcome, ItemResult,
-        RestoreWork, SaveWork, SnapshotTags, WorkOutcome,
-        job::{Repository, Target},
-    },
+    BackupJobId, DeploymentId, StackName,
+    backup::{BackupOrder, BackupPhase, BackupWork, Destination, DrillWork, RestoreWork, WorkOutcome},
 };
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 
 use super::{
-    BackupError, DataPlan, Program,
-    asked::{Asked, Before, HubClock, Unsaved},
+    Program,
+    asked::{Asked, Before, Unsaved},
+    desk::Desk,
     drill,
     exchange::{self, Clerk},
-    exec::Scene,
     progress::Progress,
-    restore,
-    save::{NotSaved, Saved, Saving},
-    still::{self, Thing},
-    store::Store,
+    restore, still,
+    store::{Kept, Store},
 };
 use crate::{
     Identity,
     crash::crash_point,
     daemon::{Event, View},
-    disk::{JournalDb, Layout},
-    runtime,
-    step::{Records, Reply, Work, read_rendered},
     tasks::Machine,
 };
 
@@ -49,131 +42,33 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// The least and the most time for a job, whatever the clocks say.
 const LEAST: Duration = Duration::from_secs(120);
 const MOST: Duration = Duration::from_secs(24 * 3600);
-/// Reading a manifest takes no longer.
-const READ: Duration = Duration::from_secs(120);
-
-/// What saving and restoring need of the agent.
-#[derive(Debug, Clone)]
-pub(crate) struct Desk {
-    pub(super) machine: Machine,
-    pub(super) identity: Identity,
-    pub(super) store: Store,
-    pub(super) program: Program,
-    /// Held by whoever makes data ready for a deployment, or does something with it.
-    pub(super) exchanging: Arc<Mutex<()>>,
-    clock: HubClock,
-}
-
-impl Desk {
-    pub(super) fn layout(&self) -> &Layout {
-        &self.machine.layout
-    }
-
-    pub(super) fn nice(&self) -> u32 {
-        self.machine.settings.backup_nice
-    }
-
-    pub(super) fn margin(&self) -> u64 {
-        self.machine.settings.disk_margin_bytes
-    }
-
-    pub(super) fn node_name(&self) -> String {
-        self.identity.name.to_string()
-    }
-
-    /// What the agent knows durably, as it is now.
-    pub(super) fn journal(&self) -> Result<Journal, BackupError> {
-        let read = JournalDb::read(&self.layout().journal());
-        read.map(|(journal, _)| journal).map_err(|error| BackupError::Prepare(error.to_string()))
-    }
-
-    pub(super) fn committed(&self, stack: &StackName) -> Result<Committed, BackupError> {
-        let mut journal = self.journal()?;
-        let committed = journal.stacks.remove(stack).and_then(|record| record.committed);
-        committed.ok_or_else(|| BackupError::Prepare(format!("stack `{stack}` does not run on this node")))
-    }
-
-    pub(super) fn processes(&self, stack: &StackName) -> io::Result<Vec<Thing>> {
-        let groups = runtime::process::groups(self.layout(), stack)?;
-        Ok(groups.into_iter().map(|(group, started)| Thing::Frozen { group, started }).collect())
-    }
-
-    pub(super) fn units(&self, stack: &StackName) -> Vec<String> {
-        let prepared = self.committed(stack).ok().and_then(|committed| committed.prepared);
-        let units = prepared.into_iter().flat_map(|prepared| prepared.services.into_keys());
-        units.filter(|unit| unit.ends_with(".service") || !unit.contains('.')).collect()
-    }
-
-    /// What a release has of data.
-    pub(super) async fn plan(&self, stack: &StackName, tree: TreeDigest) -> Result<DataPlan, BackupError> {
-        self.machine.data(stack, tree).await.map_err(BackupError::Prepare)
-    }
-
-    pub(super) fn scene(&self, stack: &StackName, tree: TreeDigest) -> Scene {
-        let mut variables = read_rendered(self.layout(), stack, tree);
-        let secret = |text: &str| backstay_types::Secret::new(text);
-        variables.insert("BACKSTAY_STACK".to_owned(), secret(stack.as_str()));
-        variables.insert("BACKSTAY_NODE".to_owned(), secret(self.identity.name.as_str()));
-        let state = self.layout().state(stack).display().to_string();
-        variables.insert("BACKSTAY_STATE_DIR".to_owned(), secret(&state));
-        Scene { dir: self.layout().release(stack, tree), variables }
-    }
-
-    /// The node's repository, through the hub.
-    pub(super) fn repository(&self, order: &BackupOrder) -> Repository {
-        let cache = self.layout().backups().join("cache");
-        super::bound(&cache, self.machine.settings.backup_cache_bytes);
-        self.at("repository", &order.password, &cache)
-    }
-
-    /// The repository that data is put back from: the node's own, or another one's that the hub lends for this job.
-    pub(super) fn source(&self, order: &BackupOrder, work: &RestoreWork) -> Repository {
-        match (&order.other_password, work.of_node) {
-            (Some(password), Some(_)) => {
-                self.at(&format!("backups/{}/repository", order.job), password, &self.layout().lent_cache())
-            }
-            _ => self.repository(order),
-        }
-    }
-
-    fn at(&self, place: &str, password: &Secret, cache: &Path) -> Repository {
-        let hub = self.identity.hub.trim_end_matches('/');
-        Repository {
-            target: Target::Rest {
-                url: format!("{hub}/agent/v1/{place}/"),
-                credential: self.identity.credential.clone(),
-                ca_file: self.machine.settings.ca_file.as_ref().map(|path| path.display().to_string()),
-            },
-            password: password.clone(),
-            cache: Some(cache.display().to_string()),
-        }
-    }
-
-    pub(super) fn bytes_per_second(&self, order: &BackupOrder) -> Option<u64> {
-        let own = Some(self.machine.settings.backup_bytes_per_second).filter(|bytes| *bytes > 0);
-        own.into_iter().chain(order.bytes_per_second).min()
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.clock.now(self.machine.world.now())
-    }
-}
-
-impl Machine {
-    /// What a release has of data, as a child reads it.
-    pub(crate) async fn data(&self, stack: &StackName, tree: TreeDigest) -> Result<DataPlan, String> {
-        let mut records = Records::new(self.world.clone());
-        let work = Work::Data { stack: stack.clone(), tree };
-        match self.child(work, backstay_types::Step::Snapshot, READ, &mut records).await {
-            Ok(Reply::Data(plan)) => Ok(*plan),
-            Ok(_) => Err("a child of the agent answered something else than it was asked".to_owned()),
-            Err(failed) => Err(failed.reason),
-        }
-    }
-}
+/// Why a job ends that the hub wants no more.
+const NOT_WANTED: &str = "the hub says that it should end";
 
 /// The stack of a deployment that waits, and whom to answer.
-type Waiting<'a> = (&'a StackName, &'a mut oneshot::Sender<Result<String, Unsaved>>);
+struct Waiting<'a> {
+    stack: &'a StackName,
+    reply: &'a mut oneshot::Sender<Result<String, Unsaved>>,
+}
+
+/// How a turn at a job ended.
+enum Turn {
+    /// The job has ended.
+    Ended(WorkOutcome),
+    /// The job has ended, to make way for a deployment.
+    MadeWay(WorkOutcome, Before),
+    /// A deployment that keeps the job from going on goes first. Whatever becomes of the job, it is served to its end.
+    First(Before),
+}
+
+/// What came of a job so far, over all its turns.
+#[derive(Debug, Default)]
+struct SoFar {
+    outcome: WorkOutcome,
+    failures: Vec<String>,
+    /// The stacks that are still to be saved, once they are known.
+    left: Option<VecDeque<StackName>>,
+}
 
 /// The loop.
 #[derive(Debug)]
@@ -182,6 +77,8 @@ pub(crate) struct Keeper {
     events: mpsc::Sender<Event>,
     view: watch::Receiver<View>,
     asked: mpsc::Receiver<Before>,
+    /// A deployment for which something made way.
+    first: Option<Before>,
     due: Arc<Notify>,
     holds: u64,
 }
@@ -212,7 +109,7 @@ impl Keeper {
         let (due, clock) = (machine.backups.due.clone(), machine.backups.clock.clone());
         let desk = Desk { machine, identity, store, program, exchanging: Arc::default(), clock };
         let clerk = Clerk::new(desk.clone(), asked.errands);
-        (Self { desk, events, view, asked: asked.before, due, holds: 0 }, clerk)
+        (Self { desk, events, view, asked: asked.before, first: None, due, holds: 0 }, clerk)
     }
 
     /// Runs until nobody listens.
@@ -224,6 +121,10 @@ impl Keeper {
         }
         loop {
             let told = self.tell_all().await;
+            if let Some(before) = self.first.take() {
+                self.serve(before).await;
+                continue;
+            }
             let clean = drill::recover(&self.desk).await;
             tokio::select! {
                 before = self.asked.recv() => match before {
@@ -242,8 +143,8 @@ impl Keeper {
         still::recover(&self.desk.store).await;
         drill::recover(&self.desk).await;
         exchange::recover(&self.desk).await;
-        let Some(state) = self.desk.store.restore() else { return };
         let _alone = Alone { id: 0, events: self.events.clone() };
+        let Some(state) = known(|| self.desk.store.restore()).await else { return };
         let _ = self.view.wait_for(|view| view.granted == Some(0)).await;
         self.finish(state).await;
     }
@@ -262,14 +163,21 @@ impl Keeper {
                     sleep(AGAIN).await;
                 }
             }
-            let Some(now) = self.desk.store.restore() else { return };
+            let Some(now) = known(|| self.desk.store.restore()).await else { return };
             state = now;
         }
     }
 
     /// Tells the hub what it does not know. True when it knows everything.
     async fn tell_all(&self) -> bool {
-        for (job, outcome) in self.desk.store.untold() {
+        let untold = match self.desk.store.untold() {
+            Ok(untold) => untold,
+            Err(error) => {
+                tracing::error!(error, "what the hub does not know cannot be told");
+                return false;
+            }
+        };
+        for (job, outcome) in untold {
             let path = BackupJobPath { job };
             let told = self.desk.machine.hub.call::<FinishBackup>(&path, &Empty {}, &outcome).await;
             match told {
@@ -312,15 +220,26 @@ impl Keeper {
     /// Whatever is due.
     async fn next(&mut self) {
         match self.ask(None).await {
-            Ok(NextBackupResponse { order: Some(order), .. }) => {
-                self.run_order(order, None).await;
-            }
+            Ok(NextBackupResponse { order: Some(order), .. }) => match of_deployment(&order.work) {
+                Some(deployment) => self.leave(order.job, deployment).await,
+                None => drop(self.run_order(order, None).await),
+            },
             Ok(_) => {}
             Err(Unsaved { why, .. }) => tracing::warn!(why, "what to do about backups is not known"),
         }
     }
 
-    /// A deployment waits.
+    /// What is for a deployment is done when that asks for it: a snapshot that came after it would say that it is from before,
+    /// and data would be made ready for nobody. One that is over asks no more.
+    async fn leave(&self, job: BackupJobId, deployment: DeploymentId) {
+        match self.desk.journal() {
+            Ok(journal) if journal.is_under_way(deployment) => {}
+            Ok(_) => self.ended(job, &failed("the deployment that it is for is not under way")).await,
+            Err(error) => tracing::error!(%error, "what is under way cannot be told"),
+        }
+    }
+
+    /// A deployment waits. It gets an answer, whatever becomes of what it waits for.
     async fn serve(&mut self, mut before: Before) {
         let said = self.save_before(&mut before).await;
         let _ = before.reply.send(said);
@@ -333,7 +252,11 @@ impl Keeper {
             Some(_) => Some(lock.lock().await),
             None => None,
         };
-        if self.desk.store.exchange(deployment).is_some_and(|state| state.is_ready()) {
+        if before.reply.is_closed() {
+            return Err("the deployment waits for it no longer".into());
+        }
+        let known = self.desk.store.exchange(deployment).map_err(Unsaved::for_now)?;
+        if known.is_some_and(|state| state.is_ready()) {
             return Ok("its data is ready, as it was".to_owned());
         }
         if !self.desk.machine.settings.backups {
@@ -360,7 +283,8 @@ impl Keeper {
             let why = format!("the hub wants job {} to be ended first", order.job);
             return Err(Unsaved { temporary: before.data.is_some(), why });
         }
-        let outcome = self.run_order(order, Some((&stack, &mut before.reply))).await;
+        let waiting = Waiting { stack: &stack, reply: &mut before.reply };
+        let outcome = self.run_order(order, Some(waiting)).await;
         match (outcome.failed, outcome.snapshots.first()) {
             (Some(why), _) => Err(why.into()),
             (None, safety) if before.data.is_some() => {
@@ -377,24 +301,24 @@ impl Keeper {
 
     /// Does what the hub says. `waiting`: the stack that a deployment keeps for it, so that it need not be held, and
     /// whether the deployment still waits.
-    async fn run_order(&mut self, order: BackupOrder, waiting: Option<Waiting<'_>>) -> WorkOutcome {
+    async fn run_order(&mut self, order: BackupOrder, mut waiting: Option<Waiting<'_>>) -> WorkOutcome {
         crash_point("backup.asked");
         let (job, progress) = (order.job, Progress::new(self.desk.layout(), order.job));
-        let left = order.deadline.duration_since(self.desk.now());
-        let left = Duration::try_from(left).unwrap_or_default().clamp(LEAST, MOST);
-        let (hub, told) = (self.desk.machine.hub.clone(), progress.clone());
-        let (alone, waiting) = waiting.unzip();
-        let work = Box::pin(timeout(left, self.work(&order, alone, &progress)));
-        let nobody_waits = async {
-            match waiting {
-                Some(reply) => reply.closed().await,
-                None => std::future::pending().await,
+        let mut so_far = SoFar::default();
+        let ended = loop {
+            match self.turn(&order, waiting.as_mut(), &progress, &mut so_far).await {
+                Ok(Turn::Ended(outcome)) => break Ok(outcome),
+                Ok(Turn::MadeWay(outcome, before)) => {
+                    self.first = Some(before);
+                    break Ok(outcome);
+                }
+                Ok(Turn::First(before)) => {
+                    if let Err(why) = self.serve_meanwhile(before, &progress).await {
+                        break Err(why);
+                    }
+                }
+                Err(why) => break Err(why),
             }
-        };
-        let ended = tokio::select! {
-            () = nobody_waits => Err("the deployment waits for it no longer"),
-            ended = work => ended.map_err(|_| "it took longer than the hub allows"),
-            () = told.tell(&hub) => Err("the hub says that it should end"),
         };
         progress.over();
         if ended.is_err() {
@@ -402,9 +326,10 @@ impl Keeper {
             drill::recover(&self.desk).await;
             self.give_up(&order).await;
         }
-        let outcome = match (ended, self.desk.store.restore()) {
+        let outcome = match (ended, known(|| self.desk.store.restore()).await) {
             (Ok(outcome), _) => outcome,
-            (Err(why), None) => failed(why),
+            // What was saved before is in the repository.
+            (Err(why), None) => WorkOutcome { failed: Some(why.to_owned()), ..so_far.outcome },
             (Err(why), Some(state)) => {
                 tracing::warn!(%job, why, "a restore is given up half-way");
                 self.finish(state).await;
@@ -417,11 +342,51 @@ impl Keeper {
         outcome
     }
 
+    /// Works at a job until it ends, or has to let a deployment go first; or says why it is torn off.
+    async fn turn(
+        &mut self,
+        order: &BackupOrder,
+        waiting: Option<&mut Waiting<'_>>,
+        progress: &Progress,
+        so_far: &mut SoFar,
+    ) -> Result<Turn, &'static str> {
+        let left = order.deadline.duration_since(self.desk.now());
+        let left = Duration::try_from(left).unwrap_or_default().clamp(LEAST, MOST);
+        let (alone, reply) = waiting.map(|waiting| (waiting.stack, &mut *waiting.reply)).unzip();
+        let hub = self.desk.machine.hub.clone();
+        let work = Box::pin(timeout(left, self.work(order, alone, progress, so_far)));
+        let nobody_waits = async {
+            match reply {
+                Some(reply) => reply.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = nobody_waits => Err("the deployment waits for it no longer"),
+            ended = work => ended.map_err(|_| "it took longer than the hub allows"),
+            () = progress.tell(&hub) => Err(NOT_WANTED),
+        }
+    }
+
+    /// Serves a deployment to its end while a job waits for it. The hub hears that the job goes on; when it should not, that
+    /// is no reason to leave the deployment without an answer, and its stack stopped.
+    async fn serve_meanwhile(&mut self, before: Before, progress: &Progress) -> Result<(), &'static str> {
+        let hub = self.desk.machine.hub.clone();
+        let mut served = Box::pin(self.serve(before));
+        tokio::select! {
+            () = &mut served => Ok(()),
+            () = progress.tell(&hub) => {
+                served.await;
+                Err(NOT_WANTED)
+            }
+        }
+    }
+
     /// What was being made ready for a deployment is not wanted any more: what ran runs again.
     async fn give_up(&self, order: &BackupOrder) {
         let BackupWork::Restore(work) = &order.work else { return };
         let Destination::WithDeployment { deployment } = work.destination else { return };
-        if let Some(state) = self.desk.store.exchange(deployment)
+        if let Some(state) = known(|| self.desk.store.exchange(deployment)).await
             && let Err(error) = exchange::give_up(&self.desk, &state).await
         {
             tracing::error!(%deployment, %error, "what ran before an undo cannot be started again");
@@ -445,187 +410,85 @@ impl Keeper {
         order: &BackupOrder,
         alone: Option<&StackName>,
         progress: &Progress,
-    ) -> WorkOutcome {
+        so_far: &mut SoFar,
+    ) -> Turn {
         if !self.desk.machine.settings.backups {
-            return failed("backups are off on this node (`backups` in its settings)");
+            return Turn::Ended(failed("backups are off on this node (`backups` in its settings)"));
         }
         if let Err(error) = self.desk.program.check() {
-            return failed(&error.to_string());
+            return Turn::Ended(failed(&error.to_string()));
         }
         match &order.work {
-            BackupWork::Save(save) => self.save(order, save, alone, progress).await,
-            BackupWork::Drill(work) => Box::pin(self.drill(order, work, progress)).await,
+            BackupWork::Save(save) => self.save(order, save, alone, progress, so_far).await,
+            BackupWork::Drill(work) => self.drill(order, work, progress).await,
             BackupWork::Restore(work) => {
                 progress.phase(BackupPhase::Waiting, &work.stack);
-                match &work.destination {
+                Turn::Ended(match &work.destination {
                     Destination::Folder { path } => {
                         restore::to_folder(&self.desk, order, work, path, progress).await
                     }
                     Destination::WithDeployment { .. } => {
                         exchange::make_ready(&self.desk, order, work, progress).await
                     }
-                    Destination::InPlace => {
-                        let _alone = self.hold(None).await;
-                        restore::in_place(&self.desk, order, work, progress).await
-                    }
-                }
+                    Destination::InPlace => match self.hold(None).await {
+                        Ok(_alone) => restore::in_place(&self.desk, order, work, progress).await,
+                        Err(before) => return Turn::First(before),
+                    },
+                })
             }
         }
     }
 
     /// A drill touches nothing that runs, so that nothing is held for it. A deployment that waits for a snapshot goes first.
-    async fn drill(&mut self, order: &BackupOrder, work: &DrillWork, progress: &Progress) -> WorkOutcome {
+    async fn drill(&mut self, order: &BackupOrder, work: &DrillWork, progress: &Progress) -> Turn {
         let before = tokio::select! {
-            outcome = drill::run(&self.desk, order, work, progress) => return outcome,
+            outcome = drill::run(&self.desk, order, work, progress) => return Turn::Ended(outcome),
             before = self.asked.recv() => before,
         };
         let outcome = drill::put_off(&self.desk, work, "a deployment of the node came first").await;
-        if let Some(before) = before {
-            Box::pin(self.serve(before)).await;
+        match before {
+            Some(before) => Turn::MadeWay(outcome, before),
+            None => Turn::Ended(outcome),
         }
-        outcome
     }
 
-    /// Waits until the core leaves a stack alone, or all of them. Deployments that wait for a snapshot go first.
-    async fn hold(&mut self, stack: Option<&StackName>) -> Alone {
+    /// Waits until the core leaves a stack alone, or all of them; or gives the deployment that waits for a snapshot meanwhile
+    /// and so has to go first.
+    async fn hold(&mut self, stack: Option<&StackName>) -> Result<Alone, Before> {
         self.holds += 1;
         let alone = Alone { id: self.holds, events: self.events.clone() };
         let hold = Hold { id: alone.id, stack: stack.cloned() };
         let _ = self.events.send(Event::Input(Input::Hold(hold))).await;
-        loop {
-            let (view, id) = (&mut self.view, alone.id);
-            let before = tokio::select! {
-                biased;
-                _ = view.wait_for(|view| view.granted == Some(id)) => return alone,
-                before = self.asked.recv() => before,
-            };
-            match before {
-                Some(before) => Box::pin(self.serve(before)).await,
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    async fn save(
-        &mut self,
-        order: &BackupOrder,
-        save: &SaveWork,
-        alone: Option<&StackName>,
-        progress: &Progress,
-    ) -> WorkOutcome {
-        let stacks = match self.desk.journal() {
-            Err(error) => return failed(&error.to_string()),
-            Ok(journal) if save.stacks.is_empty() => {
-                let runs = |(stack, record): (&StackName, &backstay_agent_core::StackRecord)| {
-                    record.committed.is_some().then(|| stack.clone())
-                };
-                journal.stacks.iter().filter_map(runs).collect()
-            }
-            Ok(_) => save.stacks.clone(),
-        };
-        let mut outcome = WorkOutcome::default();
-        let mut failures = Vec::new();
-        for stack in stacks {
-            let held = match alone {
-                Some(known) if *known == stack => None,
-                _ => {
-                    progress.phase(BackupPhase::Waiting, &stack);
-                    Some(self.hold(Some(&stack)).await)
-                }
-            };
-            let mut view = self.view.clone();
-            let deployed = async {
-                match held {
-                    Some(_) => drop(view.wait_for(|view| view.awaited).await),
-                    None => std::future::pending().await,
-                }
-            };
-            let saved = tokio::select! {
-                saved = self.save_stack(order, save, &stack, progress) => saved,
-                // It has its own snapshot made, and an undo must not wait for hours.
-                () = deployed => {
-                    still::recover(&self.desk.store).await;
-                    let why = "a deployment of the stack came first".to_owned();
-                    Err((Vec::new(), Duration::ZERO, why))
-                }
-            };
-            drop(held);
-            match saved {
-                Ok(None) => {}
-                Ok(Some(Saved { snapshot, items, still })) => {
-                    outcome.snapshots.push(snapshot);
-                    outcome.items.extend(items);
-                    outcome.still_ms += millis(still);
-                }
-                Err((items, still, why)) => {
-                    outcome.items.extend(items);
-                    outcome.still_ms += millis(still);
-                    failures.push(format!("{stack}: {why}"));
-                }
-            }
-        }
-        outcome.failed = (!failures.is_empty()).then(|| failures.join("; "));
-        outcome
-    }
-
-    async fn save_stack(
-        &self,
-        order: &BackupOrder,
-        save: &SaveWork,
-        stack: &StackName,
-        progress: &Progress,
-    ) -> Result<Option<Saved>, (Vec<ItemOutcome>, Duration, String)> {
-        let early = |error: BackupError| (Vec::new(), Duration::ZERO, error.to_string());
-        let desk = &self.desk;
-        let tree = desk.committed(stack).map_err(early)?.tree;
-        let plan = desk.plan(stack, tree).await.map_err(early)?;
-        if plan.backups.off {
-            return Ok(None);
-        }
-        let scene = desk.scene(stack, tree);
-        let saving =
-            Saving { desk, progress, stack, plan: &plan, scene: &scene, stopped: false, safety: false };
-        let tags = desk.tags(stack, tree, save.reason, save);
-        let about = (tags, desk.now());
-        let saved = saving.save(&desk.repository(order), about, desk.bytes_per_second(order)).await;
-        saved.map_err(|failed| failed.told(stack, &plan))
-    }
-}
-
-impl Desk {
-    pub(super) fn tags(
-        &self,
-        stack: &StackName,
-        tree: TreeDigest,
-        reason: BackupReason,
-        save: &SaveWork,
-    ) -> SnapshotTags {
-        SnapshotTags {
-            node: Some(self.identity.node),
-            node_name: Some(self.identity.name.clone()),
-            stack: Some(stack.clone()),
-            tree: Some(tree),
-            deployment: save.deployment,
-            conversation: save.conversation,
-            reason,
+        let (view, id) = (&mut self.view, alone.id);
+        tokio::select! {
+            biased;
+            _ = view.wait_for(|view| view.granted == Some(id)) => Ok(alone),
+            Some(before) = self.asked.recv() => Err(before),
         }
     }
 }
 
-impl NotSaved {
-    /// Every item of the stack, since none of them is in a snapshot.
-    pub(super) fn told(self, stack: &StackName, plan: &DataPlan) -> (Vec<ItemOutcome>, Duration, String) {
-        let Self { item: failed, error, still } = self;
-        let why = error.to_string();
-        let items = plan.backups.items.iter().map(|item| {
-            let why = match failed.as_str() {
-                name if name == item.name || name.is_empty() => why.clone(),
-                name => format!("not saved, since `{name}` could not be"),
-            };
-            let result = ItemResult::Failed { why, paths: Vec::new() };
-            ItemOutcome { stack: stack.clone(), item: item.name.clone(), result }
-        });
-        (items.collect(), still, why)
+/// The deployment that a job is for.
+fn of_deployment(work: &BackupWork) -> Option<DeploymentId> {
+    match work {
+        BackupWork::Save(save) => save.deployment,
+        BackupWork::Restore(RestoreWork {
+            destination: Destination::WithDeployment { deployment }, ..
+        }) => Some(*deployment),
+        BackupWork::Restore(_) | BackupWork::Drill(_) => None,
+    }
+}
+
+/// What is durable, which has to be known before anything is done about it.
+pub(super) async fn known<T>(read: impl Fn() -> Kept<T>) -> T {
+    loop {
+        match read() {
+            Ok(known) => return known,
+            Err(error) => {
+                tracing::error!(error, "what is known of backups cannot be read; trying until it works")
+            }
+        }
+        sleep(AGAIN).await;
     }
 }
 

@@ -5,36 +5,46 @@
 //! there. From [`Phase::Swapping`] on it goes forward whatever happens to the agent: folders and files are exchanged by
 //! one rename each, databases by their names. When the stack is not healthy with the data, all is exchanged back.
 
+mod fetch;
+mod others;
 mod place;
+mod safety;
 pub(super) mod stack;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use backstay_agent_core::Committed;
-use backstay_manifest::{BackupItem, BackupSource, PostgresMethod};
+use backstay_manifest::BackupSource;
 use backstay_types::{
-    BackupJobId, DeploymentId, StackName,
+    BackupJobId, DeploymentId, StackName, TreeDigest,
     backup::{
-        BackupOrder, BackupPhase, BackupReason, Destination, ItemOutcome, ItemResult, Proof, RestoreWork,
-        SaveWork, WorkOutcome,
-        job::{Done, Job, Place as Wanted, Repository, RestoreTask, Restored, Task},
+        BackupOrder, BackupPhase, Destination, ItemOutcome, ItemResult, RestoreWork, WorkOutcome,
+        job::Place as Wanted,
     },
 };
 use serde::{Deserialize, Serialize};
 
-use self::place::Place;
-pub(super) use self::place::dress;
+pub(super) use self::{
+    fetch::fetch_all,
+    others::{start_others, stop_others},
+    place::dress,
+    safety::stop_and_save,
+};
+use self::{
+    fetch::{fetch, outcome_of},
+    place::Place,
+};
 use super::{
-    BackupError, DataPlan,
-    chore::{self, Chore},
-    database,
-    keeper::{Desk, failed, millis},
-    plan::inside,
+    BackupError, DataPlan, database,
+    desk::Desk,
+    exchange,
+    keeper::{failed, millis},
     progress::Progress,
-    save::{Ready, Saving},
 };
 use crate::crash::crash_point;
 
@@ -48,6 +58,9 @@ pub(crate) struct Restoring {
     pub(super) stack: StackName,
     pub(super) committed: Box<Committed>,
     pub(super) plan: DataPlan,
+    /// Stacks of the node that were seen to use the same data, besides those that are said to.
+    #[serde(default)]
+    pub(super) others: BTreeSet<StackName>,
     pub(super) phase: Phase,
     /// Files and folders that take the place of others.
     pub(super) places: Vec<Place>,
@@ -55,7 +68,7 @@ pub(crate) struct Restoring {
     pub(super) databases: Vec<Base>,
     /// What is given to commands, once the stack runs.
     pub(super) commands: Vec<(String, PathBuf)>,
-    /// What commands had told before; given to them again on the way back of a deployment.
+    /// What commands had told before; given to them again on the way back.
     #[serde(default)]
     pub(super) told: Vec<(String, PathBuf)>,
     /// What came of it so far.
@@ -127,56 +140,6 @@ impl Phase {
     }
 }
 
-/// Fetches a part of a snapshot. A file that is damaged there is a failure that names it.
-async fn fetch(
-    desk: &Desk,
-    order: &BackupOrder,
-    work: &RestoreWork,
-    places: Vec<Wanted>,
-    progress: &Progress,
-) -> Result<Restored, (String, Vec<String>)> {
-    let task = RestoreTask { snapshot: work.snapshot, places, delete_others: false };
-    let (repository, bytes_per_second) = (desk.source(order, work), desk.bytes_per_second(order));
-    let job = Job { repository, bytes_per_second, task: Task::Restore(task) };
-    match desk.program.run(&job, progress).await {
-        Ok(Done::Restore(restored)) if restored.damaged.is_empty() => Ok(restored),
-        Ok(Done::Restore(restored)) => {
-            let paths: Vec<_> = restored.damaged.into_iter().take(20).map(|problem| problem.at).collect();
-            let why = format!(
-                "{} files are damaged in the snapshot, such as {}",
-                paths.len(),
-                paths.first().map_or("", |path| path)
-            );
-            Err((BackupError::Restore(why).to_string(), paths))
-        }
-        Ok(_) => Err((
-            BackupError::Restore("the program did something else than it was asked".to_owned()).to_string(),
-            Vec::new(),
-        )),
-        Err(refusal) => {
-            let paths = refusal.paths.iter().take(20).cloned().collect();
-            Err((BackupError::Restore(refusal.message).to_string(), paths))
-        }
-    }
-}
-
-fn outcome_of(
-    stack: &StackName,
-    item: &str,
-    fetched: &Result<Restored, (String, Vec<String>)>,
-) -> ItemOutcome {
-    let result = match fetched {
-        Ok(restored) => ItemResult::Done {
-            files: restored.files,
-            bytes: restored.bytes,
-            proof: Proof::Verified,
-            digest: Some(restored.digest),
-        },
-        Err((why, paths)) => ItemResult::Failed { why: why.clone(), paths: paths.clone() },
-    };
-    ItemOutcome { stack: stack.clone(), item: item.to_owned(), result }
-}
-
 /// Restores into a folder. The stack is not touched.
 pub(super) async fn to_folder(
     desk: &Desk,
@@ -246,7 +209,17 @@ pub(super) async fn in_place(
     work: &RestoreWork,
     progress: &Progress,
 ) -> WorkOutcome {
-    let mut state = match begin(desk, order, work).await {
+    // What an undo left half-way would later be put back over this.
+    let settled = {
+        let lock = desk.exchanging.clone();
+        let _one = lock.lock().await;
+        exchange::settle(desk, &work.stack).await
+    };
+    let begun = match settled {
+        Ok(()) => begin(desk, order, work).await,
+        Err(error) => Err(error),
+    };
+    let mut state = match begun {
         Ok(state) => state,
         Err(error) => return failed(&error.to_string()),
     };
@@ -282,6 +255,7 @@ pub(super) async fn begin(
         stack: work.stack.clone(),
         committed: Box::new(committed),
         plan,
+        others: BTreeSet::new(),
         phase: Phase::Fetching,
         places: Vec::new(),
         databases: Vec::new(),
@@ -290,46 +264,6 @@ pub(super) async fn begin(
         outcome,
     };
     Ok(state)
-}
-
-/// The items that are put back, each with the paths of it that are meant; all of it when there are none.
-fn wanted<'a>(
-    plan: &'a DataPlan,
-    work: &RestoreWork,
-) -> Result<Vec<(&'a BackupItem, Vec<String>)>, BackupError> {
-    let find = |name: &str| {
-        plan.backups.items.iter().find(|item| item.name == name).ok_or_else(|| {
-            let known: Vec<_> = plan.backups.items.iter().map(|item| item.name.as_str()).collect();
-            let known = known.join(", ");
-            BackupError::Restore(format!(
-                "the stack has no item `{name}` now, only {known}: restore it into a folder"
-            ))
-        })
-    };
-    let mut all: Vec<(&BackupItem, Vec<String>)> = Vec::new();
-    for name in &work.items {
-        all.push((find(name)?, Vec::new()));
-    }
-    for path in &work.paths {
-        let (name, below) = path.split_once('/').unwrap_or((path, ""));
-        let item = find(name)?;
-        let below = below.trim_end_matches('/');
-        if !below.is_empty() && below.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(BackupError::Restore(format!("`{path}`: expected a path inside the snapshot")));
-        }
-        match all.iter_mut().find(|(known, _)| known.name == item.name) {
-            Some((_, paths)) if !paths.is_empty() && !below.is_empty() => paths.push(below.to_owned()),
-            Some((_, paths)) => paths.clear(),
-            None if below.is_empty() => all.push((item, Vec::new())),
-            None => all.push((item, vec![below.to_owned()])),
-        }
-    }
-    if work.items.is_empty() && work.paths.is_empty() {
-        all = plan.backups.items.iter().map(|item| (item, Vec::new())).collect();
-    }
-    // A folder before the databases that are in it.
-    all.sort_by_key(|(item, _)| !item.what.is_files());
-    Ok(all)
 }
 
 /// Everything up to the point from which it goes forward. After a failure nothing was put in place.
@@ -343,176 +277,11 @@ async fn prepare(
     fetch_all(desk, order, work, state, progress).await?;
     state.phase = Phase::Stopping;
     desk.store.restoring(state)?;
-    safety(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
+    let since = Instant::now();
+    stop_and_save(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
+    state.outcome.still_ms = millis(since.elapsed());
     state.phase = Phase::Swapping;
     desk.store.restoring(state)
-}
-
-/// Fetches everything beside its place. Nothing that runs is touched.
-pub(super) async fn fetch_all(
-    desk: &Desk,
-    order: &BackupOrder,
-    work: &RestoreWork,
-    state: &mut Restoring,
-    progress: &Progress,
-) -> Result<(), String> {
-    progress.phase(BackupPhase::Restoring, &work.stack);
-    let plan = state.plan.clone();
-    let items = wanted(&plan, work).map_err(|error| error.to_string())?;
-    for (item, _) in &items {
-        refuse(item).map_err(|error| error.to_string())?;
-    }
-    desk.store.restoring(state)?;
-    for (item, paths) in items {
-        let fetched = fetch_item(desk, order, work, state, (item, &paths), progress).await;
-        let fetched = match fetched {
-            Ok(fetched) => fetched,
-            Err(error) => Err((error.to_string(), Vec::new())),
-        };
-        let outcome = outcome_of(&work.stack, &item.name, &fetched);
-        state.outcome.items.push(outcome);
-        fetched.map_err(|(why, _)| format!("{}: {why}", item.name))?;
-        crash_point("restore.fetched");
-    }
-    Ok(())
-}
-
-/// What cannot be put back in place.
-fn refuse(item: &BackupItem) -> Result<(), BackupError> {
-    let why = match &item.what {
-        BackupSource::Openclaw { .. } => "OpenClaw's own backup is not put back in place",
-        BackupSource::Postgres(source) if source.method == PostgresMethod::Base => {
-            "a base backup takes the place of a server's whole data folder, which only its owner can exchange"
-        }
-        BackupSource::Command(source) if source.restore.is_empty() => {
-            "it has no `restore`, a command that takes it back"
-        }
-        _ => return Ok(()),
-    };
-    Err(BackupError::Restore(format!("item `{}`: {why}: restore it into a folder", item.name)))
-}
-
-type Fetched = Result<Restored, (String, Vec<String>)>;
-
-/// Fetches one item to where it can be put in place from.
-async fn fetch_item(
-    desk: &Desk,
-    order: &BackupOrder,
-    work: &RestoreWork,
-    state: &mut Restoring,
-    (item, paths): (&BackupItem, &[String]),
-    progress: &Progress,
-) -> Result<Fetched, BackupError> {
-    let staged = desk.layout().staging().join("restore").join(&item.name);
-    let whole = |into: &Path| Wanted { path: item.name.clone(), into: into.display().to_string() };
-    match &item.what {
-        BackupSource::Postgres(source) => {
-            let fetched = fetch(desk, order, work, vec![whole(&staged)], progress).await;
-            if fetched.is_ok() {
-                let scene = desk.scene(&state.stack, state.committed.tree);
-                let server = database::Postgres::new(&scene, &state.plan.project, &item.name, source).await?;
-                server.add_roles(&staged).await?;
-                for name in database::dumped(&staged)? {
-                    let short = order.job.to_string();
-                    let short = short.rsplit('-').next().unwrap_or(&short);
-                    let base = Base {
-                        item: item.name.clone(),
-                        new: format!("backstay_new_{short}_{}", state.databases.len()),
-                        old: format!("backstay_old_{short}_{}", state.databases.len()),
-                        name,
-                    };
-                    server.load(&staged.join(format!("{}.dump", base.name)), &base.name, &base.new).await?;
-                    state.databases.push(base);
-                    desk.store.restoring(state).map_err(BackupError::Restore)?;
-                }
-            }
-            Ok(fetched)
-        }
-        BackupSource::Command(_) => {
-            // It is given to the command once the stack runs again, so it has to outlive the agent.
-            let kept = state.kept(desk).join(&item.name);
-            let _ = fs::remove_dir_all(&kept);
-            let fetched = fetch(desk, order, work, vec![whole(&kept)], progress).await;
-            state.commands.push((item.name.clone(), kept));
-            Ok(fetched)
-        }
-        BackupSource::Openclaw { .. } => {
-            Err(BackupError::Restore("it cannot be put back in place".to_owned()))
-        }
-        BackupSource::Volume { .. } | BackupSource::Path { .. } | BackupSource::Sqlite { .. } => {
-            if let BackupSource::Sqlite { .. } = &item.what
-                && let Some((root, path)) = state.plan.locate(desk.layout(), &state.stack, &item.what).await?
-                && let Some((outer, inner)) = place::nested(&mut state.places, &root.join(&path))
-            {
-                // What was fetched may hold links, which would lead to what runs.
-                inside(&outer, &inner)?;
-                let into = outer.join(inner);
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let wanted =
-                    Wanted { path: format!("{}/{name}", item.name), into: into.display().to_string() };
-                let fetched = fetch(desk, order, work, vec![wanted], progress).await;
-                if fetched.is_ok() {
-                    chore::run(&Chore::CheckSqlite { path: into.clone() }, desk.nice()).await?;
-                    place::dress(&root.join(&path), &into)?;
-                }
-                return Ok(fetched);
-            }
-            let places = place::of(desk, state, item, paths, order.job).await?;
-            let wanted = places
-                .iter()
-                .map(|(path, place)| Wanted { path: path.clone(), into: place.new.display().to_string() });
-            let wanted: Vec<_> = wanted.collect();
-            // What is fetched is known before it is there, so that it is taken away whatever happens.
-            state.places.extend(places.iter().map(|(_, place)| place.clone()));
-            desk.store.restoring(state).map_err(BackupError::Restore)?;
-            let fetched = fetch(desk, order, work, wanted, progress).await;
-            if fetched.is_ok() {
-                for (_, place) in &places {
-                    if matches!(item.what, BackupSource::Sqlite { .. }) {
-                        chore::run(&Chore::CheckSqlite { path: place.new.clone() }, desk.nice()).await?;
-                    }
-                    let known = state.places.iter_mut().find(|known| known.new == place.new);
-                    if let Some(known) = known {
-                        known.fetched()?;
-                    }
-                }
-            }
-            Ok(fetched)
-        }
-    }
-}
-
-/// Stops what writes and saves what is there, so that the restore can be taken back.
-async fn safety(
-    desk: &Desk,
-    order: &BackupOrder,
-    state: &mut Restoring,
-    progress: &Progress,
-) -> Result<(), BackupError> {
-    progress.phase(BackupPhase::Stopping, &state.stack);
-    stack::stop_writers(state).await?;
-    crash_point("restore.stopped");
-    progress.phase(BackupPhase::Safety, &state.stack);
-    let plan = state.plan.clone();
-    let tree = state.committed.tree;
-    let scene = desk.scene(&state.stack, tree);
-    let stack = state.stack.clone();
-    // Services that are asked for their data still run; nobody writes any more.
-    let stopped = plan.runtime == "compose";
-    // A machine that is new has nothing yet of what is put back.
-    let saving = Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped, safety: true };
-    let save =
-        SaveWork { stacks: Vec::new(), reason: BackupReason::Safety, deployment: None, conversation: None };
-    let about = (desk.tags(&stack, tree, BackupReason::Safety, &save), desk.now());
-    let mut ready = Ready::default();
-    let repository: Repository = desk.repository(order);
-    let said = |failed: super::save::NotSaved| failed.error;
-    saving.ask(&mut ready).await.map_err(said)?;
-    saving.prepare(&mut ready).await.map_err(said)?;
-    let saved = saving.send(ready, &repository, about, desk.bytes_per_second(order)).await.map_err(said)?;
-    state.outcome.snapshots.extend(saved.map(|saved| saved.snapshot));
-    crash_point("restore.safe");
-    Ok(())
 }
 
 /// From the point of no return to the end: the new data runs and is healthy, or the old one runs again.
@@ -521,7 +290,7 @@ async fn finish(
     mut state: Restoring,
     progress: Option<&Progress>,
 ) -> Result<WorkOutcome, BackupError> {
-    let since = std::time::Instant::now();
+    let since = Instant::now();
     if state.phase == Phase::Swapping {
         swap(desk, &mut state).await?;
     }
@@ -548,6 +317,8 @@ async fn finish(
 }
 
 async fn swap(desk: &Desk, state: &mut Restoring) -> Result<(), BackupError> {
+    // They were stopped; who was killed meanwhile does not know what started them.
+    stop_others(desk, state).await?;
     stack::swap_databases(desk, state).await?;
     crash_point("restore.databases");
     stack::down(desk, state).await?;
@@ -555,6 +326,8 @@ async fn swap(desk: &Desk, state: &mut Restoring) -> Result<(), BackupError> {
         place.swap()?;
         crash_point("restore.swapped");
     }
+    start_others(desk, state).await;
+    crash_point("restore.others");
     state.phase = Phase::Starting;
     desk.store.restoring(state).map_err(BackupError::Restore)
 }
@@ -562,24 +335,39 @@ async fn swap(desk: &Desk, state: &mut Restoring) -> Result<(), BackupError> {
 async fn start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     stack::up(desk, state).await?;
     crash_point("restore.up");
-    let scene = desk.scene(&state.stack, state.committed.tree);
-    for (item, folder) in &state.commands {
+    give(desk, state, state.committed.tree, &state.commands).await?;
+    stack::probe(desk, state).await
+}
+
+/// Gives commands what is theirs.
+pub(super) async fn give(
+    desk: &Desk,
+    state: &Restoring,
+    tree: TreeDigest,
+    what: &[(String, PathBuf)],
+) -> Result<(), BackupError> {
+    let scene = desk.scene(&state.stack, tree);
+    for (item, folder) in what {
         let found = state.plan.backups.items.iter().find(|known| known.name == *item);
         if let Some(BackupSource::Command(source)) = found.map(|item| &item.what) {
             database::restore_command(&scene, &state.plan.project, item, source, folder).await?;
         }
     }
-    stack::probe(desk, state).await
+    crash_point(if state.deployment.is_some() { "exchange.given" } else { "restore.given" });
+    Ok(())
 }
 
 async fn undo(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    stop_others(desk, state).await?;
     stack::swap_databases_back(desk, state).await?;
     stack::down(desk, state).await?;
     for place in state.places.iter().rev() {
         place.swap_back()?;
         crash_point("restore.swapped_back");
     }
+    start_others(desk, state).await;
     stack::up(desk, state).await?;
+    give(desk, state, state.committed.tree, &state.told).await?;
     stack::probe(desk, state).await
 }
 
@@ -599,8 +387,10 @@ pub(super) async fn clean(desk: &Desk, state: &Restoring) {
 
 /// Nothing was put in place: the stack is started again where it was stopped, and what was fetched goes.
 pub(super) async fn back_to_start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
-    if state.phase == Phase::Stopping {
-        stack::up(desk, state).await?;
+    if matches!(state.phase, Phase::Stopping | Phase::Ready) {
+        let again = stack::up(desk, state).await;
+        start_others(desk, state).await;
+        again?;
     }
     clean(desk, state).await;
     Ok(())

@@ -22,8 +22,8 @@ use super::{
     chore::{self, Chore},
     copy::{self, Copy},
     database::{self, Postgres},
+    desk::Desk,
     exec::Scene,
-    keeper::Desk,
     mounts,
     program::Refusal,
     progress::Progress,
@@ -69,7 +69,7 @@ pub(super) struct NotSaved {
 }
 
 impl Saving<'_> {
-    fn staging(&self, item: &BackupItem) -> PathBuf {
+    pub(super) fn staging(&self, item: &BackupItem) -> PathBuf {
         self.desk.layout().staging().join(self.stack.as_str()).join(&item.name)
     }
 
@@ -79,7 +79,16 @@ impl Saving<'_> {
 
     /// Makes ready what has to be asked for while it runs: databases, commands, OpenClaw.
     pub(super) async fn ask(&self, ready: &mut Ready) -> Result<(), NotSaved> {
-        for item in self.items().filter(|item| !item.what.is_files()) {
+        self.ask_of(ready, |_| true).await
+    }
+
+    /// The same of some of it.
+    pub(super) async fn ask_of(
+        &self,
+        ready: &mut Ready,
+        of: impl Fn(&BackupSource) -> bool,
+    ) -> Result<(), NotSaved> {
+        for item in self.items().filter(|item| !item.what.is_files() && of(&item.what)) {
             if self.safety && self.is_gone(item).await.map_err(|error| self.not(item, error, ready.still))? {
                 continue;
             }

@@ -15,7 +15,7 @@ use tokio::{
     process::{Child, ChildStdin},
 };
 
-use super::{BackupError, store::Store};
+use super::{BackupError, keeper, store::Store};
 use crate::{AgentError, child, crash::crash_point, proc, runtime::compose::Engine};
 
 /// How much longer than allowed the small process waits for its agent.
@@ -196,7 +196,7 @@ impl Still {
 
 /// What an agent that died had made to stand still.
 pub(crate) async fn recover(store: &Store) {
-    for (row, things) in store.standing_still() {
+    for (row, things) in keeper::known(|| store.standing_still()).await {
         match let_go(&things, PATIENCE).await {
             Ok(()) => drop(store.moves_again(row)),
             Err(error) => tracing::error!(%error, ?things, "what stood still for a backup cannot be let go"),

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use backstay_types::{BackupJobId, DeploymentId, backup::WorkOutcome};
-use rusqlite::{Connection, params};
+use backstay_types::{BackupJobId, DeploymentId, StackName, backup::WorkOutcome};
+use rusqlite::{Connection, Params, params, types::FromSql};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{drill::Drilling, restore::Restoring, still::Thing};
@@ -29,8 +29,9 @@ pub(crate) struct Store {
     path: PathBuf,
 }
 
-/// An outcome that cannot be kept is an error for people, with the file.
-type Kept<T> = Result<T, String>;
+/// What cannot be kept or read is an error for people, with the file. Nothing that is read is taken for nothing that is
+/// there: data would be left half-way in place.
+pub(crate) type Kept<T> = Result<T, String>;
 
 impl Store {
     pub(crate) fn open(path: &Path) -> rusqlite::Result<Self> {
@@ -66,9 +67,11 @@ impl Store {
     }
 
     /// The outcomes that the hub does not have.
-    pub(crate) fn untold(&self) -> Vec<(BackupJobId, WorkOutcome)> {
-        let rows: Vec<(String, String)> = self.rows("select job, outcome from backup_outcomes order by job");
-        rows.into_iter().filter_map(|(job, outcome)| Some((job.parse().ok()?, parse(&outcome)?))).collect()
+    pub(crate) fn untold(&self) -> Kept<Vec<(BackupJobId, WorkOutcome)>> {
+        let rows: Vec<(String, String)> =
+            self.rows("select job, outcome from backup_outcomes order by job", [])?;
+        let known = |(job, outcome): (String, String)| Some((job.parse().ok()?, said(&outcome)?));
+        Ok(rows.into_iter().filter_map(known).collect())
     }
 
     /// The hub has it.
@@ -96,9 +99,9 @@ impl Store {
     }
 
     /// What may still stand still.
-    pub(crate) fn standing_still(&self) -> Vec<(i64, Vec<Thing>)> {
-        let rows: Vec<(i64, String)> = self.rows("select id, things from backup_stills order by id");
-        rows.into_iter().filter_map(|(row, things)| Some((row, parse(&things)?))).collect()
+    pub(crate) fn standing_still(&self) -> Kept<Vec<(i64, Vec<Thing>)>> {
+        let rows: Vec<(i64, String)> = self.rows("select id, things from backup_stills order by id", [])?;
+        Ok(rows.into_iter().filter_map(|(row, things)| Some((row, said(&things)?))).collect())
     }
 
     /// Writes down how far a restore in place is, before it goes there.
@@ -121,16 +124,26 @@ impl Store {
         Ok(())
     }
 
-    /// Data that goes into place together with a deployment's release, or went, and is not brought to its end.
-    pub(crate) fn exchanges(&self) -> Vec<Restoring> {
-        let select = "select deployment, state from backup_exchanges order by deployment";
-        let rows: Vec<(String, String)> = self.rows(select);
-        rows.into_iter().filter_map(|(_, state)| parse(&state)).collect()
+    /// The deployments whose data goes into place together with them, or went, and is not brought to its end.
+    pub(crate) fn exchanging(&self) -> Kept<Vec<DeploymentId>> {
+        let rows: Vec<(String, i64)> =
+            self.rows("select deployment, 1 from backup_exchanges order by deployment", [])?;
+        Ok(rows.into_iter().filter_map(|(deployment, _)| deployment.parse().ok()).collect())
     }
 
-    /// That of one deployment.
-    pub(crate) fn exchange(&self, deployment: DeploymentId) -> Option<Restoring> {
-        self.exchanges().into_iter().find(|state| state.deployment == Some(deployment))
+    /// How far that of one deployment is.
+    pub(crate) fn exchange(&self, deployment: DeploymentId) -> Kept<Option<Restoring>> {
+        let select = "select deployment, state from backup_exchanges where deployment = ?1";
+        let rows: Vec<(String, String)> = self.rows(select, [deployment.to_string()])?;
+        rows.into_iter().next().map(|(_, state)| self.parse(&state)).transpose()
+    }
+
+    /// Those of a stack.
+    pub(crate) fn exchanges_of(&self, stack: &StackName) -> Kept<Vec<Restoring>> {
+        let select = "select deployment, state from backup_exchanges \
+                      where json_extract(state, '$.stack') = ?1 order by deployment";
+        let rows: Vec<(String, String)> = self.rows(select, [stack.to_string()])?;
+        rows.into_iter().map(|(_, state)| self.parse(&state)).collect()
     }
 
     /// It is at its end.
@@ -143,9 +156,9 @@ impl Store {
     }
 
     /// The restore in place that is under way.
-    pub(crate) fn restore(&self) -> Option<Restoring> {
-        let rows: Vec<(i64, String)> = self.rows("select one, state from backup_restore");
-        rows.into_iter().find_map(|(_, state)| parse(&state))
+    pub(crate) fn restore(&self) -> Kept<Option<Restoring>> {
+        let rows: Vec<(i64, String)> = self.rows("select one, state from backup_restore", [])?;
+        rows.into_iter().next().map(|(_, state)| self.parse(&state)).transpose()
     }
 
     /// No restore in place is under way any more.
@@ -162,9 +175,9 @@ impl Store {
     }
 
     /// What a drill has made, or was about to.
-    pub(crate) fn drill(&self) -> Option<Drilling> {
-        let rows: Vec<(i64, String)> = self.rows("select one, state from backup_drill");
-        rows.into_iter().find_map(|(_, state)| parse(&state))
+    pub(crate) fn drill(&self) -> Kept<Option<Drilling>> {
+        let rows: Vec<(i64, String)> = self.rows("select one, state from backup_drill", [])?;
+        rows.into_iter().next().map(|(_, state)| self.parse(&state)).transpose()
     }
 
     /// Nothing of a drill is left.
@@ -172,15 +185,18 @@ impl Store {
         self.with(|db| db.execute("delete from backup_drill", []).map(drop))
     }
 
-    fn rows<A: rusqlite::types::FromSql, B: rusqlite::types::FromSql>(&self, sql: &str) -> Vec<(A, B)> {
-        let read = self.with(|db| {
+    fn rows<A: FromSql, B: FromSql>(&self, sql: &str, values: impl Params) -> Kept<Vec<(A, B)>> {
+        self.with(|db| {
             let mut statement = db.prepare(sql)?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
-        });
-        read.unwrap_or_else(|error| {
-            tracing::error!(%error, "what is known of backups cannot be read");
-            Vec::new()
+        })
+    }
+
+    /// What cannot be read was written by another version, which knows what it means.
+    fn parse<T: DeserializeOwned>(&self, text: &str) -> Kept<T> {
+        serde_json::from_str(text).map_err(|error| {
+            format!("{}: what is half-way in place cannot be read: {error}", self.path.display())
         })
     }
 
@@ -194,7 +210,43 @@ fn text(value: &impl Serialize) -> Kept<String> {
     serde_json::to_string(value).map_err(|error| error.to_string())
 }
 
-/// What cannot be read was written by another version, and says nothing to this one.
-fn parse<T: DeserializeOwned>(text: &str) -> Option<T> {
+/// What cannot be read was written by another version, and says nothing to this one. Nothing hangs on it.
+fn said<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_str(text).inspect_err(|error| tracing::error!(%error, "a record of a backup")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_types::World;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.db");
+        let store = Store::open(&path).unwrap();
+        let world: World = crate::world::system();
+        let (deployment, stack) = (world.mint(), "web".parse().unwrap());
+        assert!(store.exchange(deployment).unwrap().is_none());
+        let other = Connection::open(&path).unwrap();
+        let newer = r#"{"stack": "web", "phase": {"phase": "of a newer agent"}}"#;
+        other
+            .execute("insert into backup_exchanges values (?1, ?2)", params![deployment.to_string(), newer])
+            .unwrap();
+        other.execute("insert into backup_restore values (1, ?1)", [newer]).unwrap();
+        assert_eq!(store.exchanging().unwrap(), [deployment]);
+        assert!(store.exchange(deployment).unwrap_err().contains("agent.db"));
+        assert!(store.exchanges_of(&stack).is_err() && store.restore().is_err());
+        assert!(
+            store.exchanges_of(&"other".parse().unwrap()).unwrap().is_empty(),
+            "it is not about that one"
+        );
+        for table in ["exchanges", "restore", "drill", "stills", "outcomes"] {
+            other.execute_batch(&format!("drop table backup_{table}")).unwrap();
+        }
+        assert!(store.exchange(deployment).is_err() && store.exchanges_of(&stack).is_err());
+        assert!(store.exchanging().is_err() && store.restore().is_err() && store.drill().is_err());
+        assert!(store.standing_still().is_err() && store.untold().is_err());
+    }
 }

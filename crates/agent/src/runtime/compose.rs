@@ -23,7 +23,7 @@ use backstay_types::{
 
 pub(crate) use self::{
     drill::{Rehearsal, Scratch},
-    engine::Engine,
+    engine::{Engine, Mounting},
     mounts::{place_tracked, prune as prune_mounts, prune_tracked},
 };
 use super::{Cursor, LogsWanted, Made, NewLines, Runtime};

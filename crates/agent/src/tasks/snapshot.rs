@@ -88,6 +88,17 @@ impl Machine {
         Ok(())
     }
 
+    /// What an undo left half-way is put back before anything else is made ready to run on it. It is tried again for a while:
+    /// what keeps it from being put back may be away for a moment.
+    pub(super) async fn settle(&self, stack: &StackName) -> Result<(), Failed> {
+        let settled = self.backups.errand(Errand::Settle(stack.clone())).await;
+        settled.map(drop).map_err(|reason| {
+            let reason = format!("the data of an earlier undo could not be put back: {reason}");
+            tracing::warn!(%stack, reason, "nothing is deployed on it");
+            Fail::coded(Step::Validate, FailureKind::Unavailable, ErrorCode::BS9044, reason)
+        })
+    }
+
     /// Has something done about a deployment's data, as a step of it.
     pub(super) async fn errand(&self, errand: Errand, step: Step) -> Result<String, Failed> {
         let done = self.backups.errand(errand).await;

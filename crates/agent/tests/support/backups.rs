@@ -1,7 +1,7 @@
 //! What a fake hub says about backups, and the program that a node is given for them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -35,11 +35,16 @@ pub(crate) struct Backups {
     /// Whether backups are set up.
     pub(crate) set_up: bool,
     pub(crate) order: Option<BackupOrder>,
-    pub(crate) progress: Vec<BackupProgress>,
+    /// For deployments that wait, whatever else is under way.
+    before: BTreeMap<DeploymentId, BackupOrder>,
+    /// Whose progress it was told of, each time.
+    progress: Vec<BackupJobId>,
     pub(crate) outcomes: Vec<(BackupJobId, WorkOutcome)>,
     /// Deployments that asked.
     pub(crate) asked: Vec<DeploymentId>,
     pub(crate) cancel: bool,
+    /// Jobs that should end.
+    cancelled: BTreeSet<BackupJobId>,
     /// Deployments that come with data.
     pub(crate) with_data: BTreeMap<DeploymentId, SnapshotId>,
 }
@@ -62,39 +67,41 @@ async fn next(
     let backups = &mut inner.backups;
     if let Some(before) = request.before {
         backups.asked.push(before.deployment);
-        if let Some(snapshot) = backups.with_data.get(&before.deployment)
-            && backups.order.is_none()
-        {
-            let destination = Destination::WithDeployment { deployment: before.deployment };
-            backups.order = Some(order(BackupWork::Restore(RestoreWork {
+        let deployment = before.deployment;
+        let work = match backups.with_data.get(&deployment) {
+            Some(snapshot) => Some(BackupWork::Restore(RestoreWork {
                 snapshot: *snapshot,
                 stack: before.stack,
                 items: Vec::new(),
                 paths: Vec::new(),
-                destination,
+                destination: Destination::WithDeployment { deployment },
                 of_node: None,
-            })));
-        } else if backups.set_up && backups.order.is_none() {
-            let save = SaveWork {
-                stacks: vec![before.stack],
-                reason: BackupReason::Deployment,
-                deployment: Some(before.deployment),
-                conversation: None,
-            };
-            backups.order = Some(order(BackupWork::Save(save)));
-        }
+            })),
+            None => backups.set_up.then(|| {
+                BackupWork::Save(SaveWork {
+                    stacks: vec![before.stack],
+                    reason: BackupReason::Deployment,
+                    deployment: Some(deployment),
+                    conversation: None,
+                })
+            }),
+        };
+        let order = work.map(|work| backups.before.entry(deployment).or_insert_with(|| order(work)).clone());
+        return Ok(Json(NextBackupResponse { order, set_up: backups.set_up }));
     }
-    Ok(Json(NextBackupResponse { order: backups.order.clone(), set_up: backups.set_up }))
+    let next = backups.order.clone().or_else(|| backups.before.values().next().cloned());
+    Ok(Json(NextBackupResponse { order: next, set_up: backups.set_up }))
 }
 
 async fn progress(
     State(shared): State<Arc<Shared>>,
-    UrlPath(_): UrlPath<String>,
-    Json(progress): Json<BackupProgress>,
+    UrlPath(job): UrlPath<BackupJobId>,
+    Json(_): Json<BackupProgress>,
 ) -> Json<BackupGoOn> {
     let mut inner = shared.lock();
-    inner.backups.progress.push(progress);
-    Json(BackupGoOn { go_on: !inner.backups.cancel })
+    let backups = &mut inner.backups;
+    backups.progress.push(job);
+    Json(BackupGoOn { go_on: !backups.cancel && !backups.cancelled.contains(&job) })
 }
 
 async fn outcome(
@@ -108,6 +115,7 @@ async fn outcome(
     }
     let backups = &mut inner.backups;
     backups.order.take_if(|order| order.job == job);
+    backups.before.retain(|_, order| order.job != job);
     backups.outcomes.push((job, outcome));
     if inner.forgetful {
         return Err(StatusCode::BAD_GATEWAY);
@@ -177,6 +185,16 @@ impl FakeHub {
     /// Answers what it is told of progress with: end it.
     pub(crate) fn cancel_backups(&self) {
         self.inner().backups.cancel = true;
+    }
+
+    /// Answers what it is told of the progress of one job with: end it.
+    pub(crate) fn cancel_backup(&self, job: BackupJobId) {
+        self.inner().backups.cancelled.insert(job);
+    }
+
+    /// How often it was told of the progress of a job.
+    pub(crate) fn progress_of(&self, job: BackupJobId) -> usize {
+        self.inner().backups.progress.iter().filter(|of| **of == job).count()
     }
 
     /// Offers a stack and states that the node should run it with the data of a snapshot.

@@ -79,10 +79,17 @@ impl Restore {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
         let api = cx.api()?;
         let (dry_run, yes, no_wait, single) = (self.dry_run, self.yes, self.no_wait, self.is_single());
+        let all = self.all;
         let mut wanted = Vec::new();
         for request in self.requests(&api, cx).await? {
-            let planned = api.call::<StartRestore>(Empty {}, Empty {}, request.clone()).await?;
-            wanted.push((request, planned));
+            match api.call::<StartRestore>(Empty {}, Empty {}, request.clone()).await {
+                // Some of all that was ever saved is of stacks that are gone.
+                Err(error) if all && error.code() == ErrorCode::BS9053 => cx.ui.note(format!("{error}.")),
+                planned => wanted.push((request, planned?)),
+            }
+        }
+        if wanted.is_empty() {
+            return Err(CliError::new(ErrorCode::BS9053, "no stack of it runs there"));
         }
         let frame = cx.frame();
         let text: String =

@@ -75,6 +75,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether data may wait for a node that does not say that it runs the stack: it will, since it is being deployed there,
+    /// or ran there when the machine was lost. For anything else it would wait for nothing.
+    ///
+    /// # Errors
+    /// When the node neither runs the stack nor is about to, or the store fails.
+    pub async fn check_comes(&self, on: &Node, stack: &StackName) -> Result<(), EngineError> {
+        let mut read = self.inner.store.read();
+        let is_known = runs(&mut read, on.id, stack).await?.is_some();
+        if is_known || is_under_way(&mut read, on.id, stack).await? {
+            return Ok(());
+        }
+        Err(EngineError::RunsNot { stack: stack.clone(), node: on.name.clone() })
+    }
+
     /// Whether a node runs a stack, as far as it has told.
     ///
     /// # Errors
@@ -126,8 +140,12 @@ pub(super) async fn runs(
 /// Whether a node is known not to run a stack: it never did, or its agent has told that it took it away. A node that was
 /// not heard from, or whose credential was taken away, has proven nothing.
 async fn is_stopped(ex: &mut impl Executor, node: NodeId, stack: &StackName) -> Result<bool, EngineError> {
-    let under_way = deployments::latest(ex, node, stack).await?.is_some_and(|one| !one.state.is_final());
-    Ok(!under_way && runs(ex, node, stack).await?.is_none())
+    Ok(!is_under_way(ex, node, stack).await? && runs(ex, node, stack).await?.is_none())
+}
+
+/// Whether something is being done to a stack on a node.
+async fn is_under_way(ex: &mut impl Executor, node: NodeId, stack: &StackName) -> Result<bool, EngineError> {
+    Ok(deployments::latest(ex, node, stack).await?.is_some_and(|one| !one.state.is_final()))
 }
 
 /// Leaves out restores in place that wait for their stack: the node has to run it before its data can be put there.

@@ -1,9 +1,9 @@
 //! What is saved of a stack, and could not be relied on.
 
-use backstay_types::tree::in_folder;
+use backstay_types::{Labels, NodeName, StackName, tree::in_folder};
 
 use crate::{
-    BackupItem, BackupSource, Compose, Problem, Stack, code,
+    BackupItem, BackupSource, Compose, Fleet, Problem, Stack, code,
     compose::{ImageRef, Place},
     problem::nearest,
 };
@@ -33,6 +33,44 @@ pub(super) fn doubtful(stack: &Stack) -> Vec<Problem> {
         problems.extend(plain_postgres(&backups.items, compose));
     }
     problems
+}
+
+/// Volumes that several stacks mount, of which none says so: with `nodes` where any of these runs both.
+pub(super) fn shared(fleet: &Fleet, nodes: Option<&[(NodeName, Labels)]>) -> Vec<Problem> {
+    let meet = |one: &StackName, other: &StackName| {
+        let runs = |stack: &StackName, (name, labels): &(NodeName, Labels)| {
+            fleet.manifest.is_assigned(stack, name, labels)
+        };
+        nodes.is_none_or(|nodes| nodes.iter().any(|node| runs(one, node) && runs(other, node)))
+    };
+    let mut problems = Vec::new();
+    for (place, (name, stack)) in fleet.stacks.iter().enumerate() {
+        for (other, of_other) in fleet.stacks.iter().skip(place + 1) {
+            let says = |one: &Stack, named: &StackName| {
+                one.manifest.backups.items.iter().any(|item| item.shared_with.contains(named))
+            };
+            if says(stack, other) || says(of_other, name) || !meet(name, other) {
+                continue;
+            }
+            let Some((compose, volume)) = same_volume(stack, of_other) else { continue };
+            let message = format!(
+                "`{other}` mounts the volume `{volume}` too: what is put back for one is put back for both"
+            );
+            let hint = format!("say so in a [[backup]] of stack.toml: `shared_with = [\"{other}\"]`");
+            let field = format!("volumes.{volume}");
+            problems
+                .push(Problem::warning(code::SHARED_DATA, &compose.file, message).field(field).hint(hint));
+        }
+    }
+    problems
+}
+
+/// A volume of the same name, with the Compose file of the first stack.
+fn same_volume<'a>(one: &'a Stack, other: &Stack) -> Option<(&'a Compose, &'a str)> {
+    let (one, other) = (one.compose.as_ref()?, other.compose.as_ref()?);
+    let of_other: Vec<_> = other.volumes.values().flatten().collect();
+    let same = one.volumes.values().flatten().find(|volume| of_other.contains(volume))?;
+    Some((one, same))
 }
 
 /// A volume or a service that the Compose file does not have.
@@ -129,10 +167,15 @@ fn is_postgres(image: &Place<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use backstay_types::{Labels, NodeName};
+
     use crate::{Entry, Listing, check, discover};
 
     fn told(compose: &str, stack: &str) -> Vec<String> {
-        let files = [("stacks/web/compose.yaml", compose), ("stacks/web/stack.toml", stack)];
+        told_of(&[("stacks/web/compose.yaml", compose), ("stacks/web/stack.toml", stack)], None)
+    }
+
+    fn told_of(files: &[(&str, &str)], nodes: Option<&[(NodeName, Labels)]>) -> Vec<String> {
         let entry = |(path, text): &(&str, &str)| Entry {
             path: (*path).to_owned(),
             mode: 0o100_644,
@@ -146,7 +189,7 @@ mod tests {
         let fleet =
             discover(Listing { repository: &repository, stacks_path: None, entries: &entries }, &read);
         let now = "2026-11-21T10:00:00Z".parse().unwrap();
-        check::check(&fleet.unwrap(), &entries, &read, None, now).iter().map(ToString::to_string).collect()
+        check::check(&fleet.unwrap(), &entries, &read, nodes, now).iter().map(ToString::to_string).collect()
     }
 
     const COMPOSE: &str = "services:\n  db:\n    image: docker.io/library/postgres:16.4\n    volumes: ['pg:/var/lib/postgresql/data']\n    healthcheck: {test: [CMD, 'true']}\n  web:\n    image: web:1\n    volumes: ['files:/data', './app.db:/app.db']\nvolumes: {pg: {}, files: {}}\n";
@@ -179,5 +222,38 @@ mod tests {
         let good = "[[backup]]\nvolume = \"files\"\n[[backup]]\nsqlite = \"app.db\"\n\
                     [[backup]]\npostgres = { service = \"db\" }\n[[backup]]\nvolume = \"pg\"\n";
         assert!(told(COMPOSE, good).is_empty());
+    }
+
+    #[test]
+    fn a_volume_that_two_stacks_mount_is_said_to_be_shared() {
+        let web = "services:\n  web:\n    image: web:1\n    volumes: ['files:/data']\n    healthcheck: {test: [CMD, 'true']}\n\
+            volumes: {files: {name: the-files}}\n";
+        let other = "services:\n  reports:\n    image: web:1\n    volumes: ['the-files:/data']\n    healthcheck: {test: [CMD, 'true']}\n\
+            volumes: {the-files: {external: true}}\n";
+        let files = |fleet, says| {
+            [
+                ("fleet.toml", fleet),
+                ("stacks/reports/compose.yaml", other),
+                ("stacks/web/compose.yaml", web),
+                ("stacks/web/stack.toml", says),
+            ]
+        };
+        let all = "[[assign]]\nstack = \"web\"\nnodes = \"\"\n";
+        let warned = [
+            "stacks/reports/compose.yaml: volumes.the-files: `web` mounts the volume `the-files` too: what is put back for one is put back for both (BS9061)",
+        ];
+        assert_eq!(told_of(&files(all, ""), None), warned);
+        let says = "[[backup]]\nvolume = \"files\"\nshared_with = [\"reports\"]\n";
+        assert!(told_of(&files(all, says), None).is_empty());
+        // Where no node runs both there is nothing that they could share.
+        let node = |name: &str| {
+            let label = format!("name={name}");
+            (name.parse().unwrap(), Labels::parse([label.as_str()]).unwrap())
+        };
+        let nodes = [node("a"), node("b")];
+        let apart = "[[assign]]\nstack = \"web\"\nnodes = \"name=a\"\n[[assign]]\nstack = \"reports\"\nnodes = \"name=b\"\n";
+        assert!(told_of(&files(apart, ""), Some(&nodes)).is_empty());
+        let both = "[[assign]]\nstack = \"web\"\nnodes = \"\"\n[[assign]]\nstack = \"reports\"\nnodes = \"name=b\"\n";
+        assert_eq!(told_of(&files(both, ""), Some(&nodes)), warned);
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Restoring;
 use crate::{
-    backup::{BackupError, copy::FILE_ALONE, keeper::Desk, mounts},
+    backup::{BackupError, copy::FILE_ALONE, desk::Desk, mounts},
     disk::sync_dir,
 };
 

@@ -8,7 +8,7 @@ use backstay_types::Step;
 
 use super::Restoring;
 use crate::{
-    backup::{BackupError, database::Postgres, exec::Scene, keeper::Desk},
+    backup::{BackupError, database::Postgres, desk::Desk, exec::Scene},
     runtime::compose::Engine,
     step::{Failed, Records, Work},
 };

@@ -53,6 +53,21 @@ pub(super) struct BoundMount {
     pub(super) source: String,
 }
 
+/// A container that mounts a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mounting {
+    /// Its name.
+    pub(crate) name: String,
+    /// The volume.
+    pub(crate) volume: String,
+    /// The Compose project that it is of.
+    pub(crate) project: Option<String>,
+    /// The stack that it says that it is of, and the folder that it was made from.
+    pub(crate) stack: Option<(String, PathBuf)>,
+    /// Whether it runs.
+    pub(crate) running: bool,
+}
+
 /// A container engine.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -244,6 +259,15 @@ impl Engine {
             }
             status => Err(refused(status, &body)),
         }
+    }
+
+    /// The containers that mount some volumes, stopped ones too.
+    pub(crate) async fn mounting(&self, volumes: &BTreeSet<String>) -> io::Result<Vec<Mounting>> {
+        if volumes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let list = self.json(&list_path(&json!({ "volume": volumes }))).await?;
+        Ok(items(&list).flat_map(|item| mounting(item, volumes)).collect())
     }
 
     /// Takes away all containers, networks and volumes with a label. Gives how many there were.
@@ -442,6 +466,24 @@ fn container(item: &Value) -> Container {
         health,
         deployment: label(item, "dev.backstay.deployment").and_then(|id| id.parse().ok()),
     }
+}
+
+/// Which of some volumes a container mounts.
+fn mounting(item: &Value, volumes: &BTreeSet<String>) -> Vec<Mounting> {
+    let name = item["Names"][0].as_str().unwrap_or_default().trim_start_matches('/');
+    let dir = label(item, "com.docker.compose.project.working_dir");
+    let mounted = items(&item["Mounts"]).filter_map(|mount| mount["Name"].as_str());
+    // The engine takes a folder in the container for a volume's name too.
+    let meant = mounted.filter(|volume| volumes.contains(*volume));
+    meant
+        .map(|volume| Mounting {
+            name: name.to_owned(),
+            volume: volume.to_owned(),
+            project: label(item, "com.docker.compose.project").map(str::to_owned),
+            stack: label(item, "dev.backstay.stack").map(str::to_owned).zip(dir.map(PathBuf::from)),
+            running: matches!(item["State"].as_str(), Some("running" | "paused" | "restarting")),
+        })
+        .collect()
 }
 
 fn bound_mounts(item: &Value) -> Vec<BoundMount> {

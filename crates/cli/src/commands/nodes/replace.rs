@@ -67,6 +67,8 @@ impl Replace {
         for stack in to_put_back(&name, &api).await? {
             match api.call::<StartRestore>(Empty {}, Empty {}, request(&name, stack.clone(), true)).await {
                 Err(error) if error.code() == ErrorCode::BS9017 => unproven.push(stack),
+                // It was taken away before the machine was lost, and does not come back with the new one.
+                Err(error) if error.code() == ErrorCode::BS9053 => {}
                 planned => {
                     restores.push(planned?);
                     stacks.push(stack);

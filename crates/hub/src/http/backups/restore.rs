@@ -44,6 +44,9 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
         paths: body.paths,
         destination: body.destination,
     };
+    if waits {
+        app.engine.check_comes(&node, &stack).await?;
+    }
     if elsewhere {
         app.engine.check_elsewhere(&of, &node, &work, tree).await?;
     }
