@@ -52,6 +52,8 @@ pub(crate) struct CheckIn {
     events: mpsc::Sender<Event>,
     view: watch::Receiver<View>,
     cadence: Cadence,
+    /// Whether the hub has answered since this agent was started.
+    known: bool,
     facts: HostFacts,
     /// The node's clock minus the hub's, in milliseconds, as the last answer showed it.
     clock_offset: Option<i64>,
@@ -115,6 +117,7 @@ impl CheckIn {
             events,
             view,
             cadence: CADENCE,
+            known: false,
             facts: HostFacts::default(),
             clock_offset: None,
             measured: None,
@@ -253,6 +256,7 @@ impl CheckIn {
 
     async fn answered(&mut self, response: CheckInResponse, view: &View) -> Turn {
         self.cadence = response.cadence;
+        self.known = true;
         if let Some(backups) = self.with.backups.as_ref().filter(|_| response.backup) {
             backups.due.notify_one();
         }
@@ -308,16 +312,21 @@ impl CheckIn {
             return Turn::Over;
         }
         let longest = soon(silent, self.cadence).min(reach.longest_pause());
-        Turn::Pause(pause(&self.with.world, self.failures, longest, self.cadence))
+        // One that was just started may only wait for its machine's network, and nobody else does with it.
+        Turn::Pause(if self.known {
+            pause(&self.with.world, self.failures, longest, self.cadence)
+        } else {
+            backoff(&self.with.world, self.failures, longest)
+        })
     }
 }
 
 /// How soon a hub is asked again that has been silent for so long: within the pause between two check-ins and half of
-/// what one is held, or within half of the silence. A hub that was started again waits for two such times before it
-/// calls a node offline. Shorter ones would bring a fleet back faster than it asks otherwise, all at once.
+/// what one is held, ten seconds of that at most, or within half of the silence. A hub that was started again waits for
+/// two such times before it calls a node offline. Shorter ones would bring a fleet back all at once.
 fn soon(silent: Duration, cadence: Cadence) -> Duration {
     let Cadence { hold_ms, interval_ms, jitter_ms } = cadence;
-    let round = interval_ms.saturating_add(jitter_ms).saturating_add(hold_ms / 2);
+    let round = interval_ms.saturating_add(jitter_ms).saturating_add((hold_ms / 2).min(10_000));
     Duration::from_millis(round).max(silent / 2)
 }
 
@@ -395,8 +404,8 @@ mod tests {
     #[test]
     fn a_hub_that_was_away_for_a_moment_is_asked_as_soon_as_it_would_have_been() {
         let soon = |silent| soon(Duration::from_secs(silent), CADENCE).as_millis();
-        assert_eq!([soon(0), soon(12), soon(75)], [37_500, 37_500, 37_500]);
-        assert_eq!([soon(80), soon(240)], [40_000, 120_000]);
+        assert_eq!([soon(0), soon(12), soon(40)], [20_000, 20_000, 20_000]);
+        assert_eq!([soon(50), soon(240)], [25_000, 120_000]);
     }
 
     /// When each of a fleet is back, in seconds after a hub came back that was away for so many.
