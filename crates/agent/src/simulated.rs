@@ -1,6 +1,8 @@
 //! Agents that speak the real protocol and decide with the real core, but run
 //! nothing: for benchmarks of the hub with a fleet in one process.
 
+mod machine;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -17,8 +19,8 @@ use backstay_api::{
 };
 use backstay_client::Client;
 use backstay_types::{
-    Container, Digest, HostFacts, ImageId, Labels, NodeId, NodeName, Secret, StackName, Step, StepOutcome,
-    StepRecord, World,
+    Container, Digest, ImageId, Labels, NodeId, NodeName, Secret, StackName, Step, StepOutcome, StepRecord,
+    World,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -26,9 +28,10 @@ use tokio::{
     time::sleep,
 };
 
+use self::machine::Pretended;
 use crate::{
     AgentError, Identity,
-    daemon::{Answering, Asking, CheckIn, Contact, Driver, Event, Hands, Host, Pulse, View},
+    daemon::{Answering, Asking, CheckIn, Contact, Driver, Event, Hands, Pulse, View},
     join,
     minimal::Local,
 };
@@ -53,8 +56,9 @@ impl Simulated {
         labels: Labels,
         world: World,
     ) -> Result<Self, AgentError> {
+        let facts = Pretended::new(name.clone()).facts_at(Duration::ZERO);
         let asked = join::Join { hub: hub.to_owned(), token, name, labels };
-        let identity = join::exchange(&join::client(hub, None, None)?, asked, facts()).await?;
+        let identity = join::exchange(&join::client(hub, None, None)?, asked, facts).await?;
         let client = join::client(hub, Some(identity.credential.clone()), None)?;
         Ok(Self { identity, world, client })
     }
@@ -71,7 +75,7 @@ impl Simulated {
     pub async fn run(self, step: Duration) -> Result<(), AgentError> {
         let Self { identity, world, client } = self;
         let key = identity.verifying_key()?;
-        let settings = Settings { check_every: Duration::from_secs(86_400), ..Settings::new(identity.node) };
+        let settings = Settings::new(identity.node);
         let started = Instant::now();
         let cx = Cx { world: &world, mono: Duration::ZERO };
         let boot = BootId("simulated".to_owned());
@@ -100,31 +104,11 @@ impl Simulated {
             contact,
             local: Local::default(),
         };
-        let check_in = CheckIn::new(asking, events, seen).run(Pretended);
+        let check_in = CheckIn::new(asking, events, seen).run(Pretended::new(identity.name));
         tokio::select! {
             result = driver.run(actions, inbox, Silent) => result,
             () = check_in => Ok(()),
         }
-    }
-}
-
-/// A machine that is not there.
-struct Pretended;
-
-impl Host for Pretended {
-    async fn facts(&mut self) -> HostFacts {
-        facts()
-    }
-}
-
-fn facts() -> HostFacts {
-    HostFacts {
-        os: "simulated".to_owned(),
-        arch: std::env::consts::ARCH.to_owned(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        manifest_schema: backstay_manifest::MANIFEST_SCHEMA,
-        runtimes: vec!["compose".to_owned(), "process".to_owned()],
-        ..HostFacts::default()
     }
 }
 

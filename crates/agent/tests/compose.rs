@@ -3,10 +3,16 @@
 
 mod support;
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use backstay_api::agent::{Answer, Question, ReportBody};
-use backstay_testkit::{Docker, Image, Registry, RunningContainer};
+use backstay_testkit::{Docker, Image, Part, Registry, RunningContainer, find_tool, left_out::require};
 use backstay_types::{DeploymentId, DeploymentState, FailureKind, StackHealth, Step};
 use support::{FakeHub, Node, Stack, eventually_within, process_stack};
 
@@ -310,9 +316,8 @@ fn compose_outlives_an_engine_that_forgets() {
     let Some(mut fleet) = Fleet::start() else { return };
     fleet.docker.image("web:v1", &Image::web("v1"));
     fleet.node.kill();
-    let asked = fleet.node.data().join("asked");
-    fleet.node.settings =
-        format!("check_every = \"1s\"\nengine_restart = [\"touch\", \"{}\"]", asked.display());
+    let restart = fleet.docker.restart_program(fleet.node.root());
+    fleet.node.settings = format!("check_every = \"1s\"\nengine_restart = [\"{}\"]", restart.display());
     fleet.node.start("");
     let first = fleet.deploy(&stack("web:v1", "web:v1"));
     let web = fleet.service("web").id;
@@ -323,8 +328,9 @@ fn compose_outlives_an_engine_that_forgets() {
         let observed = fleet.hub.check_ins().into_iter().rev().find_map(|check_in| check_in.observed)?;
         observed.iter().find(|stack| stack.health == StackHealth::Unknown).cloned()
     });
-    eventually_within(LIMIT * 3, "the engine is to be started again", || asked.exists().then_some(()));
-    fleet.docker.start_engine();
+    // Nobody but the agent starts it.
+    eventually_within(LIMIT * 3, "the engine runs again", || fleet.docker.try_run(&["version"]).ok());
+    assert!(fleet.node.log().contains("told the container engine to start again"));
     let again = eventually_within(LIMIT, "the containers are there again", || {
         fleet.docker.service("web").filter(|web| web.health == "healthy")
     });
@@ -431,4 +437,88 @@ fn a_stack_that_changes_its_runtime_leaves_nothing_of_the_other_running() {
     // And to Compose again.
     fleet.deploy(&stack("web:v1", "web:v1").file("README.md", "again"));
     assert_eq!((containers().lines().count(), fleet.node.running()), (2, Vec::<String>::new()));
+}
+
+/// OpenClaw from an image, with the shipped preflight.
+fn openclaw(image: &str) -> Stack {
+    let compose = format!(
+        "services:\n  openclaw-gateway:\n    image: {image}\n    volumes: [\"./openclaw:/home/node/.openclaw\"]\n"
+    );
+    let manifest = "[[part]]\nname = \"upstream\"\npaths = [\"compose.yaml\"]\npreflight = [\"./preflight\"]\n\
+                    [[probe]]\ncontainer = true\nevery = \"100ms\"\nwithin = \"8s\"\n";
+    let preflight = include_str!("../../../stacks/openclaw/preflight");
+    let body = preflight.strip_prefix("#!/bin/sh\n").unwrap();
+    Stack::new("web").file("compose.yaml", &compose).file("stack.toml", manifest).program("preflight", body)
+}
+
+#[test]
+fn openclaws_own_word_on_its_database_lets_a_release_in_or_refuses_it() {
+    let Some(mut fleet) = Fleet::start() else { return };
+    let sqlite = find_tool("sqlite3").ok_or_else(|| "not installed".to_owned());
+    let Some(sqlite) = require(Part::Sqlite, sqlite) else { return };
+    fleet.node.kill();
+    fleet.node.settings = "failure_pause = \"100ms\"".to_owned();
+    fleet.node.start("");
+    let values = fleet.node.env_dir().join("web.env");
+    fs::write(&values, "OPENCLAW_PREFLIGHT_WITHIN=4\n").unwrap();
+    fs::set_permissions(&values, fs::Permissions::from_mode(0o600)).unwrap();
+    // Without a database nobody is asked: this image has no `openclaw`.
+    fleet.docker.image("claw:none", &Image::web("none"));
+    fleet.deploy(&openclaw("claw:none"));
+
+    // OpenClaw writes to it: what is newest stands in the log beside it.
+    let place = fleet.node.stack().join("state/openclaw/state");
+    fs::create_dir_all(&place).unwrap();
+    let mut writer =
+        Command::new(sqlite).arg(place.join("openclaw.sqlite")).stdin(Stdio::piped()).spawn().unwrap();
+    let said = "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x); INSERT INTO t VALUES ('newest');\n";
+    writer.stdin.as_mut().unwrap().write_all(said.as_bytes()).unwrap();
+    eventually_within(LIMIT, "it is written", || {
+        fs::metadata(place.join("openclaw.sqlite-wal")).ok().filter(|log| log.len() > 4096)
+    });
+
+    // It is asked about a whole copy, by the words that it knows.
+    let asked =
+        "[ \"$1 $2 $4\" = 'database preflight --json' ] && busybox grep -q newest \"$3\" || exit 64\n";
+    let answers = [
+        ("exact", "echo '{\"status\": \"exact\"}'", true),
+        ("incompatible", "echo '{\"status\": \"incompatible\"}'", false),
+        ("indeterminate", "echo '{\"status\": \"indeterminate\"}'", false),
+        ("repairable", "echo '{\"status\": \"startup-repairable\"}'", true),
+        ("words", "echo 'all is \"exact\", it seems'", false),
+        ("two", "echo '{\"status\": \"incompatible\", \"before\": \"exact\"}'", false),
+        ("migration", "echo '{\"status\": \"migration-required\"}'", true),
+        ("other", "echo '{\"status\": \"fine\"}'", false),
+        ("silent", "true", false),
+        ("again", "echo '{\"status\": \"exact\"}'", true),
+        ("fails", "echo '{\"status\": \"exact\"}'; exit 3", false),
+        ("hangs", "trap '' TERM; while :; do sleep 1; done", false),
+        ("good", "echo '{\"status\": \"exact\"}'", true),
+    ];
+    for (name, answer, lets_in) in answers {
+        let image = format!("claw:{name}");
+        let made = fleet
+            .docker
+            .image(&image, &Image::web(name).with_program("openclaw", &format!("{asked}{answer}")));
+        let runs = fleet.service("openclaw-gateway");
+        let end = fleet.end(fleet.hub.deploy(&openclaw(&image)));
+        let now = fleet.service("openclaw-gateway");
+        if lets_in {
+            assert_eq!((&end, &now.image), (&DeploymentState::Succeeded, &made), "{name}");
+        } else {
+            let DeploymentState::Failed { step, failure, reason } = &end else { panic!("{name}: {end:?}") };
+            assert_eq!((*step, *failure), (Step::Validate, FailureKind::Invalid), "{name}: {reason}");
+            assert!(reason.contains("BS3019") && reason.contains("database"), "{name}: {reason}");
+            assert_eq!(now, runs, "{name}: what runs stays");
+        }
+    }
+    // An image that has no such program says nothing.
+    let end = fleet.end(fleet.hub.deploy(&openclaw("claw:none")));
+    let refused =
+        matches!(&end, DeploymentState::Failed { reason, .. } if reason.contains("preflight failed"));
+    assert!(refused, "{end:?}");
+    let left = fleet.docker.containers().into_iter().filter(|one| one.name.contains("preflight")).count();
+    assert_eq!(left, 0, "nothing that was asked is left");
+    let _ = writer.kill();
+    let _ = writer.wait();
 }

@@ -7,7 +7,7 @@ mod support;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use backstay_api::agent::ReportBody;
-use backstay_testkit::{Docker, Image};
+use backstay_testkit::{Docker, Image, Registry, run};
 use backstay_types::{DeploymentId, DeploymentState, Drift, DriftPart, DriftState, LeaveSafeMode};
 use support::{FakeHub, Node, PackMode, Stack, eventually, eventually_within, process_stack};
 
@@ -236,4 +236,55 @@ fn containers_that_were_changed_are_made_anew() {
     let seen = docker.run(&["exec", &docker.service("web").unwrap().id, "cat", "/config/app.conf"]);
     assert_eq!(seen.trim(), "1");
     assert!(told(&hub).iter().all(|(text, ..)| !text.contains("hunter2")));
+}
+
+/// Somebody gives a tag to another image and makes the container anew; then one is taken away that nothing runs.
+#[test]
+fn images_that_were_changed_or_taken_away_come_back() {
+    let (Some(registry), Some(docker)) = (Registry::require(), Docker::require()) else { return };
+    let hub = FakeHub::start();
+    let mut node = Node::join(&hub);
+    node.env = docker.env().map(|(name, value)| (name.to_owned(), value)).to_vec();
+    // The light look sees this one; a deep one would first see what else is another's about such a container.
+    node.settings = "check_every = \"1s\"\ndeep_check_every = \"1h\"".to_owned();
+    let [first, second] =
+        ["v1", "v2"].map(|version| docker.image(&format!("web:{version}"), &Image::web(version)));
+    docker.image("once:v1", &Image::web("once"));
+    let once = registry.push(&docker, "once:v1");
+    node.start("");
+    let compose = format!(
+        "services:\n  web:\n    image: web:v1\n  once:\n    image: {once}\n    entrypoint: [\"/bin/true\"]\n"
+    );
+    let probe = "[[probe]]\ncommand = [\"true\"]\nevery = \"100ms\"\nwithin = \"8s\"\n[bake]\nfor = \"2s\"\n";
+    let stack = Stack::new("web").file("compose.yaml", &compose).file("stack.toml", probe);
+    deploy(&hub, &stack);
+    let web = docker.service("web").unwrap();
+    assert_eq!(web.image, first);
+
+    docker.run(&["tag", "web:v2", "web:v1"]);
+    let file = node.stack().join("releases").join(stack.tree().to_string()).join("compose.yaml");
+    let by_hand = ["compose", "--project-name", "web", "--file", file.to_str().unwrap(), "up", "--detach"];
+    run(docker.command().args(by_hand).args(["--force-recreate", "web"]));
+    let said = eventually_within(LIMIT, "the image is put right", || {
+        told(&hub).into_iter().find(|(text, healed, _)| *healed && text.contains("`web` ran"))
+    });
+    let short = |image: &str| image["sha256:".len()..][..12].to_owned();
+    let wanted = format!("`web` ran {} instead of {}", short(&second), short(&first));
+    assert!(said.0.contains(&wanted), "{wanted}: {said:?}");
+    let now = docker.service("web").unwrap();
+    assert_eq!((now.image.as_str(), now.state.as_str()), (first.as_str(), "running"));
+    assert_ne!(now.id, web.id);
+
+    // The light look does not see this one: its container has ended, as it should.
+    node.terminate();
+    node.settings = "check_every = \"1s\"\ndeep_check_every = \"2s\"".to_owned();
+    node.start("");
+    let image = docker.service("once").unwrap().image;
+    docker.run(&["rmi", "--force", &image]);
+    assert!(docker.try_run(&["image", "inspect", &image]).is_err());
+    eventually_within(LIMIT, "the image is fetched again", || {
+        told(&hub).into_iter().find(|(text, healed, _)| *healed && text.contains("image `once`"))
+    });
+    docker.run(&["image", "inspect", &image]);
+    assert!(hub.safety().safe_mode.is_none());
 }

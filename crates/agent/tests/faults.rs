@@ -233,7 +233,7 @@ impl SmallDisk {
     fn mount() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs", path]).status();
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs", path]).status();
         if !status.is_ok_and(|status| status.success()) {
             leave_out(Part::Mount, "mount failed");
             return None;

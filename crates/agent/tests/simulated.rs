@@ -33,4 +33,16 @@ fn a_simulated_agent_deploys_and_goes_back_like_a_real_one() {
         observed.into_iter().find(|stack| stack.current == Some(a.tree()) && stack.can_return)
     });
     assert_eq!(observed.previous, Some(b.tree()));
+    // It says of its machine what a real one does.
+    let (facts, figures) = eventually("facts and figures are told", || {
+        let check_ins = hub.check_ins();
+        let facts = check_ins.iter().find_map(|check_in| check_in.facts.clone())?;
+        Some((facts, check_ins.into_iter().find_map(|check_in| check_in.figures)?))
+    });
+    assert_eq!((facts.hostname.as_str(), facts.cpus), ("sim-1", 4));
+    assert!(facts.disk_free_bytes > 0 && facts.memory_bytes > 0, "{facts:?}");
+    assert!(
+        figures.cpu_percent.is_some() && figures.memory.is_some() && figures.disk.is_some(),
+        "{figures:?}"
+    );
 }

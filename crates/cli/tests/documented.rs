@@ -86,6 +86,27 @@ fn commands_are_found_as_people_write_them() {
     assert!(!is_wrong("backstay freeze add --reason x --until friday", true));
 }
 
+/// Who follows a guide gets the unit that is shipped and tested, and no copy of a part of it.
+#[test]
+fn the_guides_install_the_agent_by_the_unit_that_is_shipped() {
+    const UNIT: &str = "deploy/systemd/backstay-agent.service";
+    let unit = fs::read_to_string(root().join(UNIT)).unwrap();
+    let program =
+        "ExecStart=/usr/local/bin/backstay-loader /var/lib/backstay/agents /usr/local/bin/backstay-agent run";
+    for line in ["KillMode=process\n", "Type=notify\n", "WatchdogSec=", program] {
+        assert!(unit.contains(line), "{line}: {unit}");
+    }
+    for guide in ["docs/guides/updating-agents.md", "docs/guides/running-the-hub.md"] {
+        assert!(fs::read_to_string(root().join(guide)).unwrap().contains(UNIT), "{guide}");
+    }
+    for file in documents() {
+        let text = fs::read_to_string(&file).unwrap();
+        let copy =
+            text.lines().find(|line| line.starts_with("ExecStart=") && line.contains("backstay-agent"));
+        assert_eq!(copy, None, "{}", shown(&file));
+    }
+}
+
 fn documents() -> Vec<PathBuf> {
     let mut found: Vec<_> =
         ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root().join(name)).into();

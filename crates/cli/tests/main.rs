@@ -15,6 +15,7 @@ mod limits;
 mod nodes;
 mod played;
 mod reference;
+mod steer;
 mod support;
 mod track;
 mod usage;

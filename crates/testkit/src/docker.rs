@@ -8,6 +8,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -176,6 +177,25 @@ impl Docker {
         }
     }
 
+    /// A program that starts the engine again, as `systemctl restart docker` does on a machine: for whoever is told to
+    /// do so, in `dir`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn restart_program(&self, dir: &Path) -> PathBuf {
+        let path = dir.join("restart-engine");
+        let search = std::env::var("PATH").unwrap_or_default();
+        let words: Vec<_> = self.daemon.line().iter().map(|word| format!("'{}'", word.display())).collect();
+        let text = format!(
+            "#!/bin/sh\nset -eu\ncd /\nexport PATH='{search}'\nsetsid {} </dev/null >>'{}' 2>&1 &\n",
+            words.join(" "),
+            self.dir.join("restarted.log").display(),
+        );
+        fs::write(&path, text).expect("write a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make a program executable");
+        path
+    }
+
     /// Starts the engine again.
     pub fn start_engine(&mut self) {
         self.daemon.start();
@@ -203,6 +223,8 @@ impl Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         if !self.daemon.is_running() {
+            // Another may have started it meanwhile.
+            end_stale(&self.dir);
             self.daemon.start();
         }
         self.clear();

@@ -1,6 +1,11 @@
 //! Images of two megabytes: a static busybox and what it is to serve.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+};
 
 use crate::{
     command::{capture, capture_with},
@@ -21,12 +26,13 @@ pub struct Image {
     version: String,
     healthy: bool,
     exits: bool,
+    program: Option<(String, String)>,
 }
 
 impl Image {
     /// Serves `version` at `/` and at `/healthz`, and is healthy after a second.
     pub fn web(version: &str) -> Self {
-        Self { version: version.to_owned(), healthy: true, exits: false }
+        Self { version: version.to_owned(), healthy: true, exits: false, program: None }
     }
 
     /// Serves `version` at `/`, but has no `/healthz` and never becomes healthy.
@@ -37,6 +43,13 @@ impl Image {
     /// Ends with 1 right after its start.
     pub fn exits(version: &str) -> Self {
         Self { exits: true, ..Self::web(version) }
+    }
+
+    /// The same with a program of that name in it, as a script for busybox' shell.
+    #[must_use]
+    pub fn with_program(mut self, name: &str, script: &str) -> Self {
+        self.program = Some((name.to_owned(), script.to_owned()));
+        self
     }
 
     /// Imports it as `reference` into the engine and gives the image's id, `sha256:…`.
@@ -52,6 +65,11 @@ impl Image {
         write(&root.join("www/index.html"), &self.version);
         if self.healthy {
             write(&root.join("www/healthz"), &self.version);
+        }
+        if let Some((name, script)) = &self.program {
+            let path = root.join("bin").join(name);
+            write(&path, format!("#!/bin/sh\n{script}\n"));
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("make a program executable");
         }
         // The first process of a container gets no default signal handling, so the shell ends it.
         let serve = format!("httpd -f -p {WEB_PORT} -h /www &\ntrap 'kill $!; exit 0' TERM INT\nwait $!");

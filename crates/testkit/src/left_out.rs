@@ -25,6 +25,8 @@ pub enum Part {
     Postgres,
     /// strace, for faults in system calls.
     Strace,
+    /// sqlite3, SQLite's own program.
+    Sqlite,
     /// libfaketime, for wrong clocks.
     Faketime,
     /// The image of a machine that systemd runs.
@@ -62,6 +64,7 @@ impl fmt::Display for Part {
             Self::Registry => "an image registry",
             Self::Postgres => "PostgreSQL 16",
             Self::Strace => "strace",
+            Self::Sqlite => "sqlite3",
             Self::Faketime => "libfaketime",
             Self::SystemdNode => "the image of a machine with systemd",
             Self::Guest => "QEMU and a kernel for its guest",

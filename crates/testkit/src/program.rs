@@ -188,6 +188,11 @@ impl Program {
         if yes { Ok(()) } else { Err(format!("{ready:?} has not come; it said:\n{}", self.tail())) }
     }
 
+    /// Itself and its arguments.
+    pub(crate) fn line(&self) -> Vec<OsString> {
+        [&[self.path.clone().into_os_string()][..], &self.args].concat()
+    }
+
     /// The program's path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -27,6 +27,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 const ASK_TIME: Duration = Duration::from_secs(15 * 60);
 /// What is seen may change several times in a row; it is told once.
 const SETTLE: Duration = Duration::from_millis(500);
+/// A hub that does not answer is asked again within this time, where the hub's own jitter is less.
+const FIRST_TRY: Duration = Duration::from_secs(1);
 /// After a statement that was not taken; asking again at once would only bring it again.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
@@ -50,6 +52,8 @@ pub(crate) struct CheckIn {
     events: mpsc::Sender<Event>,
     view: watch::Receiver<View>,
     cadence: Cadence,
+    /// Whether the hub has answered since this agent was started.
+    known: bool,
     facts: HostFacts,
     /// The node's clock minus the hub's, in milliseconds, as the last answer showed it.
     clock_offset: Option<i64>,
@@ -113,6 +117,7 @@ impl CheckIn {
             events,
             view,
             cadence: CADENCE,
+            known: false,
             facts: HostFacts::default(),
             clock_offset: None,
             measured: None,
@@ -251,6 +256,7 @@ impl CheckIn {
 
     async fn answered(&mut self, response: CheckInResponse, view: &View) -> Turn {
         self.cadence = response.cadence;
+        self.known = true;
         if let Some(backups) = self.with.backups.as_ref().filter(|_| response.backup) {
             backups.due.notify_one();
         }
@@ -306,14 +312,35 @@ impl CheckIn {
             return Turn::Over;
         }
         let longest = soon(silent, self.cadence).min(reach.longest_pause());
-        Turn::Pause(backoff(&self.with.world, self.failures, longest))
+        // One that was just started may only wait for its machine's network, and nobody else does with it.
+        Turn::Pause(if self.known {
+            pause(&self.with.world, self.failures, longest, self.cadence)
+        } else {
+            backoff(&self.with.world, self.failures, longest)
+        })
     }
 }
 
-/// How soon a hub is asked again that has been silent for so long: within the time between two check-ins, as if nothing
-/// had been, or within half of the silence. A hub that was started again counts on it before it calls a node offline.
+/// How soon a hub is asked again that has been silent for so long: within the pause between two check-ins and half of
+/// what one is held, ten seconds of that at most, or within half of the silence. A hub that was started again waits for
+/// two such times before it calls a node offline. Shorter ones would bring a fleet back all at once.
 fn soon(silent: Duration, cadence: Cadence) -> Duration {
-    Duration::from_millis(cadence.interval_ms.saturating_add(cadence.jitter_ms)).max(silent / 2)
+    let Cadence { hold_ms, interval_ms, jitter_ms } = cadence;
+    let round = interval_ms.saturating_add(jitter_ms).saturating_add((hold_ms / 2).min(10_000));
+    Duration::from_millis(round).max(silent / 2)
+}
+
+/// The pause after so many failures in a row. All agents lose a hub that ends at the same moment: their first try is
+/// within what the hub spreads them by, each later one in the last two thirds of `longest`. With shorter pauses among them
+/// those that had just failed would be many at any moment, and with only long ones all would come at the end.
+fn pause(world: &World, failures: u32, longest: Duration, cadence: Cadence) -> Duration {
+    let millis = |of: Duration| u64::try_from(of.as_millis()).unwrap_or(u64::MAX);
+    if failures <= 1 {
+        let first = Duration::from_millis(cadence.jitter_ms).max(FIRST_TRY);
+        return Duration::from_millis(random_below(world, millis(first.min(longest))));
+    }
+    let least = longest / 3;
+    least.saturating_add(Duration::from_millis(random_below(world, millis(longest - least))))
 }
 
 /// How far a clock is before another, in milliseconds.
@@ -376,8 +403,41 @@ mod tests {
 
     #[test]
     fn a_hub_that_was_away_for_a_moment_is_asked_as_soon_as_it_would_have_been() {
-        let soon = |silent| soon(Duration::from_secs(silent), CADENCE).as_secs();
-        assert_eq!([soon(0), soon(12), soon(20)], [10, 10, 10]);
-        assert_eq!([soon(30), soon(240)], [15, 120]);
+        let soon = |silent| soon(Duration::from_secs(silent), CADENCE).as_millis();
+        assert_eq!([soon(0), soon(12), soon(40)], [20_000, 20_000, 20_000]);
+        assert_eq!([soon(50), soon(240)], [25_000, 120_000]);
+    }
+
+    /// When each of a fleet is back, in seconds after a hub came back that was away for so many.
+    fn returns(agents: usize, away: u64, cadence: Cadence) -> Vec<u64> {
+        let world =
+            World::new(Arc::new(FixedClock::new(Timestamp::UNIX_EPOCH)), Arc::new(SeededEntropy::new(1)));
+        let away = Duration::from_secs(away);
+        let agent = || {
+            let (mut at, mut failures) = (Duration::ZERO, 1);
+            loop {
+                at += pause(&world, failures, soon(at, cadence), cadence);
+                failures += 1;
+                if at >= away {
+                    return (at - away).as_secs();
+                }
+            }
+        };
+        (0..agents).map(|_| agent()).collect()
+    }
+
+    #[test]
+    fn a_fleet_that_lost_its_hub_at_one_moment_comes_back_spread_out_and_in_time() {
+        // Ten thousand that ask every 31 s: 320 a second as long as nothing happens.
+        let cadence = Cadence { hold_ms: 20_000, interval_ms: 10_000, jitter_ms: 2_000 };
+        for away in [3, 10, 30, 120] {
+            let mut seconds = std::collections::BTreeMap::<u64, usize>::new();
+            for at in returns(10_000, away, cadence) {
+                *seconds.entry(at).or_default() += 1;
+            }
+            let (busiest, last) = (*seconds.values().max().unwrap(), *seconds.keys().last().unwrap());
+            assert!(busiest < 850, "{busiest} in one second after {away} s");
+            assert!(last <= away.max(31) / 2 + 22, "the last is back {last} s after {away} s");
+        }
     }
 }
