@@ -58,6 +58,17 @@ impl Hub {
         Self { program, url: port.url(), token: token.trim().to_owned(), port }
     }
 
+    /// Another hub on the same database, with the same keys and its data below `dir`.
+    pub fn beside(first: &Path, dir: &Path, database: &str) -> Self {
+        let (from, data) = (first.join("hub"), dir.join("hub"));
+        fs::create_dir_all(&data).expect("a folder for another hub");
+        for name in ["signing.key", "sealing.key", "admin.token"] {
+            // Copies keep the mode, which the hub insists on.
+            fs::copy(from.join(name), data.join(name)).expect("the first hub's keys");
+        }
+        Self::start(dir, Some(database), true, &[])
+    }
+
     /// A hub as it is shipped on what is in `dir/hub` already.
     pub fn with_data(dir: &Path) -> Self {
         Self::start(dir, None, false, &[])

@@ -3,8 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use backstay_e2e::{Fleet, stacks::conf};
+use backstay_api::{Empty, v1};
+use backstay_e2e::{
+    Fleet, Hub, Place,
+    stacks::{conf, set_line, write_process_stack},
+};
 use backstay_testkit::{Database, PostgresServer, eventually};
+use backstay_types::RolloutState;
 
 #[test]
 fn the_loop_on_postgres() {
@@ -24,6 +29,58 @@ fn the_loop_on_postgres() {
     fleet.cli.run(&["audit", "verify"]);
     let kept: u64 = database.sql("SELECT count(*) FROM ledger").parse().unwrap();
     assert!(kept > 10, "{kept}");
+}
+
+/// Two hubs on one database. The one that plans dies in the middle of a rollout; the other, to which the nodes speak, waits
+/// for its lease to run out and goes on where that one was.
+#[test]
+fn a_hub_goes_on_with_the_rollout_of_one_that_died() {
+    let Some(database) = Database::require() else { return };
+    let Some(mut fleet) = Fleet::of(0).database(&database.url()).start() else { return };
+    write_process_stack(&fleet.tree);
+    fleet.tree.write("fleet.toml", "[rollout]\nwaves = [\"name=alpha\", \"100%\"]\n");
+    fleet.commit("Add web", None);
+    fleet.follow();
+    let dir = fleet.dir().to_owned();
+    let mut other = Hub::beside(&dir, &dir.join("other"), &database.url());
+    for name in ["alpha", "beta"] {
+        fleet.join_at(name, other.url(), Place { hurried: true, ..Place::default() });
+    }
+    fleet.settle();
+
+    // Alone, the first plans a rollout.
+    other.kill();
+    let holder = || database.sql("SELECT holder FROM leases WHERE name = 'reconciler'");
+    std::thread::sleep(Duration::from_secs(16));
+    set_line(&fleet.tree, 2, "A2");
+    fleet.commit("Set line 2", None);
+    let before = fleet.api.desired("alpha", "web");
+    eventually("a rollout to be planned", || match fleet.api.desired("alpha", "web") {
+        Some(tree) if Some(tree) != before => Ok(()),
+        tree => Err(format!("{tree:?}")),
+    });
+    let first = holder();
+    fleet.hub.kill();
+    other.restart();
+    for node in &fleet.nodes {
+        fleet.serves(node, &conf(&[(2, "A2")]));
+    }
+    let api = other.api();
+    let query = v1::RolloutsQuery { limit: Some(1), ..Default::default() };
+    let newest = || api.call::<v1::ListRollouts>(&Empty {}, &query, &Empty {}).items.remove(0).rollout;
+    eventually("the rollout to end", || match newest() {
+        rollout if rollout.state == RolloutState::Succeeded => Ok(()),
+        rollout => Err(format!("{rollout:?}")),
+    });
+    assert_eq!(newest().wave, 1, "it was the other that opened the second wave");
+    assert_ne!(holder(), first, "the lease was taken over");
+    let id = newest().id.to_string();
+    let tried = database.sql(&format!("SELECT count(*) FROM deployments WHERE rollout_id = '{id}'"));
+    assert_eq!(tried.trim(), "2", "each node tried it once");
+    let explained = other.cli().json(&["rollout", "explain", &id, "--replay"]);
+    let decisions = explained["decisions"].as_array().unwrap();
+    assert!(decisions.len() > 2 && decisions.iter().all(|one| one["same"] == true), "{explained:#}");
+    other.cli().run(&["audit", "verify"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use backstay_e2e::{
     stacks::{conf, set_line, write_process_stack},
 };
 use backstay_testkit::{eventually, eventually_within};
-use backstay_types::{RolloutState, Sureness, TreeDigest};
+use backstay_types::{DeploymentState, NodeState, RolloutState, Sureness, TreeDigest};
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -120,6 +120,37 @@ fn an_emergency_stop_holds_everything_but_the_way_back() {
 }
 
 /// The stack says of itself what its self-test found.
+/// Ordered before the stop, and not begun since its node was away: that is taken back, and it does not begin when it returns.
+#[test]
+fn what_was_ordered_before_an_emergency_stop_does_not_begin_after_it() {
+    let Some(mut fleet) = Fleet::of_processes(2) else { return };
+    let a = fleet.api.conversation("session-a");
+    let name = fleet.nodes[1].name().to_owned();
+    let before = fleet.api.desired(&name, "web");
+    fleet.nodes[1].kill_agent();
+    set_line(&fleet.tree, 2, "A2");
+    fleet.commit("Set line 2", Some(a));
+    fleet.serves(&fleet.nodes[0], &conf(&[(2, "A2")]));
+    assert_ne!(fleet.api.desired(&name, "web"), before, "it is ordered there too");
+    fleet.cli.run(&["emergency-stop", "--reason", "smoke"]);
+    eventually("the order to be taken back", || match fleet.api.desired(&name, "web") {
+        tree if tree == before => Ok(()),
+        tree => Err(format!("{tree:?}")),
+    });
+    fleet.nodes[1].start_agent();
+    eventually("it to be back", || match fleet.api.node(&name).state {
+        NodeState::Online => Ok(()),
+        state => Err(format!("{state:?}")),
+    });
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    fleet.serves(&fleet.nodes[1], &conf(&[]));
+    let tried = fleet.api.deployments(&name, "web");
+    assert!(tried.iter().all(|one| !matches!(one.deployment.state, DeploymentState::Running { .. })));
+    fleet.cli.run(&["emergency-stop", "--lift", "it was toast"]);
+    fleet.all_serve(&conf(&[(2, "A2")]));
+    fleet.settle();
+}
+
 fn self_test(fleet: &Fleet, found: u32) {
     let test = format!("#!/bin/sh\necho {found}\n");
     fleet.tree.write_executable("stacks/web/selftest", &test);

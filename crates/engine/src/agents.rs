@@ -27,7 +27,7 @@ pub struct WantedAgent {
 pub(crate) struct Asked {
     pub(crate) agent: Option<DesiredAgent>,
     pub(crate) nodes: HashSet<NodeId>,
-    /// Those whose statement does not yet.
+    /// Those whose statement does not yet, or does and no longer should.
     pub(crate) news: HashSet<NodeId>,
 }
 
@@ -184,12 +184,12 @@ impl Engine {
     ) -> Result<(Asked, bool), EngineError> {
         let Some(update) = current(tx).await? else { return Ok((Asked::default(), false)) };
         let runs = update.state == AgentUpdateState::Running;
-        // Once nothing is decided any more, what nodes answered is for people alone.
-        let mut answers = if runs { kept::answers(tx, update.id).await? } else { HashMap::new() };
+        let held = agents_held(world);
+        // Once nothing is decided any more, what nodes answered is for people alone, unless something holds nodes back.
+        let asks = runs || held.iter().any(Option::is_some);
+        let mut answers = if asks { kept::answers(tx, update.id).await? } else { HashMap::new() };
         let said = kept::said(tx).await?;
         let told = |node: &NodeFacts| said.get(&node.id) == Some(&update.id);
-        let asks = update.state != AgentUpdateState::Halted && !world.nodes.iter().all(told);
-        let held = if asks { agents_held(world) } else { vec![None; world.nodes.len()] };
         let node = |(node, held): (&NodeFacts, _)| AgentNode {
             id: node.id,
             outcome: answers.remove(&node.id),
@@ -206,9 +206,11 @@ impl Engine {
             keep(tx, &update, "the hub").await?;
             moved = true;
         }
-        let news = asked.iter().filter(|node| said.get(node) != Some(&update.id)).copied().collect();
+        let nodes: HashSet<_> = asked.into_iter().collect();
+        let is_news = |node: &&NodeFacts| nodes.contains(&node.id) != told(node);
+        let news = world.nodes.iter().filter(is_news).map(|node| node.id).collect();
         let agent = DesiredAgent { update: update.id, version: update.version, builds: update.builds };
-        Ok((Asked { agent: Some(agent), nodes: asked.into_iter().collect(), news }, moved))
+        Ok((Asked { agent: Some(agent), nodes, news }, moved))
     }
 
     /// Takes in what an agent says of its update.

@@ -1,6 +1,6 @@
 //! Decisions about rollouts: kept with what they were made from, and made again.
 
-use backstay_plan::{Decided, FleetPlan, RolloutRef, inputs};
+use backstay_plan::{Decided, FleetPlan, RolloutRef, fleet_inputs, inputs, pace};
 use backstay_store::{StoreError, Tx, decisions};
 use backstay_types::{Decision, DecisionKind, RolloutId, Timestamp};
 
@@ -55,6 +55,33 @@ impl Engine {
             if let Some(rollout) = rollout {
                 decisions::insert(tx, &new(loaded, decided, rollout, now)?).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Keeps that so many nodes may update at once from now on, of the rollouts forward that run.
+    pub(crate) async fn note_pace(
+        &self,
+        tx: &mut Tx,
+        loaded: &Loaded,
+        rollouts: impl Iterator<Item = RolloutId>,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let inputs = fleet_inputs(&loaded.snapshot);
+        let reason = pace(&inputs);
+        let inputs = serde_json::to_value(inputs::Inputs::Fleet(inputs)).map_err(StoreError::from)?;
+        for rollout in rollouts {
+            let decision = decisions::NewDecision {
+                rollout,
+                at: now,
+                kind: DecisionKind::Paced,
+                reason: reason.clone(),
+                by: None,
+                inputs: inputs.clone(),
+                snapshot: None,
+                topic: None,
+            };
+            decisions::insert(tx, &decision).await?;
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 use backstay_plan::{FleetPlan, FleetVerdict, PinToGood};
 use backstay_store::{Executor, StoreError, Tx, constraints, hub_state, rollouts};
 use backstay_types::{
-    Constraint, ConstraintOrigin, Effect, Event, FleetHealth, HealthLevel, Paused, Refs, Scope, Timestamp,
+    Constraint, ConstraintOrigin, Effect, Event, FleetHealth, HealthLevel, Paused, Refs, Rollout,
+    RolloutKind, RolloutState, Scope, Timestamp,
 };
 
 use crate::{
@@ -70,15 +71,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Notes a level that is another than before. Whether it was.
+    /// Notes a level that is another than before, and what that means for the rollouts that run. Whether it was.
     pub(crate) async fn note_health(
         &self,
         tx: &mut Tx,
+        loaded: &Loaded,
         verdict: &FleetVerdict,
         now: Timestamp,
     ) -> Result<bool, EngineError> {
-        if noted(tx).await?.level == verdict.level {
+        let before = noted(tx).await?.level;
+        if before == verdict.level {
             return Ok(false);
+        }
+        let slower = [before, verdict.level].map(|level| level != HealthLevel::Well);
+        // What is stopped altogether has no pace.
+        if slower[0] != slower[1] && verdict.level != HealthLevel::Stopped {
+            let forward = |r: &&Rollout| (r.kind, r.state) == (RolloutKind::Update, RolloutState::Running);
+            let running = loaded.snapshot.rollouts.iter().filter(forward).map(|rollout| rollout.id);
+            self.note_pace(tx, loaded, running, now).await?;
         }
         let FleetVerdict { level, unhealthy, nodes, reason } = verdict.clone();
         let health = FleetHealth { level, unhealthy, nodes, reason: reason.clone(), since: Some(now) };

@@ -88,9 +88,14 @@ fn progress(loaded: &Loaded, rollout: &Rollout) -> Progress {
 
 /// What a gate goes by, for people.
 fn watch(inputs: GateInputs) -> WatchView {
-    let GateInputs { strategy, figures, still, .. } = inputs;
+    let GateInputs { strategy, wave, figures, still, .. } = inputs;
     let rule = |one: backstay_plan::Judged| RuleView { rule: one.rule, value: one.value, holds: one.holds };
     let soak = SignedDuration::from_secs(i64::try_from(strategy.soak_seconds).unwrap_or(i64::MAX));
+    let follows = usize::try_from(wave).is_ok_and(|wave| wave + 1 < strategy.waves.len());
+    let (needs_run, needs_tried) = match follows {
+        true => backstay_plan::needs(&strategy, figures.members),
+        false => (0, 0),
+    };
     let watched = figures.last_end.filter(|_| figures.open == 0 && strategy.soak_seconds > 0);
     WatchView {
         nodes: figures.members,
@@ -100,6 +105,9 @@ fn watch(inputs: GateInputs) -> WatchView {
         failed: figures.failed,
         silent: figures.silent,
         min_sample: strategy.min_sample,
+        needs_run,
+        needs_tried,
+        away: figures.away,
         rules: backstay_plan::judged(&strategy, &figures).into_iter().map(rule).collect(),
         watched_until: watched.and_then(|end| end.checked_add(soak).ok()),
         held_back: figures.held_back,

@@ -69,7 +69,7 @@ impl Engine {
         let written = self.write_statements(&mut tx, &lease, &loaded, &plan, &applied, now).await?;
         let noted = self.note_waits(&mut tx, &loaded, &plan, now).await?;
         let looked = self.analyse_stopped(&mut tx, now).await?;
-        let health = self.note_health(&mut tx, &plan.health, now).await?;
+        let health = self.note_health(&mut tx, &loaded, &plan.health, now).await?;
         if applied.anything || written || noted || looked || ran_out || moved || health {
             tx.commit().await?;
         } else {

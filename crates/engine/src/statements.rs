@@ -126,9 +126,11 @@ impl Engine {
         }
         desired::replace(tx, lease, &rows, &stack_rows).await?;
         if let Some(agent) = &applied.agents.agent {
-            let news: Vec<_> =
-                rows.iter().map(|row| row.node).filter(|node| applied.agents.news.contains(node)).collect();
-            agents::say(tx, agent.update, &news).await?;
+            let news = rows.iter().map(|row| row.node).filter(|node| applied.agents.news.contains(node));
+            let (asked, taken_back): (Vec<_>, Vec<_>) =
+                news.partition(|node| applied.agents.nodes.contains(node));
+            agents::say(tx, agent.update, &asked).await?;
+            agents::say_no_more(tx, &taken_back).await?;
         }
         Ok(true)
     }

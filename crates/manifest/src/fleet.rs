@@ -349,7 +349,7 @@ fn read_thresholds(mut table: Table<'_, '_>) -> FleetThresholds {
 }
 
 /// A share of the nodes, and no number of them.
-fn read_percent(table: &mut Table<'_, '_>, key: &'static str) -> Option<u8> {
+pub(crate) fn read_percent(table: &mut Table<'_, '_>, key: &'static str) -> Option<u8> {
     match read_share(table, key)? {
         MaxUpdating::Percent(share) => Some(share),
         MaxUpdating::Count(_) => table.wrong(key, code::WRONG_VALUE, "expected a share such as \"10%\""),

@@ -30,10 +30,10 @@ fn reads_everything_that_it_knows() {
 
 #[test]
 fn a_strategy_is_read_whole() {
-    let text = "[rollout]\nwaves = [\"ring=sandbox\", \"5%\", \"100%\"]\nsoak = \"15m\"\nmin_sample = 7\non_stop = \"return\"\n[[rollout.stop]]\nwhen = \"offline_ratio>=0.5\"\n[[rollout.stop]]\nwhen = \"failed > 3\"\n";
+    let text = "[rollout]\nwaves = [\"ring=sandbox\", \"5%\", \"100%\"]\nsoak = \"15m\"\nmin_sample = 7\nmin_success = \"80%\"\non_stop = \"return\"\n[[rollout.stop]]\nwhen = \"offline_ratio>=0.5\"\n[[rollout.stop]]\nwhen = \"failed > 3\"\n";
     let strategy = parse(text).unwrap().rollout.strategy;
     assert_eq!(strategy.waves, ["ring=sandbox", "5%", "100%"]);
-    assert_eq!((strategy.soak_seconds, strategy.min_sample), (900, 7));
+    assert_eq!((strategy.soak_seconds, strategy.min_sample, strategy.min_success_percent), (900, 7, 80));
     assert_eq!(strategy.on_stop, backstay_types::OnStop::Return);
     assert_eq!(strategy.stop, ["offline_ratio >= 0.5", "failed > 3"]);
     assert_eq!(parse("").unwrap().rollout.strategy, backstay_types::RolloutStrategy::default());
@@ -95,6 +95,13 @@ fn wrong_values_name_the_place_and_what_was_expected() {
         ("[rollout]\nsoak = \"15m\"\n", code::WRONG_VALUE, 2, "fewer than two"),
         ("[rollout]\non_stop = \"explode\"\n", code::WRONG_VALUE, 2, "keep"),
         ("[rollout]\nmin_sample = 0\n", code::WRONG_VALUE, 2, "from 1"),
+        ("[rollout]\nmin_success = \"50%\"\n", code::WRONG_VALUE, 2, "no wave follows another"),
+        (
+            "[rollout]\nwaves = [\"5%\", \"100%\"]\nmin_success = \"0%\"\n",
+            code::WRONG_VALUE,
+            3,
+            "\"1%\" to \"100%\"",
+        ),
         ("[[rollout.stop]]\nwhen = \"max(failed_ratio) > 0.1\"\n", code::WRONG_VALUE, 2, "expected such as"),
         ("[[rollout.stop]]\nwhen = \"best(x) > 0.1\"\n", code::WRONG_VALUE, 2, "expected such as"),
         ("[[rollout.stop]]\nwhen = \"failed_ratio > 5\"\n", code::WRONG_VALUE, 2, "from 0 to 1"),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use backstay_types::{Figures, OnStop, RolloutStrategy};
 use serde::{Deserialize, Serialize};
 
-use crate::{Selector, code, problem::nearest, read::Table};
+use crate::{Selector, code, fleet::read_percent, problem::nearest, read::Table};
 
 /// A wave.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,7 +234,7 @@ pub(crate) struct Written {
     pub(crate) waves_line: u32,
 }
 
-/// `waves`, `soak`, `min_sample`, `on_stop` and `[[rollout.stop]]`.
+/// `waves`, `soak`, `min_sample`, `min_success`, `on_stop` and `[[rollout.stop]]`.
 pub(crate) fn read_strategy(table: &mut Table<'_, '_>) -> Written {
     let rest = RolloutStrategy::default();
     let waves = read_waves(table);
@@ -244,6 +244,11 @@ pub(crate) fn read_strategy(table: &mut Table<'_, '_>) -> Written {
         table.wrong::<()>("soak", code::WRONG_VALUE, message);
     }
     let min_sample = table.number("min_sample", 1..=100_000);
+    let min_success_percent = read_percent(table, "min_success");
+    if min_success_percent.is_some() && waves.len() < 2 {
+        let message = "no wave follows another: `waves` has fewer than two";
+        table.wrong::<()>("min_success", code::WRONG_VALUE, message);
+    }
     let on_stop = table.choice("on_stop", &[("keep", OnStop::Keep), ("return", OnStop::Return)]);
     let (mut stop, mut reported) = (Vec::new(), Vec::new());
     for mut rule in table.tables("stop") {
@@ -262,6 +267,7 @@ pub(crate) fn read_strategy(table: &mut Table<'_, '_>) -> Written {
         waves: waves.iter().map(ToString::to_string).collect(),
         soak_seconds: soak.unwrap_or_default().as_secs(),
         min_sample: min_sample.unwrap_or(rest.min_sample),
+        min_success_percent: min_success_percent.unwrap_or(rest.min_success_percent),
         stop: if stop.is_empty() { rest.stop } else { stop },
         on_stop: on_stop.unwrap_or(rest.on_stop),
     };

@@ -20,10 +20,18 @@ pub struct AgentNode {
     pub outcome: Option<AgentOutcome>,
     /// It is not heard from: nobody waits for it.
     pub silent: bool,
-    /// It has been told of the update already: that is not taken back.
+    /// It has been told of the update already.
     pub told: bool,
     /// Why it may not be told now, if so.
     pub held: Option<AgentHeld>,
+}
+
+impl AgentNode {
+    /// Whether it has been told, and that is not taken back: who has not answered may not have begun, and does not while
+    /// something holds it back. An agent that is at it comes to its end all the same.
+    fn stays_told(&self) -> bool {
+        self.told && (self.outcome.is_some() || self.held.is_none())
+    }
 }
 
 /// Why a node may not be asked now to run another agent.
@@ -52,6 +60,18 @@ pub fn agent_place(update: AgentUpdateId, node: NodeId) -> Digest {
 /// What holds nodes back from running another agent, in the snapshot's order: what holds them back from anything new of all
 /// that they run. What is set for one stack alone is nothing to the agent.
 pub fn agents_held(world: &FleetSnapshot) -> Vec<Option<AgentHeld>> {
+    let holds = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Freeze { .. } | Effect::UpdatesOff { .. } | Effect::Maintenance | Effect::Decommission
+        )
+    };
+    let nothing_holds = world.stopped.is_none()
+        && world.stacks.iter().all(|stack| stack.windows.is_empty())
+        && !world.constraints.iter().any(|constraint| holds(&constraint.effect));
+    if nothing_holds {
+        return vec![None; world.nodes.len()];
+    }
     if let Some(reason) = &world.stopped {
         let stopped = AgentHeld::Waits(format!("everything is stopped: {reason}").into());
         return vec![Some(stopped); world.nodes.len()];
@@ -78,7 +98,7 @@ pub fn agents_held(world: &FleetSnapshot) -> Vec<Option<AgentHeld>> {
 }
 
 /// Looks at an update of agents. More than a twentieth of those asked failing stops it; among fewer than 20 any failure.
-/// Who is held back is not asked, unless it has been told already.
+/// Who is held back is not asked; what it was told and has not answered is taken back.
 pub fn agents(update: &AgentUpdate, nodes: &[AgentNode], now: Timestamp) -> AgentStep {
     let share = match update.state {
         AgentUpdateState::Done => 100,
@@ -94,8 +114,8 @@ pub fn agents(update: &AgentUpdate, nodes: &[AgentNode], now: Timestamp) -> Agen
         if update.state == AgentUpdateState::Running { step(update, nodes, &within, now) } else { None };
     // Who might be asked only now, since nothing holds it back any more or it has just joined, is not when it stops.
     let stops = matches!(next, Some((AgentUpdateState::Halted, ..)));
-    let told = after.iter().map(|(_, node)| *node).filter(|node| node.told);
-    let may = |node: &&AgentNode| node.told || (!stops && node.held.is_none());
+    let told = after.iter().map(|(_, node)| *node).filter(|node| node.stays_told());
+    let may = |node: &&AgentNode| node.stays_told() || (!stops && node.held.is_none());
     let asked = within.iter().copied().filter(may).chain(told);
     AgentStep { asked: asked.map(|node| node.id).collect(), next }
 }
@@ -109,7 +129,7 @@ fn step(
     within: &[&AgentNode],
     now: Timestamp,
 ) -> Option<(AgentUpdateState, u32, String)> {
-    let asked: Vec<_> = within.iter().filter(|node| node.told || node.held.is_none()).collect();
+    let asked: Vec<_> = within.iter().filter(|node| node.stays_told() || node.held.is_none()).collect();
     let failed =
         asked.iter().filter(|node| matches!(node.outcome, Some(AgentOutcome::Failed { .. }))).count();
     if failed * 20 > asked.len() {
@@ -117,11 +137,11 @@ fn step(
         return Some((AgentUpdateState::Halted, update.wave, reason));
     }
     let waits = |node: &AgentNode| match &node.held {
-        Some(AgentHeld::Waits(reason)) if !node.told => Some(format!("{WAITS}{reason}")),
+        Some(AgentHeld::Waits(reason)) if !node.stays_told() => Some(format!("{WAITS}{reason}")),
         _ => None,
     };
     // No wave opens in which nobody may begin.
-    let nobody_may = all.iter().filter(|node| !node.told).all(|node| waits(node).is_some());
+    let nobody_may = all.iter().filter(|node| !node.stays_told()).all(|node| waits(node).is_some());
     let held = within.iter().filter(|node| !node.silent).find_map(|node| waits(node));
     let held = held.or_else(|| all.iter().filter(|_| nobody_may).find_map(waits));
     let said = update.reason.starts_with(WAITS).then_some(&update.reason);
@@ -289,9 +309,10 @@ mod tests {
         assert_eq!(reason, "it waits: everything is stopped: no");
         let held = AgentUpdate { reason, ..update(0) };
         assert_eq!(agents(&held, &all, late()).next, None, "it is said once");
-        // One was told before that, and goes on; one keeps what it runs whatever comes.
+        // One was told before that and has answered; one keeps what it runs whatever comes.
         for node in &mut all {
             node.told = node.id == first[0];
+            node.outcome = node.told.then_some(AgentOutcome::Updated);
             node.held =
                 if node.id == first[1] { Some(AgentHeld::Rests("updates are off".into())) } else { None };
         }
@@ -307,6 +328,14 @@ mod tests {
         let step = agents(&update(0), &answered, late());
         assert!(!step.asked.contains(&first[2]));
         assert_eq!(step.next.unwrap().2, "it waits: frozen");
+        // What was told and nobody has answered is taken back.
+        let mut told = answered.clone();
+        told.iter_mut().for_each(|node| node.told = first.contains(&node.id));
+        let step = agents(&update(0), &told, late());
+        assert!(!step.asked.contains(&first[2]) && step.asked.contains(&first[3]), "{:?}", step.asked);
+        assert_eq!(step.next.unwrap().2, "it waits: frozen");
+        let done = AgentUpdate { state: AgentUpdateState::Done, ..update(2) };
+        assert!(!agents(&done, &told, late()).asked.contains(&first[2]), "also when it has ended");
         // Nor where nobody in the next wave may.
         for node in &mut answered {
             node.told = first.contains(&node.id);

@@ -27,6 +27,9 @@ pub struct GateFigures {
     /// Nodes that failed by their own fault.
     #[serde(default)]
     pub hindered: u64,
+    /// Nodes that have not come to an end of their attempt, and are not heard from.
+    #[serde(default)]
+    pub away: u64,
     /// Nodes that run the release.
     pub run: u64,
     /// Of these, those that have fallen silent.
@@ -81,7 +84,7 @@ impl GateFigures {
             return;
         }
         // A node that has fallen silent holds nobody up. One of which a hub that has just started knows nothing does.
-        self.open += u64::from(!node.silent);
+        self.wait_for(node);
         if let Some(reason) = held_by.filter(|_| !node.silent) {
             self.held_back += 1;
             self.held_by.get_or_insert_with(|| reason.clone());
@@ -96,7 +99,7 @@ impl GateFigures {
             self.gone += u64::from(node.silent);
         }
         match latest.state {
-            TryState::Pending | TryState::Running => self.open += u64::from(!node.silent),
+            TryState::Pending | TryState::Running => self.wait_for(node),
             TryState::Succeeded => {
                 (self.ended, self.run) = (self.ended + 1, self.run + 1);
                 self.silent += u64::from(node.silent);
@@ -111,10 +114,21 @@ impl GateFigures {
         }
     }
 
+    fn wait_for(&mut self, node: &NodeFacts) {
+        *(if node.silent { &mut self.away } else { &mut self.open }) += 1;
+    }
+
     /// Whether nobody has shown yet how the release does, and those who should failed by their own fault.
     pub(crate) fn is_hindered(&self) -> bool {
         let Self { open, ended, run, hindered, .. } = *self;
         hindered > 0 && (open, ended, run) == (0, 0, 0)
+    }
+
+    /// Whether it is for nodes that failed by their own fault to show how the release does: nobody else has, or too few
+    /// have for the next wave to begin.
+    pub(crate) fn waits_for_hindered(&self, strategy: &RolloutStrategy, last: bool) -> bool {
+        self.is_hindered()
+            || (self.hindered > 0 && self.open == 0 && !last && short(strategy, self).is_some())
     }
 
     /// Takes in what a node that runs the release says about itself.
@@ -177,7 +191,13 @@ pub fn gate(strategy: &RolloutStrategy, figures: &GateFigures, last: bool, now: 
         return Gate::Wait("every wave is open".to_owned());
     }
     if figures.members > 0 && figures.ended == 0 && figures.run == 0 {
-        return Gate::Wait(format!("none of {} nodes has tried it yet: they are away", figures.members));
+        return Gate::Wait(format!(
+            "none of {} nodes has tried it yet: they are away: wait for them, or promote it by hand",
+            figures.members
+        ));
+    }
+    if let Some(short) = short(strategy, figures) {
+        return short.gate(figures);
     }
     let seen = format!("{} of {} nodes run it, {} failed", figures.run, figures.members, figures.failed);
     if figures.run > 0
@@ -194,6 +214,61 @@ pub fn gate(strategy: &RolloutStrategy, figures: &GateFigures, last: bool, now: 
             Gate::Wait(format!("{seen}; watched for {left} s more"))
         }
         _ => Gate::Open(seen),
+    }
+}
+
+/// What a wave has not shown yet for the next one to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Short {
+    /// So many nodes have to run the release.
+    pub(crate) run: u64,
+    /// So many attempts have to have come to an end, or nodes to run it all the same.
+    pub(crate) ended: u64,
+}
+
+/// What the open waves have to show before the next one begins: a share of their nodes runs the release, and enough have come
+/// to an end for their failures to say something; of few nodes half of them.
+pub fn needs(strategy: &RolloutStrategy, members: u64) -> (u64, u64) {
+    // Rollouts that began before there was such a share go by what was said then.
+    if strategy.min_success_percent == 0 {
+        return (0, 0);
+    }
+    let run = (members * u64::from(strategy.min_success_percent)).div_ceil(100);
+    (run, u64::from(strategy.min_sample).min(members.div_ceil(2)))
+}
+
+/// What they have not shown, if so.
+pub(crate) fn short(strategy: &RolloutStrategy, figures: &GateFigures) -> Option<Short> {
+    let (run, ended) = needs(strategy, figures.members);
+    // Who runs it without an attempt of its own has come to an end as well.
+    let came = figures.failed + figures.run;
+    (figures.run < run || came < ended).then_some(Short { run, ended })
+}
+
+impl Short {
+    fn gate(self, figures: &GateFigures) -> Gate {
+        let GateFigures { members, run, failed, away, hindered, .. } = *figures;
+        let seen = format!("{run} of {members} nodes run it, {failed} failed");
+        // Who failed is not sent there again under the same rollout.
+        if members - failed.min(members) < self.run {
+            return Gate::Stop(format!(
+                "{seen}: the next wave begins once {} do, and so many cannot",
+                self.run
+            ));
+        }
+        let needed = match run < self.run {
+            true => format!("{} do", self.run),
+            false => format!("{} have tried it", self.ended),
+        };
+        let others = match (away, hindered) {
+            (0, 0) => String::new(),
+            (away, 0) => format!("{away} are away: "),
+            (0, hindered) => format!("{hindered} failed by their own fault and will try again: "),
+            (away, hindered) => format!("{away} are away, {hindered} failed by their own fault: "),
+        };
+        Gate::Wait(format!(
+            "{seen}; the next wave begins once {needed}. {others}wait for them, or promote it by hand"
+        ))
     }
 }
 

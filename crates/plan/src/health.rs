@@ -39,7 +39,8 @@ pub fn verdict(world: &FleetSnapshot) -> FleetVerdict {
     judge(&fleet_inputs(world))
 }
 
-pub(crate) fn fleet_inputs(world: &FleetSnapshot) -> FleetInputs {
+/// What the fleet is judged by now.
+pub fn fleet_inputs(world: &FleetSnapshot) -> FleetInputs {
     let maintenance =
         world.constraints.iter().filter(|c| c.effect == Effect::Maintenance && in_force(c, world.now));
     let resting: Vec<_> = maintenance.filter_map(|c| Reach::of_scope(&c.scope)).collect();
@@ -56,6 +57,15 @@ pub(crate) fn fleet_inputs(world: &FleetSnapshot) -> FleetInputs {
         }
     }
     FleetInputs { unhealthy, nodes, thresholds: world.thresholds }
+}
+
+/// How many nodes of a rollout may update at once as well as the fleet is, in words.
+pub fn pace(inputs: &FleetInputs) -> String {
+    let FleetVerdict { level, reason, .. } = judge(inputs);
+    match level {
+        HealthLevel::Well => format!("as many nodes update at once as its rules say: {reason}"),
+        _ => format!("half as many nodes update at once: {reason}"),
+    }
 }
 
 /// What follows from how many nodes are unhealthy.

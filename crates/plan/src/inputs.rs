@@ -8,8 +8,8 @@ use backstay_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    gate::{Gate, GateFigures, gate},
-    health::{FleetInputs, judge},
+    gate::{Gate, GateFigures, gate, short},
+    health::{FleetInputs, judge, pace},
     snapshot::FleetSnapshot,
 };
 
@@ -133,22 +133,27 @@ pub enum Gated {
 
 /// Decides at a gate.
 pub fn gated(inputs: &GateInputs) -> Gated {
-    let waves = inputs.strategy.waves.len();
-    let last = usize::try_from(inputs.wave).unwrap_or(usize::MAX) + 1 >= waves;
+    let last = is_last(&inputs.strategy, inputs.wave);
     match (gate(&inputs.strategy, &inputs.figures, last, inputs.now), &inputs.still) {
         (Gate::Stop(reason), _) => Gated::Stop(stopping(inputs, &reason)),
         (_, Some(still)) => Gated::Wait { topic: Some(still.clone()), reason: still.clone() },
         (Gate::Open(reason), _) => Gated::Open(reason),
-        (Gate::Wait(reason), _) => Gated::Wait { topic: topic(&inputs.figures, last), reason },
+        (Gate::Wait(reason), _) => Gated::Wait { topic: topic(inputs, last), reason },
     }
 }
 
+/// Whether every wave is open.
+pub(crate) fn is_last(strategy: &RolloutStrategy, wave: u32) -> bool {
+    usize::try_from(wave).unwrap_or(usize::MAX).saturating_add(1) >= strategy.waves.len()
+}
+
 /// What a gate waits for, where it is something else than nodes on their way.
-fn topic(figures: &GateFigures, last: bool) -> Option<String> {
-    match figures {
+fn topic(inputs: &GateInputs, last: bool) -> Option<String> {
+    match &inputs.figures {
         GateFigures { open: 1.., held_by, .. } => held_by.as_ref().map(ToString::to_string),
         figures if figures.is_hindered() => Some("nodes that failed by their own fault".to_owned()),
         _ if last => None,
+        figures if short(&inputs.strategy, figures).is_some() => Some("more of its nodes".to_owned()),
         GateFigures { ended: 0, run: 0, .. } => Some("nodes that are away".to_owned()),
         _ => Some("time".to_owned()),
     }
@@ -234,8 +239,12 @@ pub fn replay(
         Inputs::End(inputs) => (DecisionKind::Ended, ending(inputs).1),
         Inputs::Fleet(inputs) => {
             let verdict = judge(inputs);
-            let stops = verdict.level == HealthLevel::Stopped;
-            (if stops { DecisionKind::Stopped } else { DecisionKind::Waits }, verdict.reason)
+            match verdict.level {
+                _ if kind == DecisionKind::Paced => (kind, pace(inputs)),
+                HealthLevel::Stopped => (DecisionKind::Stopped, verdict.reason),
+                HealthLevel::Halted => (DecisionKind::Halted, verdict.reason),
+                HealthLevel::Well | HealthLevel::Warned => (DecisionKind::Waits, verdict.reason),
+            }
         }
         Inputs::Gate(inputs) => match gated(inputs) {
             Gated::Stop(reason) => (DecisionKind::Stopped, reason),

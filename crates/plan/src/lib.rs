@@ -27,8 +27,8 @@ pub use fleet::{
     Attempt, Decided, FleetPlan, PinToGood, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding,
     Standing, WaveFigures, WaveOpened, plan, progress,
 };
-pub use gate::{Gate, GateFigures, Judged, Waves, cuts, gate, judged, members, place_in_line};
-pub use health::{FleetInputs, FleetVerdict, judge, verdict};
+pub use gate::{Gate, GateFigures, Judged, Waves, cuts, gate, judged, members, needs, place_in_line};
+pub use health::{FleetInputs, FleetVerdict, fleet_inputs, judge, pace, verdict};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
 pub use policy::{Policy, Rest};
 pub use promotion::{Entry, EnvironmentFacts, Passing, Verdict, Within, passing, verdicts};

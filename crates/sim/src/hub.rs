@@ -40,8 +40,6 @@ pub(crate) struct Hub {
     pub(crate) repository: Option<RepositoryId>,
     /// How far its clock is off, in seconds.
     pub(crate) clock: i64,
-    /// Whether it never takes a node for gone: see `Planted::MissesNobody`.
-    pub(crate) misses_nobody: bool,
     /// What of each node's statement is newest.
     pub(crate) versions: HashMap<NodeId, desired::Version>,
 }
@@ -93,7 +91,6 @@ impl Hub {
             held: BTreeMap::new(),
             repository: None,
             clock: 0,
-            misses_nobody: false,
             versions: HashMap::new(),
         }
     }
@@ -107,9 +104,7 @@ impl Hub {
         self.lives += 1;
         let pulse = Pulse::new(now, self.seed.wrapping_mul(1_000_003).wrapping_add(self.lives));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let misses_nobody = self.misses_nobody;
-        let presence =
-            Seen { pulse: pulse.clone(), started_at: now, heard: Arc::clone(&self.heard), misses_nobody };
+        let presence = Seen { pulse: pulse.clone(), started_at: now, heard: Arc::clone(&self.heard) };
         let (path, world) = (self.dir.join("hub.db"), pulse.world());
         let (key, data) = (self.key.clone(), self.dir.join("data"));
         let opened = runtime.block_on(async move {
@@ -212,7 +207,6 @@ struct Seen {
     pulse: Pulse,
     started_at: Timestamp,
     heard: Arc<Mutex<HashMap<NodeId, Timestamp>>>,
-    misses_nobody: bool,
 }
 
 impl Seen {
@@ -224,7 +218,6 @@ impl Seen {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied();
         match heard {
             None => (false, true),
-            Some(_) if self.misses_nobody => (true, false),
             Some(at) if at >= self.started_at && since(at) <= patience => (true, false),
             Some(_) => (false, since(self.started_at) > patience),
         }

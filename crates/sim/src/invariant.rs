@@ -118,8 +118,6 @@ pub enum Planted {
     IgnoresBlackout,
     /// The hub takes every clock for one that shows UTC.
     KnowsOneClock,
-    /// The hub takes a node that it has ever heard from for one that is there.
-    MissesNobody,
     /// The hub says yes to a pin and does not keep to it.
     IgnoresPins,
     /// The hub says yes to the end of a pin and keeps to it all the same.
@@ -146,6 +144,14 @@ pub enum Planted {
     HearsOnlyGood,
     /// Gates open by themselves.
     OpenGates,
+    /// The hub opens the next wave once one node has done well, however many are away.
+    OpensForOne,
+    /// The hub says yes to an emergency stop and does not keep to it.
+    IgnoresStop,
+    /// The hub says yes to a pause and does not keep to it.
+    IgnoresPause,
+    /// The hub leaves standing what it ordered before an emergency stop, and before windows closed.
+    KeepsOrders,
     /// The hub forgets holds and bans when it is started again.
     ForgetsHolds,
     /// The hub acknowledges some reports without taking them.
@@ -172,7 +178,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them, with what must catch them.
-    pub const ALL: [(Self, Invariant); 35] = [
+    pub const ALL: [(Self, Invariant); 39] = [
         (Self::LyingJournal, Invariant::NeverOlder),
         (Self::UnsyncedRelease, Invariant::Working),
         (Self::PrunesTheWayBack, Invariant::Working),
@@ -182,7 +188,7 @@ impl Planted {
         (Self::IgnoresWindows, Invariant::InTime),
         (Self::IgnoresBlackout, Invariant::InTime),
         (Self::KnowsOneClock, Invariant::InTime),
-        (Self::MissesNobody, Invariant::InTime),
+        (Self::KeepsOrders, Invariant::InTime),
         (Self::IgnoresPins, Invariant::Pinned),
         (Self::KeepsPins, Invariant::Converges),
         (Self::LetsAllIn, Invariant::Promoted),
@@ -197,6 +203,10 @@ impl Planted {
         (Self::HearsOnlyGood, Invariant::Agents),
         (Self::IgnoresLimits, Invariant::Agents),
         (Self::OpenGates, Invariant::Confined),
+        (Self::OpensForOne, Invariant::Confined),
+        (Self::IgnoresStop, Invariant::Confined),
+        (Self::IgnoresPause, Invariant::Confined),
+        (Self::KeepsOrders, Invariant::Confined),
         (Self::ForgetsHolds, Invariant::StaysAway),
         (Self::AcksTooSoon, Invariant::Acknowledged),
         (Self::BlindProbes, Invariant::Proven),

@@ -59,6 +59,8 @@ pub struct Strategy {
     pub soak: Duration,
     /// With fewer attempts than this any failure stops it.
     pub min_sample: u32,
+    /// The share of the nodes of open waves that has to run it before the next one begins, in percent.
+    pub success_percent: u32,
     /// The share of failures above which it stops, in percent.
     pub failed_percent: u32,
     /// How many nodes may be updating at once.
@@ -144,7 +146,8 @@ impl Scenario {
         let nodes = usize::try_from(chance.between(3, 7)).unwrap_or(3);
         let stacks = if chance.permille(350) { 2 } else { 1 };
         let calm_at = chance.seconds(20 * MINUTE, 45 * MINUTE);
-        let strategy = Strategy::draw(&mut chance);
+        let mut strategy = Strategy::draw(&mut chance);
+        strategy.success_percent = *Chance::of(seed, "success").pick(&[50, 50, 30, 80, 100]);
         let bake = if chance.coin() { chance.seconds(20, 120) } else { Duration::ZERO };
         let bake = Duration::from_secs(bake.as_secs());
         let hours = Self::draw_hours(&mut Chance::of(seed, "hours"));
@@ -186,6 +189,17 @@ impl Scenario {
         self.happenings.iter_mut().for_each(|planned| planned.at *= by);
         self.calm_at *= by;
         self
+    }
+
+    /// Whether somebody limits what the first node runs, for a while.
+    pub(crate) fn limits_the_first(&self) -> bool {
+        let limits = |planned: &Planned| {
+            matches!(
+                planned.what,
+                Happening::UpdatesOff { .. } | Happening::Pin { .. } | Happening::PinAll { .. }
+            )
+        };
+        self.happenings.iter().any(limits)
     }
 
     fn at(&self, chance: &mut Chance) -> Duration {
@@ -366,6 +380,7 @@ impl Strategy {
             waves,
             soak: Duration::from_secs(soak),
             min_sample: *chance.pick(&[1, 3, 20]),
+            success_percent: 50,
             failed_percent: *chance.pick(&[0, 5, 30, 60]),
             max_updating: *chance.pick(&[None, None, Some(1), Some(2)]),
             returns: chance.permille(300),
@@ -383,6 +398,9 @@ impl Strategy {
             lines.push(format!("soak = \"{}s\"", self.soak.as_secs()));
         }
         lines.push(format!("min_sample = {}", self.min_sample));
+        if self.waves.len() > 1 {
+            lines.push(format!("min_success = \"{}%\"", self.success_percent));
+        }
         if let Some(max) = self.max_updating {
             lines.push(format!("max_updating = {max}"));
         }

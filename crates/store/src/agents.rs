@@ -113,3 +113,14 @@ pub async fn say(tx: &mut Tx, update: AgentUpdateId, nodes: &[NodeId]) -> Result
     }
     Ok(())
 }
+
+/// Notes that nodes' statements speak of no update any more.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn say_no_more(tx: &mut Tx, nodes: &[NodeId]) -> Result<()> {
+    for node in nodes {
+        query("DELETE FROM desired_agents WHERE node_id = $1").bind(*node).run(tx).await?;
+    }
+    Ok(())
+}

@@ -41,6 +41,10 @@ pub enum DecisionKind {
     Stopped,
     /// It came to its end.
     Ended,
+    /// It was paused because the whole fleet is not well.
+    Halted,
+    /// How many nodes may be updating at once changed with how well the whole fleet is.
+    Paced,
     /// A person paused it.
     Paused,
     /// A person let it go on.

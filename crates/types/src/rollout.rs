@@ -66,8 +66,13 @@ pub struct RolloutStrategy {
     pub waves: Vec<String>,
     /// How long a wave is watched, from its last node's end to the beginning of the next, in seconds.
     pub soak_seconds: u64,
-    /// With fewer ended attempts than this, any failure stops it.
+    /// With fewer ended attempts than this, any failure stops it; and the next wave waits for so many, or for half of the
+    /// nodes of the open waves where these are fewer.
     pub min_sample: u32,
+    /// The share of the nodes of the open waves that has to run the release before the next wave begins, in percent. 0 is
+    /// what rollouts have that began before there was such a share.
+    #[serde(default)]
+    pub min_success_percent: u8,
     /// It stops as soon as one of these holds, such as `failed_ratio > 0.05`.
     pub stop: Vec<String>,
     /// What becomes of the nodes that run the release when it stops.
@@ -80,6 +85,7 @@ impl Default for RolloutStrategy {
             waves: Vec::new(),
             soak_seconds: 0,
             min_sample: 20,
+            min_success_percent: 50,
             stop: vec!["failed_ratio > 0.05".to_owned(), "heartbeat_drop > 0.03".to_owned()],
             on_stop: OnStop::Keep,
         }

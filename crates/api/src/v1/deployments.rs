@@ -202,6 +202,15 @@ pub struct WatchView {
     pub silent: u64,
     /// With fewer ended attempts than this, any failure stops it.
     pub min_sample: u32,
+    /// So many nodes in the waves that are open have to run it before the next one begins; 0 when every wave is open.
+    #[serde(default)]
+    pub needs_run: u64,
+    /// So many have to have tried it before that.
+    #[serde(default)]
+    pub needs_tried: u64,
+    /// Nodes that have not come to an end of their attempt, and are not heard from.
+    #[serde(default)]
+    pub away: u64,
     /// The rules that stop it.
     pub rules: Vec<RuleView>,
     /// Until when what was moved is watched, once all of it is there.

@@ -138,6 +138,14 @@ fn view_explained(explained: &Explained, command: &Explain, names: &Names, frame
         text.push_str(&section("Rules"));
         let soak = rollout.strategy.soak_seconds;
         text.push_str(&format!("  a wave is watched for {soak} s before the next begins\n"));
+        let share = rollout.strategy.min_success_percent;
+        if share > 0 && rollout.strategy.waves.len() > 1 {
+            text.push_str(&format!(
+                "  the next wave begins once {share}% of the nodes in the open ones run it, and {} have tried it \
+                 (of fewer than twice that, half)\n",
+                rollout.strategy.min_sample
+            ));
+        }
         text.push_str(&format!("  any failure among the first {} stops it\n", rollout.strategy.min_sample));
         for rule in &rollout.strategy.stop {
             text.push_str(&format!(
@@ -173,6 +181,8 @@ fn view_decision(view: &DecisionView, inputs: bool, frame: &Frame) -> String {
         DecisionKind::Waits => "waits",
         DecisionKind::Stopped => "stopped",
         DecisionKind::Ended => "ended",
+        DecisionKind::Halted => "fleet not well",
+        DecisionKind::Paced => "another pace",
         DecisionKind::Paused => "paused",
         DecisionKind::Resumed => "let go on",
         DecisionKind::Promoted => "next wave by hand",

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use backstay_plan::{FleetPlan, Reason, RolloutRef, WaveOpened};
 use backstay_store::{Tx, deployments, releases, rollouts};
 use backstay_types::{
-    Cause, Constraint, ConstraintOrigin, Deployment, DeploymentState, Effect, Event, Refs, Rollout,
-    RolloutId, RolloutState, Scope, StackName, Timestamp, TreeDigest,
+    Cause, Constraint, ConstraintOrigin, Deployment, DeploymentState, Effect, Event, HealthLevel, Refs,
+    Rollout, RolloutId, RolloutKind, RolloutState, Scope, StackName, Timestamp, TreeDigest,
 };
 
 use crate::{Engine, EngineError, parts::Composed, reconcile::Loaded};
@@ -50,6 +50,10 @@ pub(super) async fn apply(
         by_id.insert(rollout.id, rollout);
     }
     engine.note_decisions(tx, loaded, plan, &started, now).await?;
+    if plan.health.level == HealthLevel::Warned {
+        let forward = started.iter().filter(|id| by_id[*id].kind == RolloutKind::Update).copied();
+        engine.note_pace(tx, loaded, forward, now).await?;
+    }
     for id in &plan.supersede {
         deployments::finish(tx, *id, &DeploymentState::Superseded, now, &[]).await?;
     }

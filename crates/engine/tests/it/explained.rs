@@ -120,3 +120,46 @@ async fn every_decision_is_kept_and_comes_out_the_same_again() {
     assert_eq!(waits.inputs["strategy"]["soak_seconds"], 300);
     assert_eq!(decisions[4].decision.by.as_deref(), Some("test"));
 }
+
+/// What a rollout does because of the whole fleet's health is a decision of its own: it is slowed, and as quick as before again;
+/// or it is paused. Each comes out the same from what was kept.
+#[tokio::test]
+async fn what_follows_from_the_fleets_health_is_kept_and_comes_out_the_same_again() {
+    for (thresholds, kind) in [
+        ("warn = \"70%\"\nhalt = \"80%\"\nstop = \"90%\"\n", DecisionKind::Paced),
+        ("warn = \"60%\"\nhalt = \"70%\"\nstop = \"90%\"\n", DecisionKind::Halted),
+    ] {
+        let mut fleet = Fleet::new().await;
+        fleet.join("four").await;
+        let rollout = "[rollout]\nwaves = [\"name=one\", \"100%\"]\nsoak = \"1h\"\n";
+        let text = format!("{rollout}[rollout.fleet]\nmin_nodes = 3\n{thresholds}");
+        fleet.work.write("fleet.toml", &text);
+        fleet.change("hello", "welcome", fleet.conversation());
+        fleet.deploy().await;
+        let now = fleet.later();
+        fleet.presence.sick.lock().unwrap().extend(fleet.nodes.values().take(3).map(|node| (*node, now)));
+        fleet.play(|_, _| true).await;
+        let id = newest(&fleet).await.id;
+        fleet.presence.sick.lock().unwrap().clear();
+        fleet.later();
+        fleet.play(|_, _| true).await;
+        let decisions = fleet.engine.decisions(id, true).await.unwrap();
+        let of_fleet: Vec<_> = decisions
+            .iter()
+            .filter(|one| matches!(one.decision.kind, DecisionKind::Paced | DecisionKind::Halted))
+            .collect();
+        assert!(of_fleet.iter().any(|one| one.decision.kind == kind), "{decisions:#?}");
+        for one in &of_fleet {
+            assert_eq!(one.same, Some(true), "{one:#?}");
+            assert_eq!(one.decision.inputs["about"], "fleet");
+        }
+        let words: Vec<_> = of_fleet.iter().map(|one| one.decision.reason.as_str()).collect();
+        let sick = "3 of 4 nodes turned unhealthy within 5m";
+        assert!(words.contains(&&*format!("half as many nodes update at once: {sick}")), "{words:?}");
+        assert!(
+            words.last().unwrap().starts_with("as many nodes update at once as its rules say"),
+            "{words:?}"
+        );
+        assert_eq!(kind == DecisionKind::Halted, words.contains(&sick), "{words:?}");
+    }
+}

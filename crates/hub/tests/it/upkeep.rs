@@ -174,6 +174,12 @@ async fn an_emergency_stop_a_freeze_and_updates_that_are_off_hold_for_agents_too
     assert_eq!(asked(&two).await, None, "also then");
     lift(&hub, &off).await;
     eventually("n-2 is asked", async || asked(&two).await).await;
+    // It is away, or between two looks, when everything is stopped: it does not begin meanwhile.
+    set_stop(&hub, true).await;
+    eventually("n-2 is asked no more", async || asked(&two).await.is_none().then_some(())).await;
+    assert!(asked(&one).await.is_some(), "it has it");
+    set_stop(&hub, false).await;
+    eventually("n-2 is asked again", async || asked(&two).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use super::{Decided, FleetPlan, PinToGood, RolloutEnd, RolloutRef, StackStep, Wa
 use crate::{
     gate::GateFigures,
     health::fleet_inputs,
-    inputs::{GateInputs, Gated, Inputs, gated},
+    inputs::{GateInputs, Gated, Inputs, gated, is_last},
     snapshot::{NodeFacts, Reason, TryState},
 };
 
@@ -33,7 +33,7 @@ impl<'a> StackStep<'a> {
         let seen = self.figures(places);
         let forward: Vec<_> = self.running.iter().map(|(rollout, _)| *rollout).zip(seen).collect();
         for (rollout, seen) in forward.into_iter().filter(|(r, _)| r.kind == RolloutKind::Update) {
-            if seen.figures.is_hindered() {
+            if seen.figures.waits_for_hindered(&rollout.strategy, is_last(&rollout.strategy, rollout.wave)) {
                 self.hindered.push(rollout.id);
             }
             let inputs = self.gate_inputs(rollout, seen);
@@ -77,8 +77,17 @@ impl<'a> StackStep<'a> {
         match self.health.level {
             HealthLevel::Well | HealthLevel::Warned => return false,
             HealthLevel::Halted => {
-                let going = forward.filter(|rollout| rollout.paused.is_none());
-                plan.pause.extend(going.map(|rollout| (rollout.id, reason.clone())));
+                for rollout in forward.filter(|rollout| rollout.paused.is_none()) {
+                    plan.pause.push((rollout.id, reason.clone()));
+                    plan.decided.push(Decided {
+                        rollout: RolloutRef::Existing(rollout.id),
+                        stack: self.index,
+                        kind: DecisionKind::Halted,
+                        reason: reason.clone(),
+                        inputs: Inputs::Fleet(fleet_inputs(self.world)),
+                        topic: None,
+                    });
+                }
                 return false;
             }
             HealthLevel::Stopped => {}
@@ -137,7 +146,9 @@ impl<'a> StackStep<'a> {
             for ((rollout, waves), Seen { figures, failed_first, failed_nodes }) in
                 self.running.iter().zip(&mut all)
             {
-                let mine = latest.filter(|latest| latest.rollout == rollout.id);
+                // One that was taken back before it began says nothing: its node has yet to try.
+                let mine = latest
+                    .filter(|latest| latest.rollout == rollout.id && latest.state != TryState::Superseded);
                 if let Some(failed) = mine.filter(|latest| latest.state == TryState::Failed) {
                     *failed_nodes += 1;
                     if failed.again_at.is_none() && failed_first.is_none() {
@@ -191,7 +202,7 @@ impl<'a> StackStep<'a> {
     }
 
     /// Whether a node that is taken out of the fleet may begin to lose what it runs: no window or freeze holds it.
-    fn lets_go(&self, rollout: RolloutRef) -> bool {
+    pub(super) fn lets_go(&self, rollout: RolloutRef) -> bool {
         let paused = self
             .running
             .iter()

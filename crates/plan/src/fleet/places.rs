@@ -2,7 +2,7 @@
 
 use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
-use super::{StackStep, slot_of};
+use super::{RolloutRef, StackStep, slot_of};
 use crate::{
     snapshot::{NodeFacts, Past, Reason, Share, Try, TryState},
     wanted::{Wanted, asked},
@@ -114,12 +114,28 @@ impl<'a> StackStep<'a> {
         }
     }
 
-    /// Whether an attempt that a silent node may never have heard of is taken back: it must not begin later, when
-    /// nothing forward may begin.
+    /// Whether an attempt that its node has not begun is taken back: it must not begin later, when nothing forward may. A
+    /// way back stands. Nobody can know whether an agent begins in just this moment: one that does comes to an end, or back.
     pub(super) fn is_withdrawn(&self, place: &Place<'_>, latest: &Try) -> bool {
-        let unheard = place.node.silent && latest.state == TryState::Pending && place.node.leaving.is_none();
-        let rollout = || self.running.iter().find(|(rollout, _)| rollout.id == latest.rollout);
-        unheard && rollout().is_some_and(|(rollout, _)| self.held_back(place.node, rollout).is_some())
+        if latest.state != TryState::Pending {
+            return false;
+        }
+        let way_back = !latest.removal
+            && self.kind_of(latest.release, false) == RolloutKind::Rollback
+            && !self.follows_waves(place, latest.release);
+        if way_back {
+            return false;
+        }
+        if place.node.leaving.is_some() {
+            return !self.lets_go(RolloutRef::Existing(latest.rollout));
+        }
+        match self.running.iter().find(|(rollout, _)| rollout.id == latest.rollout) {
+            Some((rollout, _)) => {
+                self.stands_still(rollout).is_some() || self.held_back(place.node, rollout).is_some()
+            }
+            // Who joined late, under one that has ended.
+            None => self.stopped.is_some() || self.policy.held_back(place.node).is_some(),
+        }
     }
 
     /// Where a node should be sent now, if it is neither there, nor on its way, nor has failed to get there.

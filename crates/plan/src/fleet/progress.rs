@@ -6,7 +6,7 @@ use super::{FleetPlan, StackStep, assigned, is_of, places::Place};
 use crate::{
     gate::Waves,
     inputs::{GateInputs, Gated, gated},
-    snapshot::{FleetSnapshot, TryState},
+    snapshot::{FleetSnapshot, Try, TryState},
 };
 
 /// How far a rollout that runs is.
@@ -79,7 +79,8 @@ impl StackStep<'_> {
 }
 
 fn count(found: &mut Progress, place: &Place<'_>, rollout: &Rollout, waves: &Waves) {
-    let latest = place.past.latest.filter(|latest| latest.rollout == rollout.id);
+    let tried = |latest: &Try| latest.rollout == rollout.id && latest.state != TryState::Superseded;
+    let latest = place.past.latest.filter(tried);
     let (wants, there) = (place.wants(rollout.release), place.is_there(rollout.release));
     let runs_it = place.past.settled.is_some_and(|settled| settled.release == rollout.release);
     found.waiting += u64::from(wants && latest.is_none() && !runs_it);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use backstay_plan::{MaxUpdating, TryState, progress};
+use backstay_plan::{MaxUpdating, NodeFacts, TryState, progress};
 use backstay_types::{
-    Effect, NodeId, Overridden, ReleaseId, RolloutKind, RolloutState, RolloutStrategy, Scope,
+    Effect, Labels, NodeId, Overridden, Paused, ReleaseId, RolloutKind, RolloutState, RolloutStrategy, Scope,
 };
 use proptest::prelude::*;
 
@@ -26,6 +26,13 @@ fn at(fleet: &Fleet, release: ReleaseId) -> BTreeSet<NodeId> {
         .map(|node| node.id)
         .filter(|node| fleet.runs(*node) == Some(release))
         .collect()
+}
+
+/// Nodes begin what they were told.
+fn begin(fleet: &mut Fleet) {
+    for (_, attempt) in fleet.open() {
+        fleet.end(attempt.deployment, TryState::Running);
+    }
 }
 
 fn let_go_on(fleet: &mut Fleet) {
@@ -51,6 +58,7 @@ proptest! {
             }
         }
         let under_way = fleet.open().len() + at(&fleet, bad).len();
+        begin(&mut fleet);
         freeze(&mut fleet, Scope::Fleet);
         fleet.settle(well);
         prop_assert_eq!(at(&fleet, bad).len(), under_way, "what was under way ended, and nothing began");
@@ -227,6 +235,7 @@ proptest! {
         fleet.step();
         prop_assert_eq!(fleet.open().len(), early.len());
         // The window closes on what is under way.
+        begin(&mut fleet);
         clock(&mut fleet, 3, 0);
         fleet.settle(well);
         prop_assert_eq!(at(&fleet, release).len(), early.len());
@@ -250,4 +259,125 @@ fn planning_says_when_a_window_opens_or_a_freeze_ends() {
     assert_eq!(look_at(&fleet), 3);
     clock(&mut fleet, 5, 0);
     assert_eq!(look_at(&fleet), 6);
+}
+
+/// What keeps nodes from beginning.
+fn keep_back(fleet: &mut Fleet, how: u8) {
+    match how {
+        0 => fleet.snapshot.stopped = Some("smoke".into()),
+        1 => {
+            let at = fleet.snapshot.now;
+            let paused = Paused { by: "ada".into(), reason: "lunch".into(), at };
+            fleet.snapshot.rollouts.last_mut().unwrap().paused = Some(paused);
+        }
+        2 => freeze(fleet, Scope::Fleet),
+        _ => {
+            window(fleet, "", 2);
+            clock(fleet, 3, 0);
+        }
+    }
+}
+
+/// And when that is over.
+fn let_go(fleet: &mut Fleet) {
+    fleet.snapshot.stopped = None;
+    fleet.snapshot.rollouts.iter_mut().for_each(|rollout| rollout.paused = None);
+    fleet.snapshot.constraints.clear();
+    fleet.snapshot.stacks[0].windows.clear();
+}
+
+fn rest(fleet: &mut Fleet) {
+    assert!((0..10).any(|_| !fleet.step()), "it comes to rest");
+}
+
+proptest! {
+    /// An emergency stop, a pause, a freeze and a window that closes hold what was told as well: no statement stands that
+    /// takes a node forward which has not begun, whether it is heard from or not. What has begun ends. Then the same wave
+    /// goes on where it was.
+    #[test]
+    fn what_nodes_have_not_begun_is_taken_back(
+        count in 2..12_usize, begun in prop::collection::vec(any::<bool>(), 12), away in prop::collection::vec(any::<bool>(), 12),
+        how in 0..4_u8, first in any::<bool>(),
+    ) {
+        let mut fleet = Fleet::new(count, MaxUpdating::All);
+        let old = fleet.release();
+        if !first {
+            fleet.settle(well);
+        }
+        let new = fleet.release();
+        fleet.snapshot.stacks[0].strategy.waves = vec!["50%".into(), "100%".into()];
+        fleet.step();
+        let told = fleet.open();
+        prop_assert!(!told.is_empty() && told.iter().all(|(_, attempt)| attempt.release == new));
+        let index = |fleet: &Fleet, id| fleet.snapshot.nodes.iter().position(|node| node.id == id).unwrap();
+        for (node, attempt) in &told {
+            let at = index(&fleet, *node);
+            if begun[at] {
+                fleet.end(attempt.deployment, TryState::Running);
+            }
+            // Those that began and fell silent would stop it.
+            let away = away[at] && !begun[at];
+            (fleet.snapshot.nodes[at].online, fleet.snapshot.nodes[at].silent) = (!away, away);
+        }
+        keep_back(&mut fleet, how);
+        rest(&mut fleet);
+        for (node, attempt) in &told {
+            let said = fleet.desired.get(node).map(|deployment| fleet.tries[deployment].1);
+            if begun[index(&fleet, *node)] {
+                prop_assert_eq!(said.map(|said| said.deployment), Some(attempt.deployment), "it ends");
+            } else {
+                prop_assert_eq!(said.map(|said| said.release), (!first).then_some(old));
+            }
+        }
+        let rollout = fleet.snapshot.rollouts.last().unwrap().clone();
+        prop_assert_eq!((rollout.release, rollout.state), (new, RolloutState::Running));
+        let not_begun = told.iter().filter(|(node, _)| !begun[index(&fleet, *node)]).count();
+        prop_assert_eq!(progress(&fleet.snapshot, &rollout).waiting, (count - told.len() + not_begun) as u64);
+        // It goes on where it was: those of the first wave come first.
+        let_go(&mut fleet);
+        fleet.snapshot.nodes.iter_mut().for_each(|node| (node.online, node.silent) = (true, false));
+        fleet.step();
+        prop_assert_eq!(fleet.snapshot.rollouts.last().unwrap().wave, 0);
+        let open: BTreeSet<_> = fleet.open().iter().map(|(node, _)| *node).collect();
+        prop_assert_eq!(open, told.iter().map(|(node, _)| *node).collect::<BTreeSet<_>>());
+        fleet.settle(well);
+        prop_assert_eq!(at(&fleet, new).len(), count);
+    }
+
+    /// A way back is not taken back, whatever stands still.
+    #[test]
+    fn a_way_back_that_was_told_stands(count in 1..12_usize, how in 0..4_u8) {
+        let mut fleet = Fleet::new(count, MaxUpdating::All);
+        let good = fleet.release();
+        fleet.settle(well);
+        fleet.release();
+        fleet.settle(well);
+        fleet.snapshot.stacks[0].release = Ok(good);
+        fleet.snapshot.stacks[0].origin.kind = RolloutKind::Rollback;
+        fleet.step();
+        let told = fleet.open().len();
+        fleet.snapshot.nodes.iter_mut().for_each(|node| (node.online, node.silent) = (false, true));
+        keep_back(&mut fleet, how);
+        rest(&mut fleet);
+        prop_assert_eq!((told, fleet.open().len()), (count, count));
+    }
+}
+
+#[test]
+fn who_joins_late_is_taken_back_too() {
+    for how in [0, 2, 3] {
+        let mut fleet = Fleet::new(2, MaxUpdating::All);
+        let release = fleet.release();
+        fleet.settle(well);
+        let late = NodeFacts::new(fleet.world.mint(), "late".parse().unwrap(), Labels::default());
+        fleet.snapshot.nodes.push(late.clone());
+        fleet.step();
+        assert_eq!(fleet.open().len(), 1);
+        keep_back(&mut fleet, how);
+        rest(&mut fleet);
+        assert_eq!(fleet.open(), [], "the rollout that takes it along has ended: {how}");
+        let_go(&mut fleet);
+        fleet.settle(well);
+        assert_eq!((fleet.runs(late.id), fleet.snapshot.rollouts.len()), (Some(release), 1));
+    }
 }

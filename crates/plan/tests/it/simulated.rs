@@ -131,6 +131,7 @@ impl Fleet {
         }
         for id in supersede {
             self.end(id, TryState::Superseded);
+            self.desired.retain(|_, said| *said != id);
         }
         for line in standing.into_iter().flat_map(|standing| standing.lines) {
             self.desired.insert(line.node, line.deployment);
@@ -262,7 +263,11 @@ pub(crate) fn well(_: NodeId, _: ReleaseId) -> TryState {
 /// That every change to a rollout has its decision, and that each comes out the same when it is made again from what
 /// would be stored of it.
 fn assert_explained(plan: &FleetPlan) {
-    assert_eq!(plan.decided.len(), plan.start.len() + plan.end.len() + plan.waves.len(), "{plan:#?}");
+    assert_eq!(
+        plan.decided.len(),
+        plan.start.len() + plan.end.len() + plan.waves.len() + plan.pause.len(),
+        "{plan:#?}"
+    );
     for decided in plan.decided.iter().chain(&plan.waits) {
         let stored = serde_json::to_string(&decided.inputs).unwrap();
         let inputs = serde_json::from_str(&stored).unwrap();

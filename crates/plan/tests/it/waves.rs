@@ -126,7 +126,7 @@ fn a_hub_that_has_just_started_opens_no_wave_and_silent_nodes_prove_nothing() {
     assert!(
         progress(&fleet.snapshot, &fleet.snapshot.rollouts[0]).gate.contains("none of 2 nodes has tried it")
     );
-    // One of the two is back and well: it speaks for both.
+    // One of the two is back and well: it speaks for both, as half of them are asked for.
     let (node, attempt) = first[0];
     fleet
         .snapshot
@@ -139,6 +139,101 @@ fn a_hub_that_has_just_started_opens_no_wave_and_silent_nodes_prove_nothing() {
     assert!(fleet.step());
     assert_eq!(fleet.snapshot.rollouts[0].wave, 1);
     let _ = release;
+}
+
+proptest! {
+    /// Nobody waits for nodes that are away, but those that are there must be enough: a share of the open waves, and as many as
+    /// make a sample. A wave whose nodes are all there never stands for that.
+    #[test]
+    fn a_wave_of_which_most_are_away_opens_no_other(
+        count in 1..80_usize, here in 0..80_usize, share in 1..101_u8, sample in 1..60_u32,
+    ) {
+        let mut fleet = waved(count, &["50%", "100%"]);
+        let strategy = &mut fleet.snapshot.stacks[0].strategy;
+        (strategy.min_success_percent, strategy.min_sample) = (share, sample);
+        let release = fleet.release();
+        fleet.step();
+        let first: Vec<_> = fleet.open().into_iter().map(|(node, _)| node).collect();
+        let here: BTreeSet<_> = first.iter().take(here).copied().collect();
+        for node in &mut fleet.snapshot.nodes {
+            let away = first.contains(&node.id) && !here.contains(&node.id);
+            (node.online, node.silent) = (!away, away);
+        }
+        for (node, attempt) in fleet.open() {
+            if here.contains(&node) {
+                fleet.end(attempt.deployment, TryState::Succeeded);
+            }
+        }
+        later(&mut fleet, 2 * SOAK);
+        fleet.step();
+        let (had, of) = (here.len(), first.len());
+        let enough = had * 100 >= of * usize::from(share) && had >= of.div_ceil(2).min(sample as usize) && had > 0;
+        prop_assert_eq!(fleet.snapshot.rollouts[0].wave, u32::from(enough), "{} of {} are there", had, of);
+        if !enough {
+            let gate = progress(&fleet.snapshot, &fleet.snapshot.rollouts[0]).gate;
+            prop_assert!(gate.contains("away: wait for them, or promote it by hand"), "{}", gate);
+            prop_assert!(!fleet.step(), "it waits");
+        }
+        // Those that began before there was such a share go by what was said then.
+        let old = RolloutStrategy { min_success_percent: 0, ..fleet.snapshot.rollouts[0].strategy.clone() };
+        let old = (old, GateFigures { members: 500, ended: 1, run: 1, away: 499, ..GateFigures::default() });
+        prop_assert!(matches!(gate(&old.0, &old.1, false, fleet.snapshot.now), Gate::Open(_)));
+        // All come back: it ends, however small the fleet is.
+        fleet.snapshot.nodes.iter_mut().for_each(|node| (node.online, node.silent) = (true, false));
+        rest(&mut fleet);
+        later(&mut fleet, 2 * SOAK);
+        rest(&mut fleet);
+        prop_assert_eq!(at(&fleet, release).len(), count);
+    }
+}
+
+#[test]
+fn what_a_gate_says_of_a_wave_that_is_not_there_and_when_it_cannot_come() {
+    let strategy = RolloutStrategy { min_success_percent: 80, ..RolloutStrategy::default() };
+    let figures = GateFigures { members: 50, run: 5, ended: 5, away: 45, ..GateFigures::default() };
+    let says = |figures: &GateFigures| gate(&strategy, figures, false, Timestamp::UNIX_EPOCH);
+    let waits = "5 of 50 nodes run it, 0 failed; the next wave begins once 40 do. \
+                 45 are away: wait for them, or promote it by hand";
+    assert_eq!(says(&figures), Gate::Wait(waits.into()));
+    // With many failures within what the rules allow: who failed does not try again under the same rollout.
+    let lax = RolloutStrategy { stop: vec!["failed_ratio > 0.5".into()], ..strategy.clone() };
+    let failed = GateFigures { members: 50, run: 39, ended: 50, failed: 11, ..GateFigures::default() };
+    let stops = "39 of 50 nodes run it, 11 failed: the next wave begins once 40 do, and so many cannot";
+    assert_eq!(gate(&lax, &failed, false, Timestamp::UNIX_EPOCH), Gate::Stop(stops.into()));
+    assert!(matches!(gate(&lax, &failed, true, Timestamp::UNIX_EPOCH), Gate::Wait(_)), "no wave follows");
+    // Enough run it, and too few have tried it for the rules to say much.
+    let few = RolloutStrategy { min_success_percent: 1, ..RolloutStrategy::default() };
+    let figures = GateFigures { members: 500, run: 19, ended: 19, away: 481, ..GateFigures::default() };
+    let says = gate(&few, &figures, false, Timestamp::UNIX_EPOCH);
+    assert!(matches!(&says, Gate::Wait(text) if text.contains("once 20 have tried it")), "{says:?}");
+    let figures = GateFigures { run: 20, ended: 20, away: 480, ..figures };
+    assert!(matches!(gate(&few, &figures, false, Timestamp::UNIX_EPOCH), Gate::Open(_)));
+}
+
+#[test]
+fn nodes_that_failed_by_their_own_fault_try_again_where_the_others_are_too_few() {
+    let mut fleet = waved(6, &["50%", "100%"]);
+    let release = fleet.release();
+    fleet.step();
+    let told = fleet.open();
+    assert_eq!(told.len(), 3);
+    fleet.end(told[0].1.deployment, TryState::Succeeded);
+    for (_, attempt) in &told[1..] {
+        let (node, _) = fleet.tries[&attempt.deployment];
+        let again = fleet.snapshot.now.checked_add(std::time::Duration::from_secs(900)).unwrap();
+        fleet.end(attempt.deployment, TryState::Failed);
+        fleet.past(node).latest.as_mut().unwrap().again_at = Some(again);
+    }
+    assert!(!fleet.step(), "their disks are full");
+    let gate = progress(&fleet.snapshot, &fleet.snapshot.rollouts[0]).gate;
+    assert!(gate.contains("2 failed by their own fault and will try again: wait for them"), "{gate}");
+    later(&mut fleet, 900);
+    fleet.step();
+    assert_eq!((fleet.open().len(), fleet.snapshot.rollouts[0].wave), (2, 0));
+    rest(&mut fleet);
+    later(&mut fleet, SOAK);
+    rest(&mut fleet);
+    assert_eq!(at(&fleet, release).len(), 6);
 }
 
 #[test]
@@ -212,7 +307,7 @@ fn a_gate_stops_by_share_once_enough_was_seen() {
     assert!(!stops(figures(20, 0, 9)) && stops(figures(20, 0, 10)));
     // A rule that cannot be read stops nothing by itself; it was refused where it was written.
     let odd = RolloutStrategy { stop: vec!["luck < 1".into()], ..strategy.clone() };
-    assert!(!matches!(gate(&odd, &figures(100, 99, 0), false, now), Gate::Stop(_)));
+    assert!(!matches!(gate(&odd, &figures(100, 99, 0), true, now), Gate::Stop(_)));
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Sim {
             format!("it failed on {node}")
         } else if at >= first && answers().next().is_none() {
             "nobody of the first wave has said how it does".to_owned()
-        } else if self.stopped {
+        } else if self.stopped.is_some() {
             "everything is stopped".to_owned()
         } else if self.limits.contains(&Limited::Frozen) {
             "everything is frozen".to_owned()

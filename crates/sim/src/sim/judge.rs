@@ -62,6 +62,9 @@ impl Sim {
             }
             if !back {
                 self.judge_late(deployment, index);
+                if !self.nodes[index].forgetful {
+                    self.judge_orders(deployment, rollout.id, index);
+                }
             }
             self.judge_limit(&rollout);
         }
@@ -142,6 +145,11 @@ impl Sim {
         if self.cx.has(Planted::OpenGates) {
             self.open_gates()?;
         }
+        if self.cx.has(Planted::OpensForOne) {
+            self.edit(
+                "UPDATE rollouts SET strategy = json_set(strategy, '$.min_success_percent', 1, '$.min_sample', 1)",
+            )?;
+        }
         if self.cx.has(Planted::CallsItGood) {
             self.edit("UPDATE rollouts SET state = 'succeeded' WHERE state = 'halted'")?;
         }
@@ -202,7 +210,10 @@ impl Sim {
             .filter(|index| !pinned.iter().any(|(of, stack, _)| of == index && *stack == rollout.stack))
             .filter(|index| tree.is_some_and(|tree| self.wave_of(rollout, tree, *index) <= had))
             .count();
+        let (run, uncertain) = (self.did_well(rollout, had), usize::from(self.scenario.limits_the_first()));
         let strategy = &self.scenario.strategy;
+        let share = usize::try_from(strategy.success_percent).unwrap_or(100);
+        let too_few = !self.scenario.divided && run * 100 < share * members.saturating_sub(uncertain);
         let too_many = f64::from(failed) > f64::from(ended) * f64::from(strategy.failed_percent) / 100.0;
         // One that nobody wants any more ends in the same breath, and opens waves for nobody.
         let runs = rollout.state == RolloutState::Running;
@@ -210,13 +221,33 @@ impl Sim {
             "although nobody has tried it yet"
         } else if ended < strategy.min_sample && failed > 0 {
             "although it failed and the sample is small"
+        } else if runs && too_few {
+            "although too few of its nodes run it"
         } else if ended >= strategy.min_sample && too_many {
             "although too many failed"
         } else {
             return;
         };
-        let what = format!("{id} opens wave {} {why}: {failed} of {ended} failed", rollout.wave + 1);
+        let what = format!(
+            "{id} opens wave {} {why}: {failed} of {ended} failed, {run} of {members} run it",
+            rollout.wave + 1
+        );
         self.cx.violated(Invariant::Confined, what);
+    }
+
+    /// How many nodes of the first waves have really come to run what a rollout brings.
+    fn did_well(&self, rollout: &Rollout, had: u32) -> usize {
+        let Some(tree) = self.tree_of(rollout) else { return 0 };
+        let well = |index: &usize| {
+            let id = self.nodes[*index].id;
+            let mut attempts = self.cx.truth.attempts.values();
+            attempts.any(|attempt| {
+                (attempt.node, attempt.tree) == (id, tree)
+                    && attempt.ended == Some(DeploymentState::Succeeded)
+            }) || self.runs_already(*index, &rollout.stack, tree)
+        };
+        let within = |index: &usize| self.wave_of(rollout, tree, *index) <= had;
+        (0..self.nodes.len()).filter(|index| within(index) && well(index)).count()
     }
 
     /// A rollout forward is said to have succeeded: somewhere it must have done well.

@@ -4,12 +4,15 @@ use std::{io, time::Duration};
 
 use backstay_engine::{LimitEffect, NewLimit};
 use backstay_store::constraints;
-use backstay_types::{Deployment, Effect, Release, RolloutKind, StackName, TreeDigest};
+use backstay_types::{
+    Deployment, DeploymentId, Effect, Release, RolloutId, RolloutKind, StackName, TreeDigest,
+};
 
 use super::Sim;
 use crate::{
     hub::{Failed, Parts},
     invariant::{Invariant, Planted},
+    window::NOTICED,
 };
 
 /// Who does it.
@@ -61,6 +64,9 @@ impl Sim {
                     self.pinned(&constraint, matches!(limited, Limited::AllPinned(..)))?;
                 } else {
                     self.limits.insert(limited);
+                    if limited == Limited::Frozen {
+                        self.frozen = Some(self.cx.now);
+                    }
                 }
                 if self.cx.has(Planted::IgnoresLimits) {
                     let id = constraint.id;
@@ -108,6 +114,8 @@ impl Sim {
             }
             Ok(count)
         });
+        // Where the hub died of it nobody knows which are still in force.
+        self.frozen = None;
         if let Some(count) = self.answered(done)? {
             self.limits.clear();
             self.pins.retain(|_| but_pins);
@@ -130,11 +138,40 @@ impl Sim {
             "its updates are off"
         } else if self.limits.contains(&Limited::Frozen) && !back {
             "everything is frozen"
+        } else if self.stopped.is_some() && !back {
+            "everything is stopped"
+        } else if self.paused.contains_key(&deployment.rollout) && !back {
+            "its rollout is paused"
         } else {
             return;
         };
         let (name, node) = (self.cx.trace.name(deployment.id), self.nodes[index].who());
         self.cx.violated(Invariant::Confined, format!("{name} is planned for {node}, and {why}"));
+    }
+
+    /// A node begins something forward, of which it heard for the first time long after everything was stopped or frozen or its
+    /// rollout paused, or which it had not begun by then though it was in touch all the while: the hub must have taken it back.
+    pub(super) fn judge_orders(&mut self, deployment: DeploymentId, rollout: RolloutId, index: usize) {
+        let still = [
+            (self.stopped, "everything is stopped"),
+            (self.frozen, "everything is frozen"),
+            (self.paused.get(&rollout).copied(), "its rollout is paused"),
+        ];
+        let noticed = |since: Duration| since.max(self.hub_since) + NOTICED;
+        let node = &self.nodes[index];
+        let told = node.told_at.get(&deployment).copied();
+        let in_touch =
+            node.well_since + NOTICED <= self.cx.now && self.cx.reaches(index) && self.cx.lossy == 0;
+        let late = still.into_iter().find(|(since, _)| {
+            since.is_some_and(|since| {
+                let by_then = |at: Duration| at >= noticed(since);
+                told.is_some_and(by_then) || (in_touch && by_then(self.cx.now))
+            })
+        });
+        if let (Some((_, why)), true) = (late, self.hub.is_up()) {
+            let (name, node) = (self.cx.trace.name(deployment), self.nodes[index].who());
+            self.cx.violated(Invariant::Confined, format!("{node} begins {name}, and {why}"));
+        }
     }
 
     /// Whether a node has committed a tree of a stack.

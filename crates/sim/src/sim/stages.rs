@@ -60,7 +60,7 @@ impl Sim {
         let mut why = before.iter().find_map(|before| self.has_not_passed(before, &row.stack, tree));
         if stage.by_hand && row.by != OPERATOR {
             why = Some("a person lets releases in there".to_owned());
-        } else if self.stopped {
+        } else if self.stopped.is_some() {
             why = Some("everything is stopped".to_owned());
         }
         if let Some(why) = why {

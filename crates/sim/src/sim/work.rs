@@ -13,6 +13,7 @@ use super::Sim;
 use crate::{
     content::{Kind, part_name, part_text},
     hub::{Failed, Parts},
+    invariant::Planted,
     truth::Push,
     upstream::Edit,
 };
@@ -141,18 +142,27 @@ impl Sim {
 
     /// Pauses every rollout that runs, or has them go on.
     pub(super) fn pause(&mut self, paused: bool) -> io::Result<()> {
-        let now = self.hub_clock();
+        // What was decided before is known before.
+        self.settle()?;
+        self.paused.clear();
+        let (now, ignores) = (self.hub_clock(), self.cx.has(Planted::IgnoresPause));
         let done = self.hub.call(now, async |parts: Parts| {
             let running = rollouts::running(&mut parts.store.read()).await?;
-            let mut count = 0;
+            let mut changed = Vec::new();
             for rollout in running.iter().filter(|rollout| rollout.paused.is_some() != paused) {
                 parts.engine.pause_rollout(rollout.id, paused, "operator's wish", "operator").await?;
-                count += 1;
+                if paused && ignores {
+                    parts.engine.pause_rollout(rollout.id, false, "planted", "planted").await?;
+                }
+                changed.push(rollout.id);
             }
-            Ok(count)
+            Ok(changed)
         });
-        if let Some(count) = self.answered(done)? {
-            self.cx.say("operator", format_args!("pauses ({paused}) {count} rollouts"));
+        if let Some(changed) = self.answered(done)? {
+            self.cx.say("operator", format_args!("pauses ({paused}) {} rollouts", changed.len()));
+            if paused {
+                self.paused = changed.into_iter().map(|rollout| (rollout, self.cx.now)).collect();
+            }
         }
         self.look_if_recorded();
         Ok(())
@@ -162,14 +172,18 @@ impl Sim {
     pub(super) fn stop(&mut self, stopped: bool) -> io::Result<()> {
         // What was decided before is known before.
         self.settle()?;
-        self.stopped = false;
-        let now = self.hub_clock();
+        self.stopped = None;
+        let (now, ignores) = (self.hub_clock(), self.cx.has(Planted::IgnoresStop));
         let done = self.hub.call(now, async |parts: Parts| {
-            parts.engine.set_emergency_stop(stopped, "operator's wish", "operator").await
+            parts.engine.set_emergency_stop(stopped, "operator's wish", "operator").await?;
+            if stopped && ignores {
+                parts.engine.set_emergency_stop(false, "planted", "planted").await?;
+            }
+            Ok(())
         });
         if self.answered(done)?.is_some() {
             self.cx.say("operator", format_args!("stops everything: {stopped}"));
-            self.stopped = stopped;
+            self.stopped = stopped.then_some(self.cx.now);
         }
         self.look_if_recorded();
         Ok(())

@@ -18,6 +18,7 @@ fn scenario(happenings: Vec<(u64, Happening)>) -> Scenario {
             waves: &["ring=first", "100%"],
             soak: Duration::ZERO,
             min_sample: 1,
+            success_percent: 50,
             failed_percent: 0,
             max_updating: None,
             returns: false,
@@ -110,7 +111,7 @@ fn an_order_that_waits_for_a_node_until_its_windows_have_closed() {
     let mut scenario = in_windows("2026-03-01T00:00:00Z", window, 910);
     scenario.happenings.push(Planned { number: 1, at: for_seconds(880), what: cut });
     scenario.calm_at = for_seconds(1700);
-    found_in(&scenario, Planted::MissesNobody, Invariant::InTime);
+    found_in(&scenario, Planted::KeepsOrders, Invariant::InTime);
 }
 
 /// Everyone's window, by a clock, and a push at this second.
@@ -246,6 +247,37 @@ fn gates_that_open_by_themselves() {
 }
 
 #[test]
+fn a_wave_that_opens_for_one_node() {
+    let nodes = vec![1, 2, 3, 4, 5];
+    let cut = Happening::Partition { nodes, out: true, back: true, lasts: for_seconds(700) };
+    let base = scenario(vec![(50, cut), (60, push(0, Kind::Good))]);
+    let strategy = Strategy { waves: &["80%", "100%"], ..base.strategy.clone() };
+    found_in(&Scenario { nodes: 7, strategy, ..base }, Planted::OpensForOne, Invariant::Confined);
+}
+
+#[test]
+fn an_emergency_stop_that_nobody_keeps_to() {
+    let stop = Happening::Stop { lasts: for_seconds(400) };
+    found(Planted::IgnoresStop, Invariant::Confined, vec![(60, stop), (90, push(0, Kind::Good))]);
+}
+
+#[test]
+fn a_pause_that_nobody_keeps_to() {
+    // The first wave takes its time: the second is due while the rollout is paused.
+    let pause = Happening::Pause { lasts: for_seconds(400) };
+    found(Planted::IgnoresPause, Invariant::Confined, vec![(60, push(0, Kind::Slow)), (66, pause)]);
+}
+
+#[test]
+fn an_order_that_an_emergency_stop_leaves_standing() {
+    // The node of the first wave is away when it is ordered, and when everything is stopped; then it comes back.
+    let cut = Happening::Partition { nodes: vec![0], out: true, back: true, lasts: for_seconds(600) };
+    let stop = Happening::Stop { lasts: for_seconds(800) };
+    let happenings = vec![(50, cut), (60, push(0, Kind::Good)), (200, stop)];
+    found(Planted::KeepsOrders, Invariant::Confined, happenings);
+}
+
+#[test]
 fn holds_that_are_forgotten() {
     let down = Happening::HubDown { lasts: for_seconds(20) };
     let happenings = vec![(100, push(0, Kind::Slow)), (102, Happening::Hold { push: 0 }), (300, down)];
@@ -317,6 +349,12 @@ fn there_is_a_bug_for_every_invariant() {
     // An engine or a core that fails by itself is seen as it is: there is nothing to judge.
     let caught = |of: &Invariant| *of == Invariant::Sound || Planted::ALL.iter().any(|(_, by)| by == of);
     assert!(Invariant::ALL.iter().all(caught));
+    // And a test of its own for every row.
+    let tests: String = include_str!("planted.rs").split_whitespace().collect();
+    for (planted, by) in Planted::ALL {
+        let row = format!("Planted::{planted:?},Invariant::{by:?}");
+        assert!(tests.contains(&row), "no test plants {planted:?} to be found by {by:?}");
+    }
 }
 
 #[test]
