@@ -183,7 +183,7 @@ impl LabelsBuilder {
         match self.pairs.binary_search_by(|(other, _)| other.cmp(&name)) {
             Ok(at) if value.is_empty() => drop(self.pairs.remove(at)),
             Ok(at) => self.pairs[at].1 = value,
-            Err(_) if value.is_empty() => {},
+            Err(_) if value.is_empty() => {}
             Err(at) => self.pairs.insert(at, (name, value)),
         }
         self

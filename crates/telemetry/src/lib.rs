@@ -9,6 +9,8 @@ mod labels;
 mod matcher;
 pub mod memory;
 mod pattern;
+pub mod prometheus;
+pub mod promql;
 pub mod reader;
 mod sample;
 pub mod store;

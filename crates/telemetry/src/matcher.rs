@@ -123,7 +123,10 @@ impl fmt::Display for Matcher {
             MatchOp::Regex => "=~",
             MatchOp::NotRegex => "!~",
         };
-        write!(f, "{}{op}{}", self.name, quoted(self.value()))
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let plain = self.name.chars().all(word) && !self.name.starts_with(|c: char| c.is_ascii_digit());
+        let name = if plain { self.name.to_string() } else { quoted(&self.name) };
+        write!(f, "{name}{op}{}", quoted(self.value()))
     }
 }
 

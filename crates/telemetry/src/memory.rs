@@ -103,7 +103,8 @@ impl Querier for Memory {
         _: &Budget,
     ) -> Result<Vec<String>, ReadError> {
         let series = self.matching(any_of, window);
-        let names: BTreeSet<_> = series.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+        let names: BTreeSet<_> =
+            series.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
         Ok(names.into_iter().map(str::to_owned).collect())
     }
 

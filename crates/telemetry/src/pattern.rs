@@ -138,7 +138,7 @@ fn escape<'a>(rest: &'a str, place: Place, out: &mut String) -> Result<&'a str, 
             let end = next.find("\\E");
             out.push_str(&regex::escape(&next[..end.unwrap_or(next.len())]));
             return Ok(end.map_or("", |end| &next[end + 2..]));
-        },
+        }
         '0'..='7' => return octal(after, out),
         'a' | 'f' | 't' | 'n' | 'r' | 'v' | 'x' | 'p' | 'P' => out.extend(['\\', c]),
         c if c.is_ascii() && !c.is_ascii_alphanumeric() => hex(u32::from(c), out),
@@ -180,11 +180,11 @@ fn class<'a>(rest: &'a str, out: &mut String) -> Result<&'a str, &'static str> {
                 let end = rest.find(":]").map_or(rest.len(), |end| end + 2);
                 out.push_str(&rest[..end]);
                 &rest[end..]
-            },
+            }
             '[' | '&' | '~' => {
                 out.push('\\');
                 take(rest, c, out)
-            },
+            }
             '-' if rest.starts_with("--") => return Err("a class has `--`"),
             _ => take(rest, c, out),
         };

@@ -234,7 +234,9 @@ impl Budget {
             return Err(ReadError::Cancelled);
         }
         match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(ReadError::Deadline { after: self.limits.time }),
+            Some(deadline) if Instant::now() >= deadline => {
+                Err(ReadError::Deadline { after: self.limits.time })
+            }
             _ => Ok(()),
         }
     }
@@ -279,7 +281,9 @@ pub enum ReadError {
         limit: u64,
     },
     /// The query holds more samples than it may.
-    #[error("the query needs more than {limit} samples in memory at once: shorten its ranges or take longer steps")]
+    #[error(
+        "the query needs more than {limit} samples in memory at once: shorten its ranges or take longer steps"
+    )]
     TooManySamples {
         /// How many it may.
         limit: u64,

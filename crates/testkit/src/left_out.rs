@@ -41,6 +41,8 @@ pub enum Part {
     S3,
     /// restic 0.17 or later.
     Restic,
+    /// Prometheus 3.5 or later.
+    Prometheus,
     /// The built program `backstay-backup`.
     BackupProgram,
     /// pyarrow, another reader of Parquet.
@@ -68,6 +70,7 @@ impl fmt::Display for Part {
             Self::Proxy => "nginx and openssl",
             Self::S3 => "moto's S3 server",
             Self::Restic => "restic",
+            Self::Prometheus => "Prometheus",
             Self::BackupProgram => "the built program backstay-backup",
             Self::PyArrow => "pyarrow",
             Self::OpenTelemetry => "OpenTelemetry's SDK for Python",

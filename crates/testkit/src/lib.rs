@@ -7,6 +7,7 @@
 //! - [`SshServer`]: Git over ssh.
 //! - [`Database`], [`PostgresServer`]: PostgreSQL 16 or later.
 //! - [`S3Server`], [`Restic`]: where backups go, and another program that reads them.
+//! - [`Prometheus`]: whose answers ours are compared with.
 //! - [`SystemdNode`]: a machine that systemd runs, in a container.
 //! - [`GuestMachine`], [`CachedDisk`]: a machine under QEMU, and a disk whose power can be cut.
 //! - [`SmallDisk`]: a file system that is soon full.
@@ -35,6 +36,7 @@ mod port;
 mod postgres;
 mod process;
 mod program;
+mod prometheus;
 mod proxy;
 mod registry;
 mod restic;
@@ -59,6 +61,7 @@ pub use port::Port;
 pub use postgres::{Database, PostgresServer};
 pub use process::{is_alive, kill_under, processes_under};
 pub use program::{Program, Ready};
+pub use prometheus::{Prometheus, WrittenSeries};
 pub use proxy::Proxy;
 pub use registry::Registry;
 pub use restic::Restic;
