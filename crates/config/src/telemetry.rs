@@ -38,6 +38,16 @@ pub struct TelemetrySettings {
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub own_every: Duration,
+    /// How long a query of metrics may take.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub query_timeout: Duration,
+    /// How many samples a query may hold in memory at once, 16 bytes each.
+    pub query_max_samples: u64,
+    /// How many series a query may touch.
+    pub query_max_series: u64,
+    /// How many queries run at the same time; further ones wait.
+    pub queries_at_once: u32,
 }
 
 impl Default for TelemetrySettings {
@@ -52,6 +62,10 @@ impl Default for TelemetrySettings {
             max_series: 1_000_000,
             out_of_order_window: Duration::from_secs(2 * 3600),
             own_every: Duration::from_secs(15),
+            query_timeout: Duration::from_secs(120),
+            query_max_samples: 50_000_000,
+            query_max_series: 1_000_000,
+            queries_at_once: 4,
         }
     }
 }
@@ -74,6 +88,16 @@ impl TelemetrySettings {
         if self.max_series == 0 {
             return wrong("max_series", "expected at least 1");
         }
+        if self.query_max_samples == 0 {
+            return wrong("query_max_samples", "expected at least 1");
+        }
+        if self.query_max_series == 0 {
+            return wrong("query_max_series", "expected at least 1");
+        }
+        if !(1..=1_000).contains(&self.queries_at_once) {
+            return wrong("queries_at_once", "expected 1 to 1000");
+        }
+        check_range(SECTION, "query_timeout", self.query_timeout, 1_000..=3_600_000)?;
         check_range(SECTION, "out_of_order_window", self.out_of_order_window, 60_000..=7 * 86_400_000)?;
         if self.own_every.is_zero() {
             return Ok(());

@@ -26,6 +26,7 @@ mod kept;
 pub(crate) mod names;
 mod page;
 mod paging;
+mod prometheus;
 mod releases;
 mod route;
 mod telemetry;
@@ -81,6 +82,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, HubError> {
     Ok(router
         .merge(agent::repository::routes(app.clone()))
         .merge(telemetry::receive::routes(app.clone()))
+        .merge(prometheus::routes(app.clone()))
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(compress::layer())
