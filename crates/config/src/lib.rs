@@ -17,6 +17,7 @@ mod load;
 mod poll;
 mod retention;
 mod source;
+mod telemetry;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,7 @@ pub use crate::{
     poll::PollSettings,
     retention::RetentionSettings,
     source::SourceSettings,
+    telemetry::TelemetrySettings,
 };
 
 /// All settings. Every key has a default, so an empty file is a valid one.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub retention: RetentionSettings,
     /// Backups: where they go, how often, what is kept.
     pub backup: BackupSettings,
+    /// Metrics that the hub keeps itself.
+    pub telemetry: TelemetrySettings,
     /// The agent: where it keeps releases, and what it may use.
     pub agent: AgentSettings,
 }
@@ -64,6 +68,7 @@ impl Settings {
         self.source.check()?;
         self.retention.check()?;
         self.backup.check()?;
+        self.telemetry.check()?;
         self.agent.check()
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     live::{Feed, Follows, Live, Questions, Roster, Shared, Waiters},
     metrics::Metrics,
     packs::Packs,
+    telemetry::Telemetry,
 };
 
 /// What a repository's credential is sealed for.
@@ -62,6 +63,8 @@ pub(crate) struct App {
     pub(crate) packs: Packs,
     /// Repositories of backups, and who has an order.
     pub(crate) backups: Backups,
+    /// The store of metrics.
+    pub(crate) telemetry: Telemetry,
     /// Figures.
     pub(crate) metrics: Metrics,
     /// Signing in: passwords, and word of sessions that ended.

@@ -18,6 +18,7 @@ mod packs;
 mod room;
 mod server;
 mod start;
+mod telemetry;
 
 pub use backups::{RestoredHub, WantedHub, open_sealed, restore_hub};
 pub use error::HubError;

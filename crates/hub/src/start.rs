@@ -33,7 +33,8 @@ use crate::{
     metrics::Metrics,
     packs::Packs,
     room::Room,
-    server,
+    server, telemetry,
+    telemetry::Telemetry,
 };
 
 /// The file in the data folder that holds the hub's own admin token.
@@ -176,6 +177,7 @@ async fn compose(
     let engine =
         Engine::new(store.clone(), world.clone(), keys.signing.clone(), Arc::new(presence), engine_settings);
     let head = *store.tail().borrow();
+    let telemetry = Telemetry::open(&settings.telemetry, data_dir.path(), &world);
     Ok(App {
         hosts: hosts(&settings),
         sign_in: SignIn::new(&world),
@@ -194,6 +196,7 @@ async fn compose(
         follows: Follows::default(),
         packs: Packs::new(data_dir.folder("packs")?, PACK_BYTES),
         backups: kept_backups,
+        telemetry,
         metrics: Metrics::new(),
         sealed: watch::Sender::new(head),
         tasks: TaskTracker::new(),
@@ -216,6 +219,8 @@ fn spawn_background(app: &Arc<App>, id: String) -> (JoinHandle<()>, TaskTracker)
     tracker.spawn(background::housekeeping::keep_house(app.clone()));
     tracker.spawn(backups::work(app.clone()));
     tracker.spawn(backups::watch_second(app.clone()));
+    tracker.spawn(telemetry::keep(app.clone()));
+    tracker.spawn(telemetry::keep_own(app.clone()));
     let engine = app.engine.clone();
     tracker.spawn(engine.run(app.stopping.clone().cancelled_owned()));
     (sealer, tracker)

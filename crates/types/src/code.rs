@@ -1,7 +1,7 @@
 //! Stable error codes. Each has a page in `docs/errors/`; a code is never reused.
 //!
 //! Ranges: 1 content of repositories, 2 Git, 3 agent and deployments, 4 API,
-//! 5 undo, 6 webhooks, 7 hub, settings and store, 8 command line, 9 backups.
+//! 5 undo, 6 webhooks, 7 hub, settings and store, 8 command line, 9 backups, 0 telemetry.
 
 use std::fmt;
 
@@ -192,6 +192,10 @@ codes! {
     BS9052 409 "The stack must not run twice";
     BS9053 409 "The stack does not run on that node";
     BS9061 422 "Stacks use the same data, and none of them says so";
+    BS0031 503 "Telemetry cannot be taken at the moment";
+    BS0032 503 "The hub keeps no telemetry";
+    BS0033 400 "What was sent is not the telemetry that it says it is";
+    BS0034 400 "Some samples were refused";
 }
 
 impl fmt::Display for ErrorCode {

@@ -13,6 +13,7 @@ mod page;
 mod releases;
 mod timeline;
 mod undo;
+mod telemetry;
 mod upkeep;
 mod users;
 
@@ -31,6 +32,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use timeline::*;
 pub use undo::*;
+pub use telemetry::*;
 pub use upkeep::*;
 pub use users::*;
 
@@ -49,6 +51,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         releases::declarations(),
         timeline::declarations(),
         undo::declarations(),
+        telemetry::declarations(),
         upkeep::declarations(),
         users::declarations(),
     ]

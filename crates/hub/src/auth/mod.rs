@@ -10,7 +10,8 @@ pub(crate) mod webhook;
 use backstay_api::{Role, v1};
 use backstay_store::{nodes, sessions::Session, tokens};
 use backstay_types::{ErrorCode, Node, NodeId, Secret, Timestamp, TokenId};
-use http::{HeaderMap, header};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, header};
 
 pub(crate) use self::{
     credential::{Kind, Presented, mint},
@@ -131,6 +132,23 @@ pub(crate) async fn caller(
         Role::Agent => Err(not_allowed("this is for agents")),
         Role::Public | Role::Webhook => Err(not_allowed("this endpoint takes no token")),
     }
+}
+
+/// The same with a bearer where basic authentication was shown: its password is the credential.
+pub(crate) fn as_bearer(headers: &HeaderMap) -> HeaderMap {
+    let password = || {
+        let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, encoded) = text.split_once(' ')?;
+        let decoded =
+            scheme.eq_ignore_ascii_case("basic").then(|| BASE64_STANDARD.decode(encoded.trim()))?.ok()?;
+        let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+        HeaderValue::from_str(&format!("Bearer {password}")).ok()
+    };
+    let mut headers = headers.clone();
+    if let Some(bearer) = password() {
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
+    headers
 }
 
 /// A person or program and its role: by bearer token, else by the cookie of a session.

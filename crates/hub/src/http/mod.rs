@@ -26,8 +26,10 @@ mod kept;
 pub(crate) mod names;
 mod page;
 mod paging;
+mod prometheus;
 mod releases;
 mod route;
+mod telemetry;
 mod timeline;
 mod undo;
 mod users;
@@ -52,6 +54,7 @@ pub(crate) use self::{
     events::ServerEvent,
     gate::Hosts,
     hub::create_token::create as create_token,
+    hub::levels::levels,
     kept::Kept,
 };
 use self::{
@@ -78,6 +81,8 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, HubError> {
     let router = routes.finish().map_err(HubError::Routes)?;
     Ok(router
         .merge(agent::repository::routes(app.clone()))
+        .merge(telemetry::receive::routes(app.clone()))
+        .merge(prometheus::routes(app.clone()))
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(compress::layer())
@@ -201,6 +206,8 @@ fn hub_routes(routes: Routes) -> Routes {
         .on::<v1::Healthz, _, _, _>(hub::health::healthz)
         .on::<v1::Readyz, _, _, _>(hub::health::readyz)
         .on::<v1::GetMetrics, _, _, _>(hub::metrics::metrics)
+        .on::<v1::GetTelemetry, _, _, _>(telemetry::view::get)
+        .on_with::<v1::ExportTelemetry, _, _, _>(|limits| limits.time(LONG), telemetry::export::export)
         .on::<v1::GetOpenApi, _, _, _>(hub::docs::open_api)
         .on::<v1::GetDocs, _, _, _>(hub::docs::docs)
 }

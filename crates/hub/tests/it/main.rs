@@ -15,6 +15,7 @@ mod machines;
 mod page;
 mod people;
 mod postgres;
+mod prometheus;
 mod restart;
 mod roles;
 mod sign_in;

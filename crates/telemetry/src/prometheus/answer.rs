@@ -50,6 +50,8 @@ pub enum ErrorKind {
     Canceled,
     /// The store could not be read.
     Internal,
+    /// There is no room for another query.
+    Unavailable,
 }
 
 impl ErrorKind {
@@ -61,6 +63,7 @@ impl ErrorKind {
             Self::Timeout => ("timeout", 503),
             Self::Canceled => ("canceled", 499),
             Self::Internal => ("internal", 500),
+            Self::Unavailable => ("unavailable", 503),
         }
     }
 }

@@ -6,27 +6,42 @@ use crate::{Labels, Sample, promql::Value};
 
 /// The result of a query: its type and its values. Scalars and vectors stand at `at`, in milliseconds since 1970.
 pub fn result(value: &Value, at: i64) -> String {
-    match value {
-        Value::Scalar(scalar) => typed("scalar", &point(Sample { at, value: *scalar })),
-        Value::Text(text) => typed("string", &format!("[{},{}]", time(at), string(text))),
-        Value::Vector(series) => {
-            let element = |(labels, value): &(Labels, f64)| {
-                format!("{{\"metric\":{},\"value\":{}}}", metric(labels), point(Sample { at, value: *value }))
-            };
-            typed("vector", &list(series.iter().map(element)))
-        }
-        Value::Matrix(series) => {
-            let element = |(labels, samples): &(Labels, Vec<Sample>)| {
-                let samples = list(samples.iter().copied().map(point));
-                format!("{{\"metric\":{},\"values\":{samples}}}", metric(labels))
-            };
-            typed("matrix", &list(series.iter().map(element)))
-        }
-    }
+    let (kind, write): (_, &dyn Fn(&mut String)) = match value {
+        Value::Scalar(value) => ("scalar", &|out| point(out, Sample { at, value: *value })),
+        Value::Text(text) => ("string", &|out| {
+            let _ = write!(out, "[{},{}]", time(at), string(text));
+        }),
+        Value::Vector(series) => ("vector", &|out| {
+            each(out, series, |out, (labels, value)| {
+                let _ = write!(out, "{{\"metric\":{},\"value\":", metric(labels));
+                point(out, Sample { at, value: *value });
+                out.push('}');
+            });
+        }),
+        Value::Matrix(series) => ("matrix", &|out| {
+            each(out, series, |out, (labels, samples)| {
+                let _ = write!(out, "{{\"metric\":{},\"values\":", metric(labels));
+                each(out, samples, |out, sample| point(out, *sample));
+                out.push('}');
+            });
+        }),
+    };
+    let mut out = format!("{{\"resultType\":\"{kind}\",\"result\":");
+    write(&mut out);
+    out.push('}');
+    out
 }
 
-fn typed(kind: &str, result: &str) -> String {
-    format!("{{\"resultType\":\"{kind}\",\"result\":{result}}}")
+/// A list, written one element after the other: an answer may have millions.
+fn each<T>(out: &mut String, elements: &[T], write: impl Fn(&mut String, &T)) {
+    out.push('[');
+    for (n, element) in elements.iter().enumerate() {
+        if n > 0 {
+            out.push(',');
+        }
+        write(out, element);
+    }
+    out.push(']');
 }
 
 pub(super) fn list(elements: impl Iterator<Item = String>) -> String {
@@ -56,8 +71,8 @@ fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn point(sample: Sample) -> String {
-    format!("[{},\"{}\"]", time(sample.at), go_number(sample.value))
+fn point(out: &mut String, sample: Sample) {
+    let _ = write!(out, "[{},\"{}\"]", time(sample.at), go_number(sample.value));
 }
 
 /// Milliseconds as seconds, with three digits behind the point when there are any.

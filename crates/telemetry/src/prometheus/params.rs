@@ -6,7 +6,7 @@ use super::ApiError;
 use crate::{
     Matcher, Window,
     promql::{
-        literal::{duration, seconds},
+        literal::{MOST, duration, seconds},
         parse_selector,
     },
 };
@@ -35,8 +35,8 @@ impl Params {
         let Some(text) = self.get(name) else { return Ok(None) };
         // What Prometheus says for "the earliest" and "the latest".
         match text {
-            "-292273086-05-16T16:47:06Z" => return Ok(Some(i64::MIN)),
-            "292277025-08-18T07:12:54.999999999Z" => return Ok(Some(i64::MAX)),
+            "-292273086-05-16T16:47:06Z" => return Ok(Some(-MOST)),
+            "292277025-08-18T07:12:54.999999999Z" => return Ok(Some(MOST)),
             _ => {}
         }
         let at = match text.parse::<f64>() {

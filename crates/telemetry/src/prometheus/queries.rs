@@ -1,6 +1,6 @@
 //! `query`, `query_range` and `format_query`.
 
-use super::{Api, ApiError, Params, answer::Answered, json};
+use super::{Api, ApiError, ErrorKind, Params, answer::Answered, json};
 use crate::{
     Budget,
     promql::{Answer, Expr, Options, Steps, Type, Value, evaluate, evaluate_range, parse},
@@ -8,6 +8,9 @@ use crate::{
 
 /// A range query has at most this many steps.
 const MOST_STEPS: i64 = 11_000;
+
+/// An answer has at most this many points: each takes some 25 bytes of text, and no client draws as many.
+const MOST_POINTS: usize = 5_000_000;
 
 /// Says that a `limit` took something away.
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
@@ -19,7 +22,7 @@ impl Api<'_> {
         let options = self.options(params)?;
         let (text, expr) = read(params)?;
         let answer = evaluate(self.querier, budget, options, (text, &expr), at)?;
-        Ok(answered(answer, limit, at))
+        answered(answer, limit, at)
     }
 
     pub(super) fn query_range(&self, params: &Params, budget: &Budget) -> Result<Answered, ApiError> {
@@ -37,7 +40,7 @@ impl Api<'_> {
             return Err(ApiError::parameter("query", what));
         }
         let answer = evaluate_range(self.querier, budget, options, (text, &expr), steps)?;
-        Ok(answered(answer, limit, steps.start))
+        answered(answer, limit, steps.start)
     }
 
     fn options(&self, params: &Params) -> Result<Options, ApiError> {
@@ -79,7 +82,7 @@ fn steps(params: &Params) -> Result<Steps, ApiError> {
     Ok(Steps { start, end, interval })
 }
 
-fn answered(mut answer: Answer, limit: Option<usize>, at: i64) -> Answered {
+fn answered(mut answer: Answer, limit: Option<usize>, at: i64) -> Result<Answered, ApiError> {
     let cut = match (&mut answer.value, limit) {
         (Value::Vector(series), Some(limit)) if series.len() > limit => {
             series.truncate(limit);
@@ -94,5 +97,14 @@ fn answered(mut answer: Answer, limit: Option<usize>, at: i64) -> Answered {
     if cut {
         answer.warnings.push(TRUNCATED.to_owned());
     }
-    Answered::success(&json::result(&answer.value, at), &answer.warnings, &answer.infos)
+    if let Value::Matrix(series) = &answer.value {
+        let points: usize = series.iter().map(|(_, samples)| samples.len()).sum();
+        if points > MOST_POINTS {
+            let what = format!(
+                "the answer has {points} points, more than {MOST_POINTS}: aggregate, or take longer steps"
+            );
+            return Err(ApiError { kind: ErrorKind::Execution, what });
+        }
+    }
+    Ok(Answered::success(&json::result(&answer.value, at), &answer.warnings, &answer.infos))
 }

@@ -20,7 +20,6 @@ use axum::{
 use backstay_api::Role;
 use backstay_objects::{ObjectError, ObjectName, Objects, Put};
 use backstay_types::{Digest, ErrorCode, NodeId};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -98,7 +97,7 @@ async fn lender(app: &App, node: NodeId, job: &str) -> Result<NodeId, ApiError> 
 async fn answer(app: &Arc<App>, request: Request, lent_for: Option<&str>) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     // First who it is: nobody else learns anything.
-    let caller = auth::caller(app, Role::Agent, &as_bearer(&parts.headers), false).await?;
+    let caller = auth::caller(app, Role::Agent, &auth::as_bearer(&parts.headers), false).await?;
     let node = caller.node()?;
     let whose = match lent_for {
         None => node,
@@ -128,23 +127,6 @@ async fn answer(app: &Arc<App>, request: Request, lent_for: Option<&str>) -> Res
         Method::DELETE => asked.delete().await,
         other => Err(ApiError::new(ErrorCode::BS4012, format!("a repository does not take {other}"))),
     }
-}
-
-/// The same with a bearer where basic authentication was shown: its password is the credential.
-fn as_bearer(headers: &HeaderMap) -> HeaderMap {
-    let password = || {
-        let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, encoded) = text.split_once(' ')?;
-        let decoded =
-            scheme.eq_ignore_ascii_case("basic").then(|| BASE64_STANDARD.decode(encoded.trim()))?.ok()?;
-        let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-        HeaderValue::from_str(&format!("Bearer {password}")).ok()
-    };
-    let mut headers = headers.clone();
-    if let Some(bearer) = password() {
-        headers.insert(header::AUTHORIZATION, bearer);
-    }
-    headers
 }
 
 /// Kinds of files, as restic lays them out.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// All figures as they are now.
-pub(super) async fn levels(app: &App) -> Result<Levels, ApiError> {
+pub(crate) async fn levels(app: &App) -> Result<Levels, ApiError> {
     let mut store = app.store.read();
     let pending = figures::unsealed(&mut store).await?;
     let now = app.world.now();

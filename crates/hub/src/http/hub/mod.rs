@@ -4,7 +4,7 @@ pub(crate) mod create_token;
 pub(crate) mod docs;
 pub(crate) mod get;
 pub(crate) mod health;
-mod levels;
+pub(crate) mod levels;
 pub(crate) mod list_tokens;
 pub(crate) mod metrics;
 pub(crate) mod revoke_token;

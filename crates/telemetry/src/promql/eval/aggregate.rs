@@ -72,19 +72,25 @@ impl Groups {
         groups
     }
 
+    /// The rows of each group.
+    fn members(&self) -> Vec<Vec<usize>> {
+        let mut members = vec![Vec::new(); self.labels.len()];
+        for (row, group) in self.of_row.iter().enumerate() {
+            members[*group].push(row);
+        }
+        members
+    }
+
     /// A row for each group, from all values of the group at a step.
     fn each_step<'q>(
         &self,
         rows: &Rows<'q>,
         mut value: impl FnMut(usize, &mut [f64]) -> f64,
     ) -> Result<Rows<'q>, EvalError> {
-        let mut members = vec![Vec::new(); self.labels.len()];
-        for (row, group) in self.of_row.iter().enumerate() {
-            members[*group].push(row);
-        }
         let mut out = rows.empty_like();
         let mut values = Vec::new();
-        for (labels, members) in self.labels.iter().zip(&members) {
+        for (labels, members) in self.labels.iter().zip(self.members()) {
+            rows.check()?;
             let to = out.push_absent(labels.clone())?;
             for step in 0..rows.steps() {
                 values.clear();
@@ -156,16 +162,20 @@ impl Folded {
 }
 
 fn fold<'q>(op: AggregateOp, groups: &Groups, rows: &Rows<'q>) -> Result<Rows<'q>, EvalError> {
-    let mut folded: Vec<Vec<Option<Folded>>> = vec![vec![None; rows.steps()]; groups.labels.len()];
-    for (row, group) in rows.iter().zip(&groups.of_row) {
-        let there = folded[*group].iter_mut().zip(&row.values).filter(|(_, value)| !is_absent(**value));
-        for (state, value) in there {
-            *state = Some(state.map_or_else(|| Folded::of(op, *value), |state| state.plus(op, *value)));
-        }
-    }
     let mut out = rows.empty_like();
-    for (labels, states) in groups.labels.iter().zip(folded) {
-        let values = states.into_iter().map(|state| state.map_or(ABSENT, |state| state.value(op)));
+    let mut states: Vec<Option<Folded>> = Vec::with_capacity(rows.steps());
+    for (labels, members) in groups.labels.iter().zip(groups.members()) {
+        rows.check()?;
+        states.clear();
+        states.resize(rows.steps(), None);
+        for member in members {
+            let values = &rows.row(member).values;
+            let there = states.iter_mut().zip(values).filter(|(_, value)| !is_absent(**value));
+            for (state, value) in there {
+                *state = Some(state.map_or_else(|| Folded::of(op, *value), |state| state.plus(op, *value)));
+            }
+        }
+        let values = states.iter().map(|state| state.map_or(ABSENT, |state| state.value(op)));
         out.push(labels.clone(), values.collect())?;
     }
     out.drop_absent();
@@ -179,12 +189,10 @@ fn some_of<'q>(
     wanted: &[f64],
     mut rows: Rows<'q>,
 ) -> Result<Rows<'q>, EvalError> {
-    let mut members = vec![Vec::new(); groups.labels.len()];
-    for (row, group) in groups.of_row.iter().enumerate() {
-        members[*group].push(row);
-    }
+    let members = groups.members();
     let mut order = Vec::new();
     for (step, k) in wanted.iter().enumerate() {
+        rows.check()?;
         for members in &members {
             let value = |row: &usize| rows.row(*row).values[step];
             let mut there: Vec<_> = members.iter().copied().filter(|row| !is_absent(value(row))).collect();
@@ -247,6 +255,7 @@ fn count_values<'q>(aggregate: &Aggregate, label: &str, rows: &Rows<'q>) -> Resu
     let mut counts: HashMap<Labels, usize, FixedState> = HashMap::default();
     let mut order = Vec::new();
     for step in 0..rows.steps() {
+        rows.check()?;
         for row in rows.iter().filter(|row| !is_absent(row.values[step])) {
             let mut builder = row.labels.to_builder();
             builder.set(label, plain_number(row.values[step]));

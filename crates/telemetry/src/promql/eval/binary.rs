@@ -134,6 +134,7 @@ fn sets<'q>(binary: &Binary, lhs: &Rows<'q>, rhs: &Rows<'q>) -> Result<Rows<'q>,
     let mut sink = Sink::new(lhs.empty_like());
     let mut there = vec![false; signatures.places.len()];
     for step in 0..lhs.steps() {
+        lhs.check()?;
         // Of `or` the left side is taken whole, of the others the right side only says what is taken.
         let (told_by, told) = if binary.op == BinaryOp::Or { (lhs, &left) } else { (rhs, &right) };
         there.fill(false);
@@ -201,6 +202,7 @@ impl<'b, 'r, 'q> Join<'b, 'r, 'q> {
         let mut ones = vec![None; self.signatures];
         let mut matched = vec![false; self.signatures];
         for step in 0..self.many.steps() {
+            self.many.check()?;
             let any = |rows: &Rows<'_>| rows.iter().any(|row| !is_absent(row.values[step]));
             if !any(self.many) || !any(self.one) {
                 continue;

@@ -87,6 +87,8 @@ impl<'q> Evaluator<'q> {
             let mut any = false;
             for (step, at) in steps.times().enumerate() {
                 let seen = windows.at(at);
+                // A window may hold all that a series has.
+                self.budget.check()?;
                 let value = match seen.samples.is_empty() {
                     true => None,
                     false => {

@@ -81,6 +81,7 @@ impl<'q> Evaluator<'q> {
         let mut sink = Sink::new(rows.empty_like());
         let mut buckets = Vec::new();
         for (labels, members) in &histograms {
+            self.budget.check()?;
             let to = sink.row(&labels::without_name(labels))?;
             for step in 0..rows.steps() {
                 buckets.clear();

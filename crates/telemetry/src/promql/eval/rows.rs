@@ -37,6 +37,11 @@ impl<'q> Rows<'q> {
         Self::new(self.budget, self.steps)
     }
 
+    /// Whether the query may go on; asked in loops over steps.
+    pub(super) fn check(&self) -> Result<(), EvalError> {
+        Ok(self.budget.check()?)
+    }
+
     pub(super) fn push(&mut self, labels: Labels, values: Vec<f64>) -> Result<(), EvalError> {
         debug_assert_eq!(values.len(), self.steps);
         self.rows.push(Row { labels, values });

@@ -1,0 +1,208 @@
+//! Metrics that the hub keeps: the store, and what looks after it.
+//!
+//! Nothing here is in the way of anything else: a store that cannot be opened, a full disk or a slow one are said and
+//! counted, and deployments and rollbacks go on (O7). All work on the disk is done on threads of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use backstay_config::TelemetrySettings;
+use backstay_telemetry::{
+    Labels,
+    ingest::{Incoming, text},
+    store::{Options, Store, StoreError, Stored},
+};
+use backstay_types::{ErrorCode, World};
+use tokio::{sync::Semaphore, time::sleep};
+
+use crate::{
+    app::App,
+    http::{ApiError, levels},
+};
+
+/// How often upkeep looks for what is due.
+const UPKEEP: Duration = Duration::from_secs(10);
+/// How often all blocks are read through, to find damage; the first time soon after the start.
+const VERIFY: Duration = Duration::from_secs(24 * 3600);
+const FIRST_VERIFY: Duration = Duration::from_secs(15 * 60);
+/// How many requests with samples are read at once: each may take memory.
+const AT_ONCE: usize = 4;
+/// How long a sender is told to wait.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What the hub has for telemetry.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    store: Result<Arc<Store>, String>,
+    folder: PathBuf,
+    /// What the last upkeep could not do.
+    upkeep_problem: Mutex<Option<String>>,
+    /// Room for requests that are being read.
+    pub(crate) room: Semaphore,
+    /// Samples that the hub does not keep by their kind.
+    pub(crate) unsupported: AtomicU64,
+}
+
+impl Telemetry {
+    /// Opens the store. When that fails, the hub runs without it.
+    pub(crate) fn open(settings: &TelemetrySettings, data_dir: &Path, world: &World) -> Self {
+        let folder = settings.folder.clone().unwrap_or_else(|| data_dir.join("telemetry"));
+        let store = if settings.enabled {
+            Store::open(options(settings, &folder), world.clone()).map(Arc::new).map_err(|error| error.to_string())
+        } else {
+            Err("telemetry.enabled is false".to_owned())
+        };
+        if let Err(error) = &store
+            && settings.enabled
+        {
+            tracing::error!(error, "metrics are not kept until the hub is started again");
+        }
+        Self {
+            store,
+            folder,
+            upkeep_problem: Mutex::default(),
+            room: Semaphore::new(AT_ONCE),
+            unsupported: AtomicU64::new(0),
+        }
+    }
+
+    /// The store.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn store(&self) -> Result<&Arc<Store>, ApiError> {
+        self.store.as_ref().map_err(|why| {
+            ApiError::new(ErrorCode::BS0032, format!("this hub keeps no metrics: {why}")).retry_after(AGAIN)
+        })
+    }
+
+    /// Why there is no store, if there is none.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        self.store.as_ref().err().map(String::as_str)
+    }
+
+    /// What the last upkeep could not do.
+    pub(crate) fn upkeep_problem(&self) -> Option<String> {
+        self.upkeep_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Says once what upkeep cannot do, and once that it can again.
+    fn note_upkeep(&self, problem: Option<String>) {
+        let mut known = self.upkeep_problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*known, &problem) {
+            (before, Some(now)) if before.as_ref() != Some(now) => {
+                tracing::warn!(problem = now, "metrics cannot be kept in order; trying again");
+            }
+            (Some(_), None) => tracing::info!("metrics are kept in order again"),
+            _ => {}
+        }
+        *known = problem;
+    }
+
+    /// Stores what a sender brought.
+    ///
+    /// # Errors
+    /// When nothing of it was acknowledged.
+    pub(crate) async fn take(&self, incoming: Incoming) -> Result<Stored, ApiError> {
+        let store = self.store()?.clone();
+        self.unsupported.fetch_add(incoming.rejected.count, Relaxed);
+        let stored = tokio::task::spawn_blocking(move || {
+            store.learn(incoming.metadata);
+            store.append(incoming.batch)
+        });
+        stored.await.map_err(ApiError::internal)?.map_err(later)
+    }
+}
+
+/// A sender should come again.
+fn later(error: StoreError) -> ApiError {
+    ApiError::new(ErrorCode::BS0031, error.to_string()).retry_after(AGAIN)
+}
+
+/// Too many senders at once.
+pub(crate) fn busy() -> ApiError {
+    ApiError::new(ErrorCode::BS0031, "too many senders at once").retry_after(AGAIN)
+}
+
+fn options(settings: &TelemetrySettings, folder: &Path) -> Options {
+    Options {
+        keep: Duration::from_secs(u64::from(settings.keep_days) * 86_400),
+        max_bytes: settings.max_bytes,
+        memory_bytes: settings.memory_bytes,
+        max_series: settings.max_series,
+        late: settings.out_of_order_window,
+        keep_free_bytes: settings.keep_free_bytes,
+        ..Options::in_folder(folder)
+    }
+}
+
+/// Looks after the store until the hub stops: blocks, merges, retention, damage.
+pub(crate) async fn keep(app: Arc<App>) {
+    let Ok(store) = app.telemetry.store().cloned() else { return };
+    let mut until_verified = FIRST_VERIFY;
+    loop {
+        tokio::select! {
+            () = sleep(UPKEEP) => {}
+            () = app.stopping.cancelled() => break,
+        }
+        until_verified = until_verified.saturating_sub(UPKEEP);
+        let verify = until_verified.is_zero();
+        if verify {
+            until_verified = VERIFY;
+        }
+        let kept = store.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let done = kept.maintain();
+            if verify { done.and_then(|done| kept.verify().map(|_| done)) } else { done }
+        });
+        let problem = match done.await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(panic.to_string()),
+        };
+        app.telemetry.note_upkeep(problem);
+    }
+    // What was acknowledged is in the log.
+    let _ = tokio::task::spawn_blocking(move || store.close()).await;
+}
+
+/// Writes the hub's own metrics to the store until the hub stops.
+pub(crate) async fn keep_own(app: Arc<App>) {
+    let every = app.settings.telemetry.own_every;
+    if every.is_zero() || app.telemetry.problem().is_some() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = sleep(every) => {}
+            () = app.stopping.cancelled() => return,
+        }
+        if let Err(error) = write_own(&app).await {
+            tracing::debug!(%error, "the hub's own metrics were not stored");
+        }
+    }
+}
+
+async fn write_own(app: &App) -> Result<(), ApiError> {
+    let at = app.world.now().as_millisecond();
+    let instance = app.address.get().map(ToString::to_string).unwrap_or_default();
+    let target = Labels::from_pairs([("job", "backstay-hub"), ("instance", &*instance)]);
+    let said = app.metrics.render(&levels(app).await?);
+    let mut incoming = text::read(&said, at, &target).map_err(ApiError::internal)?;
+    let mut up = target.to_builder();
+    up.set(backstay_telemetry::METRIC_NAME, "up");
+    let up_now = backstay_telemetry::Sample { at, value: 1.0 };
+    incoming.batch.push((up.build(), vec![up_now]));
+    app.telemetry.take(incoming).await.map(drop)
+}
