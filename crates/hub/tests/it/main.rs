@@ -18,5 +18,6 @@ mod postgres;
 mod restart;
 mod roles;
 mod sign_in;
+mod telemetry;
 mod upkeep;
 mod webhooks;
