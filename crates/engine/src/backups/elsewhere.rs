@@ -76,14 +76,16 @@ impl Engine {
     }
 
     /// Whether data may wait for a node that does not say that it runs the stack: it will, since it is being deployed there,
-    /// or ran there when the machine was lost. For anything else it would wait for nothing.
+    /// or ran there when the machine was lost. Where it was taken away, or never came to run, it would wait for nothing. A hub
+    /// that knows of no deployment may have forgotten it with its own machine.
     ///
     /// # Errors
     /// When the node neither runs the stack nor is about to, or the store fails.
     pub async fn check_comes(&self, on: &Node, stack: &StackName) -> Result<(), EngineError> {
         let mut read = self.inner.store.read();
-        let is_known = runs(&mut read, on.id, stack).await?.is_some();
-        if is_known || is_under_way(&mut read, on.id, stack).await? {
+        let latest = deployments::latest(&mut read, on.id, stack).await?;
+        let is_over = latest.is_some_and(|one| one.state.is_final());
+        if !is_over || runs(&mut read, on.id, stack).await?.is_some() {
             return Ok(());
         }
         Err(EngineError::RunsNot { stack: stack.clone(), node: on.name.clone() })
@@ -140,12 +142,8 @@ pub(super) async fn runs(
 /// Whether a node is known not to run a stack: it never did, or its agent has told that it took it away. A node that was
 /// not heard from, or whose credential was taken away, has proven nothing.
 async fn is_stopped(ex: &mut impl Executor, node: NodeId, stack: &StackName) -> Result<bool, EngineError> {
-    Ok(!is_under_way(ex, node, stack).await? && runs(ex, node, stack).await?.is_none())
-}
-
-/// Whether something is being done to a stack on a node.
-async fn is_under_way(ex: &mut impl Executor, node: NodeId, stack: &StackName) -> Result<bool, EngineError> {
-    Ok(deployments::latest(ex, node, stack).await?.is_some_and(|one| !one.state.is_final()))
+    let under_way = deployments::latest(ex, node, stack).await?.is_some_and(|one| !one.state.is_final());
+    Ok(!under_way && runs(ex, node, stack).await?.is_none())
 }
 
 /// Leaves out restores in place that wait for their stack: the node has to run it before its data can be put there.

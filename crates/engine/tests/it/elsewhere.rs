@@ -68,3 +68,23 @@ async fn one_that_was_revoked_while_it_ran_proves_nothing() {
     let refused = check(&fleet, "one", "two", Destination::InPlace).await;
     assert!(matches!(refused, Err(EngineError::NotStopped { .. })), "{refused:?}");
 }
+
+#[tokio::test]
+async fn data_waits_for_no_stack_that_was_taken_away() {
+    let mut fleet = Fleet::new().await;
+    let (web, never) = ("web".parse().unwrap(), "never".parse().unwrap());
+    let one = node(&fleet, "one").await;
+    fleet.engine.check_comes(&one, &web).await.unwrap();
+    fleet.engine.check_comes(&one, &never).await.unwrap();
+    // The machine is lost: another one may take its name.
+    fleet.engine.decommission(&node(&fleet, "two").await, true, "it burned", "ada").await.unwrap();
+    fleet.engine.check_comes(&node(&fleet, "two").await, &web).await.unwrap();
+    // It was taken away, and told so.
+    fleet.engine.decommission(&node(&fleet, "three").await, false, "it is old", "ada").await.unwrap();
+    fleet.play(|_, _| true).await;
+    let refused = fleet.engine.check_comes(&node(&fleet, "three").await, &web).await;
+    assert!(
+        matches!(&refused, Err(EngineError::RunsNot { node, .. }) if node.as_str() == "three"),
+        "{refused:?}"
+    );
+}
