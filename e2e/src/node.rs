@@ -187,6 +187,13 @@ impl Node {
         self.agent.start();
     }
 
+    /// `backstay-agent ARGS` on this node, to be run.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).envs(self.agent.envs());
+        command
+    }
+
     /// What the agent has said.
     pub fn log(&self) -> String {
         self.agent.logs()

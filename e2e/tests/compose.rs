@@ -1,10 +1,10 @@
 //! The same with containers: Docker Compose, with an engine for each node.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use backstay_e2e::{Fleet, Node};
-use backstay_testkit::{Image, Registry, eventually};
+use backstay_e2e::{Fleet, Node, REPOSITORY};
+use backstay_testkit::{Docker, Failed, Image, Registry, capture, eventually, eventually_within};
 use backstay_types::{ConversationId, DeploymentState};
 
 /// A stack of two services: `web` on the node's port, with `./data`; `side` beside it.
@@ -237,4 +237,67 @@ fn compose_takes_over_containers_and_keeps_their_data_where_it_is() {
     node.docker().run(&remove);
     deploy(&fleet, "web:v2", fleet.api.conversation("session-a"));
     assert!(starts().ends_with("v2\n"), "{}", starts());
+}
+
+/// Images go along in a bundle: from an engine that has them to one that has not, with neither hub nor registry.
+#[test]
+fn compose_runs_images_that_came_in_a_bundle() {
+    let Some(mut fleet) = fleet_of(1) else { return };
+    let Some(elsewhere) = Docker::require() else { return };
+    let wanted = elsewhere.image("web:v9", &Image::web("v9"));
+    let has = |node: &Node| node.docker().try_run(&["image", "inspect", "web:v9"]).is_ok();
+    fleet.nodes[0].kill_agent();
+    write_stack(&fleet, "web:v9", "side:v1");
+    let commit = fleet.commit("Run web:v9", None);
+    eventually_within(Duration::from_secs(60), "the node to be asked to run it", || {
+        fleet.api.sync(REPOSITORY);
+        let desired = fleet.api.node("alpha").desired;
+        let asked = desired.iter().any(|desired| desired.commit.to_string() == commit);
+        if asked { Ok(()) } else { Err(format!("{desired:?}")) }
+    });
+    let file = fleet.dir().join("alpha.bundle");
+    let path = file.display().to_string();
+    let cli = elsewhere.env().iter().fold(fleet.cli.clone(), |cli, (key, value)| cli.env(key, value));
+    let export = ["bundle", "export", "--node", "alpha", "--image", "web:v9", "--output", &path];
+    let said = cli.run(&export);
+    assert!(said.contains("for node alpha"), "{said}");
+    fleet.hub.kill();
+
+    // What was changed on the way is refused whole: no image is loaded and nothing is touched.
+    let node = &fleet.nodes[0];
+    let before = ids(node);
+    assert!(!has(node));
+    let whole = fs::read(&file).unwrap();
+    let mut tampered = whole.clone();
+    // The image is nearly all of the file.
+    tampered[whole.len() / 2] ^= 1;
+    let other = fleet.dir().join("tampered.bundle");
+    fs::write(&other, tampered).unwrap();
+    let refused = apply(node, &other).unwrap_err().output;
+    assert!(refused.contains("BS3016") && refused.contains("image web:v9 has another SHA-256"), "{refused}");
+    assert!(!has(node) && ids(node) == before, "{refused}");
+    assert_eq!(node.get("").unwrap(), "v1");
+
+    let said = apply(node, &file).unwrap();
+    assert!(said.contains("web: runs "), "{said}");
+    assert_eq!(node.docker().service("web").unwrap().image, wanted);
+    eventually("it to serve", || match node.get("")?.as_str() {
+        "v9" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    assert_eq!(ids(node)["side"], before["side"]);
+    let left: Vec<_> = fs::read_dir(node.data().join("bundled")).unwrap().flatten().collect();
+    assert!(left.iter().all(|entry| entry.path().extension().is_none_or(|end| end != "tar")), "{left:?}");
+
+    // The hub hears of it when it is back.
+    fleet.hub.restart();
+    fleet.nodes[0].start_agent();
+    fleet.settle();
+    let newest = fleet.api.deployments("alpha", "web").remove(0);
+    assert_eq!((newest.commit.to_string(), newest.deployment.state), (commit, DeploymentState::Succeeded));
+}
+
+/// `backstay-agent apply`, as a person on the node does it.
+fn apply(node: &Node, bundle: &Path) -> Result<String, Failed> {
+    capture(&mut node.command(&["apply", &bundle.display().to_string()]))
 }

@@ -3,12 +3,13 @@
 
 use std::fs;
 
+use backstay_api::statement::statement_place;
 use backstay_e2e::{
     Fleet, REPOSITORY, Upstream,
     stacks::{conf, set_line},
 };
 use backstay_testkit::{CommitSpec, eventually};
-use backstay_types::RepositoryHealth;
+use backstay_types::{DeploymentState, RepositoryHealth};
 
 fn over_http(nodes: usize) -> Option<Fleet> {
     Fleet::of(nodes).upstream(Upstream::Http).start().map(Fleet::with_process_stack)
@@ -172,4 +173,52 @@ fn over_ssh_a_key_that_is_not_let_in_is_named() {
     let health = fleet.api.repository(REPOSITORY).health;
     let said = format!("{health:?}");
     assert!(said.contains("Permission denied") && said.contains("repos key"), "{said}");
+}
+
+/// What the hub signed and published is read by the agent from the Git host, and applied, while the hub is away.
+#[test]
+fn what_the_hub_published_is_taken_up_from_git_while_it_is_away() {
+    let builder = Fleet::of(1)
+        .upstream(Upstream::Http)
+        .hub_setting("BACKSTAY_SOURCE_PUBLISH_TO", REPOSITORY)
+        .hub_setting("BACKSTAY_SOURCE_PUBLISH_EVERY", "500ms")
+        .agent_setting("BACKSTAY_AGENT_STATEMENT_FROM_GIT_AFTER", "1s");
+    let Some(mut fleet) = builder.start().map(Fleet::with_process_stack) else { return };
+    let (name, file) = statement_place(fleet.api.node("alpha").node.id);
+    let published = |fleet: &Fleet| fleet.bare.file(&name, &file);
+    let first = eventually("the first statement to be published", || {
+        published(&fleet).ok_or_else(|| format!("nothing at {name}:{file}"))
+    });
+
+    // The node does not hear of the next release from the hub.
+    fleet.nodes[0].kill_agent();
+    set_line(&fleet.tree, 2, "A2");
+    let commit = fleet.commit("Set line 2", None);
+    eventually("the next one to be published", || {
+        fleet.api.sync(REPOSITORY);
+        let asked = fleet.api.node("alpha").desired.iter().any(|want| want.commit.to_string() == commit);
+        let now = published(&fleet).filter(|now| asked && *now != first);
+        now.map(drop).ok_or_else(|| "it is as it was".to_owned())
+    });
+    fleet.hub.kill();
+    fleet.nodes[0].start_agent();
+    fleet.serves(&fleet.nodes[0], &conf(&[(2, "A2")]));
+
+    // A second one without the hub changes nothing: nobody else signs.
+    set_line(&fleet.tree, 3, "A3");
+    fleet.commit("Set line 3", None);
+    let ref_before = fleet.bare.tip(&name);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert_eq!(fleet.bare.tip(&name), ref_before);
+    fleet.serves(&fleet.nodes[0], &conf(&[(2, "A2")]));
+
+    // The hub learns what became of it, once, and goes on from there.
+    fleet.hub.restart();
+    fleet.serves(&fleet.nodes[0], &conf(&[(2, "A2"), (3, "A3")]));
+    fleet.settle();
+    let all = fleet.api.deployments("alpha", "web");
+    let of_it: Vec<_> = all.iter().filter(|view| view.commit.to_string() == commit).collect();
+    assert_eq!(of_it.len(), 1, "{all:#?}");
+    assert_eq!(of_it[0].deployment.state, DeploymentState::Succeeded);
+    fleet.cli.run(&["audit", "verify"]);
 }
