@@ -27,6 +27,7 @@ export const ROUTES: Route[] = [
   { path: 'nodes', name: 'Nodes', view: 'Nodes', icon: 'nodes', key: 'n' },
   { path: 'nodes/:name', name: 'Node', view: 'Node' },
   { path: 'agents', name: 'Agents', view: 'Agents', key: 'a' },
+  { path: 'drift', name: 'Drift', view: 'Drift', key: 'd' },
   { path: 'stacks', name: 'Stacks', view: 'Stacks', icon: 'stacks', key: 's' },
   { path: 'stacks/:name', name: 'Stack', view: 'Stack' },
   { path: 'rollouts', name: 'Rollouts', view: 'Rollouts', icon: 'rollout', key: 'r' },

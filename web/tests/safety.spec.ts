@@ -48,6 +48,45 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await stage.call('POST', `/api/v1/nodes/${node}/revoke`);
     });
 
+    test('all drift of the fleet is listed, what needs a person first, strays too', async ({ owner, stage }, info) => {
+      const since = new Date(Date.now() - 300_000).toISOString();
+      const one = (part: string, what: string, heals: number, state: string) => ({ part, name: what, detail: 'told by a test', since, heals, state });
+      const observed = (stack: string, drift: object[]) => [{ stack, current: null, previous: null, deployment: null, health: 'degraded', detail: '', can_return: false, containers: [], drift }];
+      const [stray, bad] = [`stray-${name}`, `bad-${name}`];
+      const [first, second] = [await stage.silentNode(stray), await stage.silentNode(bad)];
+      await stage.says(first, { observed: observed('page', [one('stray', 'left-by-someone', 0, 'left'), one('container', 'web', 1, 'healing')]) });
+      await stage.says(second, { observed: observed('other', [one('image', 'web', 3, 'escalated')]) });
+
+      await open(owner, '/nodes');
+      await owner.getByRole('main').getByRole('link', { name: 'Drift', exact: true }).click();
+      const list = owner.getByRole('list', { name: 'Drift' });
+      const places = list.locator(':scope > li');
+      const mine = places.filter({ hasText: new RegExp(`${stray}|${bad}`) });
+      await expect(mine).toHaveCount(2);
+      await expect(mine.first()).toContainText(bad);
+      await expect(mine.first()).toContainText('needs a person');
+      await expect(mine.first()).toContainText('image of web');
+      await expect(mine.last()).toContainText('stray file left-by-someone');
+      await expect(mine.last()).toContainText('put right 1 times');
+      await picture(owner, `drift-${name}`, info);
+      await owner.getByLabel('Only in this state').selectOption('left');
+      await expect(places.filter({ hasText: bad })).toHaveCount(0);
+      await expect(places.filter({ hasText: stray })).toContainText('left-by-someone');
+      await expect(places.filter({ hasText: stray })).not.toContainText('container web');
+      await owner.getByLabel('Only of this stack').selectOption('other');
+      await expect(list).toContainText('None of this kind.');
+      await owner.getByRole('button', { name: 'Clear' }).click();
+      await places.filter({ hasText: bad }).getByRole('link', { name: bad }).click();
+      await expect(owner.getByRole('heading', { name: bad })).toBeVisible();
+
+      // Put right, it leaves the list while somebody looks at it.
+      await open(owner, '/drift');
+      await expect(places.filter({ hasText: bad })).toHaveCount(1);
+      await stage.says(second, { observed: observed('other', []) });
+      await expect(places.filter({ hasText: bad })).toHaveCount(0, { timeout: 15_000 });
+      for (const node of [stray, bad]) await stage.call('POST', `/api/v1/nodes/${node}/revoke`);
+    });
+
     test('nodes that are left alone or pinned are found in the table', async ({ owner, stage }) => {
       const limits = [
         { effect: 'maintenance', nodes: 'name=web-3', reason: `a new fan on a ${name}` },

@@ -8,7 +8,7 @@ type Schemas = components['schemas'];
 interface List<T> { items: T[] }
 
 export const NAMES = [
-  'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'agents', 'stacks', 'stack', 'rollouts', 'rollout', 'release', 'deployment',
+  'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'agents', 'drift', 'stacks', 'stack', 'rollouts', 'rollout', 'release', 'deployment',
   'limits', 'backups', 'undos', 'undo', 'why', 'welcome', 'repositories', 'webhooks', 'tokens', 'users', 'account',
 ] as const;
 
@@ -30,6 +30,7 @@ export async function addresses(stage: Stage): Promise<Record<(typeof NAMES)[num
     nodes: '/nodes',
     node: '/nodes/web-2',
     agents: '/agents',
+    drift: '/drift',
     stacks: '/stacks',
     stack: '/stacks/page',
     release: `/releases/${first(releases.items).id}`,

@@ -9,6 +9,7 @@ export type Hub = Schemas['HubView'];
 export type Node = Schemas['NodeView'];
 export type LabelledNode = Schemas['LabelledNode'];
 export type Observed = Schemas['ObservedStack'];
+export type Drift = Schemas['DriftView'];
 export type Stack = Schemas['StackView'];
 /** A ledger entry, with names where the hub gives them. */
 export type Entry = Schemas['LedgerEntry'] & { node_name?: string | null; conversation_title?: string | null };
