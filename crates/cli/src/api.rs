@@ -92,8 +92,19 @@ impl Api {
         request: &E::Request,
         to: &mut impl std::io::Write,
     ) -> Result<u64, CliError> {
+        self.download_chosen::<E>(path, &Empty {}, request, to).await
+    }
+
+    /// The same with query parameters.
+    pub(crate) async fn download_chosen<E: Endpoint<Response = Binary>>(
+        &self,
+        path: &E::Path,
+        query: &E::Query,
+        request: &E::Request,
+        to: &mut impl std::io::Write,
+    ) -> Result<u64, CliError> {
         let failed = |e| explain(e, self.url());
-        let started = self.client.download::<E>(path, &Empty {}, request, DOWNLOAD, u64::MAX).await;
+        let started = self.client.download::<E>(path, query, request, DOWNLOAD, u64::MAX).await;
         let (mut download, mut bytes) = (started.map_err(failed)?, 0);
         while let Some(chunk) = download.chunk().await.map_err(failed)? {
             let written = to.write_all(chunk.as_ref());

@@ -106,6 +106,9 @@ pub(crate) enum Command {
     Backup(c::backup::Backup),
     /// Put a stack's data back from a snapshot
     Restore(c::restore::Restore),
+    /// Metrics that the hub keeps: how their store stands, and their samples
+    #[command(subcommand)]
+    Telemetry(c::telemetry::Telemetry),
     /// Holds: keep a change from being deployed
     #[command(subcommand)]
     Hold(c::hold::Hold),

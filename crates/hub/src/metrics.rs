@@ -1,17 +1,22 @@
 //! The hub's own figures, in the OpenMetrics text format. Counts only: nothing here names a node, a person
 //! or a conversation, since `/metrics` asks for no token.
 
+mod telemetry;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
+use backstay_telemetry::store::Status;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
+
+use self::telemetry::StoreFigures;
 
 /// The media type of what [`Metrics::render`] gives.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -67,6 +72,7 @@ pub(crate) struct Metrics {
     repositories: Family<ByState, Gauge>,
     hosts: Family<ByCondition, Gauge>,
     flush_failures: Counter,
+    telemetry: StoreFigures,
     repository_writes: Counter,
     repository_bytes: Counter,
     repository_refused: Counter,
@@ -118,6 +124,8 @@ pub(crate) struct Levels {
     pub(crate) oldest_drilled: Duration,
     /// Milliseconds that restoring took in the newest drill of each stack, on the node where it took longest.
     pub(crate) restores: BTreeMap<String, u64>,
+    /// How the store of metrics stands, and how many samples are not kept by their kind; nothing where there is none.
+    pub(crate) telemetry: Option<(Status, u64)>,
 }
 
 impl Metrics {
@@ -141,6 +149,7 @@ impl Metrics {
             repositories: Family::default(),
             hosts: Family::default(),
             flush_failures: Counter::default(),
+            telemetry: StoreFigures::default(),
             repository_writes: Counter::default(),
             repository_bytes: Counter::default(),
             repository_refused: Counter::default(),
@@ -199,6 +208,7 @@ impl Metrics {
         // Counts by condition, never a series for each node: those are asked for one by one, with a token.
         all.register("hosts", "Machines in a condition that someone should look at", self.hosts.clone());
         self.register_backups(&mut all);
+        self.telemetry.register(&mut all);
         all.register("soft_state_flush_failures", "Failed writes of soft state", self.flush_failures.clone());
         all
     }
@@ -315,6 +325,9 @@ impl Metrics {
         for (stack, ms) in &levels.restores {
             let took = Duration::from_millis(*ms).as_secs_f64();
             self.restores.get_or_create(&ByStack { stack: stack.clone() }).set(took);
+        }
+        if let Some((status, unsupported)) = &levels.telemetry {
+            self.telemetry.set(status, *unsupported);
         }
         self.hosts.clear();
         for (condition, count) in &levels.hosts {

@@ -16,7 +16,7 @@ use backstay_config::TelemetrySettings;
 use backstay_telemetry::{
     Labels,
     ingest::{Incoming, text},
-    store::{Options, Store, StoreError, Stored},
+    store::{Options, Status, Store, StoreError, Stored},
 };
 use backstay_types::{ErrorCode, World};
 use tokio::{sync::Semaphore, time::sleep};
@@ -54,7 +54,9 @@ impl Telemetry {
     pub(crate) fn open(settings: &TelemetrySettings, data_dir: &Path, world: &World) -> Self {
         let folder = settings.folder.clone().unwrap_or_else(|| data_dir.join("telemetry"));
         let store = if settings.enabled {
-            Store::open(options(settings, &folder), world.clone()).map(Arc::new).map_err(|error| error.to_string())
+            Store::open(options(settings, &folder), world.clone())
+                .map(Arc::new)
+                .map_err(|error| error.to_string())
         } else {
             Err("telemetry.enabled is false".to_owned())
         };
@@ -90,6 +92,13 @@ impl Telemetry {
     /// What the last upkeep could not do.
     pub(crate) fn upkeep_problem(&self) -> Option<String> {
         self.upkeep_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the store stands, and how many samples were not kept by their kind.
+    pub(crate) async fn figures(&self) -> Option<(Status, u64)> {
+        let store = self.store.as_ref().ok()?.clone();
+        let status = tokio::task::spawn_blocking(move || store.status()).await.ok()?;
+        Some((status, self.unsupported.load(Relaxed)))
     }
 
     /// The folder.

@@ -45,10 +45,8 @@ pub enum Part {
     Prometheus,
     /// The built program `backstay-backup`.
     BackupProgram,
-    /// pyarrow, another reader of Parquet.
-    PyArrow,
-    /// OpenTelemetry's SDK for Python.
-    OpenTelemetry,
+    /// OpenTelemetry's SDK and pyarrow, in Python.
+    Senders,
 }
 
 impl fmt::Display for Part {
@@ -72,8 +70,7 @@ impl fmt::Display for Part {
             Self::Restic => "restic",
             Self::Prometheus => "Prometheus",
             Self::BackupProgram => "the built program backstay-backup",
-            Self::PyArrow => "pyarrow",
-            Self::OpenTelemetry => "OpenTelemetry's SDK for Python",
+            Self::Senders => "OpenTelemetry's SDK and pyarrow",
         })
     }
 }

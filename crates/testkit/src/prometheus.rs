@@ -32,12 +32,21 @@ impl Prometheus {
     /// # Panics
     /// When one that is installed does not start; with `CI=true` when it is missing.
     pub fn require() -> Option<Self> {
+        Self::require_with("{}\n")
+    }
+
+    /// As [`Prometheus::require`], with a configuration, in which `SELF` stands for its own address.
+    ///
+    /// # Panics
+    /// As [`Prometheus::require`].
+    pub fn require_with(configuration: &str) -> Option<Self> {
         let cached = cache_dir().join("prometheus/bin/prometheus");
         let path = if cached.is_file() { Some(cached) } else { find_tool("prometheus") };
         let path = require(Part::Prometheus, path.ok_or_else(|| "prometheus is not installed".to_owned()))?;
         let (dir, port) = (scratch_dir(), Port::take());
         let config = dir.path().join("prometheus.yml");
-        std::fs::write(&config, "{}\n").expect("write Prometheus' configuration");
+        let text = configuration.replace("SELF", &port.address().to_string());
+        std::fs::write(&config, text).expect("write Prometheus' configuration");
         let program = Program::at(path, "prometheus", dir.path())
             .args([
                 format!("--config.file={}", config.display()),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    body::Text,
+    body::Binary,
     endpoint::endpoints,
 };
 
@@ -14,7 +14,7 @@ endpoints! {
     GetTelemetry = Get "/api/v1/telemetry" Viewer () -> TelemetryView;
     /// Samples as they are stored: a line of JSON for each series, `{"labels": {…}, "samples": [[ms, "value"], …]}`, by label
     /// order. Values are text, as in Prometheus' API: JSON has no NaN.
-    ExportTelemetry = Get "/api/v1/telemetry/export" Viewer (query: ExportQuery) -> Text;
+    ExportTelemetry = Get "/api/v1/telemetry/export" Viewer (query: ExportQuery) -> Binary;
 }
 
 /// Which samples.

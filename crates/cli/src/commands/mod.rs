@@ -33,6 +33,7 @@ pub(crate) mod rollout;
 pub(crate) mod rollouts;
 pub(crate) mod stacks;
 pub(crate) mod status;
+pub(crate) mod telemetry;
 pub(crate) mod timeline;
 pub(crate) mod tokens;
 pub(crate) mod track;
@@ -81,6 +82,7 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Undos(command) => ask(command.run(cx)),
         Command::Backup(command) => ask(command.run(cx)),
         Command::Restore(command) => ask(command.run(cx)),
+        Command::Telemetry(command) => ask(command.run(cx)),
         Command::Hold(command) => ask(command.run(cx)),
         Command::Windows(command) => ask(command.run(cx)),
         Command::Freeze(command) => ask(command.run(cx)),

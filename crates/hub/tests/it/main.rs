@@ -19,5 +19,6 @@ mod prometheus;
 mod restart;
 mod roles;
 mod sign_in;
+mod telemetry;
 mod upkeep;
 mod webhooks;

@@ -28,7 +28,9 @@ pub(crate) async fn levels(app: &App) -> Result<Levels, ApiError> {
     for job in jobs::open(&mut store).await? {
         *open.entry(word(&job.state)).or_default() += 1;
     }
+    let telemetry = app.telemetry.figures().await;
     Ok(Levels {
+        telemetry,
         backups: words,
         oldest_proven: backups.oldest_proven_at().map(age).unwrap_or_default(),
         backup_rate: (rate.done, rate.failed),

@@ -4,12 +4,12 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use backstay_api::{
-    Text,
+    Binary,
     v1::{ExportQuery, ExportTelemetry},
 };
 use backstay_telemetry::{
-    Budget, Labels, Limits, METRIC_NAME, MatchOp, Matcher, Querier as _, ReadError, Sample, Selection, Window,
-    store::Store,
+    Budget, Labels, Limits, METRIC_NAME, MatchOp, Matcher, Querier as _, ReadError, Sample, Selection,
+    Window, store::Store,
 };
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const LINE: usize = 50_000;
 
 /// Samples as they are stored.
-pub(crate) async fn export(call: Call<ExportTelemetry>) -> Result<Reply<Text>, ApiError> {
+pub(crate) async fn export(call: Call<ExportTelemetry>) -> Result<Reply<Binary>, ApiError> {
     let store = call.app.telemetry.store()?.clone();
     let selection = selection(&call.query)?;
     let (lines, read) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
@@ -47,8 +47,9 @@ fn selection(query: &ExportQuery) -> Result<Selection, ApiError> {
         None => matchers.push(Matcher::new(METRIC_NAME, MatchOp::NotEqual, "").map_err(ApiError::internal)?),
     }
     for pair in query.labels.iter().flat_map(|labels| labels.split(',')).filter(|pair| !pair.is_empty()) {
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| ApiError::invalid("labels", format!("`{pair}`: expected name=value")))?;
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| ApiError::invalid("labels", format!("`{pair}`: expected name=value")))?;
         matchers.push(Matcher::equal(name.trim(), value.trim()));
     }
     let window = Window {

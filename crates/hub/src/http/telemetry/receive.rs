@@ -72,7 +72,8 @@ async fn remote_write(app: &App, request: Request) -> Result<Response, ApiError>
 
 /// Refuses what is not remote-write 1.0 before it is read.
 fn check_remote_write(headers: &HeaderMap) -> Result<(), ApiError> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let text =
+        |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let media = text(header::CONTENT_TYPE);
     let mut parts = media.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
@@ -84,9 +85,10 @@ fn check_remote_write(headers: &HeaderMap) -> Result<(), ApiError> {
     }
     match text(header::CONTENT_ENCODING) {
         "snappy" => Ok(()),
-        other => {
-            Err(ApiError::new(ErrorCode::BS4013, format!("expected Content-Encoding: snappy, found `{other}`")))
-        }
+        other => Err(ApiError::new(
+            ErrorCode::BS4013,
+            format!("expected Content-Encoding: snappy, found `{other}`"),
+        )),
     }
 }
 
@@ -111,14 +113,20 @@ async fn otlp(
     let (parts, body) = request.into_parts();
     let caller = sender(app, &parts.headers).await?;
     let encoding = encoding.ok_or_else(|| {
-        ApiError::new(ErrorCode::BS4013, "expected a Content-Type of application/x-protobuf or application/json")
+        ApiError::new(
+            ErrorCode::BS4013,
+            "expected a Content-Type of application/x-protobuf or application/json",
+        )
     })?;
     let coding = parts.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     let packed = match coding {
         None | Some("identity" | "") => false,
         Some("gzip") => true,
         Some(other) => {
-            return Err(ApiError::new(ErrorCode::BS4013, format!("expected gzip or nothing, found `{other}`")));
+            return Err(ApiError::new(
+                ErrorCode::BS4013,
+                format!("expected gzip or nothing, found `{other}`"),
+            ));
         }
     };
     let _room = room(app).await?;
@@ -138,7 +146,8 @@ async fn otlp(
 
 /// The same as the API says it, in the words of OTLP.
 fn otlp_failure(error: ApiError, encoding: otlp::Encoding, id: &RequestId) -> Response {
-    let (status, detail) = (error.problem().status, format!("{}: {}", error.problem().code, error.problem().detail));
+    let (status, detail) =
+        (error.problem().status, format!("{}: {}", error.problem().code, error.problem().detail));
     let plain = error.into_response(id);
     // gRPC's codes: UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE, INVALID_ARGUMENT.
     let code = match status {

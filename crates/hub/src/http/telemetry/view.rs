@@ -14,7 +14,9 @@ pub(crate) async fn get(call: Call<GetTelemetry>) -> Result<TelemetryView, ApiEr
     let mut view = match telemetry.store() {
         Ok(store) => {
             let store = store.clone();
-            tokio::task::spawn_blocking(move || of_status(store.status())).await.map_err(ApiError::internal)?
+            tokio::task::spawn_blocking(move || of_status(store.status()))
+                .await
+                .map_err(ApiError::internal)?
         }
         Err(_) => TelemetryView::default(),
     };

@@ -21,12 +21,7 @@ print(json.dumps({"samples": found, "pairs": [list(p) for p in zip(pairs["name"]
 
 #[test]
 fn another_reader_of_parquet_sees_the_same() {
-    let python = std::env::var("BACKSTAY_PYARROW_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let there = Command::new(&python).args(["-c", "import pyarrow"]).output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        backstay_testkit::left_out::leave_out(backstay_testkit::Part::PyArrow, "there is no pyarrow");
-        return;
-    }
+    let Some(senders) = backstay_testkit::Senders::require() else { return };
     let folder = tempfile::tempdir().unwrap();
     let kept = Kept::open(options(folder.path()), NOON + HOUR);
     let batch: crate::store::Batch = (0..3)
@@ -38,7 +33,7 @@ fn another_reader_of_parquet_sees_the_same() {
     kept.store.append(batch.clone()).unwrap();
     kept.store.flush().unwrap();
     let block = folder.path().join("blocks").join(&kept.store.status().blocks[0].name);
-    let output = Command::new(python).args(["-c", READ]).arg(block).output().unwrap();
+    let output = Command::new(senders.python()).args(["-c", READ]).arg(block).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let found: serde_json::Value =
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
