@@ -1,5 +1,7 @@
 //! Prometheus itself, to compare answers with: on loopback, with a folder of its own, given samples by remote-write.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 use tempfile::TempDir;
 use url::form_urlencoded;
@@ -23,7 +25,7 @@ type WrittenSample<'a> = (i64, f64, &'a [(String, String)]);
 pub struct Prometheus {
     _program: Program,
     port: Port,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Prometheus {
@@ -53,13 +55,14 @@ impl Prometheus {
                 format!("--storage.tsdb.path={}", dir.path().join("data").display()),
                 format!("--web.listen-address={}", port.address()),
                 "--web.enable-remote-write-receiver".to_owned(),
+                "--web.enable-admin-api".to_owned(),
                 "--enable-feature=promql-experimental-functions".to_owned(),
                 "--storage.tsdb.retention.time=100y".to_owned(),
             ])
             .ready(Ready::Http(format!("{}/-/ready", port.url())))
             .discreet()
             .started();
-        Some(Self { _program: program, port, _dir: dir })
+        Some(Self { _program: program, port, dir })
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -88,6 +91,16 @@ impl Prometheus {
             }
         };
         answer.expect("an answer of Prometheus").json()
+    }
+
+    /// Has it write all that it has as blocks; the folder with them.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn snapshot(&self) -> PathBuf {
+        let done = self.ask("admin/tsdb/snapshot", &[("skip_head", "false")]);
+        let name = done["data"]["name"].as_str().expect("a snapshot's name");
+        self.dir.path().join("data/snapshots").join(name)
     }
 
     /// Writes series. Samples of all of them go in together by their time: Prometheus takes nothing that is much older

@@ -119,6 +119,13 @@ const BENCHES: &[Bench] = &[
         also: &[("still_ratio", 1.0)],
     },
     Bench {
+        name: "metrics-ingest",
+        about: "2.4 million samples of 20,000 series by remote-write, 4 senders, until durable: microseconds a sample, no more than Prometheus needs for the same requests (which it syncs later, and gets over HTTP); bytes of a sample in a block",
+        unit: "µs",
+        goal: Goal::OverBaseline(0.0),
+        also: &[("bytes_ratio", 2.0)],
+    },
+    Bench {
         name: "page",
         about: "10,000 nodes, 100,000 deployments, 1,000,000 entries: first paint within 100 ms, overview and a month's timeline within 300 ms, 60 frames a second; the baseline is a page without a program",
         unit: "ms",

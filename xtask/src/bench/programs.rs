@@ -21,6 +21,10 @@ pub(super) fn measure(name: &str, minutes: Option<f64>, mb: Option<u64>) -> Resu
         cargo(&workspace.root, &["build", "--release", "--package", "backstay-plan", "--example", name])?;
         return figures(&mut Command::new(target.join("release/examples").join(name)));
     }
+    if name == "metrics-ingest" {
+        cargo(&workspace.root, &["build", "--release", "--package", "backstay-telemetry", "--example", name])?;
+        return figures(&mut Command::new(target.join("release/examples").join(name)));
+    }
     if name == "backup" {
         let package = ["build", "--release", "--package", "backstay-backup"];
         cargo(&workspace.root, &[&package[..], &["--bins", "--example", "backup-bench"]].concat())?;

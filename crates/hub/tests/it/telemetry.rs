@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io::Write as _, process::Command, sync::Arc, ti
 
 use backstay_api::{
     Empty, Role,
+    agent::CheckInRequest,
     v1::{GetHub, GetTelemetry, TelemetryView},
 };
 use backstay_hub::Hub;
@@ -12,7 +13,7 @@ use backstay_types::{Clock, Secret, SeededEntropy, Timestamp, World};
 use prost::Message;
 use serde_json::{Value, json};
 
-use crate::harness::{TestHub, http};
+use crate::harness::{TestHub, hello, http};
 
 #[derive(Clone, PartialEq, Message)]
 struct WriteRequest {
@@ -223,7 +224,9 @@ fn otlp_body(hub: &TestHub) -> Vec<u8> {
 async fn everything_else_works(hub: &TestHub) {
     let (_git, _repository) = hub.repository().await;
     let agent = hub.join("web-1").await;
-    assert!(agent.say_hello().await.statement.is_some(), "a deployment goes on");
+    agent.say_hello().await;
+    let answer = agent.check_in(CheckInRequest { observed: None, facts: None, ..hello(15_000) }).await;
+    assert!(answer.statement.is_some(), "a deployment goes on");
     hub.admin().call::<GetHub>(&Empty {}, &Empty {}, &Empty {}).await.unwrap();
 }
 
@@ -331,7 +334,8 @@ from opentelemetry.sdk.resources import Resource
 url, token = sys.argv[1:]
 exporter = OTLPMetricExporter(endpoint=url + "/otlp/v1/metrics", headers={"Authorization": "Bearer " + token})
 resource = Resource({"service.name": "shop", "service.instance.id": "i-1", "host.name": "h"})
-provider = MeterProvider(resource, [PeriodicExportingMetricReader(exporter, export_interval_millis=3600000)])
+reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3600000)
+provider = MeterProvider(metric_readers=[reader], resource=resource)
 meter = provider.get_meter("test")
 requests = meter.create_counter("http.requests", unit="1", description="What came")
 requests.add(3, {"http.method": "GET"})
