@@ -6,7 +6,7 @@ mod support;
 use std::{fs, time::Duration};
 
 use backstay_api::{agent::ReportBody, statement::Statement};
-use backstay_testkit::{Part, left_out::require};
+use backstay_testkit::WrongClock;
 use backstay_types::{DeploymentState, LeaveSafeMode, Timestamp};
 use support::{FakeHub, Node, eventually, eventually_within, process_stack};
 
@@ -163,26 +163,15 @@ fn a_wedged_agent_is_ended() {
     assert_eq!(end(&hub, hub.deploy(&process_stack("b", "true"))), DeploymentState::Succeeded);
 }
 
-/// The library that gives a program another clock.
-fn faketime() -> Option<String> {
-    let dirs = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path().join("faketime"));
-    let found = dirs.map(|dir| dir.join("libfaketime.so.1")).find(|path| path.exists());
-    let found = found.ok_or_else(|| "libfaketime.so.1 is not there".to_owned());
-    require(Part::Faketime, found).map(|path| path.display().to_string())
-}
-
 /// The real agent with a clock that is wrong by up to 50 years: it deploys, goes back and reports as with a right one.
 #[test]
 fn a_wrong_clock_changes_nothing() {
-    let Some(library) = faketime() else { return };
+    let Some(clock) = WrongClock::require() else { return };
     for offset in ["-50y", "-1y", "-1d", "+1d", "+1y"] {
         let hub = FakeHub::start();
         let mut node = Node::join(&hub);
         node.settings = "failure_pause = \"100ms\"".to_owned();
-        node.env =
-            [("LD_PRELOAD", library.as_str()), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .to_vec();
+        node.prefix = clock.prefix(offset);
         let began = backstay_agent::system().now();
         node.start("");
         assert_eq!(

@@ -8,6 +8,7 @@ mod drills;
 mod elsewhere;
 mod jobs;
 mod needs;
+mod repairing;
 mod repositories;
 mod restore;
 mod schedule;
@@ -20,6 +21,8 @@ use backstay_types::{NodeId, Refs, StackName};
 
 pub use drills::WantedDrill;
 pub use jobs::{NextOrder, Wanted};
+pub use repairing::Repairing;
+pub use repositories::KnownTarget;
 pub use restore::{FoundSnapshot, WantedRestore, WantedSnapshot};
 pub use upkeep::{Chore, Work};
 

@@ -12,7 +12,7 @@ use backstay_types::{
 use crate::{
     Engine, EngineError, NewRepository,
     mirrors::blocking,
-    sync::{TipError, assignment, read_entries, read_fleet},
+    sync::{TipError, assignment, read_whole},
 };
 
 /// What is in a repository.
@@ -121,15 +121,14 @@ fn read(
     now: Timestamp,
 ) -> Result<Checked, backstay_source::SourceError> {
     let mut checked = Checked { tip: Some(tip.clone()), ..Checked::default() };
-    let fleet = match read_fleet(mirror, repository, &tip) {
-        Ok(fleet) => fleet,
+    let (fleet, entries) = match read_whole(mirror, repository, &tip) {
+        Ok(whole) => whole,
         Err(TipError::Source(error)) => return Err(error),
         Err(TipError::Invalid(problems)) => {
             checked.problems = problems.iter().map(line).collect();
             return Ok(checked);
         }
     };
-    let entries = read_entries(mirror, &tip)?;
     let problems =
         manifest::check::check(&fleet, &entries, &|path| mirror.read(&tip, path).ok(), Some(nodes), now);
     let mut rest: Vec<_> = problems.iter().map(|problem| (problem.file.clone(), line(problem))).collect();

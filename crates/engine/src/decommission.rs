@@ -23,10 +23,8 @@ impl Engine {
         let mut read = self.inner.store.read();
         let since = leave_of(&mut read, node, self.inner.world.now()).await?.map(|one| one.created_at);
         let mut stacks = Vec::new();
-        for deployment in deployments::ran_at(&mut read, Timestamp::MAX).await? {
-            if deployment.node == node.id {
-                stacks.push(self.left(&mut read, deployment).await?);
-            }
+        for deployment in deployments::run_by(&mut read, &[node.id]).await? {
+            stacks.push(self.left(&mut read, deployment).await?);
         }
         stacks.sort_by(|a, b| a.stack.cmp(&b.stack));
         Ok(DecommissionPlan { node: node.name.clone(), since, revoked: false, stacks })

@@ -68,7 +68,7 @@ pub use parts::StackPartState;
 pub use progress::Progress;
 pub use publish::Publish;
 pub use repositories::NewRepository;
-pub use undo::{WantedUndo, double_sign_why};
+pub use undo::{Resolution, WantedUndo, double_sign_why};
 pub use why::{Why, WhyQuestion};
 pub use windows::WindowSeen;
 

@@ -91,7 +91,7 @@ pub(crate) fn read_tip(mirror: &Mirror, repository: &Repository, tip: &CommitId)
 }
 
 /// The files at a commit or in a draft. Blocks.
-pub(crate) fn read_entries<'a>(
+fn read_entries<'a>(
     mirror: &Mirror,
     at: impl Into<backstay_source::At<'a>>,
 ) -> Result<Vec<manifest::Entry>, SourceError> {
@@ -109,6 +109,15 @@ pub(crate) fn read_fleet<'a>(
     repository: &Repository,
     at: impl Into<backstay_source::At<'a>>,
 ) -> Result<Fleet, TipError> {
+    Ok(read_whole(mirror, repository, at)?.0)
+}
+
+/// The same, with all that lies there. Blocks.
+pub(crate) fn read_whole<'a>(
+    mirror: &Mirror,
+    repository: &Repository,
+    at: impl Into<backstay_source::At<'a>>,
+) -> Result<(Fleet, Vec<manifest::Entry>), TipError> {
     let at = at.into();
     let entries = read_entries(mirror, at)?;
     let listing = manifest::Listing {
@@ -116,7 +125,8 @@ pub(crate) fn read_fleet<'a>(
         stacks_path: repository.stacks_path.as_deref(),
         entries: &entries,
     };
-    manifest::discover(listing, &|path| mirror.read(at, path).ok()).map_err(TipError::Invalid)
+    let fleet = manifest::discover(listing, &|path| mirror.read(at, path).ok()).map_err(TipError::Invalid)?;
+    Ok((fleet, entries))
 }
 
 impl Engine {

@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 
 use crate::{
     Engine, EngineError,
-    sync::{TipError, read_entries, read_fleet},
+    sync::{TipError, read_whole},
 };
 
 /// A tip that was looked over is looked over again this often: pins run out, and nodes come and go.
@@ -119,8 +119,7 @@ fn read(
     nodes: &[(NodeName, Labels)],
     now: Timestamp,
 ) -> Result<Vec<RepositoryWarning>, TipError> {
-    let fleet = read_fleet(mirror, repository, tip)?;
-    let entries = read_entries(mirror, tip)?;
+    let (fleet, entries) = read_whole(mirror, repository, tip)?;
     // Before there is a node, that nothing matches one says nothing.
     let nodes = (!nodes.is_empty()).then_some(nodes);
     let problems = manifest::check::check(&fleet, &entries, &|path| mirror.read(tip, path).ok(), nodes, now);

@@ -7,6 +7,7 @@ mod child;
 mod chores;
 mod growth;
 mod hints;
+mod marker;
 mod own_state;
 mod recovery;
 mod refusals;
@@ -33,6 +34,7 @@ pub(crate) use self::{
     child::{Child, ChildError},
     growth::Growth,
     hints::Hints,
+    marker::{For, NotUsed, TargetError, watch as watch_targets},
     recovery::{check_recipient, seal},
     refusals::Refusals,
     restore::{restored, taken_up},
@@ -56,6 +58,10 @@ pub(crate) struct Backups {
     pub(crate) last_look: LastLook,
     /// Who looks after repositories looks again.
     pub(crate) wake: Notify,
+    /// Why targets are not used now.
+    pub(crate) not_used: NotUsed,
+    /// Who looks whether targets are the known ones looks again.
+    pub(crate) look_at_targets: Notify,
     /// What a thief of this hub could do at the second target.
     pub(crate) second: SecondTarget,
     /// What nodes have written.
@@ -83,6 +89,8 @@ struct Site {
     settings: TargetSettings,
     key: Option<Secret>,
     objects: Objects,
+    /// By which it is known.
+    seen: marker::Seen,
 }
 
 impl Backups {
@@ -107,6 +115,8 @@ impl Backups {
             refusals: Refusals::default(),
             last_look: LastLook::default(),
             wake: Notify::new(),
+            not_used: NotUsed::default(),
+            look_at_targets: Notify::new(),
         })
     }
 }
@@ -178,14 +188,6 @@ impl Place {
         self.second.as_ref().map(|site| &site.objects)
     }
 
-    /// The target's folder, where it is one.
-    pub(crate) fn folder(&self) -> Option<&std::path::Path> {
-        match &self.target.settings {
-            TargetSettings::Folder(path) => Some(path),
-            TargetSettings::S3(_) => None,
-        }
-    }
-
     /// All targets' files: what is kept beside repositories is kept at each.
     pub(crate) fn all_objects(&self) -> impl Iterator<Item = &Objects> {
         std::iter::once(&self.target.objects).chain(self.second.iter().map(|site| &site.objects))
@@ -197,7 +199,7 @@ impl Site {
         match settings {
             TargetSettings::Folder(path) => {
                 let objects = Objects::Folder(Folder::new(path.clone()));
-                Ok(Self { settings: settings.clone(), key: None, objects })
+                Ok(Self { settings: settings.clone(), key: None, objects, seen: marker::Seen::default() })
             }
             TargetSettings::S3(s3) => {
                 let place = settings.place();
@@ -211,7 +213,12 @@ impl Site {
                     secret_key: key.clone(),
                 };
                 let objects = Objects::S3(S3::new(&bucket)?);
-                Ok(Self { settings: settings.clone(), key: Some(key), objects })
+                Ok(Self {
+                    settings: settings.clone(),
+                    key: Some(key),
+                    objects,
+                    seen: marker::Seen::default(),
+                })
             }
         }
     }

@@ -8,7 +8,7 @@ mod retention;
 mod schedule;
 mod upkeep;
 
-pub use ceiling::{Ceiling, Reached};
+pub use ceiling::{Ceiling, Reached, SavedStack, is_below_floor};
 pub use drills::{DrillRhythm, DrilledStack, DueDrill, due_drills, next_drill_at};
 pub use retention::{Fate, Keep, Kept, SAFETY, retain};
 pub use schedule::{Due, Rhythm, SavedNode, due, next_at};

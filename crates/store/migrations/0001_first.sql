@@ -614,6 +614,8 @@ CREATE TABLE backup_repositories (
     made_at BIGINT,
     bytes BIGINT NOT NULL,
     damaged BIGINT NOT NULL,
+    -- While a hub takes out what is damaged; apart from the facts, which others change meanwhile.
+    repairing_until BIGINT,
     facts TEXT NOT NULL
 );
 

@@ -31,6 +31,14 @@ pub async fn set(tx: &mut Tx, key: &str, value: &str) -> Result<()> {
     .map(drop)
 }
 
+/// Forgets the value under `key`.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn remove(tx: &mut Tx, key: &str) -> Result<()> {
+    query("DELETE FROM hub_state WHERE key = $1").bind(key).run(tx).await.map(drop)
+}
+
 /// Sets the value under `key` when there is none yet; gives the value that stands.
 ///
 /// # Errors

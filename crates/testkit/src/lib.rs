@@ -13,7 +13,7 @@
 //! - [`SmallDisk`]: a file system that is soon full.
 //! - [`Network`]: a machine's link, to cut and to slow down. [`Proxy`]: nginx before a hub, with TLS.
 //! - [`Program`]: the project's own programs, to start, kill and read.
-//! - [`TestWorld`]: a clock that stands until it is moved, and seeded randomness.
+//! - [`TestWorld`]: a clock that stands until it is moved, and seeded randomness. [`WrongClock`]: a wrong one for a program.
 //!
 //! A guard of a part that may be missing is had by `require`, which gives
 //! `None` where the part is not there: the test returns, and the fact that it
@@ -48,6 +48,7 @@ mod ssh_server;
 mod systemd;
 mod wait;
 mod world;
+mod wrong_clock;
 
 pub use command::{Failed, capture, run};
 pub use docker::{Docker, RunningContainer};
@@ -73,3 +74,4 @@ pub use ssh_server::SshServer;
 pub use systemd::SystemdNode;
 pub use wait::{eventually, eventually_within};
 pub use world::TestWorld;
+pub use wrong_clock::WrongClock;

@@ -196,6 +196,7 @@ codes! {
     BS0032 503 "The hub keeps no telemetry";
     BS0033 400 "What was sent is not the telemetry that it says it is";
     BS0034 400 "Some samples were refused";
+    BS9071 409 "The backup target is not the one that the hub knows";
 }
 
 impl fmt::Display for ErrorCode {

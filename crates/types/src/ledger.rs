@@ -493,6 +493,13 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// What is at a backup target now was taken for what should be there: what seems to be gone is.
+    BackupTargetAccepted {
+        /// Where.
+        place: String,
+        /// Who.
+        by: String,
+    },
     /// This hub was restored from a backup.
     HubRestored {
         /// From which snapshot.

@@ -135,6 +135,7 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'backup_write_refused': return `${node(refs.node)} tried to change its backups and was refused: ${event.what}`;
     case 'snapshot_held': return `${event.by} ${event.held ? 'holds' : 'released'} snapshot ${short(String(event.snapshot))}${because}`;
     case 'backup_cancelled': return `${event.by} cancelled a job about backups of ${whose(refs, node)}`;
+    case 'backup_target_accepted': return `${event.by} accepted what is at the backup target ${event.place}`;
     case 'recovery_key_set': return `${event.by} set the recovery key`;
     case 'hub_restored': return `This hub was restored from snapshot ${short(String(event.snapshot))}`;
     case 'token_changed': return String(event.detail);

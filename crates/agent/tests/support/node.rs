@@ -36,6 +36,8 @@ pub(crate) struct Node {
     /// Whether that program has been seen to have started it.
     seen: bool,
     pub(crate) env: Vec<(String, String)>,
+    /// What becomes the agent when it is started, such as with another clock.
+    pub(crate) prefix: Vec<String>,
     pub(crate) settings: String,
     /// How many bytes must stay free.
     pub(crate) margin: u64,
@@ -60,6 +62,7 @@ impl Node {
             over: None,
             seen: false,
             env: Vec::new(),
+            prefix: Vec::new(),
             settings: String::new(),
             margin: 1000,
         }
@@ -145,6 +148,9 @@ impl Node {
         assert!(self.agent.is_none(), "one agent at a time");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = self.command(&["run"]);
+        if !self.prefix.is_empty() {
+            command = under(&self.prefix, &command);
+        }
         if !points.is_empty() {
             command.env("FAILPOINTS", points);
         }

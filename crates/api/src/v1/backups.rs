@@ -51,6 +51,9 @@ endpoints! {
         (path: SnapshotPath, body: SnapshotFilesRequest) -> BackupJobView;
     /// What a snapshot holds, as a job of `ask_snapshot_files` found it. Kept for a day.
     GetSnapshotFiles = Get "/api/v1/backups/jobs/{job}/files" Operator (path: BackupJobPath) -> SnapshotFiles;
+    /// Takes what is at a target now for what should be there, where the hub does not know it again: it was emptied on
+    /// purpose. What was there counts as lost.
+    AcceptBackupTarget = Post "/api/v1/backups/target/accept" Admin (body: AcceptTargetRequest) -> BackupTargetView;
     /// The owner's recovery key: its public part, and which repositories it opens.
     GetRecoveryKey = Get "/api/v1/backups/recovery-key" Viewer () -> RecoveryKeyView;
     /// Says to which key the passwords of all repositories are sealed. Only its public part is ever sent here.
@@ -101,9 +104,9 @@ pub struct BackupSettingsView {
     pub every_seconds: u64,
     /// What retention keeps.
     pub keep: KeepView,
-    /// How many bytes all repositories may take before the schedule makes no new backups.
+    /// How many bytes all repositories may take before the schedule makes no more than must be kept.
     pub max_bytes: Option<u64>,
-    /// How many bytes a node's may take before the schedule makes no new backups of it.
+    /// How many bytes a node's may take before the schedule makes no more than must be kept of it.
     pub max_bytes_per_node: Option<u64>,
     /// Within how many seconds all data is read once.
     pub read_all_every_seconds: u64,
@@ -125,6 +128,9 @@ pub struct BackupTargetView {
     pub hub_can_delete: bool,
     /// The same in words, and what to do about it.
     pub note: String,
+    /// Why it is not used now: it is not the one that the hub knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_used: Option<String>,
 }
 
 /// What retention keeps. Each is a number of snapshots, of each stack on each node.
@@ -546,6 +552,14 @@ pub struct RecoveryKeyView {
     pub sealed: u64,
     /// How many it does not open yet.
     pub unsealed: u64,
+}
+
+/// Which target.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AcceptTargetRequest {
+    /// The second one.
+    #[serde(default)]
+    pub second: bool,
 }
 
 /// To which key passwords are sealed.

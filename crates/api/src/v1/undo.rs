@@ -18,6 +18,8 @@ endpoints! {
     ListUndos = Get "/api/v1/undos" Viewer (query: Paging) -> Page<Undo>;
     /// One undo.
     GetUndo = Get "/api/v1/undos/{undo}" Viewer (path: UndoPath) -> Undo;
+    /// What a conflicted undo would come to with these contents of its conflicting files. Changes nothing.
+    PlanResolvedUndo = Post "/api/v1/undos/{undo}/resolve/plan" Viewer (path: UndoPath, body: ResolveUndoRequest) -> UndoPlan;
     /// Gives the contents of conflicting files, and goes on.
     ResolveUndo = Post "/api/v1/undos/{undo}/resolve" Operator (path: UndoPath, body: ResolveUndoRequest) -> Undo;
 }
@@ -75,9 +77,19 @@ pub struct UndoPath {
     pub undo: UndoId,
 }
 
-/// How to resolve conflicts.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+/// How to resolve conflicts. Only then is it known for whom an undo is, so what has to be said of data may be said here,
+/// beside what was said when it was asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ResolveUndoRequest {
     /// For each conflicting path (`repository-name:path`) the whole text that it should have; null removes the file.
     pub files: BTreeMap<String, Option<String>>,
+    /// As in [`UndoRequest`]: `NODE/STACK` whose code goes back alone; `all` for all such.
+    #[serde(default)]
+    pub without_data: Vec<String>,
+    /// As in [`UndoRequest`]: other stacks for which the data goes back too.
+    #[serde(default)]
+    pub shared_data: Vec<StackName>,
+    /// As in [`UndoRequest`]: `NODE/STACK`, typed by a person, where older data could make a validator sign twice.
+    #[serde(default)]
+    pub confirm: Vec<String>,
 }

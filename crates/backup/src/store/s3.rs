@@ -6,11 +6,13 @@ use std::{
 };
 
 use backstay_types::{Secret, backup::job::FailedKind};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use md5::{Digest as _, Md5};
 use reqwest::{
     Method, StatusCode, Url,
-    header::{CONTENT_LENGTH, DATE, RANGE},
+    header::{CONTENT_LENGTH, DATE, HeaderName, HeaderValue, RANGE},
 };
 use rustic_core::{BytesList, FileType, Id};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle, actions::ListObjectsV2};
@@ -25,6 +27,7 @@ use super::{
 };
 use crate::{Patience, fault::Fault};
 
+const CONTENT_MD5: &str = "content-md5";
 /// How long a signature holds.
 const SIGNED_FOR: Duration = Duration::from_secs(3600);
 /// Servers take a clock that is wrong by a few minutes.
@@ -146,6 +149,15 @@ impl S3 {
     }
 }
 
+/// What a bucket with object lock asks for with each file, and every other one compares.
+fn sum_of(content: &BytesList) -> String {
+    let mut sum = Md5::new();
+    for part in content.slice() {
+        sum.update(part);
+    }
+    BASE64_STANDARD.encode(sum.finalize())
+}
+
 /// How far the server's clock is ahead of this machine's, by its answer.
 fn ahead(answer: &Answer) -> Option<i64> {
     let date = answer.headers.get(DATE)?.to_str().ok()?;
@@ -220,9 +232,14 @@ impl Files for S3 {
 
     fn write(&self, kind: FileType, id: &Id, content: BytesList) -> Result<(), Fault> {
         let key = self.key(kind, id);
-        let action = self.bucket.put_object(Some(&self.credentials), &key);
+        let sum = sum_of(&content);
+        let mut action = self.bucket.put_object(Some(&self.credentials), &key);
+        action.headers_mut().insert(CONTENT_MD5, sum.clone());
         let answer = self.ask(|| {
             let mut request = self.request(Method::PUT, self.signed(&action), &key);
+            request
+                .headers
+                .extend(HeaderValue::from_str(&sum).map(|sum| (HeaderName::from_static(CONTENT_MD5), sum)));
             request.content = Some(content.clone());
             request
         })?;

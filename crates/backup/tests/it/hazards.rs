@@ -2,7 +2,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use backstay_testkit::{Part, find_tool, left_out::leave_out};
+use backstay_testkit::WrongClock;
 use backstay_types::backup::job::{Done, FailedKind, Root, SnapshotTask, Source, Task};
 
 use crate::{
@@ -113,20 +113,18 @@ fn a_snapshot_of_the_future_changes_nothing_for_the_others() {
 /// 4, too: the clock of this machine goes back an hour between two runs, and ahead a year.
 #[test]
 fn a_clock_that_is_set_decides_nothing() {
-    let Some(faketime) = find_tool("faketime") else {
-        return leave_out(Part::Faketime, "it is not installed");
-    };
+    let Some(clock) = WrongClock::require() else { return };
     let mut bench = Bench::made();
     let from = bench.path("from");
     many_small(&from, 60);
     let first = bench.save(&from).id;
     fs::write(from.join("more"), noise(7, 100_000)).unwrap();
-    bench.prefix = vec![faketime.display().to_string(), "-f".to_owned(), "-1h".to_owned()];
+    bench.prefix = clock.prefix("-1h");
     let second = bench.save(&from).id;
     bench.run(Task::Forget { snapshots: vec![first] }).done();
     bench.run(Task::Prune { dry_run: false }).done();
     bench.verify(second);
-    bench.prefix[2] = "+365d".to_owned();
+    bench.prefix = clock.prefix("+365d");
     bench.run(Task::Prune { dry_run: false }).done();
     bench.prefix.clear();
     bench.run(Task::Prune { dry_run: false }).done();
@@ -192,9 +190,7 @@ fn two_writers_and_a_prune_at_once_lose_nothing() {
 /// 7, too: what nothing needs is marked, and goes a day later.
 #[test]
 fn a_prune_marks_and_only_a_later_one_deletes() {
-    let Some(faketime) = find_tool("faketime") else {
-        return leave_out(Part::Faketime, "it is not installed");
-    };
+    let Some(clock) = WrongClock::require() else { return };
     let mut bench = Bench::made();
     let from = bench.path("from");
     fs::create_dir(&from).unwrap();
@@ -220,14 +216,14 @@ fn a_prune_marks_and_only_a_later_one_deletes() {
     // The data is wanted again before it goes: the next prune takes the mark away.
     let again = bench.save(&from);
     bench.verify(again.id);
-    bench.prefix = vec![faketime.display().to_string(), "-f".to_owned(), "+22h".to_owned()];
+    bench.prefix = clock.prefix("+22h");
     pruned(bench.run(Task::Prune { dry_run: false }));
-    bench.prefix[2] = "+25h".to_owned();
+    bench.prefix = clock.prefix("+25h");
     pruned(bench.run(Task::Prune { dry_run: false }));
     bench.verify(again.id);
     bench.run(Task::Forget { snapshots: vec![again.id] }).done();
     pruned(bench.run(Task::Prune { dry_run: false }));
-    bench.prefix[2] = "+50h".to_owned();
+    bench.prefix = clock.prefix("+50h");
     let deleted = pruned(bench.run(Task::Prune { dry_run: false }));
     assert!(deleted.deleted_bytes > 19_000_000, "{deleted:?}");
     assert_eq!(bench.files("data").len(), 0, "nothing is left that nothing needs");

@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) repository: Repository,
     pub(crate) bytes_per_second: Option<u64>,
-    /// Before the program, such as `faketime`.
+    /// Before the program, such as what gives it another clock.
     pub(crate) prefix: Vec<String>,
     pub(crate) silence_seconds: u64,
     pub(crate) program: PathBuf,

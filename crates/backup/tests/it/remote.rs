@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use backstay_testkit::{Restic, S3Server, run, scratch_dir};
+use backstay_testkit::{BucketKind, Restic, S3Server, run, scratch_dir};
 use backstay_types::{
     Secret,
     backup::job::{Copied, Done, FailedKind, Line, Repository, Target, Task},
@@ -122,6 +122,31 @@ fn a_bucket_takes_a_repository_and_restic_reads_it() {
     bench.run(Task::Forget { snapshots: ids }).done();
     bench.run(Task::Prune { dry_run: false }).done();
     assert!(bench.list().is_empty());
+}
+
+/// As the second target should be: whoever holds its key takes nothing away.
+#[test]
+fn a_bucket_with_object_lock_takes_packs_and_keeps_them() {
+    let Some(server) = S3Server::require() else { return };
+    server.make_bucket("locked", BucketKind::Locked);
+    let mut target = s3(&server, "nodes/one");
+    if let Target::S3 { bucket, .. } = &mut target {
+        "locked".clone_into(bucket);
+    }
+    let bench = Bench::at(scratch_dir(), target);
+    bench.init();
+    save_and_restore(&bench);
+    // From another repository, as the hub copies.
+    let from = Bench::made();
+    let files = from.path("from");
+    many_small(&files, 300);
+    fs::write(files.join("large"), noise(1, 20_000_000)).unwrap();
+    let made = from.save(&files);
+    let to = bench.repository.clone();
+    let Done::Copy { copies } = from.run(Task::Copy { to, snapshots: vec![made.id] }).done() else {
+        panic!()
+    };
+    bench.verify(copies[0].to);
 }
 
 #[test]

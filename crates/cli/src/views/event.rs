@@ -215,6 +215,7 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         | Event::SnapshotHeld { .. }
         | Event::BackupCancelled { .. }
         | Event::RecoveryKeySet { .. }
+        | Event::BackupTargetAccepted { .. }
         | Event::HubRestored { .. } => backup::sentence(event),
         Event::TokenChanged { detail } => format!("token: {detail}"),
         Event::UserChanged { name, change, by } => format!("user {name}: {} by {by}", user_words(change)),

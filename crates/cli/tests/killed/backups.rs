@@ -167,6 +167,32 @@ pub(super) const ASK_UPKEEP: Way = Way {
     event: "",
 };
 
+pub(super) const ACCEPT_TARGET: Way = Way {
+    endpoints: &["AcceptBackupTarget"],
+    prepare: |place| {
+        place.start();
+        // It is known, and then it is not there.
+        let file = place.dir.path().join("backups/backstay-target.json");
+        place.eventually("the target is in use", || file.is_file());
+        std::fs::remove_file(&file).unwrap();
+        place.eventually("it is missed", || {
+            let view = place.call::<v1::GetBackups>(&Empty {}, &Empty {}, &Empty {}).unwrap();
+            view.settings.unwrap().target.not_used.is_some()
+        });
+    },
+    act: |place| {
+        let body = v1::AcceptTargetRequest::default();
+        place.call::<v1::AcceptBackupTarget>(&Empty {}, &Empty {}, &body).map(drop)
+    },
+    count: |place| {
+        let kind = Some("backup_target_accepted".to_owned());
+        let query = v1::TimelineQuery { kind, ..Default::default() };
+        usize::from(!place.call::<v1::ListTimeline>(&Empty {}, &query, &Empty {}).unwrap().items.is_empty())
+    },
+    again: Again::Same,
+    event: "backup_target_accepted",
+};
+
 pub(super) const SET_RECOVERY_KEY: Way = Way {
     endpoints: &["SetRecoveryKey"],
     prepare: Place::start,

@@ -251,6 +251,9 @@ rows! {
     ask_upkeep_before: ASK_UPKEEP "engine/backups/jobs.before" => Absent;
     ask_upkeep_after: ASK_UPKEEP "engine/backups/jobs.after 3" => There;
     ask_upkeep_answered: ASK_UPKEEP "answered" => There;
+    accept_target_before: ACCEPT_TARGET "engine/backups/repositories.before" => Absent;
+    accept_target_after: ACCEPT_TARGET "engine/backups/repositories.after" => There;
+    accept_target_answered: ACCEPT_TARGET "answered" => There;
     set_recovery_key_before: SET_RECOVERY_KEY "engine/backups/repositories.before" => Absent;
     set_recovery_key_after: SET_RECOVERY_KEY "engine/backups/repositories.after" => There;
     set_recovery_key_answered: SET_RECOVERY_KEY "answered" => There;
@@ -269,7 +272,7 @@ rows! {
 }
 
 /// Endpoints that are no row's, and why.
-const WRITE_NOTHING: [(&str, &str); 12] = [
+const WRITE_NOTHING: [(&str, &str); 13] = [
     ("NextBackup", "it hands out what `start_backup_…` keeps, the same until the outcome was taken"),
     ("SendBackupProgress", "the newest replaces the one before; the next comes in ten seconds"),
     (
@@ -282,6 +285,7 @@ const WRITE_NOTHING: [(&str, &str); 12] = [
     ),
     ("CheckIn", "what it hears is kept in memory and flushed: `flush_…`"),
     ("SendAnswer", "an answer goes to who waits for it, and that one is gone with the hub"),
+    ("PlanResolvedUndo", "it looks"),
     ("PlanUndo", "it looks"),
     ("ExportBundle", "it looks"),
     ("PlanUndoDiff", "it looks"),

@@ -608,7 +608,13 @@ pub(super) const RESOLVE_UNDO: Way = Way {
     act: |place| {
         let path = v1::UndoPath { undo: undos(place)[0].id };
         let files = [("fleet:stacks/web/app.conf".to_owned(), Some("resolved\n".to_owned()))].into();
-        place.call::<v1::ResolveUndo>(&path, &Empty {}, &v1::ResolveUndoRequest { files }).map(drop)
+        place
+            .call::<v1::ResolveUndo>(
+                &path,
+                &Empty {},
+                &v1::ResolveUndoRequest { files, ..Default::default() },
+            )
+            .map(drop)
     },
     count: |place| undos(place).iter().filter(|undo| undo.state != UndoState::Conflicted).count(),
     again: Again::Refused(ErrorCode::BS4005),

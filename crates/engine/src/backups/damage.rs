@@ -61,19 +61,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Notes that the target itself is not there as it should be: nothing is made anew in its place.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn note_no_target(&self, whose: Whose, problem: Problem) -> Result<(), EngineError> {
-        let mut tx = self.noting().await?;
-        let Some(kept) = repositories::get(&mut tx, whose).await? else { return Ok(()) };
-        let now = self.inner.world.now();
-        damage(&mut tx, whose, kept, Some(vec![problem]), now).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// Notes that the repository at the second target is gone: all is copied anew.
     ///
     /// # Errors

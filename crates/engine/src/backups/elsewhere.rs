@@ -30,11 +30,7 @@ impl Engine {
                 && job.cancelled_by.is_none()
                 && self.order_deadline(job).is_some_and(|deadline| now <= deadline)
         };
-        let lent = found.filter(runs).and_then(|job| match job.task {
-            BackupTask::Restore(work) => work.of_node,
-            _ => None,
-        });
-        Ok(lent)
+        Ok(found.filter(runs).and_then(|job| job.task.reads_of()))
     }
 
     /// Whether data of one node may be put in the place of what another one runs.

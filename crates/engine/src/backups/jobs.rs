@@ -20,7 +20,7 @@ use backstay_types::{
     },
 };
 
-use super::{SCHEDULE, Whose, drills, elsewhere, refs};
+use super::{SCHEDULE, Whose, drills, elsewhere, refs, repairing::is_repaired};
 use crate::{Engine, EngineError};
 
 /// Who was not heard from for so long has given up.
@@ -34,8 +34,8 @@ const GIVING_TIME: Duration = Duration::from_secs(60);
 pub enum NextOrder {
     /// Backups are not set up.
     NotSetUp,
-    /// Its repository is not made yet; it is wanted now.
-    NotReady,
+    /// Not yet, and why: its repository, or the one that it is to read, is not made yet or is being repaired.
+    NotReady(&'static str),
     /// Nothing.
     Nothing,
     /// This, with its own sealed password, and that of the node whose data it puts back, where that is another one.
@@ -162,16 +162,21 @@ impl Engine {
             // The job waits; whoever looks after repositories sees that it does.
             tx.wake();
             tx.commit().await?;
-            return Ok(NextOrder::NotReady);
+            return Ok(NextOrder::NotReady("the node's repository is not made yet"));
         };
-        let lent = match &job.task {
-            BackupTask::Restore(RestoreWork { of_node: Some(other), .. }) => {
-                let lent = repositories::get(&mut tx, Some(*other)).await?;
+        let lent = match job.task.reads_of() {
+            Some(other) => {
+                let lent = repositories::get(&mut tx, Some(other)).await?;
                 Some(Box::new(lent.ok_or_else(|| EngineError::not_found("repository", other))?))
             }
-            _ => None,
+            None => None,
         };
         let (now, state) = (self.inner.world.now(), job.state);
+        // Looked at by one who gives orders alone, as a repair begins only so: never both.
+        if is_repaired(&kept.facts, now) || lent.as_ref().is_some_and(|lent| is_repaired(&lent.facts, now)) {
+            tx.commit().await?;
+            return Ok(NextOrder::NotReady("damaged data is being taken out of the repository"));
+        }
         job.state = BackupJobState::Running;
         job.lease_until = now.checked_add(LEASE).ok();
         if job.started_at.is_none() {

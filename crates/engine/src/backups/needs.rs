@@ -10,7 +10,7 @@ use backstay_store::{
 };
 use backstay_types::{
     DeploymentId, Effect, StackName, Timestamp,
-    backup::{BackupJob, BackupTask, KeptSnapshot, RestoreWork, SnapshotId},
+    backup::{BackupJob, BackupTask, KeptSnapshot, SnapshotId},
 };
 
 use super::{Whose, damage::counts, upkeep::reached};
@@ -65,10 +65,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<HashMap<SnapshotId, String>, EngineError> {
         let mut named = HashMap::new();
-        let of = |job: &BackupJob| match &job.task {
-            BackupTask::Restore(RestoreWork { of_node: Some(other), .. }) => Some(*other),
-            _ => job.node,
-        };
+        let of = |job: &BackupJob| job.task.reads_of().or(job.node);
         for job in jobs::open(ex).await?.into_iter().filter(|job| of(job) == whose) {
             let ids = match &job.task {
                 BackupTask::Restore(work) => vec![work.snapshot],

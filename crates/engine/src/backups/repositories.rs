@@ -12,10 +12,31 @@ use backstay_types::{
     backup::{RepositoryFacts, SnapshotHold},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{Whose, refs};
 use crate::{Engine, EngineError};
 
 const RECOVERY_KEY: &str = "backup_recovery_key";
+
+/// By what a target is known again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownTarget {
+    /// What its own file says.
+    pub id: String,
+    /// Whether that file was seen there: until then it is being written.
+    pub written: bool,
+}
+
+impl KnownTarget {
+    fn kept(&self) -> Result<String, EngineError> {
+        Ok(serde_json::to_string(self).map_err(backstay_store::StoreError::from)?)
+    }
+}
+
+fn target_key(place: &str) -> String {
+    format!("backup_target {place}")
+}
 
 impl Engine {
     /// Keeps the passwords of a repository that is about to be made, unless there are some; gives those that stand.
@@ -81,6 +102,52 @@ impl Engine {
         }
         hub_state::set(&mut tx, RECOVERY_KEY, recipient).await?;
         let event = Event::RecoveryKeySet { recipient: recipient.to_owned(), by: by.to_owned() };
+        tx.record(event, Refs::default())?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// By which id a target is known; nothing when it was never used.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn known_target(&self, place: &str) -> Result<Option<KnownTarget>, EngineError> {
+        let kept = hub_state::get(&mut self.inner.store.read(), &target_key(place)).await?;
+        Ok(kept.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Gives a target that was never used an id, before it is written there; the one that it has when another hub was
+    /// faster.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn name_target(&self, place: &str, id: String) -> Result<String, EngineError> {
+        let named = KnownTarget { id, written: false };
+        let mut tx = self.noting().await?;
+        let kept = hub_state::set_once(&mut tx, &target_key(place), &named.kept()?).await?;
+        tx.commit().await?;
+        Ok(serde_json::from_str::<KnownTarget>(&kept).map_or(named.id, |kept| kept.id))
+    }
+
+    /// Keeps by which id a target is known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn know_target(&self, place: &str, known: &KnownTarget) -> Result<(), EngineError> {
+        let mut tx = self.noting().await?;
+        hub_state::set(&mut tx, &target_key(place), &known.kept()?).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Takes what is at a target now for what should be there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn accept_target(&self, place: &str, by: &str) -> Result<(), EngineError> {
+        let mut tx = self.inner.store.begin().await?;
+        hub_state::remove(&mut tx, &target_key(place)).await?;
+        let event = Event::BackupTargetAccepted { place: place.to_owned(), by: by.to_owned() };
         tx.record(event, Refs::default())?;
         tx.commit().await?;
         Ok(())

@@ -1,11 +1,14 @@
 //! Whose turn it is: jobs for those who are due, an end for those who were not heard from.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use backstay_plan::backups::{Ceiling, Due, Rhythm, SavedNode, due, next_at};
+use backstay_plan::backups::{Ceiling, Due, Rhythm, SavedNode, SavedStack, due, is_below_floor, next_at};
 use backstay_store::{
-    backups::{jobs, repositories},
-    nodes,
+    backups::{jobs, repositories, snapshots},
+    deployments, nodes,
 };
 use backstay_types::{
     NodeId, Timestamp,
@@ -16,7 +19,7 @@ use super::{
     SCHEDULE, Whose,
     elsewhere::in_place,
     jobs::{LEASE, Wanted},
-    upkeep::reached,
+    upkeep::{reached, total},
 };
 use crate::{Engine, EngineError};
 
@@ -38,10 +41,9 @@ impl Engine {
         let histories = repositories::histories(&mut read).await?;
         let refused = self.without_room(&rules.ceiling).await?;
         let busy: HashSet<Whose> = open.iter().filter(|job| saving(job)).map(|job| job.node).collect();
-        let all: Vec<SavedNode> = nodes::active(&mut read)
+        let mut all: Vec<SavedNode> = nodes::active(&mut read)
             .await?
             .into_iter()
-            .filter(|node| !refused.contains(&Some(node.id)))
             .map(|node| SavedNode {
                 id: node.id,
                 online: self.inner.presence.is_online(node.id),
@@ -50,6 +52,12 @@ impl Engine {
                 busy: busy.contains(&Some(node.id)),
             })
             .collect();
+        let waits = |one: &&SavedNode| {
+            let is_due = one.online && !one.busy && next_at(one, &rules.rhythm, now) <= now;
+            is_due && refused.contains(&Some(one.id))
+        };
+        let below = self.below_floor(&all.iter().filter(waits).collect::<Vec<_>>()).await?;
+        all.retain(|one| !refused.contains(&Some(one.id)) || below.contains(&one.id));
         let mut whose: Vec<Whose> =
             due(&all, &rules.rhythm, now).into_iter().map(|due: Due| Some(due.node)).collect();
         let own = histories.get(&None).cloned().unwrap_or_default();
@@ -66,8 +74,30 @@ impl Engine {
             return Ok(HashSet::new());
         }
         let all = repositories::list(&mut self.inner.store.read()).await?;
-        let total = all.iter().map(|one| one.facts.bytes).sum();
+        let total = total(&all);
         Ok(all.iter().filter(|one| reached(ceiling, one, total).is_some()).map(|one| one.whose).collect())
+    }
+
+    /// Those of whom there are fewer proven snapshots than must be kept.
+    async fn below_floor(&self, nodes: &[&SavedNode]) -> Result<HashSet<NodeId>, EngineError> {
+        if nodes.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let at_least = self.backup_rules()?.keep.at_least;
+        let ids: Vec<NodeId> = nodes.iter().map(|node| node.id).collect();
+        let mut read = self.inner.store.read();
+        let counts = snapshots::counts(&mut read, &ids).await?;
+        let mut stacks: HashMap<NodeId, Vec<SavedStack>> = HashMap::new();
+        for one in deployments::run_by(&mut read, &ids).await? {
+            let since = one.finished_at.unwrap_or(one.created_at);
+            let (snapshots, proven) = counts.get(&(one.node, one.stack)).copied().unwrap_or_default();
+            stacks.entry(one.node).or_default().push(SavedStack { since, snapshots, proven });
+        }
+        let below = nodes.iter().filter(|node| {
+            let of_node = stacks.get(&node.id).map(Vec::as_slice).unwrap_or_default();
+            is_below_floor(of_node, at_least, node.history.last_good_at)
+        });
+        Ok(below.map(|node| node.id).collect())
     }
 
     /// Gives jobs to those who have none. Gives how many are new.

@@ -25,6 +25,7 @@ use super::{
     Whose,
     jobs::{LEASE, grown},
     refs,
+    repairing::{is_repaired, reads},
 };
 use crate::{Engine, EngineError};
 
@@ -79,7 +80,7 @@ impl Engine {
         let open = jobs::open(&mut read).await?;
         let recipient = self.recovery_key().await?;
         let known = repositories::list(&mut read).await?;
-        let total = known.iter().map(|one| one.facts.bytes).sum();
+        let total = total(&known);
         let now = self.inner.world.now();
         let mut work = Vec::new();
         let waiting: HashSet<Whose> = open.iter().filter(|job| is_of_node(job)).map(|job| job.node).collect();
@@ -88,7 +89,8 @@ impl Engine {
         for whose in waiting.iter().copied().chain([None]).filter(|whose| !listed.contains(whose)) {
             work.push(Work { whose, repository: None, chore: Chore::Upkeep(Upkeep::Make) });
         }
-        for repository in known {
+        // Whoever repairs one alone does anything with it.
+        for repository in known.into_iter().filter(|one| !is_repaired(&one.facts, now)) {
             let whose = repository.whose;
             let of = || open.iter().filter(move |job| job.node == whose);
             let asked = of().find(|job| !is_of_node(job) && job.state == BackupJobState::Queued);
@@ -96,12 +98,13 @@ impl Engine {
             let chore = match asked.filter(|_| made) {
                 Some(job) => Some(Chore::Job(Box::new(job.clone()))),
                 None => {
-                    let snapshots = snapshots::of(&mut read, whose).await?;
+                    let snapshots = snapshots::undone(&mut read, whose, rules.upkeep.second).await?;
                     let state = RepositoryState {
                         facts: &repository.facts,
                         snapshots: &snapshots,
                         recipient: recipient.as_deref(),
                         written: of().any(|job| job.state == BackupJobState::Running),
+                        read: whose.is_some_and(|node| open.iter().any(|job| reads(job, node))),
                         wanted: whose.is_none() || waiting.contains(&whose),
                         full: reached(&rules.ceiling, &repository, total).is_some(),
                     };
@@ -299,6 +302,11 @@ impl Engine {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Bytes that all repositories take.
+pub(super) fn total(all: &[KeptRepository]) -> u64 {
+    all.iter().map(|one| one.facts.bytes).fold(0, u64::saturating_add)
 }
 
 /// Whether a repository has no room left, where all of them take `total` bytes.

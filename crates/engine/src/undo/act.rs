@@ -1,6 +1,6 @@
 //! Making an undo so: commits, holds and pins first in the mirror and the store, nodes at once after that.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use backstay_source::{NewCommit, undo_message};
 use backstay_store::{StoreError, Tx, constraints, releases, undos};
@@ -10,7 +10,7 @@ use backstay_types::{
 };
 
 use super::{
-    WantedUndo,
+    Resolution, WantedUndo,
     compute::{Computed, ComputedPart, PinTarget},
     draft::tip_error,
 };
@@ -87,24 +87,33 @@ impl Engine {
         }
     }
 
-    /// Goes on with a conflicted undo: gives whole contents for conflicting files.
+    /// What a conflicted undo would come to with these contents. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve_undo`].
+    pub async fn plan_resolved_undo(&self, id: UndoId, by: Resolution) -> Result<UndoPlan, EngineError> {
+        let (_, want) = self.resolving(id, by).await?;
+        self.plan_undo(&want).await
+    }
+
+    /// Goes on with a conflicted undo: gives whole contents for conflicting files, and says what has to be said of the
+    /// data of those whom it is for, which is known only now.
     ///
     /// # Errors
     /// When it is not conflicted, a file is not one of those that conflict, or as [`Engine::plan_undo`].
-    pub async fn resolve_undo(
-        &self,
-        id: UndoId,
-        files: BTreeMap<String, Option<String>>,
-        _by: &str,
-    ) -> Result<Undo, EngineError> {
+    pub async fn resolve_undo(&self, id: UndoId, by: Resolution) -> Result<Undo, EngineError> {
         let _one = self.inner.advancing.lock().await;
+        let (undo, want) = self.resolving(id, by).await?;
+        self.compute_and_act(undo, want, Some(UndoState::Conflicted)).await
+    }
+
+    /// A conflicted undo, and what is wanted with what was said now.
+    async fn resolving(&self, id: UndoId, by: Resolution) -> Result<(Undo, WantedUndo), EngineError> {
         let undo = self.undo(id).await?;
         if undo.state != UndoState::Conflicted {
             return Err(EngineError::Conflict(format!("undo {id} has no conflicts to resolve")));
         }
-        let mut want = self.request(id).await?;
-        want.resolutions.extend(files);
-        self.compute_and_act(undo, want, Some(UndoState::Conflicted)).await
+        Ok((undo, self.request(id).await?.resolved(by)))
     }
 
     /// Carries a computed undo out. `from` is the state in which it is stored already.

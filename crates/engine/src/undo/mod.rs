@@ -58,6 +58,30 @@ pub struct WantedUndo {
     pub confirm: Vec<String>,
 }
 
+/// What a person says once an undo has stopped at conflicts.
+#[derive(Debug, Clone, Default)]
+pub struct Resolution {
+    /// As [`WantedUndo::resolutions`].
+    pub files: BTreeMap<String, Option<String>>,
+    /// As [`WantedUndo::without_data`], beside what was said before.
+    pub without_data: Vec<String>,
+    /// As [`WantedUndo::shared_data`], beside what was said before.
+    pub shared_data: Vec<StackName>,
+    /// As [`WantedUndo::confirm`], beside what was said before.
+    pub confirm: Vec<String>,
+}
+
+impl WantedUndo {
+    /// The same with what was said later.
+    fn resolved(mut self, by: Resolution) -> Self {
+        self.resolutions.extend(by.files);
+        self.without_data.extend(by.without_data);
+        self.shared_data.extend(by.shared_data);
+        self.confirm.extend(by.confirm);
+        self
+    }
+}
+
 impl Engine {
     /// The commit that begins with these digits, on any repository.
     ///

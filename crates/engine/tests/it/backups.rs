@@ -6,16 +6,19 @@ use backstay_api::agent::BackupBefore;
 use backstay_engine::{
     EngineError,
     backups::{
-        BackupRules, Ceiling, DrillRhythm, Keep, NextOrder, Rhythm, UpkeepRules, Wanted, WantedRestore,
-        WantedSnapshot,
+        BackupRules, Ceiling, DrillRhythm, Keep, NextOrder, Repairing, Rhythm, UpkeepRules, Wanted,
+        WantedRestore, WantedSnapshot,
     },
 };
-use backstay_store::{backups::snapshots, constraints, deployments, nodes};
+use backstay_store::{
+    backups::{jobs, snapshots},
+    constraints, deployments, nodes,
+};
 use backstay_types::{
     Constraint, ConstraintOrigin, Deployment, Digest, Effect, Node, NodeId, Scope,
     backup::{
-        BackupReason, BackupTask, Destination, Proof, RestoreWork, Snapshot, SnapshotId, SnapshotTags,
-        WorkOutcome,
+        BackupReason, BackupTask, Destination, Proof, RestoreWork, SaveWork, Snapshot, SnapshotId,
+        SnapshotTags, WorkOutcome,
     },
 };
 
@@ -207,4 +210,99 @@ async fn a_deployment_gets_one_snapshot_made_which_stays_while_it_is_under_way()
     fleet.away.clear();
     fleet.play(|_, _| true).await;
     assert_eq!(fleet.staying(one.id).await.len(), 1);
+}
+
+/// An order, or why there is none yet.
+async fn order(fleet: &Fleet, node: &Node) -> Result<backstay_types::BackupJobId, &'static str> {
+    match fleet.engine.next_backup(node, None).await.unwrap() {
+        NextOrder::Do(job, ..) => Ok(job.id),
+        NextOrder::NotReady(why) => Err(why),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nobody_uses_a_repository_that_is_being_repaired() {
+    let fleet = Fleet::new().await;
+    let pass = |by: Duration| fleet.clock.set(fleet.world.now() + by);
+    let (one, two) = (fleet.node("one").await, fleet.node("two").await);
+    fleet.with_repository(one.id).await;
+    fleet.with_repository(two.id).await;
+    let first = fleet.snapshot(one.id, |_| {}).await;
+    let save =
+        SaveWork { stacks: Vec::new(), reason: BackupReason::Manual, deployment: None, conversation: None };
+    let save = |node: &Node| Wanted { whose: Some(node.id), task: BackupTask::Save(save.clone()), id: None };
+    fleet.engine.ask_backups(vec![save(&one)], "ann").await.unwrap();
+
+    // Who repairs keeps the writer out, and every other hub.
+    let mark = fleet.engine.begin_repair(Some(one.id)).await.unwrap().unwrap();
+    assert_eq!(fleet.engine.begin_repair(Some(one.id)).await.unwrap(), None);
+    assert!(order(&fleet, &one).await.unwrap_err().contains("being taken out"));
+    // What others note of the repository meanwhile changes nothing about that.
+    fleet.engine.note_repository(Some(one.id), |facts| facts.bytes = 7).await.unwrap();
+    pass(Repairing::SAID);
+    let mark = fleet.engine.still_repairing(Some(one.id), mark).await.unwrap().unwrap();
+    pass(Duration::from_secs(270));
+    assert!(order(&fleet, &one).await.is_err(), "it was said again");
+    fleet.engine.end_repair(Some(one.id), mark).await.unwrap();
+
+    // And the other way round.
+    let job = order(&fleet, &one).await.unwrap();
+    assert_eq!(fleet.engine.begin_repair(Some(one.id)).await.unwrap(), None);
+    fleet.engine.finish_backup(&one, job, WorkOutcome::default()).await.unwrap();
+
+    // A hub that was killed keeps nobody out for long, and has lost its right.
+    let lost = fleet.engine.begin_repair(Some(one.id)).await.unwrap().unwrap();
+    fleet.engine.ask_backups(vec![save(&one)], "ann").await.unwrap();
+    assert!(order(&fleet, &one).await.is_err());
+    pass(Duration::from_secs(301));
+    let job = order(&fleet, &one).await.unwrap();
+    assert_eq!(fleet.engine.still_repairing(Some(one.id), lost).await.unwrap(), None);
+    fleet.engine.end_repair(Some(one.id), lost).await.unwrap();
+    fleet.engine.finish_backup(&one, job, WorkOutcome::default()).await.unwrap();
+
+    // Another node that reads from it is as good as a writer.
+    let work = RestoreWork {
+        snapshot: first,
+        stack: "web".parse().unwrap(),
+        items: Vec::new(),
+        paths: Vec::new(),
+        destination: Destination::Folder { path: "/tmp/x".to_owned() },
+        of_node: Some(one.id),
+    };
+    fleet.engine.ask_restore(WantedRestore { id: None, node: two.clone(), work }, "ann").await.unwrap();
+    let mark = fleet.engine.begin_repair(Some(one.id)).await.unwrap().unwrap();
+    assert!(order(&fleet, &two).await.is_err());
+    fleet.engine.end_repair(Some(one.id), mark).await.unwrap();
+    let job = order(&fleet, &two).await.unwrap();
+    assert_eq!(fleet.engine.begin_repair(Some(one.id)).await.unwrap(), None);
+    let own = fleet.engine.begin_repair(Some(two.id)).await.unwrap();
+    assert_eq!(own, None, "its own is used too");
+    fleet.engine.finish_backup(&two, job, WorkOutcome::default()).await.unwrap();
+    assert!(fleet.engine.begin_repair(Some(one.id)).await.unwrap().is_some());
+}
+
+/// Without room no backups are made by themselves but those without which there are too few.
+#[tokio::test]
+async fn at_its_ceiling_a_node_is_saved_until_it_has_what_must_be_kept() {
+    let mut fleet = Fleet::new().await;
+    let keep = Keep { at_least: 2, ..rules().keep };
+    fleet.set_up_backups_by(BackupRules { keep, ceiling: Ceiling { all: None, each: Some(100) }, ..rules() });
+    let nodes = [fleet.node("one").await, fleet.node("two").await, fleet.node("three").await];
+    for node in &nodes {
+        fleet.with_repository(node.id).await;
+        fleet.engine.note_repository(Some(node.id), |facts| facts.bytes = 1000).await.unwrap();
+    }
+    fleet.snapshot(nodes[0].id, |_| {}).await;
+    for _ in 0..2 {
+        fleet.snapshot(nodes[1].id, |_| {}).await;
+    }
+    fleet.clock.set(fleet.world.now() + Duration::from_secs(7 * 3600));
+    fleet.engine.schedule_backups().await.unwrap();
+    let mut given: Vec<_> =
+        jobs::open(&mut fleet.store.read()).await.unwrap().into_iter().filter_map(|job| job.node).collect();
+    given.sort();
+    let mut wanted = vec![nodes[0].id, nodes[2].id];
+    wanted.sort();
+    assert_eq!(given, wanted, "two has enough; three has none yet");
 }

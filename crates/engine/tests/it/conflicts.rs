@@ -1,8 +1,13 @@
 use std::collections::BTreeMap;
 
+use backstay_engine::Resolution;
 use backstay_types::UndoState;
 
 use crate::fleet::Fleet;
+
+fn only(files: BTreeMap<String, Option<String>>) -> Resolution {
+    Resolution { files, ..Resolution::default() }
+}
 
 #[tokio::test]
 async fn a_conflict_names_file_and_later_commit_and_can_be_resolved() {
@@ -23,11 +28,11 @@ async fn a_conflict_names_file_and_later_commit_and_can_be_resolved() {
 
     let unfinished =
         BTreeMap::from([("fleet:stacks/web/compose.yaml".to_owned(), Some(conflict.markers.clone()))]);
-    assert!(fleet.engine.resolve_undo(undo.id, unfinished, "test").await.is_err());
+    assert!(fleet.engine.resolve_undo(undo.id, only(unfinished)).await.is_err());
 
     let text = crate::fleet::COMPOSE.replace("hello", "good day");
     let files = BTreeMap::from([("fleet:stacks/web/compose.yaml".to_owned(), Some(text))]);
-    let undo = fleet.engine.resolve_undo(undo.id, files, "test").await.unwrap();
+    let undo = fleet.engine.resolve_undo(undo.id, only(files)).await.unwrap();
     fleet.play(|_, _| true).await;
     let undo = fleet.settled_push(undo.id).await;
     fleet.assert_verified(&undo);
@@ -48,7 +53,7 @@ async fn a_conflict_is_shown_to_who_asks_for_some_nodes_too() {
     assert_eq!((undo.state, undo.plan.repositories[0].conflicts.len()), (UndoState::Conflicted, 1));
     let text = crate::fleet::COMPOSE.replace("hello", "good day");
     let files = BTreeMap::from([("fleet:stacks/web/compose.yaml".to_owned(), Some(text))]);
-    let undo = fleet.engine.resolve_undo(undo.id, files, "test").await.unwrap();
+    let undo = fleet.engine.resolve_undo(undo.id, only(files)).await.unwrap();
     fleet.play(|_, _| true).await;
     fleet.assert_verified(&fleet.settled_push(undo.id).await);
     fleet.assert_runs("one", &["good day"], &["good morning"]).await;

@@ -160,6 +160,11 @@ impl Fleet {
             drills: DrillRhythm { every: Duration::ZERO, parallel: 2 },
             deadline: day,
         };
+        self.set_up_backups_by(rules);
+    }
+
+    /// The same, by these rules.
+    pub(crate) fn set_up_backups_by(&mut self, rules: BackupRules) {
         let settings = Settings { backups: Some(rules), ..Settings::new(self._dir.path().join("data")) };
         let presence = Arc::clone(&self.presence) as _;
         self.engine =

@@ -2,7 +2,7 @@
 //! it is verified.
 
 use backstay_api::agent::BackupBefore;
-use backstay_engine::{EngineError, WantedUndo};
+use backstay_engine::{EngineError, Resolution, WantedUndo};
 use backstay_store::{backups::jobs, backups::snapshots, deployments};
 use backstay_types::{
     BackupJobId, DemandKind, Deployment, DeploymentState, Digest, ErrorCode, Node, Undo, UndoScope,
@@ -204,6 +204,50 @@ async fn without_a_proven_snapshot_it_is_refused_by_name() {
     let undo = fleet.undo(WantedUndo { without_data: vec!["all".to_owned()], ..last() }).await;
     fleet.assert_verified(&undo);
     assert!(fleet.latest("one").await.data.is_some() && fleet.latest("two").await.data.is_none());
+}
+
+/// With conflicts it is not known yet for whom an undo is: what has to be said of their data is said when they are settled.
+#[tokio::test]
+async fn after_a_conflict_what_has_to_be_said_of_data_can_be_said() {
+    let mut fleet = Fleet::with_backups().await;
+    let (a, b) = (fleet.conversation(), fleet.conversation());
+    fleet.change("hello", "welcome", a);
+    fleet.deploy().await;
+    for name in ["one", "three"] {
+        let deployment = fleet.latest(name).await;
+        fleet.saved(name, Some(&deployment), Proof::Verified).await;
+    }
+    fleet.change("welcome", "good morning", b);
+    fleet.deploy().await;
+    let want = WantedUndo { with_data: true, ..fleet.only_its(a) };
+    let undo = fleet.engine.create_undo(want, "test").await.unwrap();
+    assert_eq!((&undo.state, undo.plan.demands.len()), (&UndoState::Conflicted, 0));
+    // While it waits, life goes on.
+    fleet.later();
+    fleet.change("blue", "green", b);
+    fleet.deploy().await;
+    fleet.later();
+
+    let text = crate::fleet::COMPOSE.replace("hello", "good day").replace("blue", "green");
+    let files = [("fleet:stacks/web/compose.yaml".to_owned(), Some(text))].into();
+    let silent = Resolution { files, ..Resolution::default() };
+    let refused = fleet.engine.resolve_undo(undo.id, silent.clone()).await.unwrap_err();
+    assert!(refused.code() == ErrorCode::BS9041 && refused.to_string().contains("two/web"), "{refused}");
+    assert_eq!(fleet.undo_state(undo.id).await, UndoState::Conflicted, "it still waits");
+    let plan = fleet.engine.plan_resolved_undo(undo.id, silent.clone()).await.unwrap();
+    let demands: Vec<_> = plan.demands.iter().map(|one| (one.demand, one.say.as_str())).collect();
+    assert_eq!(demands, [(DemandKind::WithoutData, "two/web")]);
+    let said = Resolution { without_data: vec!["two/web".to_owned()], ..silent };
+    assert_eq!(fleet.engine.plan_resolved_undo(undo.id, said.clone()).await.unwrap().demands, []);
+    assert_eq!(fleet.undo_state(undo.id).await, UndoState::Conflicted, "nothing was changed");
+    let undo = fleet.engine.resolve_undo(undo.id, said).await.unwrap();
+    fleet.play(|_, _| true).await;
+    let undo = fleet.settled_push(undo.id).await;
+    fleet.assert_verified(&undo);
+    fleet.assert_all_run(&["good day", "green"], &["good morning"]).await;
+    for (name, has) in [("one", true), ("two", false), ("three", true)] {
+        assert_eq!(fleet.latest(name).await.data.is_some(), has, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use crate::{
     http::{ApiError, events, names},
 };
 
+/// What kinds of entries begin with that say something of backups.
+const OF_BACKUPS: [&str; 5] = ["backup", "restore", "drill", "snapshot", "recovery_key"];
 /// How many entries are read at once.
 const BATCH: u32 = 500;
 /// How long to wait after an error.
@@ -74,6 +76,9 @@ fn pass_on(app: &App, entry: &LedgerEntry) {
     // Another hub on the same database may have changed it.
     if matches!(entry.event, Some(Event::TokenChanged { .. } | Event::UserChanged { .. })) {
         app.kept.forget();
+    }
+    if OF_BACKUPS.iter().any(|word| entry.kind.starts_with(word)) {
+        app.backups.last_look.forget();
     }
     let concerns_node = matches!(entry.event, Some(Event::DesiredChanged { .. } | Event::NodeRevoked { .. }));
     if let Some(node) = entry.refs.node.filter(|_| concerns_node) {

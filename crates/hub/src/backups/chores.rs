@@ -20,8 +20,8 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use tokio::time::Instant;
 
 use super::{
-    ChildError, Place, context, folder_of, name_of, open_password, own_state, recovery_file,
-    repair::is_of_snapshot, seal,
+    ChildError, For, Place, TargetError, context, folder_of, name_of, open_password, own_state,
+    recovery_file, repair::is_of_snapshot, seal,
 };
 use crate::app::App;
 
@@ -38,6 +38,12 @@ impl From<EngineError> for ChildError {
 
 impl From<backstay_store::StoreError> for ChildError {
     fn from(error: backstay_store::StoreError) -> Self {
+        Self::Hub(error.to_string())
+    }
+}
+
+impl From<TargetError> for ChildError {
+    fn from(error: TargetError) -> Self {
         Self::Hub(error.to_string())
     }
 }
@@ -116,6 +122,7 @@ impl Hand<'_> {
     }
 
     async fn make(&self) -> Result<(), ChildError> {
+        self.place.is_known(self.app, false, For::Make).await?;
         let node = open_password(&self.app.keys, self.whose, &self.repository.node_sealed);
         let passwords = self.whose.and(node).into_iter().collect();
         match self.run(self.first(), Task::Init { passwords }).await? {
@@ -130,6 +137,7 @@ impl Hand<'_> {
 
     async fn make_second(&self) -> Result<(), ChildError> {
         let Some(second) = self.second() else { return Ok(()) };
+        self.place.is_known(self.app, true, For::Make).await?;
         match self.run(second, Task::Init { passwords: Vec::new() }).await? {
             Done::Init { .. } => {}
             _ => return Err(ChildError::OtherAnswer),
@@ -143,6 +151,8 @@ impl Hand<'_> {
         let Some(recipient) = self.app.engine.recovery_key().await? else { return Ok(()) };
         let sealed = seal(&self.password, &recipient).map_err(ChildError::Hub)?;
         let name = recovery_file(self.whose)?;
+        self.place.is_known(self.app, false, For::Make).await?;
+        self.place.is_known(self.app, true, For::Make).await?;
         for objects in self.place.all_objects() {
             objects.replace(&name, sealed.clone()).await?;
         }
@@ -342,7 +352,9 @@ impl Hand<'_> {
                 (BackupResult { failed, problems, ..BackupResult::default() }, None)
             }
         };
-        Ok(self.app.engine.end_upkeep(job.id, result, files.as_deref()).await?)
+        self.app.engine.end_upkeep(job.id, result, files.as_deref()).await?;
+        self.app.backups.last_look.forget();
+        Ok(())
     }
 
     async fn result_of(&self, job: &BackupJob) -> Result<(BackupResult, Option<Vec<FileEntry>>), ChildError> {

@@ -1,24 +1,56 @@
 //! Repositories that are damaged, or gone from their target.
 
+use backstay_engine::backups::Repairing;
 use backstay_objects::Objects;
 use backstay_store::backups::snapshots;
 use backstay_types::backup::{
     SnapshotId,
-    job::{Done, FailedKind, Problem, Task},
+    job::{Done, FailedKind, Task},
 };
 
-use super::{ChildError, Place, chores::Hand, folder_of, name_of};
+use tokio::time::sleep;
+
+use super::{ChildError, For, chores::Hand, folder_of, name_of};
 
 impl Hand<'_> {
     /// Takes out what is damaged, and finds out which snapshots can still be restored.
     pub(super) async fn repair(&self) -> Result<(), ChildError> {
-        let Done::Repair { lost, .. } = self.run(self.first(), Task::Repair).await? else {
-            return Err(ChildError::OtherAnswer);
-        };
+        // Somebody was given an order meanwhile: another time.
+        let Some(mark) = self.app.engine.begin_repair(self.whose).await? else { return Ok(()) };
+        let repaired = self.alone(mark, self.run(self.first(), Task::Repair)).await;
+        let Done::Repair { lost, .. } = repaired? else { return Err(ChildError::OtherAnswer) };
         let all = snapshots::of(&mut self.app.store.read(), self.whose).await?;
         let ids: Vec<_> = all.iter().map(|one| one.snapshot.id).collect();
         let (right, wrong) = self.apart(&ids).await?;
         Ok(self.app.engine.note_repaired(self.whose, &lost, &right, &wrong).await?)
+    }
+
+    /// Does this while nobody else uses the repository, and says now and then that it goes on. Dropped when the right to
+    /// it is lost, as when this machine slept.
+    async fn alone<T>(
+        &self,
+        mut mark: Repairing,
+        work: impl Future<Output = Result<T, ChildError>>,
+    ) -> Result<T, ChildError> {
+        let engine = &self.app.engine;
+        let mut work = std::pin::pin!(work);
+        let done = loop {
+            tokio::select! {
+                done = &mut work => break done,
+                () = sleep(Repairing::SAID) => {}
+            }
+            match engine.still_repairing(self.whose, mark).await {
+                Ok(Some(next)) => mark = next,
+                // Until then nobody else is let in.
+                Err(error) if self.app.world.now() < mark.until => tracing::warn!(%error, "it is said again"),
+                Ok(None) => {
+                    break Err(ChildError::Hub("it was not heard of this repair for too long".to_owned()));
+                }
+                Err(error) => break Err(error.into()),
+            }
+        };
+        engine.end_repair(self.whose, mark).await?;
+        done
     }
 
     /// Reads back those that were found to be damaged: what they lost may have been saved anew since.
@@ -57,16 +89,15 @@ impl Hand<'_> {
         let is_there = async |objects: &Objects| objects.size(&config).await;
         let engine = &self.app.engine;
         if is_there(self.place.objects()).await?.is_none() {
-            if let Some(problem) = self.place.is_missing() {
-                engine.note_no_target(self.whose, problem.clone()).await?;
-                return Err(ChildError::Hub(format!("{}: {}", problem.at, problem.what)));
-            }
+            // It is not gone where a disk is not mounted.
+            self.place.is_known(self.app, false, For::Make).await?;
             tracing::error!(repository = name_of(self.whose), "a repository is gone from the backup target");
             return Ok(engine.note_gone(self.whose, &self.place.place_of(self.whose)).await?);
         }
         if let Some(second) = self.place.second_objects()
             && is_there(second).await?.is_none()
         {
+            self.place.is_known(self.app, true, For::Make).await?;
             return Ok(engine.note_second_gone(self.whose, &name_of(self.whose)).await?);
         }
         Ok(())
@@ -76,18 +107,4 @@ impl Hand<'_> {
 /// Whether a snapshot itself is what failed.
 pub(super) fn is_of_snapshot(kind: FailedKind) -> bool {
     matches!(kind, FailedKind::Damaged | FailedKind::NoSnapshot)
-}
-
-impl Place {
-    /// Whether the target looks as if its disk was not mounted: a folder in which there was something, and is nothing.
-    fn is_missing(&self) -> Option<Problem> {
-        let folder = self.folder()?;
-        let is_empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
-        let at = folder.display().to_string();
-        let what = format!(
-            "the backup target is empty or not there, and was not before: is its disk mounted? When it was emptied on \
-             purpose, `mkdir -p {at}/nodes` on the hub's machine says so"
-        );
-        is_empty.then_some(Problem { at, what })
-    }
 }

@@ -72,7 +72,9 @@ impl Worker {
             self.drills_at = Some(Instant::now());
         }
         tell_nodes(app).await?;
-        if app.engine.upkeep_lease().await?.is_none() || self.running.len() >= AT_ONCE {
+        // At another target than the known one everything would seem to be gone.
+        let not_used = app.backups.not_used.get(false).is_some();
+        if not_used || app.engine.upkeep_lease().await?.is_none() || self.running.len() >= AT_ONCE {
             return Ok(());
         }
         let now = Instant::now();

@@ -194,6 +194,7 @@ fn record_routes(routes: Routes) -> Routes {
         .on_with::<v1::CreateUndo, _, _, _>(long, undo::create::create)
         .on::<v1::ListUndos, _, _, _>(undo::list::list)
         .on::<v1::GetUndo, _, _, _>(undo::get::get)
+        .on_with::<v1::PlanResolvedUndo, _, _, _>(large, undo::resolve::plan)
         .on_with::<v1::ResolveUndo, _, _, _>(large, undo::resolve::resolve)
 }
 
@@ -247,6 +248,7 @@ fn backup_routes(routes: Routes) -> Routes {
         .on::<v1::VerifyBackups, _, _, _>(backups::start::verify)
         .on::<v1::PruneBackups, _, _, _>(backups::start::prune)
         .on::<v1::StartRestore, _, _, _>(backups::restore::start)
+        .on::<v1::AcceptBackupTarget, _, _, _>(backups::accept_target::accept)
         .on::<v1::GetRecoveryKey, _, _, _>(backups::recovery::get)
         .on::<v1::SetRecoveryKey, _, _, _>(backups::recovery::set)
         .on::<v1::GetRepositoryRecovery, _, _, _>(backups::recovery::of_repository)

@@ -14,13 +14,15 @@ use backstay_api::{
 use backstay_config::TargetSettings;
 use backstay_testkit::SmallDisk;
 use backstay_types::{
-    ErrorCode,
+    Digest, ErrorCode,
     backup::{BackupTaskKind, Destination, Proof, WorkOutcome, job::SnapshotMade},
 };
 
 use crate::{
     backup_targets::{attention, back_up, proven, restore},
-    backups::{ended, eventually, hub_with, ordered, program, snapshots, start, target, try_save},
+    backups::{
+        ended, eventually, hub_with, next, ordered, program, put, save, snapshots, start, target, try_save,
+    },
     harness::{Agent, TestHub, code},
 };
 
@@ -112,9 +114,12 @@ async fn a_repository_that_is_gone_is_made_anew_and_what_was_lost_is_named() {
     assert_eq!(code(refused), ErrorCode::BS9017);
     let query =
         v1::TimelineQuery { kind: Some("backup_repository_checked".to_owned()), ..Default::default() };
-    let entries = hub.admin().call::<v1::ListTimeline>(&Empty {}, &query, &Empty {}).await.unwrap();
-    let said = serde_json::to_string(&entries.items).unwrap();
-    assert!(said.contains("gone from the target, and with it 1 snapshots"), "{said}");
+    eventually("the ledger says so", async || {
+        let entries = hub.admin().call::<v1::ListTimeline>(&Empty {}, &query, &Empty {}).await.unwrap();
+        let said = serde_json::to_string(&entries.items).unwrap();
+        said.contains("gone from the target, and with it 1 snapshots").then_some(())
+    })
+    .await;
 
     // The next one is right, by itself; what was lost stays said until it is forgotten.
     let (second, password) = back_up(&hub, &agent, data.path()).await;
@@ -166,6 +171,77 @@ async fn a_pack_that_is_lost_is_taken_out_of_the_index_and_the_next_backup_saves
     hub.hub.stop().await;
 }
 
+/// A program that waits before it repairs, until a file says to go on; with that file.
+fn slow_to_repair(folder: &Path) -> (PathBuf, PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (path, go) = (folder.join("slow"), folder.join("go"));
+    let script = format!(
+        "#!/bin/sh\njob=$(cat)\ncase \"$job\" in *'\"task\":\"repair\"'*) while [ ! -e {} ]; do sleep 0.05; done;; esac\n\
+         printf %s \"$job\" | {}\n",
+        go.display(),
+        program().unwrap().display()
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    (path, go)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_waits_while_its_repository_is_repaired() {
+    if program().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (slow, go) = slow_to_repair(folder.path());
+    let hub = hub_with(|backup| backup.program = Some(slow)).await;
+    let agent = hub.join("web-1").await;
+    agent.say_hello().await;
+    let data = tempfile::tempdir().unwrap();
+    fs::write(data.path().join("orders"), noise(1, 200_000)).unwrap();
+    let (first, _) = back_up(&hub, &agent, data.path()).await;
+    proven(&hub, &first).await;
+    fs::remove_file(packs(&repository(&hub, &agent)).last().unwrap()).unwrap();
+    assert!(verify(&hub).await.failed.is_some());
+    let repairing = async || status(&hub).await.repository.repairing_until;
+    eventually("it is being repaired", repairing).await;
+    start(&hub, "web-1").await;
+    for _ in 0..10 {
+        let answer = next(&agent).await.unwrap();
+        assert!(answer.set_up && answer.order.is_none(), "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(repairing().await.is_some());
+    fs::write(&go, "").unwrap();
+    let order = ordered(&hub, &agent).await;
+    let made = save(&hub, &agent, &order.password, data.path()).await;
+    assert!(made.added_bytes > 200_000, "what was lost is sent again: {made:?}");
+    hub.hub.stop().await;
+}
+
+/// What is said of a target that is not the known one, once it is.
+async fn missed(hub: &TestHub) -> String {
+    eventually("it is said", async || {
+        let lines = attention(hub, AttentionKind::BackupUnwell).await;
+        lines.into_iter().find(|line| line.contains("is not the one that this hub knows"))
+    })
+    .await
+}
+
+async fn well_again(hub: &TestHub) {
+    eventually("it is well again", async || {
+        let view = hub.admin().call::<v1::GetBackups>(&Empty {}, &Empty {}, &Empty {}).await.unwrap();
+        let settings = view.settings.unwrap();
+        let unused = settings.target.not_used.or(settings.second.and_then(|second| second.not_used));
+        unused.is_none().then_some(())
+    })
+    .await;
+}
+
+async fn accept(hub: &TestHub, second: bool) {
+    let request = v1::AcceptTargetRequest { second };
+    hub.admin().call::<v1::AcceptBackupTarget>(&Empty {}, &Empty {}, &request).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_whose_disk_is_not_mounted_is_not_taken_for_an_empty_one() {
     if program().is_none() {
@@ -180,17 +256,101 @@ async fn a_target_whose_disk_is_not_mounted_is_not_taken_for_an_empty_one() {
     proven(&hub, &first).await;
     let (folder, elsewhere) = (target(&hub), target(&hub).with_extension("elsewhere"));
     fs::rename(&folder, &elsewhere).unwrap();
-    fs::create_dir(&folder).unwrap();
+    // Where the disk was there is a folder in which something lies: nobody has to be told that it is empty.
+    fs::create_dir_all(folder.join("nodes")).unwrap();
+    fs::write(folder.join("nodes/note"), "mount the disk here").unwrap();
+    let content = b"new";
+    let name = Digest::of(content).to_string();
+    assert_eq!(put(&hub, &agent, &format!("data/{name}"), content).await, 409, "a node writes nothing there");
     fails(&hub, &agent, data.path()).await;
-    let damaged = eventually("it is told", async || status(&hub).await.damaged).await;
-    assert!(damaged.problems[0].what.contains("is its disk mounted?"), "{damaged:?}");
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is made in its place");
+    let said = missed(&hub).await;
+    assert!(said.contains("is its disk mounted?") && said.contains("accept-target"), "{said}");
+    // A node that has never saved anything makes nothing anew, either.
+    let other = hub.join("web-2").await;
+    other.say_hello().await;
+    start(&hub, "web-2").await;
+    assert!(next(&other).await.unwrap().order.is_none());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let entries =
+        fs::read_dir(folder.join("nodes")).unwrap().count() + fs::read_dir(&folder).unwrap().count();
+    assert_eq!(entries, 2, "nothing is made in its place");
     assert!(kept(&hub, &first).await.damaged_at.is_none(), "nothing is lost");
-    fs::remove_dir(&folder).unwrap();
+
+    fs::remove_dir_all(&folder).unwrap();
     fs::rename(&elsewhere, &folder).unwrap();
-    let hub = hub.restart().await;
-    eventually("it is well again", async || status(&hub).await.damaged.is_none().then_some(())).await;
+    well_again(&hub).await;
     assert!(hub.admin().call::<v1::StartRestore>(&Empty {}, &Empty {}, &wanted(&first)).await.is_ok());
+    let (second, _) = back_up(&hub, &agent, data.path()).await;
+    proven(&hub, &second).await;
+
+    // Another target in its place is as little the known one.
+    let marker = folder.join("backstay-target.json");
+    let own = fs::read_to_string(&marker).unwrap();
+    fs::write(&marker, r#"{ "id": "another" }"#).unwrap();
+    assert_eq!(put(&hub, &agent, &format!("data/{name}"), content).await, 409);
+    assert!(missed(&hub).await.contains("another one's (another)"));
+    // A hub that begins only now knows no less.
+    let hub = hub.restart().await;
+    assert_eq!(put(&hub, &agent, &format!("data/{name}"), content).await, 409);
+    missed(&hub).await;
+    fs::write(&marker, own).unwrap();
+    well_again(&hub).await;
+    assert_eq!(put(&hub, &agent, &format!("data/{name}"), content).await, 200);
+    hub.hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_target_that_was_emptied_on_purpose_it_begins_anew_once_somebody_says_so() {
+    if program().is_none() {
+        return;
+    }
+    let second = tempfile::tempdir().unwrap();
+    let place = second.path().to_owned();
+    let hub = hub_with(|backup| {
+        backup.second = Some(TargetSettings::Folder(place.clone()));
+        backup.second_can_delete = true;
+    })
+    .await;
+    let agent = hub.join("web-1").await;
+    agent.say_hello().await;
+    let data = tempfile::tempdir().unwrap();
+    fs::write(data.path().join("orders"), b"one").unwrap();
+    let (first, _) = back_up(&hub, &agent, data.path()).await;
+    let replicated = |id| {
+        let hub = &hub;
+        async move {
+            eventually("it is copied", async || {
+                let all = snapshots(hub).await;
+                all.into_iter().find(|one| one.kept.snapshot.id == id && one.kept.copy.is_some())
+            })
+            .await
+        }
+    };
+    replicated(first.id).await;
+    for target in [target(&hub), place.clone()] {
+        for entry in fs::read_dir(&target).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+    }
+    missed(&hub).await;
+    assert_eq!(fs::read_dir(target(&hub)).unwrap().count(), 0);
+    accept(&hub, false).await;
+    // A node finds nothing, and what was there is gone, by name.
+    fails(&hub, &agent, data.path()).await;
+    eventually("what was lost is noted", async || kept(&hub, &first).await.damaged_at).await;
+    let (anew, _) = back_up(&hub, &agent, data.path()).await;
+    proven(&hub, &anew).await;
+    // Of the second one nobody has said so yet.
+    assert!(missed(&hub).await.contains("--second"));
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "nothing is copied there");
+    accept(&hub, true).await;
+    replicated(anew.id).await;
+    well_again(&hub).await;
+    let query = v1::TimelineQuery { kind: Some("backup_target_accepted".to_owned()), ..Default::default() };
+    accept(&hub, false).await;
+    let entries = hub.admin().call::<v1::ListTimeline>(&Empty {}, &query, &Empty {}).await.unwrap();
+    assert_eq!(entries.items.len(), 2, "where nothing is amiss nothing is accepted");
     hub.hub.stop().await;
 }
 

@@ -16,6 +16,7 @@ use backstay_api::{
     v1::{self, AttentionKind, BackupHealth},
 };
 use backstay_config::{S3Settings, TargetSettings};
+use backstay_objects::{Bucket, Objects, S3};
 use backstay_testkit::{Restic, S3Server};
 use backstay_types::{
     Digest, Secret,
@@ -270,5 +271,48 @@ async fn a_bucket_that_says_nothing_holds_nobody_up_for_ever_and_loses_nothing()
         page.items.into_iter().find(|one| one.state == BackupHealth::Good)
     })
     .await;
+    hub.hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_was_emptied_is_not_taken_for_a_new_one() {
+    let Some(server) = S3Server::require() else { return };
+    if program().is_none() {
+        return;
+    }
+    let hub = hub_with(|backup| backup.target = Some(in_bucket(&server.url()))).await;
+    let agent = hub.join("web-1").await;
+    agent.say_hello().await;
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("orders"), b"one").unwrap();
+    let (first, password) = back_up(&hub, &agent, data.path()).await;
+    proven(&hub, &first).await;
+    let bucket = Bucket {
+        endpoint: server.url(),
+        region: "eu-central-003".to_owned(),
+        bucket: S3Server::BUCKET.to_owned(),
+        prefix: "fleet/one".to_owned(),
+        access_key: "0031c0ffee".to_owned(),
+        secret_key: Secret::new("K003secret"),
+    };
+    let objects = Objects::S3(S3::new(&bucket).unwrap());
+    let config = format!("nodes/{}/config", agent.joined.node).parse().unwrap();
+    for name in [&"backstay-target.json".parse().unwrap(), &config] {
+        assert!(objects.size(name).await.unwrap().is_some(), "{name}");
+        objects.delete(name).await.unwrap();
+    }
+    // The node does not find its repository; that it is gone is not believed.
+    let url = format!("{}{REPOSITORY}", hub.hub.url());
+    let target = Target::Rest { url, credential: agent.joined.credential.clone(), ca_file: None };
+    let repository = Repository { target, password, cache: None };
+    assert!(run(&Job { repository, bytes_per_second: None, task: Task::List }).await.is_err());
+    eventually("it is said", async || {
+        let lines = attention(&hub, AttentionKind::BackupUnwell).await;
+        lines.into_iter().find(|line| line.contains("is not the one that this hub knows"))
+    })
+    .await;
+    assert_eq!(objects.size(&config).await.unwrap(), None, "nothing is made anew");
+    let kept = snapshots(&hub).await;
+    assert!(kept.iter().all(|one| one.kept.damaged_at.is_none()), "{kept:?}");
     hub.hub.stop().await;
 }

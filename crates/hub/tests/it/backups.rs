@@ -784,3 +784,25 @@ fn request_of(made: &SnapshotMade) -> v1::RestoreRequest {
         dry_run: false,
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_is_counted_at_once() {
+    if program().is_none() {
+        return;
+    }
+    let hub = hub_with(|_| {}).await;
+    let agent = hub.join("web-1").await;
+    let done = async || {
+        let query = v1::BackupStatusQuery { node: Some("web-1".to_owned()), ..Default::default() };
+        let page = hub.admin().call::<v1::ListBackupStatus>(&Empty {}, &query, &Empty {}).await.unwrap();
+        page.items[0].last_90_days.done
+    };
+    let job = start(&hub, "web-1").await.job;
+    ordered(&hub, &agent).await;
+    // Somebody has just looked, and it was looked for all who ask in the next seconds.
+    assert_eq!(done().await, 0);
+    let path = BackupJobPath { job: job.id };
+    agent.client.call::<FinishBackup>(&path, &Empty {}, &WorkOutcome::default()).await.unwrap();
+    assert_eq!(done().await, 1);
+    hub.hub.stop().await;
+}

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use backstay_types::Timestamp;
+
 /// The most that repositories may take, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ceiling {
@@ -11,7 +13,7 @@ pub struct Ceiling {
     pub each: Option<u64>,
 }
 
-/// A ceiling that is reached: retention keeps only what must be kept, and the schedule makes no new backups.
+/// A ceiling that is reached: retention keeps only what must be kept, and the schedule makes no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reached {
     /// By a node's own repository.
@@ -47,6 +49,26 @@ impl Ceiling {
     }
 }
 
+/// What there is of a stack that a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SavedStack {
+    /// Since when the node runs it.
+    pub since: Timestamp,
+    /// Its snapshots.
+    pub snapshots: u64,
+    /// Those that are proven.
+    pub proven: u64,
+}
+
+/// Whether of some stack of a node there are fewer proven snapshots than must be kept: backups are made all the same
+/// then, until there are. A stack without any counts until all was saved once since it is there: it may have no data.
+pub fn is_below_floor(stacks: &[SavedStack], at_least: u32, all_saved_at: Option<Timestamp>) -> bool {
+    stacks.iter().any(|stack| match stack.snapshots {
+        0 => at_least > 0 && all_saved_at.is_none_or(|at| at < stack.since),
+        _ => stack.proven < u64::from(at_least),
+    })
+}
+
 impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whose, bytes, key, most) = match self {
@@ -56,7 +78,7 @@ impl fmt::Display for Reached {
         write!(
             f,
             "{whose} {bytes} bytes and may take {most} ({key}): only what must be kept stays, and the schedule makes no \
-             new backups; raise {key}, release holds, or save less"
+             more than that; raise {key}, release holds, or save less"
         )
     }
 }
@@ -64,6 +86,20 @@ impl fmt::Display for Reached {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn below_what_must_be_kept_backups_go_on() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let stack = |since, snapshots, proven| SavedStack { since: at(since), snapshots, proven };
+        let below = |stacks: &[SavedStack], saved: Option<i64>| is_below_floor(stacks, 3, saved.map(at));
+        assert!(!below(&[], None), "nothing runs");
+        assert!(below(&[stack(0, 2, 2)], Some(9)) && !below(&[stack(0, 3, 3)], Some(9)));
+        assert!(below(&[stack(0, 5, 2)], Some(9)), "those that are not proven may be none");
+        assert!(below(&[stack(0, 4, 4), stack(0, 1, 1)], Some(9)), "each stack for itself");
+        assert!(below(&[stack(5, 0, 0)], None) && below(&[stack(5, 0, 0)], Some(4)), "it was never saved");
+        assert!(!below(&[stack(5, 0, 0)], Some(6)), "it has nothing to save");
+        assert!(!is_below_floor(&[stack(0, 0, 0), stack(0, 1, 0)], 0, None));
+    }
 
     #[test]
     fn a_nodes_own_counts_before_that_of_all_and_the_hub_has_none_of_its_own() {

@@ -25,12 +25,14 @@ pub struct UpkeepRules {
 pub struct RepositoryState<'a> {
     /// What is known about it.
     pub facts: &'a RepositoryFacts,
-    /// Its snapshots.
+    /// Its snapshots: those that are not read back yet or have no copy will do.
     pub snapshots: &'a [KeptSnapshot],
     /// The recovery key, when one is set.
     pub recipient: Option<&'a str>,
     /// Whether somebody writes to it now.
     pub written: bool,
+    /// Whether another node reads from it now.
+    pub read: bool,
     /// Whether somebody waits for it to be made.
     pub wanted: bool,
     /// Whether it has no room left ([`super::Ceiling`]).
@@ -76,7 +78,7 @@ pub fn upkeep(state: &RepositoryState<'_>, rules: &UpkeepRules, now: Timestamp) 
     // A backup takes what is damaged for saved: it is taken out before the next one.
     let again =
         |at: Timestamp| facts.damaged.as_ref().is_some_and(|found| at < found.since) || due(at, DAY, now);
-    if facts.damaged.is_some() && facts.repaired_at.is_none_or(again) && !state.written {
+    if facts.damaged.is_some() && facts.repaired_at.is_none_or(again) && !state.written && !state.read {
         return Some(Upkeep::Repair);
     }
     let some = |wanted: fn(&KeptSnapshot) -> bool| -> Option<Vec<SnapshotId>> {
@@ -191,6 +193,7 @@ mod tests {
                     snapshots: &snapshots,
                     recipient: Some("age1x"),
                     written: false,
+                    read: false,
                     wanted: true,
                     full: false,
                 };
@@ -237,24 +240,26 @@ mod tests {
         let facts =
             RepositoryFacts { made_at: Some(at(0)), listed_at: seen, checked_at: seen, ..Default::default() };
         let snapshots = [KeptSnapshot { damaged_at: Some(at(1)), ..snapshot(0) }];
-        let next = |facts: &RepositoryFacts, written| {
+        let next = |facts: &RepositoryFacts, written, read| {
             let state = RepositoryState {
                 facts,
                 snapshots: &snapshots,
                 recipient: None,
                 written,
+                read,
                 wanted: true,
                 full: false,
             };
             upkeep(&state, &UpkeepRules { second: false, ..RULES }, at(101))
         };
-        assert_eq!(next(&facts, false), Some(Upkeep::Prune));
-        assert_eq!(next(&facts, true), None);
+        assert_eq!(next(&facts, false, false), Some(Upkeep::Prune));
+        assert_eq!(next(&facts, true, false), None);
         let damaged = RepositoryFacts { damaged: Some(damage), ..facts };
-        assert_eq!(next(&damaged, false), Some(Upkeep::Repair));
-        assert_eq!(next(&damaged, true), None, "a writer may need what is taken out");
+        assert_eq!(next(&damaged, false, false), Some(Upkeep::Repair));
+        assert_eq!(next(&damaged, true, false), None, "a writer may need what is taken out");
+        assert_eq!(next(&damaged, false, true), None, "so may another node that reads");
         let repaired = RepositoryFacts { repaired_at: Some(at(100)), ..damaged };
-        assert_eq!(next(&repaired, false), None, "once a day");
+        assert_eq!(next(&repaired, false, false), None, "once a day");
     }
 
     #[test]
@@ -268,8 +273,15 @@ mod tests {
             ..Default::default()
         };
         let next = |facts: &RepositoryFacts, now, full, written| {
-            let state =
-                RepositoryState { facts, snapshots: &[], recipient: None, written, wanted: false, full };
+            let state = RepositoryState {
+                facts,
+                snapshots: &[],
+                recipient: None,
+                written,
+                read: false,
+                wanted: false,
+                full,
+            };
             upkeep(&state, &UpkeepRules { second: false, ..RULES }, now)
         };
         assert_eq!(next(&facts, at(101), false, false), None);

@@ -74,23 +74,46 @@ pub async fn set_facts(tx: &mut Tx, node: Whose, facts: &RepositoryFacts) -> Res
         .await
 }
 
+/// Says until when a hub repairs one, where that is still said as it was read. [`set_facts`] never changes it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn set_repairing(
+    tx: &mut Tx,
+    node: Whose,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> Result<bool> {
+    let update = "UPDATE backup_repositories SET repairing_until = $1 \
+                  WHERE node_id = $2 AND repairing_until IS NOT DISTINCT FROM $3";
+    Ok(query(update).bind(to).bind(whose(node)).bind(from).run(tx).await? > 0)
+}
+
+/// In two parts, since a sum may be more than a number of the database can be.
+const LOW: u64 = 1 << 20;
+
 /// Bytes of all, and how many are damaged.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn totals(ex: &mut impl Executor) -> Result<(u64, u64)> {
-    let select = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS bytes, \
+    let select = "SELECT CAST(COALESCE(SUM(bytes / 1048576), 0) AS BIGINT) AS high, \
+                  CAST(COALESCE(SUM(bytes % 1048576), 0) AS BIGINT) AS low, \
                   CAST(COALESCE(SUM(damaged), 0) AS BIGINT) AS damaged FROM backup_repositories";
-    let found = query(select).optional(ex, |row| Ok((row.get("bytes")?, row.get("damaged")?))).await?;
-    Ok(found.unwrap_or_default())
+    let read = |row: &Row| {
+        let (high, low): (u64, u64) = (row.get("high")?, row.get("low")?);
+        Ok((high.saturating_mul(LOW).saturating_add(low), row.get("damaged")?))
+    };
+    Ok(query(select).optional(ex, read).await?.unwrap_or_default())
 }
 
 fn read(row: &Row) -> Result<KeptRepository> {
+    let repairing_until = row.opt("repairing_until")?;
     Ok(KeptRepository {
         whose: read_whose(row)?,
         sealed: row.get("sealed")?,
         node_sealed: row.get("node_sealed")?,
-        facts: row.json("facts")?,
+        facts: RepositoryFacts { repairing_until, ..row.json("facts")? },
     })
 }
 

@@ -1,5 +1,7 @@
 //! Snapshots, and how far each is proven.
 
+use std::collections::HashMap;
+
 use backstay_types::{
     BackupJobId, DeploymentId, NodeId, StackName, Timestamp,
     backup::{KeptSnapshot, Proof, Snapshot, SnapshotHold, SnapshotId},
@@ -224,6 +226,23 @@ pub async fn of(ex: &mut impl Executor, node: Whose) -> Result<Vec<KeptSnapshot>
         .await
 }
 
+/// Of a repository, newest first: those that are to be read back, and with `copied` those that are to be copied; none
+/// that is known to be damaged. As a rule there are few of them, however many there are in all.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn undone(ex: &mut impl Executor, node: Whose, copied: bool) -> Result<Vec<KeptSnapshot>> {
+    query(
+        "SELECT * FROM backup_snapshots WHERE node_id = $1 AND damaged_at IS NULL \
+         AND (proof < $2 OR ($3 = 1 AND copy_id IS NULL)) ORDER BY at DESC, id DESC",
+    )
+    .bind(whose(node))
+    .bind(rank(Proof::Verified))
+    .bind(copied)
+    .all(ex, |row| Ok(read(row)?.kept))
+    .await
+}
+
 /// A part of a list, newest first.
 ///
 /// # Errors
@@ -307,6 +326,32 @@ pub async fn newest_of_stacks(ex: &mut impl Executor) -> Result<Vec<(NodeId, Sta
     .bind(rank(Proof::Verified))
     .all(ex, |row| Ok((row.get("node_id")?, row.get("stack")?, row.get("heard_at")?)))
     .await
+}
+
+/// Of each stack of these nodes with snapshots: how many there are, and how many of them are proven.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn counts(
+    ex: &mut impl Executor,
+    nodes: &[NodeId],
+) -> Result<HashMap<(NodeId, StackName), (u64, u64)>> {
+    let mut found = HashMap::new();
+    for chunk in nodes.chunks(500) {
+        let mut select = query(
+            "SELECT node_id, stack, COUNT(*) AS there, \
+             SUM(CASE WHEN proof >= $1 AND damaged_at IS NULL THEN 1 ELSE 0 END) AS proven \
+             FROM backup_snapshots WHERE stack <> '' AND node_id IN ",
+        )
+        .bind(rank(Proof::Verified));
+        select.push_list(chunk.iter().copied());
+        select.push(" GROUP BY node_id, stack");
+        let read = |row: &Row| {
+            Ok(((row.get("node_id")?, row.get("stack")?), (row.get("there")?, row.get("proven")?)))
+        };
+        found.extend(select.all(ex, read).await?);
+    }
+    Ok(found)
 }
 
 /// Repositories with snapshots that are less proven than `below` and not known to be damaged.

@@ -65,6 +65,21 @@ async fn passwords_are_kept_once_and_facts_change(t: Fixture) {
     assert_eq!(repositories::get(&mut tx, Some(node)).await.unwrap().unwrap().facts, facts);
     assert_eq!(repositories::list(&mut tx).await.unwrap().len(), 2);
     assert_eq!(repositories::totals(&mut tx).await.unwrap(), (7, 0));
+    // Together they are more than the database can count.
+    let much = RepositoryFacts { bytes: u64::MAX, ..RepositoryFacts::default() };
+    repositories::set_facts(&mut tx, None, &much).await.unwrap();
+    assert_eq!(repositories::totals(&mut tx).await.unwrap(), (i64::MAX as u64 + 7, 0));
+    // Who repairs is said apart from the rest, and by one alone.
+    let (first, second) = (Some(t.later()), Some(t.later()));
+    assert!(repositories::set_repairing(&mut tx, Some(node), None, first).await.unwrap());
+    assert!(!repositories::set_repairing(&mut tx, Some(node), None, second).await.unwrap());
+    repositories::set_facts(&mut tx, Some(node), &facts).await.unwrap();
+    let repairing =
+        async |tx: &mut _| repositories::get(tx, Some(node)).await.unwrap().unwrap().facts.repairing_until;
+    assert_eq!(repairing(&mut tx).await, first);
+    assert!(repositories::set_repairing(&mut tx, Some(node), first, second).await.unwrap());
+    assert!(repositories::set_repairing(&mut tx, Some(node), second, None).await.unwrap());
+    assert_eq!(repairing(&mut tx).await, None);
     assert!(repositories::set_facts(&mut tx, Some(t.mint()), &facts).await.is_err());
     let at = t.later();
     repositories::tried(&mut tx, None, at).await.unwrap();
@@ -72,6 +87,32 @@ async fn passwords_are_kept_once_and_facts_change(t: Fixture) {
     assert_eq!(repositories::histories(&mut tx).await.unwrap()[&None], history);
     assert_eq!(repositories::history(&mut tx, Some(node)).await.unwrap(), BackupHistory::default());
     tx.commit().await.unwrap();
+}
+
+async fn snapshots_are_counted_by_stack(t: Fixture) {
+    let (one, two): (NodeId, NodeId) = (t.mint(), t.mint());
+    let mut tx = t.begin().await;
+    let all =
+        [(one, "a", Some("web")), (one, "b", Some("web")), (one, "c", Some("db")), (two, "d", Some("web"))];
+    for (node, name, stack) in all.into_iter().chain([(one, "e", None)]) {
+        let made = snapshot(&t, name, stack);
+        snapshots::insert(&mut tx, Some(node), &made, None, t.later()).await.unwrap();
+        if name == "a" || name == "c" {
+            snapshots::verified(&mut tx, Some(node), made.id, t.later()).await.unwrap();
+        }
+        if name == "c" {
+            snapshots::damaged(&mut tx, Some(node), made.id, t.later()).await.unwrap();
+        }
+    }
+    let undone = async |tx: &mut _, copied| {
+        let all = snapshots::undone(tx, Some(one), copied).await.unwrap();
+        all.into_iter().map(|kept| kept.snapshot.at).collect::<Vec<_>>().len()
+    };
+    assert_eq!((undone(&mut tx, false).await, undone(&mut tx, true).await), (2, 3), "b and e; a has no copy");
+    let counts = snapshots::counts(&mut tx, &[one]).await.unwrap();
+    let wanted = [((one, stack("web")), (2, 1)), ((one, stack("db")), (1, 0))];
+    assert_eq!(counts, wanted.into());
+    assert!(snapshots::counts(&mut tx, &[]).await.unwrap().is_empty());
 }
 
 async fn snapshots_are_proven_ever_further_and_only_damage_takes_that_back(t: Fixture) {
@@ -230,6 +271,7 @@ async fn jobs_move_from_the_state_that_they_are_in_and_are_counted(t: Fixture) {
 
 both!(
     passwords_are_kept_once_and_facts_change,
+    snapshots_are_counted_by_stack,
     snapshots_are_proven_ever_further_and_only_damage_takes_that_back,
     what_was_drilled_is_known_until_it_is_found_to_be_damaged,
     snapshots_are_listed_in_pages_found_by_digits_held_and_forgotten,

@@ -89,6 +89,14 @@ impl BackupTask {
         matches!(self, Self::Save(_) | Self::Restore(_) | Self::Drill(_))
     }
 
+    /// The other node whose repository it reads.
+    pub fn reads_of(&self) -> Option<NodeId> {
+        match self {
+            Self::Restore(work) => work.of_node,
+            _ => None,
+        }
+    }
+
     /// Its name, as on the wire.
     pub const fn kind(&self) -> BackupTaskKind {
         match self {
@@ -243,6 +251,10 @@ pub struct RepositoryFacts {
     /// When what was damaged was last taken out of it. Which snapshots lost data by it is told by these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repaired_at: Option<Timestamp>,
+    /// A hub takes out what is damaged: until then nobody gets an order to write to it or to read from it. It ends by
+    /// itself when the hub is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repairing_until: Option<Timestamp>,
     /// Somebody did not find it where it should be: the hub looks next.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub suspect: bool,

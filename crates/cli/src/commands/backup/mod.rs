@@ -1,5 +1,6 @@
 //! `backstay backup`: what is saved, how far it is proven, and what to do about it.
 
+mod accept_target;
 mod drill;
 mod follow;
 mod hold;
@@ -47,6 +48,8 @@ pub(crate) enum Backup {
     Hold(hold::Hold),
     /// Let retention decide about a snapshot again
     Release(hold::Release),
+    /// Begin anew at a target that the hub does not know again, since it was emptied on purpose
+    AcceptTarget(accept_target::AcceptTarget),
     /// The owner's recovery key, which opens all backups without any hub: make, show or check it
     RecoveryKey(recovery_key::RecoveryKey),
     /// Open a repository with the recovery key: where it is, its password, and how restic reads it
@@ -68,6 +71,7 @@ impl Backup {
             Self::Files(command) => command.run(cx).await,
             Self::Hold(command) => command.run(cx).await,
             Self::Release(command) => command.run(cx).await,
+            Self::AcceptTarget(command) => command.run(cx).await,
             Self::RecoveryKey(command) => command.run(cx).await,
             Self::Open(command) => command.run(cx).await,
         }

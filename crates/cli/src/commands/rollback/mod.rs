@@ -12,7 +12,10 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Duratio
 
 use backstay_api::{
     Empty,
-    v1::{CreateUndo, GetHub, GetUndo, PlanUndo, ResolveUndo, ResolveUndoRequest, UndoPath, UndoRequest},
+    v1::{
+        CreateUndo, GetHub, GetUndo, PlanResolvedUndo, PlanUndo, ResolveUndo, ResolveUndoRequest, UndoPath,
+        UndoRequest,
+    },
 };
 use backstay_types::{
     DemandKind, ErrorCode, PartName, RepositoryId, StackName, Undo, UndoDemand, UndoPlan, UndoState,
@@ -92,18 +95,19 @@ pub(crate) struct Scope {
 /// What becomes of data.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
+#[command(group(ArgGroup::new("data").multiple(true).args(["with_data", "go_on"])))]
 pub(crate) struct Data {
     /// Data goes back too, from the snapshots made just before; with --undo, what the undo saved comes back
     #[arg(long, conflicts_with = "go_on")]
     with_data: bool,
     /// Where there is no data to go back to, the code goes back alone; `all` for every such place
-    #[arg(long = "without-data-of", value_name = "NODE/STACK", requires = "with_data")]
+    #[arg(long = "without-data-of", value_name = "NODE/STACK", requires = "data")]
     without: Vec<String>,
     /// This stack uses the same data, and it is meant to go back for it too
-    #[arg(long = "and-data-of", value_name = "STACK", requires = "with_data")]
+    #[arg(long = "and-data-of", value_name = "STACK", requires = "data")]
     shared: Vec<StackName>,
     /// Older data of this could make a validator sign twice, and no other copy of its keys runs
-    #[arg(long, value_name = "NODE/STACK", requires = "with_data")]
+    #[arg(long, value_name = "NODE/STACK", requires = "data")]
     confirm: Vec<String>,
 }
 
@@ -200,8 +204,21 @@ impl Rollback {
             cx.ui.say(format!("Undo {} has no open conflicts.", ids::short(id)));
             return Ok(undo);
         }
-        let files = resolve::read(&undo.plan, &self.conflicts, names)?;
-        api.call::<ResolveUndo>(UndoPath { undo: id }, Empty {}, ResolveUndoRequest { files }).await
+        let mut request = ResolveUndoRequest {
+            files: resolve::read(&undo.plan, &self.conflicts, names)?,
+            without_data: self.data.without.clone(),
+            shared_data: self.data.shared.clone(),
+            confirm: self.data.confirm.clone(),
+        };
+        if !self.manner.yes {
+            // Only now is it known for whom it is, and what has to be said of their data.
+            let plan = api.call::<PlanResolvedUndo>(UndoPath { undo: id }, Empty {}, request.clone()).await?;
+            if !plan.demands.is_empty() {
+                cx.ui.say(view::plan(&plan, names, &cx.frame()));
+            }
+            meet(&plan.demands, &mut request.confirm, cx)?;
+        }
+        api.call::<ResolveUndo>(UndoPath { undo: id }, Empty {}, request).await
     }
 }
 
@@ -210,20 +227,23 @@ fn unmet(code: ErrorCode, demand: &UndoDemand, option: &str) -> CliError {
     CliError::new(code, demand.why.clone()).hint(format!("`{option} {}` says that it is meant", demand.say))
 }
 
-/// Shows the plan and asks for a yes.
-fn ask(plan: &UndoPlan, names: &Names, request: &mut UndoRequest, cx: &Context) -> Result<(), CliError> {
-    cx.ui.say(view::plan(plan, names, &cx.frame()));
-    for demand in &plan.demands {
+/// Asks for what a person has to type; says how the rest is said.
+fn meet(demands: &[UndoDemand], confirmed: &mut Vec<String>, cx: &Context) -> Result<(), CliError> {
+    for demand in demands {
         match demand.demand {
             // The hub would refuse it by name; it computes anew, and might find it met by then.
             DemandKind::WithoutData => return Err(unmet(ErrorCode::BS9041, demand, "--without-data-of")),
             DemandKind::SharedData => return Err(unmet(ErrorCode::BS9042, demand, "--and-data-of")),
-            DemandKind::DoubleSign => {
-                let said = cx.ui.typed(&demand.why, &demand.say)?;
-                request.confirm.push(said);
-            }
+            DemandKind::DoubleSign => confirmed.push(cx.ui.typed(&demand.why, &demand.say)?),
         }
     }
+    Ok(())
+}
+
+/// Shows the plan and asks for a yes.
+fn ask(plan: &UndoPlan, names: &Names, request: &mut UndoRequest, cx: &Context) -> Result<(), CliError> {
+    cx.ui.say(view::plan(plan, names, &cx.frame()));
+    meet(&plan.demands, &mut request.confirm, cx)?;
     // With conflicts nothing reaches a node before a person has resolved them.
     if view::has_conflicts(plan) || cx.ui.confirm("Take this back?")? {
         return Ok(());

@@ -56,6 +56,9 @@ pub(super) fn sentence(event: &Event) -> String {
         }
         Event::BackupCancelled { by, .. } => format!("a backup job was cancelled by {by}"),
         Event::RecoveryKeySet { recipient, by } => format!("the recovery key {recipient} was set by {by}"),
+        Event::BackupTargetAccepted { place, by } => {
+            format!("what is at the backup target {place} was accepted as it is by {by}")
+        }
         Event::HubRestored { snapshot, epoch } => {
             format!("this hub was restored from {}; epoch {epoch}", short(*snapshot))
         }

@@ -39,16 +39,15 @@ pub(crate) async fn next_backup(call: Call<NextBackup>) -> Result<NextBackupResp
                 let other_password = lent.map(|lent| nodes_password(&app, &lent)).transpose()?;
                 Some(BackupOrder { other_password, ..order(&app, *job, password)? })
             }
-            NextOrder::NotReady => {
+            NextOrder::NotReady(why) => {
                 app.backups.wake.notify_one();
                 // Only a deployment is worth holding a request for; who asks for what is due is told again.
                 if body.before.is_none() {
                     return Ok(NextBackupResponse { order: None, set_up: true });
                 }
                 if Instant::now() >= deadline {
-                    let detail = "the node's repository is not made yet";
-                    return Err(ApiError::new(ErrorCode::BS9012, detail)
-                        .with_hint("it is made as soon as the backup target answers; ask again"));
+                    return Err(ApiError::new(ErrorCode::BS9012, why)
+                        .with_hint("the hub sees to it as soon as the backup target answers; ask again"));
                 }
                 sleep(Duration::from_millis(250)).await;
                 continue;
@@ -88,6 +87,7 @@ pub(crate) async fn finish(call: Call<FinishBackup>) -> Result<Empty, ApiError> 
     let Call { app, caller, path, body, .. } = call;
     let node = whole(&caller)?;
     app.engine.finish_backup(node, path.job, body).await?;
+    app.backups.last_look.forget();
     let written = app.backups.growth.take(node.id);
     if written > 0 {
         let note = |facts: &mut RepositoryFacts| facts.bytes = facts.bytes.saturating_add(written);

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::App,
     auth,
-    backups::{Place, folder_of},
+    backups::{For, Place, TargetError, folder_of},
     http::{
         ApiError,
         gate::{RequestId, RouteName},
@@ -306,6 +306,7 @@ impl Asked<'_> {
             What::List(kind) => return Err(self.refused("write", kind.name()).await),
         };
         let name = self.file()?;
+        self.place.is_known(self.app, false, For::Write).await.map_err(not_known)?;
         if let Some(size) = self.objects().size(&name).await.map_err(failed)? {
             // A writer that had no answer writes the same again: nothing is changed, and that is no attempt to.
             let same = self.length().is_none_or(|length| length == size);
@@ -390,6 +391,14 @@ fn range(text: &str, size: u64) -> Option<(u64, u64)> {
         (from, to) => (number(from)?, number(to)?.saturating_add(1).min(size)),
     };
     (from < to && to <= size).then_some((from, to))
+}
+
+fn not_known(error: TargetError) -> ApiError {
+    match error {
+        TargetError::Unknown(why) => ApiError::new(ErrorCode::BS9071, why),
+        TargetError::Objects(error) => failed(error),
+        TargetError::Hub(error) => error.into(),
+    }
 }
 
 fn failed(error: ObjectError) -> ApiError {

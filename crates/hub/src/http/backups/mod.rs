@@ -1,5 +1,6 @@
 //! Backups, for people.
 
+pub(crate) mod accept_target;
 pub(crate) mod jobs;
 pub(crate) mod overview;
 pub(crate) mod recovery;

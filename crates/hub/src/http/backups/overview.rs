@@ -3,6 +3,7 @@
 use backstay_api::v1::{
     BackupHealth, BackupSettingsView, BackupTargetView, BackupWarning, BackupsView, GetBackups, KeepView,
 };
+use backstay_config::TargetSettings;
 use backstay_store::backups::jobs::{self, Wanted};
 use backstay_types::backup::BackupJobState;
 
@@ -63,6 +64,11 @@ pub(crate) async fn warnings(app: &App, all: &Standing) -> Result<Vec<BackupWarn
                 | BackupHealth::Unproven
         ) || one.node.is_none() && one.state != BackupHealth::Good
     };
+    for second in [false, true] {
+        if let Some(why) = app.backups.not_used.get(second) {
+            say(None, why);
+        }
+    }
     for one in all.all.iter().filter(bad).take(NAMED) {
         let node = one.node.as_ref().map(|(_, name, _)| name);
         say(node, format!("{}: {}", one.name(), one.why));
@@ -90,21 +96,27 @@ pub(crate) async fn warnings(app: &App, all: &Standing) -> Result<Vec<BackupWarn
     Ok(found)
 }
 
+pub(super) fn target_view(app: &App, target: &TargetSettings, second: bool) -> BackupTargetView {
+    let (hub_can_delete, note) = if second {
+        let second = app.backups.second.get();
+        (second.can_delete(), second.words())
+    } else {
+        (true, "nodes cannot delete here; whoever takes over the hub can".to_owned())
+    };
+    BackupTargetView {
+        place: target.place(),
+        hub_can_delete,
+        note,
+        not_used: app.backups.not_used.get(second),
+    }
+}
+
 fn settings_view(app: &App) -> Option<BackupSettingsView> {
     let settings = &app.settings.backup;
     let target = settings.target.as_ref()?;
-    let second = app.backups.second.get();
     Some(BackupSettingsView {
-        target: BackupTargetView {
-            place: target.place(),
-            hub_can_delete: true,
-            note: "nodes cannot delete here; whoever takes over the hub can".to_owned(),
-        },
-        second: settings.second.as_ref().map(|site| BackupTargetView {
-            place: site.place(),
-            hub_can_delete: second.can_delete(),
-            note: second.words(),
-        }),
+        target: target_view(app, target, false),
+        second: settings.second.as_ref().map(|site| target_view(app, site, true)),
         every_seconds: settings.every.as_secs(),
         keep: KeepView {
             days: settings.keep_days,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -147,22 +147,49 @@ fn sum(rates: impl Iterator<Item = BackupRate>) -> BackupRate {
     })
 }
 
-/// The last look.
+/// The last look. What was seen before something ended is not shown to who asks after it: whoever comes later has no
+/// other reason to ask again.
 #[derive(Debug, Default)]
-pub(crate) struct LastLook(Mutex<Option<(Instant, Arc<Standing>)>>);
+pub(crate) struct LastLook(Mutex<Looked>);
+
+#[derive(Debug, Default)]
+struct Looked {
+    /// How often something came that a look should have in it.
+    news: u64,
+    last: Option<(Instant, Arc<Standing>)>,
+}
+
+impl LastLook {
+    /// Something came that a look should have in it.
+    pub(crate) fn forget(&self) {
+        let mut looked = self.lock();
+        looked.news += 1;
+        looked.last = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Looked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// How all stand.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub(crate) async fn standing(app: &App) -> Result<Arc<Standing>, ApiError> {
-    let last = app.backups.last_look.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some((_, standing)) = last.filter(|(at, _)| at.elapsed() < FRESH) {
-        return Ok(standing);
-    }
+    let news = {
+        let looked = app.backups.last_look.lock();
+        if let Some((_, standing)) = looked.last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Ok(standing.clone());
+        }
+        looked.news
+    };
     let standing = Arc::new(look(app).await?);
-    let mut last = app.backups.last_look.0.lock().unwrap_or_else(PoisonError::into_inner);
-    *last = Some((Instant::now(), standing.clone()));
+    let mut looked = app.backups.last_look.lock();
+    // What came while it looked may not be in it.
+    if looked.news == news {
+        looked.last = Some((Instant::now(), standing.clone()));
+    }
     Ok(standing)
 }
 

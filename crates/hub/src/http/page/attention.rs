@@ -184,6 +184,9 @@ async fn backups(app: &App, found: &mut Vec<Attention>) -> Result<(), ApiError> 
         let summary = "No recovery key is set: once this hub is lost, nobody can open any backup".to_owned();
         found.push(item(AttentionKind::RecoveryKeyMissing, summary, None, Refs::default()));
     }
+    for why in [false, true].into_iter().filter_map(|second| app.backups.not_used.get(second)) {
+        found.push(item(AttentionKind::BackupUnwell, why, None, Refs::default()));
+    }
     let bad = [BackupHealth::Damaged, BackupHealth::Failed, BackupHealth::Full, BackupHealth::Late];
     let (mut damaged, mut unwell) = (0, 0);
     let unwell_ones = all.all.iter().filter(|one| bad.contains(&one.state)).map(|one| {
