@@ -22,7 +22,10 @@ pub(super) fn measure(name: &str, minutes: Option<f64>, mb: Option<u64>) -> Resu
         return figures(&mut Command::new(target.join("release/examples").join(name)));
     }
     if name == "metrics-ingest" {
-        cargo(&workspace.root, &["build", "--release", "--package", "backstay-telemetry", "--example", name])?;
+        cargo(
+            &workspace.root,
+            &["build", "--release", "--package", "backstay-telemetry", "--example", name],
+        )?;
         return figures(&mut Command::new(target.join("release/examples").join(name)));
     }
     if name == "backup" {

@@ -11,9 +11,9 @@ mod hub;
 mod membership;
 mod page;
 mod releases;
+mod telemetry;
 mod timeline;
 mod undo;
-mod telemetry;
 mod upkeep;
 mod users;
 
@@ -30,9 +30,9 @@ pub use page::*;
 pub use releases::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+pub use telemetry::*;
 pub use timeline::*;
 pub use undo::*;
-pub use telemetry::*;
 pub use upkeep::*;
 pub use users::*;
 

@@ -4,10 +4,7 @@ use backstay_types::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    body::Binary,
-    endpoint::endpoints,
-};
+use crate::{body::Binary, endpoint::endpoints};
 
 endpoints! {
     /// How the store of metrics stands: series, bytes, blocks, what was taken and refused.
