@@ -160,6 +160,11 @@ impl Fleet {
             drills: DrillRhythm { every: Duration::ZERO, parallel: 2 },
             deadline: day,
         };
+        self.backups_by(rules);
+    }
+
+    /// Backups are made by these rules from now on.
+    pub(crate) fn backups_by(&mut self, rules: BackupRules) {
         let settings = Settings { backups: Some(rules), ..Settings::new(self._dir.path().join("data")) };
         let presence = Arc::clone(&self.presence) as _;
         self.engine =
