@@ -79,7 +79,7 @@ impl Lost {
             Client::with_options(&hub.url(), Some(hub.admin_token().clone()), Options::default()).unwrap();
         let nodes = admin.call::<v1::ListNodes>(&Empty {}, &Default::default(), &Empty {}).await.unwrap();
         hub.stop().await;
-        nodes.items.iter().map(|node| node.name.to_string()).collect()
+        nodes.items.iter().map(|node| node.node.name.to_string()).collect()
     }
 }
 
