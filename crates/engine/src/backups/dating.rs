@@ -24,10 +24,13 @@ pub(super) struct Made {
 }
 
 impl Made {
-    /// While a job ran: from when it was given until it was told of, or until it had to be done.
-    pub(super) fn by(job: &BackupJob, rules: &BackupRules, now: Timestamp) -> Self {
+    /// While a job ran: from when it was given until it was told of, or until it had to be done. A machine that slept
+    /// meanwhile did it when it woke, and tells at once: the last of these times counts too.
+    pub(super) fn by(job: &BackupJob, rules: &BackupRules, now: Timestamp, at: Timestamp) -> Self {
+        let lately = Self { given: true, ..Self::lately(rules, now) };
         let from = job.started_at.unwrap_or(job.asked_at).min(now);
-        Self { from, until: from.checked_add(rules.deadline).unwrap_or(now).min(now), given: true }
+        let until = from.checked_add(rules.deadline).unwrap_or(now).min(now);
+        if until < now && lately.holds(at) { lately } else { Self { from, until, given: true } }
     }
 
     /// Told for a job that this hub does not know: just now, if that is to be believed.
@@ -41,11 +44,15 @@ impl Made {
         Self { from, until: now, given: true }
     }
 
-    /// The snapshot with the time that the hub takes it to be begun at; and the one that it has, where that is another.
-    fn dated(self, snapshot: &Snapshot) -> (Snapshot, Option<Timestamp>) {
+    fn holds(self, at: Timestamp) -> bool {
         let earliest = self.from.checked_sub(TOLERANCE).unwrap_or(self.from);
         let latest = self.until.checked_add(TOLERANCE).unwrap_or(self.until);
-        if (earliest..=latest).contains(&snapshot.at) {
+        (earliest..=latest).contains(&at)
+    }
+
+    /// The snapshot with the time that the hub takes it to be begun at; and the one that it has, where that is another.
+    fn dated(self, snapshot: &Snapshot) -> (Snapshot, Option<Timestamp>) {
+        if self.holds(snapshot.at) {
             return (snapshot.clone(), (!self.given).then_some(snapshot.at));
         }
         let at = snapshot.at.clamp(self.from, self.until);
@@ -59,12 +66,12 @@ pub(super) async fn keep(
     whose: Whose,
     told: &[Snapshot],
     job: Option<BackupJobId>,
-    made: Made,
+    made: impl Fn(&Snapshot) -> Made,
     now: Timestamp,
 ) -> Result<(), EngineError> {
     let mut doubted: Vec<(&Snapshot, Timestamp)> = Vec::new();
     for snapshot in told {
-        let (dated, claimed) = made.dated(snapshot);
+        let (dated, claimed) = made(snapshot).dated(snapshot);
         let is_new = snapshots::insert(tx, whose, &dated, job, now).await?;
         if let Some(claimed) = claimed.filter(|_| is_new) {
             snapshots::doubted(tx, whose, snapshot.id, claimed).await?;

@@ -331,7 +331,10 @@ impl Engine {
         }
         let (now, before) = (self.inner.world.now(), job.state);
         let rules = self.backup_rules()?;
-        let made = if known { Made::by(&job, rules, now) } else { Made::lately(rules, now) };
+        let made = |one: &Snapshot| match known {
+            true => Made::by(&job, rules, now, one.at),
+            false => Made::lately(rules, now),
+        };
         let task = known.then_some(&job.task);
         let own: Vec<_> = outcome.snapshots.iter().map(|told| own(told, node, task)).collect();
         dating::keep(&mut tx, Some(node.id), &own, Some(id), made, now).await?;

@@ -261,7 +261,7 @@ impl Engine {
         let mut new = found.clone();
         new.retain(|one| !known.iter().any(|known| known.snapshot.id == one.id));
         let made = Made::since_listed(kept.as_ref().map(|kept| &kept.facts), now);
-        dating::keep(&mut tx, whose, &new, None, made, now).await?;
+        dating::keep(&mut tx, whose, &new, None, |_| made, now).await?;
         let there: HashSet<SnapshotId> = found.iter().map(|one| one.id).collect();
         let gone: Vec<SnapshotId> =
             known.iter().map(|one| one.snapshot.id).filter(|id| !there.contains(id)).collect();

@@ -128,7 +128,7 @@ async fn what_a_stolen_key_tells_with_other_dates_makes_no_good_one_go() {
     fleet.hours_later(91 * 24);
     fleet.backed_up(&node, |begun| vec![snapshot(&node, begun)]).await;
     let after = fleet.all_staying(&node).await;
-    assert!(!told.iter().any(|id| after.contains(id)));
+    assert!(!told[1..].iter().any(|id| after.contains(id)), "the first is of now, as others are");
 }
 
 /// Without telling: they are found in the repository; or told for a job that this hub does not know.
