@@ -8,6 +8,7 @@
 //! snapshot is written at all), and restoring (file by file, so that damage costs the damaged file only).
 
 mod access;
+mod compare;
 mod fault;
 mod folder;
 mod keys;

@@ -17,12 +17,15 @@ use rustic_core::{
 
 use crate::{
     access::{Access, Cache, Opened, library_id, own_id},
+    compare,
     fault::{Fault, said},
     tree::{self, Step, Walk, entry, from_shown, node_at},
 };
 
 /// How long what nothing needs stays after it was marked: longer than any backup takes that might need it again.
 const KEEP_MARKED_HOURS: i64 = 23;
+/// So often it is looked again at an index to which somebody adds.
+const LOOKS: usize = 5;
 
 /// All snapshots, oldest first.
 pub(crate) fn list(access: &Access<'_>) -> Result<Done, Fault> {
@@ -102,7 +105,7 @@ pub(crate) fn prune(access: &Access<'_>, dry_run: bool) -> Result<Done, Fault> {
         PruneOptions::default().keep_delete(Span::new().hours(KEEP_MARKED_HOURS)).instant_delete(false);
     let snapshots = || opened.store.list(FileType::Snapshot).map(BTreeSet::from_iter).map_err(fault);
     let mut seen: BTreeSet<Id> = snapshots()?;
-    let plan = opened.repository.prune_plan(&options).map_err(fault)?;
+    let plan = true_plan(&opened, &options)?;
     let pruned = pruned(&plan);
     if !dry_run {
         opened.repository.prune(&options, plan).map_err(fault)?;
@@ -113,12 +116,35 @@ pub(crate) fn prune(access: &Access<'_>, dry_run: bool) -> Result<Done, Fault> {
                 break;
             }
             seen = now;
-            let plan = opened.repository.prune_plan(&options).map_err(fault)?;
+            let plan = true_plan(&opened, &options)?;
             opened.repository.prune(&options, plan).map_err(fault)?;
         }
     }
     opened.store.swallowed()?;
     Ok(Done::Prune(pruned))
+}
+
+/// What a prune would do, by an index that is true: also what came to it while it was looked at.
+fn true_plan(opened: &Opened, options: &PruneOptions) -> Result<PrunePlan, Fault> {
+    let fault = |error: Box<_>| opened.fault("pruning", &error);
+    let indexes = || opened.store.list(FileType::Index).map(BTreeSet::from_iter).map_err(fault);
+    let mut seen: BTreeSet<Id> = indexes()?;
+    for _ in 0..LOOKS {
+        let untrue = compare::untrue(opened)?;
+        if !untrue.is_empty() {
+            let place = opened.store.place();
+            let what = format!("the index of {place} is not true: nothing is taken away by it");
+            return Err(Fault::new(FailedKind::Damaged, what).with(untrue.problems()));
+        }
+        let plan = opened.repository.prune_plan(options).map_err(fault)?;
+        let now = indexes()?;
+        if now.is_subset(&seen) {
+            return Ok(plan);
+        }
+        seen = now;
+    }
+    let what = format!("somebody writes to {} without pause: it is pruned another time", opened.store.place());
+    Err(Fault::new(FailedKind::Other, what))
 }
 
 fn pruned(plan: &PrunePlan) -> Pruned {

@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     access::{Access, Cache, Opened, own_id},
+    compare,
     fault::{Fault, TOLD, problem},
     keys::random,
     store::Store,
@@ -49,6 +50,14 @@ pub(crate) fn repair(access: &Access<'_>) -> Result<Done, Fault> {
             take_away(&opened.store, kind, &id)?;
         }
     }
+    let untrue = compare::untrue(&opened)?;
+    lost.extend(untrue.problems());
+    for (kind, id) in untrue.indexes.iter().map(|id| (FileType::Index, id)) {
+        take_away(&opened.store, kind, id)?;
+    }
+    for id in &untrue.packs {
+        take_away(&opened.store, FileType::Pack, id)?;
+    }
     let indexed = indexed(&opened)?;
     let there = opened.store.list_with_size(FileType::Pack);
     let there: BTreeMap<Id, u32> =
@@ -69,7 +78,7 @@ pub(crate) fn repair(access: &Access<'_>) -> Result<Done, Fault> {
     Ok(Done::Repair { lost, saved_bytes })
 }
 
-fn place_of(pack: &Id) -> String {
+pub(crate) fn place_of(pack: &Id) -> String {
     let hex = pack.to_hex();
     format!("data/{}/{}", &hex.as_str()[..2], hex.as_str())
 }
@@ -152,7 +161,10 @@ fn salvage(opened: &Opened, id: &Id, blobs: &[IndexBlob]) -> Result<(u64, Proble
     Ok((bytes, problem(place_of(id), what)))
 }
 
-fn cipher(master: &MasterKey) -> Aes256CtrPoly1305Aes {
+/// What seals the parts of packs.
+pub(crate) type Cipher = Aes256CtrPoly1305Aes;
+
+pub(crate) fn cipher(master: &MasterKey) -> Cipher {
     let mut key = [0; 64];
     for (into, from) in [(0..32, &master.encrypt), (32..48, &master.mac.k), (48..64, &master.mac.r)] {
         if let Some(place) = key.get_mut(into).filter(|place| place.len() == from.len()) {
@@ -170,11 +182,22 @@ fn part<'a>(content: &'a [u8], blob: &IndexBlob) -> Option<&'a [u8]> {
 
 /// Whether a part is as it was written: its tag is over all of it.
 fn is_right(cipher: &Aes256CtrPoly1305Aes, part: &[u8]) -> bool {
-    let Some((nonce, rest)) = part.split_at_checked(NONCE) else { return false };
-    let Some(split) = rest.len().checked_sub(TAG) else { return false };
-    let (text, tag) = rest.split_at(split);
+    unsealed(cipher, part).is_some()
+}
+
+/// What is in something sealed, when it is as it was sealed.
+pub(crate) fn unsealed(cipher: &Cipher, sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, rest) = sealed.split_at_checked(NONCE)?;
+    let (text, tag) = rest.split_at(rest.len().checked_sub(TAG)?);
     let nonce: &Nonce<Aes256CtrPoly1305Aes> = nonce.into();
-    cipher.decrypt_in_place_detached(nonce, &[], &mut text.to_vec(), tag.into()).is_ok()
+    let mut text = text.to_vec();
+    cipher.decrypt_in_place_detached(nonce, &[], &mut text, tag.into()).ok()?;
+    Some(text)
+}
+
+/// What is in a part of a pack, when it is as it was written; it may be compressed.
+pub(crate) fn opened_part(cipher: &Cipher, content: &[u8], blob: &IndexBlob) -> Option<Vec<u8>> {
+    unsealed(cipher, part(content, blob)?)
 }
 
 fn sealed(cipher: &Aes256CtrPoly1305Aes, mut header: Vec<u8>) -> Result<Vec<u8>, Fault> {

@@ -4,9 +4,11 @@
 //! hands for these; what it did is told here.
 
 mod damage;
+mod dating;
 mod drills;
 mod elsewhere;
 mod jobs;
+mod marked;
 mod needs;
 mod repairing;
 mod repositories;
@@ -16,7 +18,9 @@ mod upkeep;
 
 use std::time::Duration;
 
-pub use backstay_plan::backups::{Ceiling, DrillRhythm, Fate, Keep, Reached, Rhythm, Upkeep, UpkeepRules};
+pub use backstay_plan::backups::{
+    Ceiling, DrillRhythm, Fate, Keep, Reached, Resting, Rhythm, Upkeep, UpkeepKind, UpkeepRules,
+};
 use backstay_types::{NodeId, Refs, StackName};
 
 pub use drills::WantedDrill;

@@ -13,6 +13,8 @@ mod recovery;
 mod refusals;
 mod repair;
 mod restore;
+pub(crate) mod room;
+mod second;
 mod worker;
 
 pub use self::recovery::open as open_sealed;
@@ -37,7 +39,7 @@ pub(crate) use self::{
     marker::{For, NotUsed, TargetError, watch as watch_targets},
     recovery::{check_recipient, seal},
     refusals::Refusals,
-    restore::{restored, taken_up},
+    restore::{is_half, restored, taken_up},
     worker::work,
 };
 use crate::{HubError, http::LastLook, keys::Keys};
@@ -66,6 +68,8 @@ pub(crate) struct Backups {
     pub(crate) second: SecondTarget,
     /// What nodes have written.
     pub(crate) growth: Growth,
+    /// What each node has coming in.
+    pub(crate) rooms: room::Rooms,
 }
 
 /// Where repositories are.
@@ -78,6 +82,8 @@ pub(crate) struct Place {
     pub(crate) spool: Spool,
     /// Room for content on its way in.
     pub(crate) uploads: Semaphore,
+    /// Where the hub keeps its own.
+    pub(crate) data_dir: PathBuf,
     /// For indexes and trees of repositories.
     cache: PathBuf,
     program: PathBuf,
@@ -111,6 +117,7 @@ impl Backups {
             second: SecondTarget::new(place.as_ref()),
             place,
             growth: Growth::default(),
+            rooms: room::Rooms::default(),
             hints: Hints::default(),
             refusals: Refusals::default(),
             last_look: LastLook::default(),
@@ -138,6 +145,7 @@ impl Place {
             second: second.map_err(failed("backup.second"))?,
             spool: Spool::open(&data_dir.join("backup-spool"), world.clone()).map_err(failed("the spool"))?,
             uploads: Semaphore::new(UPLOADS),
+            data_dir: data_dir.to_owned(),
             cache: data_dir.join("backup-cache"),
             program: program(settings),
             settings: settings.clone(),
@@ -188,9 +196,12 @@ impl Place {
         self.second.as_ref().map(|site| &site.objects)
     }
 
-    /// All targets' files: what is kept beside repositories is kept at each.
-    pub(crate) fn all_objects(&self) -> impl Iterator<Item = &Objects> {
-        std::iter::once(&self.target.objects).chain(self.second.iter().map(|site| &site.objects))
+    /// The target's folder, where it is one.
+    pub(crate) fn folder(&self) -> Option<&std::path::Path> {
+        match &self.target.settings {
+            TargetSettings::Folder(path) => Some(path),
+            TargetSettings::S3(_) => None,
+        }
     }
 }
 

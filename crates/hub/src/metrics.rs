@@ -87,6 +87,7 @@ pub(crate) struct Metrics {
     drills_failed: Gauge,
     oldest_drilled: Seconds,
     restores: Family<ByStack, Seconds>,
+    proven_by_stack: Family<ByStack, Seconds>,
 }
 
 /// Figures that are read from state when they are asked for.
@@ -126,6 +127,8 @@ pub(crate) struct Levels {
     pub(crate) restores: BTreeMap<String, u64>,
     /// How the store of metrics stands, and how many samples are not kept by their kind; nothing where there is none.
     pub(crate) telemetry: Option<(Status, u64)>,
+    /// How old the newest proven snapshot of each stack is, on the node where it is the oldest.
+    pub(crate) proven_by_stack: BTreeMap<String, Duration>,
 }
 
 impl Metrics {
@@ -164,6 +167,7 @@ impl Metrics {
             drills_failed: Gauge::default(),
             oldest_drilled: Seconds::default(),
             restores: Family::default(),
+            proven_by_stack: Family::default(),
         };
         metrics.registry = Mutex::new(metrics.register());
         metrics
@@ -253,6 +257,8 @@ impl Metrics {
         all.register_with_unit("backup_oldest_drilled_age", help, Unit::Seconds, age);
         let help = "Time to restore a stack's data in its newest drill, on the node where it took longest";
         all.register_with_unit("drill_restore", help, Unit::Seconds, self.restores.clone());
+        let help = "Age of a stack's newest proven snapshot, on the node where it is the oldest";
+        all.register_with_unit("backup_proven_age", help, Unit::Seconds, self.proven_by_stack.clone());
         all.register("backup_jobs_open", "Jobs about backups that wait or run", self.backup_jobs.clone());
     }
 
@@ -321,6 +327,10 @@ impl Metrics {
         self.drills_done.set(int(levels.drill_rate.0));
         self.drills_failed.set(int(levels.drill_rate.1));
         self.oldest_drilled.set(levels.oldest_drilled.as_secs_f64());
+        self.proven_by_stack.clear();
+        for (stack, age) in &levels.proven_by_stack {
+            self.proven_by_stack.get_or_create(&ByStack { stack: stack.clone() }).set(age.as_secs_f64());
+        }
         self.restores.clear();
         for (stack, ms) in &levels.restores {
             let took = Duration::from_millis(*ms).as_secs_f64();

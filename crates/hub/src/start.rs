@@ -83,6 +83,12 @@ impl Hub {
     /// When any of these cannot be had; nothing runs then.
     pub async fn start(settings: Settings, world: World) -> Result<Self, HubError> {
         let data_dir = DataDir::hold(&settings.hub.data_dir)?;
+        if backups::is_half(data_dir.path()) {
+            return Err(HubError::Restore(format!(
+                "{}: a restore was cut off while it put a hub here: run `backstay hub restore` again, it begins anew",
+                data_dir.path().display()
+            )));
+        }
         let keys = Arc::new(Keys::load(data_dir.path(), &world)?);
         let id = instance_id(data_dir.path(), &world)?;
         let location = database_location(&settings, data_dir.path())?;

@@ -134,6 +134,22 @@ pub enum BackupSource {
     },
 }
 
+impl BackupSource {
+    /// Why it cannot be put back where it came from, only into a folder; nothing when it can.
+    pub fn not_in_place(&self) -> Option<&'static str> {
+        match self {
+            Self::Openclaw { .. } => Some("OpenClaw's own backup is not put back in place"),
+            Self::Postgres(source) if source.method == PostgresMethod::Base => Some(
+                "a base backup takes the place of a server's whole data folder, which only its owner can exchange",
+            ),
+            Self::Command(source) if source.restore.is_empty() => {
+                Some("it has no `restore`, a command that takes it back")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// How a PostgreSQL server is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PostgresSource {

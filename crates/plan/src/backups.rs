@@ -12,4 +12,4 @@ pub use ceiling::{Ceiling, Reached, SavedStack, is_below_floor};
 pub use drills::{DrillRhythm, DrilledStack, DueDrill, due_drills, next_drill_at};
 pub use retention::{Fate, Keep, Kept, SAFETY, retain};
 pub use schedule::{Due, Rhythm, SavedNode, due, next_at};
-pub use upkeep::{RepositoryState, Upkeep, UpkeepRules, upkeep};
+pub use upkeep::{RepositoryState, Resting, Upkeep, UpkeepKind, UpkeepRules, upkeep};

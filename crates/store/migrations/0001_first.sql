@@ -644,6 +644,8 @@ CREATE TABLE backup_snapshots (
     deployment_id TEXT,
     job_id TEXT,
     heard_at BIGINT NOT NULL,
+    -- The date that it has at the target, where the hub does not take it for when it was begun.
+    claimed_at BIGINT,
     verified_at BIGINT,
     copy_id TEXT,
     drilled_at BIGINT,

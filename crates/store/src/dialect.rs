@@ -89,6 +89,26 @@ pub(crate) async fn copy_sqlite(pool: &SqlitePool, path: &std::path::Path) -> Re
     if said == "ok" { Ok(()) } else { Err(StoreError::corrupt("the copy of the database", said)) }
 }
 
+/// Whether there is nothing in a database yet. One that is a file is looked at by whoever makes it.
+///
+/// # Errors
+/// When it cannot be reached.
+pub async fn is_empty(location: &str) -> Result<bool> {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    if !location.starts_with("postgres://") && !location.starts_with("postgresql://") {
+        return Ok(true);
+    }
+    let options =
+        PgConnectOptions::from_str(location).map_err(|_| StoreError::Location(without_password(location)))?;
+    let mut connection = options.connect().await?;
+    let count = "SELECT COUNT(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname NOT LIKE 'pg\\_%' \
+                 AND n.nspname <> 'information_schema'";
+    let found: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(found == 0)
+}
+
 async fn connect_postgres(url: &str) -> Result<Db> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| StoreError::Location(without_password(url)))?

@@ -53,6 +53,7 @@ pub mod users;
 
 pub use crash::{crash_point, deaths_are_planned};
 pub use db::{Executor, Query, Row};
+pub use dialect::is_empty;
 pub use error::{Result, StoreError};
 pub use leases::Lease;
 pub use store::{Backend, Reader, Snapshot, Store, Tx};

@@ -62,6 +62,14 @@ pub async fn set_credential(tx: &mut Tx, id: NodeId, credential: Digest) -> Resu
     query(update).bind(credential).bind(id).run_one(tx, WHAT, id).await
 }
 
+/// Notes that another machine has joined as a node.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when there is no such node.
+pub async fn rejoined(tx: &mut Tx, id: NodeId, at: Timestamp) -> Result<()> {
+    query("UPDATE nodes SET joined_at = $1 WHERE id = $2").bind(at).bind(id).run_one(tx, WHAT, id).await
+}
+
 /// Replaces a node's labels.
 ///
 /// # Errors

@@ -16,6 +16,6 @@ pub use order::{
 };
 pub use record::{
     BackupHistory, BackupJob, BackupJobState, BackupResult, BackupTask, BackupTaskKind, Damage, KeptSnapshot,
-    RepositoryFacts, SnapshotHold,
+    RepositoryFacts, SnapshotHold, Trouble,
 };
 pub use snapshot::{Proof, Snapshot, SnapshotId, SnapshotTags};

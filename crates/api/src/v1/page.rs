@@ -184,6 +184,8 @@ pub enum AttentionKind {
     BackupDamaged,
     /// Backups failed, are late, or have no room.
     BackupUnwell,
+    /// A restore waits for its machine, or for its stack to run there.
+    RestoreWaiting,
     /// A drill failed: a snapshot may not bring its stack back.
     DrillFailed,
     /// No recovery key is set: once the hub is lost, nobody opens any backup.

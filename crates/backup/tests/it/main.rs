@@ -4,6 +4,7 @@
 
 mod broken;
 mod crash;
+mod forged;
 mod hazards;
 mod interchange;
 mod job;

@@ -40,7 +40,7 @@ fn remedy(one: &Attention) -> Option<String> {
         Kind::StackUnwell => format!("backstay logs {}/{}", name?, one.refs.stack.as_ref()?),
         Kind::RolloutHalted => format!("backstay rollout explain {}", ids::short(one.refs.rollout?)),
         Kind::AgentsHalted => "backstay agents list".to_owned(),
-        Kind::BackupDamaged | Kind::BackupUnwell | Kind::DrillFailed => {
+        Kind::BackupDamaged | Kind::BackupUnwell | Kind::RestoreWaiting | Kind::DrillFailed => {
             format!("backstay backup status {}", name.unwrap_or_default()).trim_end().to_owned()
         }
         Kind::RecoveryKeyMissing => "backstay backup recovery-key".to_owned(),

@@ -48,6 +48,9 @@ fn why(one: &SnapshotView) -> String {
     if let Some(hold) = &one.kept.hold {
         text.push_str(&format!("; kept: {}", hold.reason));
     }
+    if one.kept.claimed_at.is_some_and(|at| at != one.kept.snapshot.at) {
+        text.push_str("; its date cannot be");
+    }
     if !one.node_is_there {
         text.push_str("; its node is gone");
     }
@@ -72,6 +75,10 @@ pub(crate) fn snapshot(one: &SnapshotView, frame: &Frame) -> String {
     let gone = if one.node_is_there { "" } else { ", which is no longer in the fleet" };
     fields.add("of", format!("{} on {}{gone}", stack_of(snapshot), node_of(snapshot)));
     fields.add("begun", frame.exactly(snapshot.at));
+    fields.maybe(
+        "its date",
+        kept.claimed_at.map(|at| format!("{}: not believed, it makes no other go", frame.exactly(at))),
+    );
     fields.add("because", words::backup_reason(tags.reason));
     fields.maybe("deployment", tags.deployment.map(|id| id.to_string()));
     fields.maybe("conversation", tags.conversation.map(|id| id.to_string()));

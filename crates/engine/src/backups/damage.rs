@@ -12,7 +12,7 @@ use backstay_store::{
 };
 use backstay_types::{
     Event, Timestamp,
-    backup::{Damage, Proof, RepositoryFacts, SnapshotId, job::Problem},
+    backup::{Damage, Proof, RepositoryFacts, SnapshotId, Trouble, job::Problem},
 };
 
 use super::{Whose, refs};
@@ -51,8 +51,11 @@ impl Engine {
                 "the repository is gone from the target, and with it {all} snapshots, of which the second target has {copies}"
             ),
         };
-        let facts =
-            RepositoryFacts { second_made_at: kept.facts.second_made_at, ..RepositoryFacts::default() };
+        let facts = RepositoryFacts {
+            second_made_at: kept.facts.second_made_at,
+            second_trouble: kept.facts.second_trouble,
+            ..RepositoryFacts::default()
+        };
         repositories::set_facts(&mut tx, whose, &facts).await?;
         let event = Event::BackupRepositoryChecked { problems: 1, first: Some(format!("{place}: {what}")) };
         tx.record(event, refs(whose, None))?;
@@ -76,6 +79,54 @@ impl Engine {
         tx.wake();
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Notes that copies at the second target can no longer be read: they are made anew.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn note_copies_lost(&self, whose: Whose, ids: &[SnapshotId]) -> Result<(), EngineError> {
+        let mut tx = self.noting().await?;
+        for id in ids {
+            snapshots::forget_copy(&mut tx, whose, *id).await?;
+        }
+        let what = format!("{} copies at the second target are damaged: they are made anew", ids.len());
+        let problems = ids.len() as u64;
+        tx.record(Event::BackupRepositoryChecked { problems, first: Some(what) }, refs(whose, None))?;
+        tx.wake();
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Notes what does not go with a repository, at the target or at the `second` one; or that it goes again. When that
+    /// began is kept.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn note_trouble(
+        &self,
+        whose: Whose,
+        second: bool,
+        why: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let Some(known) = repositories::get(&mut self.inner.store.read(), whose).await? else {
+            return Ok(());
+        };
+        let place = |facts: &RepositoryFacts| match second {
+            true => facts.second_trouble.clone(),
+            false => facts.trouble.clone(),
+        };
+        let before = place(&known.facts);
+        if before.as_ref().map(|trouble| trouble.why.as_str()) == why {
+            return Ok(());
+        }
+        let since = before.map_or_else(|| self.inner.world.now(), |trouble| trouble.since);
+        let trouble = why.map(|why| Trouble { since, why: why.to_owned() });
+        let note = move |facts: &mut RepositoryFacts| match second {
+            true => facts.second_trouble = trouble,
+            false => facts.trouble = trouble,
+        };
+        self.note_repository(whose, note).await
     }
 
     /// Notes that what was damaged was taken out: `right` snapshots can be restored, `wrong` ones lost data.

@@ -8,7 +8,6 @@ use backstay_store::{
     backups::{
         jobs,
         repositories::{self, KeptRepository},
-        snapshots,
     },
     deployments, leases, nodes, undos,
 };
@@ -20,7 +19,12 @@ use backstay_types::{
     },
 };
 
-use super::{SCHEDULE, Whose, drills, elsewhere, refs, repairing::is_repaired};
+use super::{
+    SCHEDULE, Whose,
+    dating::{self, Made},
+    drills, elsewhere, refs,
+    repairing::is_repaired,
+};
 use crate::{Engine, EngineError};
 
 /// Who was not heard from for so long has given up.
@@ -332,10 +336,14 @@ impl Engine {
             return Ok(());
         }
         let (now, before) = (self.inner.world.now(), job.state);
-        for snapshot in &outcome.snapshots {
-            let own = own(snapshot, node);
-            snapshots::insert(&mut tx, Some(node.id), &own, Some(id), now).await?;
-        }
+        let rules = self.backup_rules()?;
+        let made = |one: &Snapshot| match known {
+            true => Made::by(&job, rules, now, one.at),
+            false => Made::lately(rules, now),
+        };
+        let task = known.then_some(&job.task);
+        let own: Vec<_> = outcome.snapshots.iter().map(|told| own(told, node, task)).collect();
+        dating::keep(&mut tx, Some(node.id), &own, Some(id), made, now).await?;
         if let BackupTask::Restore(work) = &job.task
             && let Destination::WithDeployment { deployment } = work.destination
         {
@@ -435,9 +443,10 @@ fn saves(task: &BackupTask, stack: &StackName) -> bool {
     matches!(task, BackupTask::Save(work) if work.stacks.contains(stack))
 }
 
-/// A snapshot as the hub keeps it: of the node that told it, and proven no further than a node can prove.
-fn own(told: &Snapshot, node: &Node) -> Snapshot {
-    let mut own = told.clone();
+/// A snapshot as the hub keeps it: of the node that told it, made for what its job was for where that is known, and proven
+/// no further than a node can prove.
+fn own(told: &Snapshot, node: &Node, task: Option<&BackupTask>) -> Snapshot {
+    let mut own = task.map_or_else(|| told.clone(), |task| dating::of_job(told.clone(), task));
     own.tags.node = Some(node.id);
     own.tags.node_name = Some(node.name.clone());
     own.proof = own.proof.min(Proof::Matched);

@@ -142,6 +142,7 @@ fn seen(one: &KeptSnapshot, named: Option<&String>, now: Timestamp) -> Kept {
         id: one.snapshot.id,
         at: one.snapshot.at,
         heard_at: one.heard_at,
+        doubtful: one.claimed_at.is_some() || one.job.is_none(),
         proof: one.snapshot.proof,
         damaged: one.damaged_at.is_some(),
         reason: one.snapshot.tags.reason,

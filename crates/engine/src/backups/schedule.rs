@@ -11,7 +11,7 @@ use backstay_store::{
     deployments, nodes,
 };
 use backstay_types::{
-    NodeId, Timestamp,
+    Event, NodeId, Timestamp,
     backup::{BackupHistory, BackupJob, BackupJobState, BackupReason, BackupResult, BackupTask, SaveWork},
 };
 
@@ -19,11 +19,12 @@ use super::{
     SCHEDULE, Whose,
     elsewhere::in_place,
     jobs::{LEASE, Wanted},
+    refs,
     upkeep::{reached, total},
 };
 use crate::{Engine, EngineError};
 
-/// A restore in place waits so long for its stack to run.
+/// A restore in place waits so long for its stack to run, once there is a machine that could.
 const WAITS: Duration = Duration::from_secs(7 * 86_400);
 
 impl Engine {
@@ -178,13 +179,12 @@ impl Engine {
 
     /// Ends what nobody asked for and whose node went away before it did: its turn comes when it is back.
     async fn end_unasked(&self, open: &[BackupJob], now: Timestamp) -> Result<(), EngineError> {
+        let there = self.since(open).await?;
         let unasked = |job: &BackupJob| {
             let online = job.node.is_none_or(|node| self.inner.presence.is_online(node));
             let waited = job.asked_at.checked_add(LEASE).is_ok_and(|until| until < now);
-            // A restore that waits for a stack which never comes would put back old data when it does, long after.
-            let stale =
-                in_place(job).is_some() && job.asked_at.checked_add(WAITS).is_ok_and(|until| until < now);
-            stale || job.state == BackupJobState::Queued && job.by == SCHEDULE && !online && waited
+            stale(job, online, &there, now)
+                || job.state == BackupJobState::Queued && job.by == SCHEDULE && !online && waited
         };
         for job in open.iter().filter(|job| unasked(job)) {
             let mut tx = self.inner.store.begin().await?;
@@ -198,10 +198,33 @@ impl Engine {
                 ..current.clone()
             };
             jobs::update(&mut tx, current.state, &ended).await?;
+            if in_place(&current).is_some() {
+                tx.record(
+                    Event::BackupCancelled { job: job.id, by: SCHEDULE.to_owned() },
+                    refs(job.node, None),
+                )?;
+            }
             tx.commit().await?;
         }
         Ok(())
     }
+
+    /// Since when the nodes are in the fleet for which a restore waits; absent are those whose machine is yet to come.
+    async fn since(&self, open: &[BackupJob]) -> Result<HashMap<NodeId, Timestamp>, EngineError> {
+        let mut since = HashMap::new();
+        for id in open.iter().filter(|job| in_place(job).is_some()).filter_map(|job| job.node) {
+            let node = nodes::get(&mut self.inner.store.read(), id).await?;
+            since.extend(node.filter(|node| node.revoked_at.is_none()).map(|node| (id, node.joined_at)));
+        }
+        Ok(since)
+    }
+}
+
+/// Whether a restore waits for a stack that does not come though its machine is there: it would put back old data when the
+/// stack does come, long after. For a machine that is yet to join, or is away, it waits until somebody cancels it.
+fn stale(job: &BackupJob, online: bool, there: &HashMap<NodeId, Timestamp>, now: Timestamp) -> bool {
+    let since = job.node.and_then(|node| there.get(&node)).filter(|_| online && in_place(job).is_some());
+    since.is_some_and(|since| job.asked_at.max(*since).checked_add(WAITS).is_ok_and(|until| until < now))
 }
 
 fn scheduled() -> SaveWork {

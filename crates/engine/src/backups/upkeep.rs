@@ -1,8 +1,11 @@
 //! What is done with repositories: what is next, and what came of it.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use backstay_plan::backups::{Ceiling, Reached, RepositoryState, Upkeep, upkeep};
+use backstay_plan::backups::{Ceiling, Reached, RepositoryState, Resting, Upkeep, UpkeepKind, upkeep};
 use backstay_store::{
     Lease, Tx,
     backups::{
@@ -23,6 +26,7 @@ use backstay_types::{
 
 use super::{
     Whose,
+    dating::{self, Made},
     jobs::{LEASE, grown},
     refs,
     repairing::{is_repaired, reads},
@@ -70,11 +74,15 @@ impl Engine {
         Ok(lease)
     }
 
-    /// All that is to be done now, most urgent first; nothing about those who are `busy`.
+    /// All that is to be done now, most urgent first; nothing about those who are `busy`, nor what of others is resting.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn upkeep_work(&self, busy: &HashSet<Whose>) -> Result<Vec<Work>, EngineError> {
+    pub async fn upkeep_work(
+        &self,
+        busy: &HashSet<Whose>,
+        resting: &HashMap<Whose, Resting>,
+    ) -> Result<Vec<Work>, EngineError> {
         let Some(rules) = &self.inner.settings.backups else { return Ok(Vec::new()) };
         let mut read = self.inner.store.read();
         let open = jobs::open(&mut read).await?;
@@ -86,7 +94,11 @@ impl Engine {
         let waiting: HashSet<Whose> = open.iter().filter(|job| is_of_node(job)).map(|job| job.node).collect();
         let listed: HashSet<Whose> = known.iter().map(|one| one.whose).collect();
         // Each once: two that make the same repository leave one that neither of them opens.
-        for whose in waiting.iter().copied().chain([None]).filter(|whose| !listed.contains(whose)) {
+        let none = Resting::default();
+        let rests = |whose: &Whose| resting.get(whose).unwrap_or(&none);
+        let unmade =
+            |whose: &Whose| !listed.contains(whose) && !rests(whose).kinds.contains(&UpkeepKind::Make);
+        for whose in waiting.iter().copied().chain([None]).filter(unmade) {
             work.push(Work { whose, repository: None, chore: Chore::Upkeep(Upkeep::Make) });
         }
         // Whoever repairs one alone does anything with it.
@@ -107,6 +119,7 @@ impl Engine {
                         read: whose.is_some_and(|node| open.iter().any(|job| reads(job, node))),
                         wanted: whose.is_none() || waiting.contains(&whose),
                         full: reached(&rules.ceiling, &repository, total).is_some(),
+                        resting: rests(&whose),
                     };
                     upkeep(&state, &rules.upkeep, now).map(Chore::Upkeep)
                 }
@@ -247,11 +260,11 @@ impl Engine {
         let mut tx = self.inner.store.begin().await?;
         let now = self.inner.world.now();
         let known = snapshots::of(&mut tx, whose).await?;
-        for snapshot in &found {
-            if !known.iter().any(|one| one.snapshot.id == snapshot.id) {
-                snapshots::insert(&mut tx, whose, snapshot, None, now).await?;
-            }
-        }
+        let kept = repositories::get(&mut tx, whose).await?;
+        let mut new = found.clone();
+        new.retain(|one| !known.iter().any(|known| known.snapshot.id == one.id));
+        let made = Made::since_listed(kept.as_ref().map(|kept| &kept.facts), now);
+        dating::keep(&mut tx, whose, &new, None, |_| made, now).await?;
         let there: HashSet<SnapshotId> = found.iter().map(|one| one.id).collect();
         let gone: Vec<SnapshotId> =
             known.iter().map(|one| one.snapshot.id).filter(|id| !there.contains(id)).collect();
@@ -261,7 +274,7 @@ impl Engine {
                 snapshots::damaged(&mut tx, whose, *id, now).await?;
             }
         }
-        if let Some(kept) = repositories::get(&mut tx, whose).await? {
+        if let Some(kept) = kept {
             let facts = RepositoryFacts { listed_at: Some(now), suspect: false, ..kept.facts };
             repositories::set_facts(&mut tx, whose, &facts).await?;
         }
@@ -344,9 +357,9 @@ fn urgency(chore: &Chore) -> u8 {
         Chore::Job(_) => 2,
         Chore::Upkeep(Upkeep::Seal | Upkeep::Repair) => 3,
         Chore::Upkeep(Upkeep::Verify(_)) => 4,
-        Chore::Upkeep(Upkeep::MakeSecond | Upkeep::Copy(_)) => 5,
+        Chore::Upkeep(Upkeep::MakeSecond | Upkeep::SealSecond | Upkeep::Copy(_)) => 5,
         Chore::Upkeep(Upkeep::List) => 6,
-        Chore::Upkeep(Upkeep::Check(..)) => 7,
+        Chore::Upkeep(Upkeep::Check(..) | Upkeep::CheckSecond(..)) => 7,
         Chore::Upkeep(Upkeep::Prune) => 8,
     }
 }

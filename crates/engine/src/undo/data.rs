@@ -198,11 +198,13 @@ impl Engine {
         let mut read = self.inner.store.read();
         let all = snapshots::of(&mut read, Some(node.id)).await?;
         let of_stack = |one: &&KeptSnapshot| one.snapshot.tags.stack.as_ref() == Some(&first.stack);
-        let own: Vec<_> = all
+        let mut own: Vec<_> = all
             .iter()
             .filter(of_stack)
             .filter(|one| one.snapshot.tags.deployment == Some(first.id))
             .collect();
+        // What nobody told of when it was made may be anybody's.
+        own.sort_by_key(|one| (one.job.is_none(), one.claimed_at.is_some()));
         let proven = |one: &&&KeptSnapshot| one.snapshot.proof >= Proof::Verified && one.damaged_at.is_none();
         if let Some(one) = own.iter().find(proven) {
             return Ok(Ok((**one).clone()));
@@ -254,6 +256,10 @@ impl Engine {
         mut moved: DataMove,
     ) -> Result<(DataMove, Vec<UndoDemand>), EngineError> {
         let (place, mut demands) = (format!("{}/{}", moved.node, moved.stack), Vec::new());
+        let items = declared.items(&moved.stack);
+        if let Some(why) = moved.from.as_ref().and_then(|from| not_in_place(items, from)) {
+            (moved.from, moved.missing) = (None, Some(why));
+        }
         let Some(from) = &moved.from else {
             match &moved.missing {
                 None => moved.words.push("the data stays: nothing that is taken back ran here".to_owned()),
@@ -274,7 +280,6 @@ impl Engine {
             }
             return Ok((moved, demands));
         };
-        let items = declared.items(&moved.stack);
         moved.words = self.words(loaded, items, &moved, from).await?;
         let goes = |item: &&BackupItem| from.items.is_empty() || from.items.contains(&item.name);
         let marked: Vec<_> = items.iter().filter(goes).filter(|item| item.double_sign).collect();
@@ -426,30 +431,16 @@ impl Engine {
         }
         Ok(())
     }
+}
 
-    /// Which items of a stack could make a validator sign twice, by what is declared in any of these releases. Of one that
-    /// is not known here, or cannot be read, nothing can be told: that is an error for people.
-    ///
-    /// # Errors
-    /// When the store or the mirror fails.
-    pub async fn double_sign(
-        &self,
-        stack: &StackName,
-        trees: &[TreeDigest],
-    ) -> Result<BTreeSet<String>, EngineError> {
-        let mut marked = BTreeSet::new();
-        for tree in trees {
-            let Some(release) = releases::by_tree(&mut self.inner.store.read(), stack, *tree).await? else {
-                continue;
-            };
-            let repository = self.repository(release.repository).await?;
-            let mirror = self.inner.mirrors.of(&repository)?;
-            let items =
-                blocking(move || crate::parts::saved_at(&mirror, &release.commit, &release.path)).await?;
-            marked.extend(items.into_iter().filter(|item| item.double_sign).map(|item| item.name));
-        }
-        Ok(marked)
-    }
+/// Why a snapshot cannot be put back in place as a whole, by the items that cannot.
+fn not_in_place(items: &[BackupItem], from: &DataSource) -> Option<String> {
+    let goes = |item: &&BackupItem| from.items.is_empty() || from.items.contains(&item.name);
+    let stuck = items.iter().filter(goes).filter_map(|item| Some((&item.name, item.what.not_in_place()?)));
+    let stuck: Vec<_> = stuck.map(|(name, why)| format!("`{name}`: {why}")).collect();
+    (!stuck.is_empty()).then(|| {
+        format!("{}; restore what there is into a folder, or the other items on their own", stuck.join("; "))
+    })
 }
 
 /// Why a person has to confirm it.

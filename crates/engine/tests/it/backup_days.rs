@@ -73,6 +73,8 @@ struct Played {
 struct Shelf {
     there: BTreeMap<SnapshotId, Snapshot>,
     proven: BTreeMap<SnapshotId, Timestamp>,
+    /// When the hub heard of each, and whether that was by its job.
+    heard: BTreeMap<SnapshotId, (Timestamp, bool)>,
     held: BTreeSet<SnapshotId>,
     prunes: u32,
 }
@@ -198,6 +200,10 @@ impl Days {
                     return; // What it saved is there, and nobody is told.
                 }
                 self.engine.finish_backup(&node, job.id, outcome.clone()).await.unwrap();
+                let now = self.now;
+                for one in &outcome.snapshots {
+                    self.shelf(Some(node.id)).heard.entry(one.id).or_insert((now, true));
+                }
                 if shaky && self.once_in(4) {
                     self.engine.finish_backup(&node, job.id, outcome).await.unwrap();
                 }
@@ -263,7 +269,7 @@ impl Days {
 
     /// What the hub's worker does, once around.
     async fn look_after(&mut self) {
-        for work in self.engine.upkeep_work(&HashSet::new()).await.unwrap() {
+        for work in self.engine.upkeep_work(&HashSet::new(), &HashMap::new()).await.unwrap() {
             let whose = work.whose;
             let now = self.now;
             match work.chore {
@@ -281,7 +287,11 @@ impl Days {
                     }
                 }
                 Chore::Upkeep(Upkeep::List) => {
-                    let found = self.shelf(whose).there.values().cloned().collect();
+                    let shelf = self.shelf(whose);
+                    let found: Vec<Snapshot> = shelf.there.values().cloned().collect();
+                    for one in &found {
+                        shelf.heard.entry(one.id).or_insert((now, false));
+                    }
                     let unproven = self.engine.note_listed(whose, found).await.unwrap();
                     assert!(unproven.is_empty(), "all that is in there can be read");
                 }
@@ -303,7 +313,9 @@ impl Days {
         assert_eq!(job.node, None);
         let Some(job) = self.engine.begin_upkeep(job.id).await.unwrap() else { return };
         let snapshot = self.snapshot(None, job.id);
+        let now = self.now;
         self.shelf(None).there.insert(snapshot.id, snapshot.clone());
+        self.shelf(None).heard.insert(snapshot.id, (now, true));
         let work = WorkOutcome { snapshots: vec![snapshot], ..WorkOutcome::default() };
         let result = BackupResult { work: Some(work), ..BackupResult::default() };
         self.engine.end_upkeep(job.id, result, None).await.unwrap();
@@ -346,11 +358,14 @@ impl Days {
 fn wanted(shelf: &Shelf, now: Timestamp) -> BTreeSet<SnapshotId> {
     let tolerated = now.checked_add(SignedDuration::from_mins(10)).unwrap();
     let oldest = now.checked_sub(SignedDuration::from_hours(90 * 24)).unwrap();
+    // What was told by its job, and not with a date of the future, has places; the rest stays beside these.
+    let is_sure = |id: &SnapshotId, at: Timestamp| shelf.heard[id].1 && at <= tolerated;
     let mut newest_first: Vec<(Timestamp, SnapshotId)> =
-        shelf.proven.iter().map(|(id, at)| (*at, *id)).filter(|(at, _)| *at <= tolerated).collect();
+        shelf.proven.iter().map(|(id, at)| (*at, *id)).filter(|(at, id)| is_sure(id, *at)).collect();
     newest_first.sort_by(|a, b| b.cmp(a));
-    let ahead = shelf.proven.iter().filter(|(_, at)| **at > tolerated).map(|(id, _)| *id);
-    let mut wanted: BTreeSet<SnapshotId> = ahead.chain(shelf.held.iter().copied()).collect();
+    let unsure = shelf.proven.iter().filter(|(id, at)| !is_sure(id, **at) && shelf.heard[*id].0 > oldest);
+    let mut wanted: BTreeSet<SnapshotId> =
+        unsure.map(|(id, _)| *id).chain(shelf.held.iter().copied()).collect();
     wanted.extend(newest_first.iter().take(KEEP.at_least as usize).map(|(_, id)| *id));
     let spans: [(&str, u32); 4] = [
         ("%Y-%m-%d %H", KEEP.hourly),

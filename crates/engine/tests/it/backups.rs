@@ -17,7 +17,7 @@ use backstay_store::{
 use backstay_types::{
     Constraint, ConstraintOrigin, Deployment, Digest, Effect, Node, NodeId, Scope,
     backup::{
-        BackupReason, BackupTask, Destination, Proof, RestoreWork, SaveWork, Snapshot, SnapshotId,
+        BackupJobState, BackupReason, BackupTask, Destination, Proof, RestoreWork, SaveWork, Snapshot, SnapshotId,
         SnapshotTags, WorkOutcome,
     },
 };
@@ -305,4 +305,47 @@ async fn at_its_ceiling_a_node_is_saved_until_it_has_what_must_be_kept() {
     let mut wanted = vec![nodes[0].id, nodes[2].id];
     wanted.sort();
     assert_eq!(given, wanted, "two has enough; three has none yet");
+}
+
+/// A machine that takes a lost one's place may come late; a stack that does not come to one that is there is another matter.
+#[tokio::test]
+async fn a_restore_waits_for_its_machine_as_long_as_it_takes_and_for_its_stack_a_week() {
+    let fleet = Fleet::new().await;
+    let one = fleet.node("one").await;
+    fleet.with_repository(one.id).await;
+    let snapshot = fleet.snapshot(one.id, |_| {}).await;
+    let mut tx = fleet.store.begin().await.unwrap();
+    nodes::revoke(&mut tx, one.id, fleet.world.now()).await.unwrap();
+    nodes::forget_soft(&mut tx, one.id).await.unwrap();
+    tx.commit().await.unwrap();
+    let work = RestoreWork {
+        snapshot,
+        stack: "web".parse().unwrap(),
+        items: Vec::new(),
+        paths: Vec::new(),
+        destination: Destination::InPlace,
+        of_node: None,
+    };
+    let wanted = WantedRestore { id: None, node: one.clone(), work };
+    let job = fleet.engine.ask_restore(wanted, "ann").await.unwrap();
+    let days = |days: i64| {
+        let now = fleet.world.now().checked_add(jiff::SignedDuration::from_hours(24 * days)).unwrap();
+        fleet.clock.set(now);
+        now
+    };
+    let state = async || {
+        fleet.engine.schedule_backups().await.unwrap();
+        jobs::get(&mut fleet.store.read(), job.id).await.unwrap().unwrap().state
+    };
+    days(30);
+    assert_eq!(state().await, BackupJobState::Queued, "no machine has come");
+    let mut tx = fleet.store.begin().await.unwrap();
+    nodes::set_credential(&mut tx, one.id, Digest::of(b"new")).await.unwrap();
+    nodes::rejoined(&mut tx, one.id, fleet.world.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    days(6);
+    assert_eq!(state().await, BackupJobState::Queued, "its stack may still come");
+    days(2);
+    assert_eq!(state().await, BackupJobState::Cancelled);
+    assert_eq!(fleet.told("backup_cancelled").await.len(), 1, "the ledger says so");
 }

@@ -20,6 +20,7 @@ mod parts;
 mod questions;
 mod removal;
 mod statements;
+mod stolen;
 mod sync;
 mod undo;
 mod undo_data;

@@ -279,8 +279,27 @@ async fn marks_in_the_manifest_ask_for_words() {
     fleet.assert_verified(&undo);
     assert!(fleet.latest("one").await.data.is_some());
     let tree = fleet.runs[&("one".to_owned(), "web".to_owned())];
-    let marked = fleet.engine.double_sign(&"web".parse().unwrap(), &[tree]).await.unwrap();
+    let marked = fleet.engine.double_sign(&"web".parse().unwrap(), &[tree], &[]).await.unwrap();
     assert_eq!(marked.into_iter().collect::<Vec<_>>(), ["keys"], "restores ask the same");
+}
+
+/// What no node can put back in place is said before anything is begun, by name.
+#[tokio::test]
+async fn what_cannot_be_put_back_in_place_is_named_first() {
+    let mut fleet = Fleet::with_backups().await;
+    let manifest = "[[backup]]\npath = \"keys\"\n[[backup]]\nname = \"export\"\ncommand = [\"true\"]\n";
+    fleet.work.write("stacks/web/stack.toml", manifest);
+    fleet.commit("A command that takes nothing back", None);
+    fleet.deploy().await;
+    fleet.bad(&ALL).await;
+    let plan = fleet.engine.plan_undo(&last()).await.unwrap();
+    assert!(plan.demands.iter().all(|one| one.demand == DemandKind::WithoutData), "{:?}", plan.demands);
+    assert!(plan.demands[0].why.contains("`export`: it has no `restore`"), "{:?}", plan.demands);
+    let stack = "web".parse().unwrap();
+    let node = fleet.node("one").await.id;
+    let stuck = async |named: &[String]| fleet.engine.not_in_place(node, &stack, named).await.unwrap();
+    assert_eq!(stuck(&[]).await.len(), 1, "a restore of all of it says the same");
+    assert_eq!(stuck(&["keys".to_owned()]).await, Vec::<String>::new());
 }
 
 #[tokio::test]

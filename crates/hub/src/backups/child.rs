@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf, process::Stdio, time::Duration};
 
-use backstay_types::backup::job::{Done, Failed, Job, Line};
+use backstay_types::backup::{
+    SnapshotId,
+    job::{Done, Failed, Job, Line},
+};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -56,9 +59,31 @@ pub(crate) enum ChildError {
     /// It answered something else than it was asked.
     #[error("the program answered something else than it was asked; it may be of another version")]
     OtherAnswer,
+    /// These could not be read or copied, and the others could: they are tried again on their own.
+    #[error("{} snapshots could not be {what}, the first, {}: {why}", .snapshots.len(), first(.snapshots))]
+    Stuck {
+        /// Which.
+        snapshots: Vec<SnapshotId>,
+        /// `read back` or `copied`.
+        what: &'static str,
+        /// Why the first could not.
+        why: String,
+    },
     /// A password does not open, or the database fails.
     #[error("{0}")]
     Hub(String),
+}
+
+fn first(snapshots: &[SnapshotId]) -> String {
+    snapshots.first().map(ToString::to_string).unwrap_or_default()
+}
+
+impl ChildError {
+    /// Whether it says nothing of the target or of this hub, only of what was worked on: another snapshot may be read all
+    /// the same.
+    pub(crate) fn is_of_one(&self) -> bool {
+        matches!(self, Self::Deadline(_) | Self::CutOff { .. })
+    }
 }
 
 impl Child {

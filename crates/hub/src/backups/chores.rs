@@ -6,14 +6,14 @@ use backstay_engine::{
     EngineError,
     backups::{Chore, Upkeep, Whose, Work},
 };
-use backstay_objects::ObjectError;
+use backstay_objects::{ObjectError, Objects};
 use backstay_store::backups::{repositories::KeptRepository, snapshots};
 use backstay_types::{
     Digest, Secret,
     backup::{
-        BackupJob, BackupPhase, BackupProgress, BackupReason, BackupResult, BackupTask, Proof, Snapshot,
-        SnapshotId, SnapshotTags,
-        job::{Copied, Done, FailedKind, FileEntry, Job, Line, Listed, Problem, Repository, Task},
+        BackupJob, BackupPhase, BackupProgress, BackupReason, BackupResult, BackupTask, Proof,
+        RepositoryFacts, Snapshot, SnapshotId, SnapshotTags,
+        job::{Done, FailedKind, FileEntry, Job, Line, Listed, Problem, Repository, Task},
     },
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -100,7 +100,7 @@ pub(super) struct Hand<'a> {
     pub(super) app: &'a App,
     pub(super) place: &'a Place,
     pub(super) whose: Whose,
-    repository: KeptRepository,
+    pub(super) repository: KeptRepository,
     password: Secret,
     /// The job that is told how far it is.
     job: Option<BackupJob>,
@@ -111,12 +111,17 @@ impl Hand<'_> {
         match upkeep {
             Upkeep::Make => self.make().await,
             Upkeep::MakeSecond => self.make_second().await,
-            Upkeep::Seal => self.seal().await,
+            Upkeep::Seal => self.seal(self.place.objects(), false).await,
+            Upkeep::SealSecond => match self.place.second_objects() {
+                Some(objects) => self.seal(objects, true).await,
+                None => Ok(()),
+            },
             Upkeep::Verify(ids) => self.verify(&ids).await.map(drop),
             Upkeep::Copy(ids) => self.copy(&ids).await,
             Upkeep::Repair => self.repair().await,
             Upkeep::List => self.list().await,
             Upkeep::Check(part, parts) => self.check(Some((part, parts))).await.map(drop),
+            Upkeep::CheckSecond(part, parts) => self.check_second((part, parts)).await,
             Upkeep::Prune => self.prune(false).await.map(drop),
         }
     }
@@ -147,22 +152,23 @@ impl Hand<'_> {
     }
 
     /// Puts the password beside the repository so that its owner alone can open it.
-    async fn seal(&self) -> Result<(), ChildError> {
+    async fn seal(&self, objects: &Objects, second: bool) -> Result<(), ChildError> {
         let Some(recipient) = self.app.engine.recovery_key().await? else { return Ok(()) };
         let sealed = seal(&self.password, &recipient).map_err(ChildError::Hub)?;
         let name = recovery_file(self.whose)?;
-        self.place.is_known(self.app, false, For::Make).await?;
-        self.place.is_known(self.app, true, For::Make).await?;
-        for objects in self.place.all_objects() {
-            objects.replace(&name, sealed.clone()).await?;
-        }
-        let set = |facts: &mut backstay_types::backup::RepositoryFacts| facts.sealed_to = Some(recipient);
+        self.place.is_known(self.app, second, For::Make).await?;
+        objects.replace(&name, sealed).await?;
+        let set = move |facts: &mut RepositoryFacts| match second {
+            true => facts.second_sealed_to = Some(recipient),
+            false => facts.sealed_to = Some(recipient),
+        };
         Ok(self.app.engine.note_repository(self.whose, set).await?)
     }
 
     /// Reads snapshots back; gives the bytes that were read and what is wrong.
     async fn verify(&self, ids: &[SnapshotId]) -> Result<(u64, Vec<Problem>), ChildError> {
         let (mut right, mut wrong, mut problems, mut read) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        let (mut stuck, mut why) = (Vec::new(), String::new());
         for id in ids {
             match self.run(self.first(), Task::Verify { snapshot: *id }).await {
                 Ok(Done::Verify { bytes }) => {
@@ -175,6 +181,11 @@ impl Hand<'_> {
                     let whole = Problem { at: format!("snapshot {id}"), what: failed.message };
                     problems.extend(std::iter::once(whole).chain(failed.problems));
                 }
+                // One that takes too long, or too much memory, keeps no other from being proven.
+                Err(error) if error.is_of_one() => {
+                    why = if stuck.is_empty() { error.to_string() } else { why };
+                    stuck.push(*id);
+                }
                 // What was read back so far counts.
                 Err(error) => {
                     self.app.engine.note_verified(self.whose, &right, None).await?;
@@ -186,25 +197,10 @@ impl Hand<'_> {
         if !problems.is_empty() {
             self.app.engine.note_checked(self.whose, &problems, &wrong, false, |_| {}).await?;
         }
-        Ok((read, problems))
-    }
-
-    /// Copies snapshots to the second target and reads them back there.
-    async fn copy(&self, ids: &[SnapshotId]) -> Result<(), ChildError> {
-        let (Some(to), Some(second)) = (self.second(), self.second()) else { return Ok(()) };
-        let task = Task::Copy { to, snapshots: ids.to_vec() };
-        let Done::Copy { copies } = self.run(self.first(), task).await? else {
-            return Err(ChildError::OtherAnswer);
-        };
-        let mut right: Vec<Copied> = Vec::new();
-        for copy in copies {
-            match self.run(second.clone(), Task::Verify { snapshot: copy.to }).await? {
-                Done::Verify { .. } => right.push(copy),
-                _ => return Err(ChildError::OtherAnswer),
-            }
+        match stuck.as_slice() {
+            [] => Ok((read, problems)),
+            _ => Err(ChildError::Stuck { snapshots: stuck, what: "read back", why }),
         }
-        let ids: Vec<_> = right.iter().map(|copy| copy.from).collect();
-        Ok(self.app.engine.note_verified(self.whose, &ids, Some(&right)).await?)
     }
 
     /// Takes in what a node never told; what of it was never proven goes.
@@ -218,32 +214,16 @@ impl Hand<'_> {
     }
 
     async fn forget(&self, ids: &[SnapshotId]) -> Result<(), ChildError> {
+        // Of what has a copy that cannot be forgotten now, nothing is: none is left there that nobody knows.
+        let kept = self.forget_copies(ids).await?;
+        let ids: Vec<_> = ids.iter().copied().filter(|id| !kept.contains(id)).collect();
         if ids.is_empty() {
             return Ok(());
         }
-        self.forget_copies(ids).await?;
-        match self.run(self.first(), Task::Forget { snapshots: ids.to_vec() }).await? {
+        match self.run(self.first(), Task::Forget { snapshots: ids.clone() }).await? {
             Done::Forget { .. } => {
-                Ok(self.app.engine.note_pruned(self.whose, ids, None, None, false).await?)
+                Ok(self.app.engine.note_pruned(self.whose, &ids, None, None, false).await?)
             }
-            _ => Err(ChildError::OtherAnswer),
-        }
-    }
-
-    /// Forgets copies at the second target, where this hub can: before what they are copies of, so that none is left that
-    /// nobody knows.
-    async fn forget_copies(&self, ids: &[SnapshotId]) -> Result<(), ChildError> {
-        let Some(second) = self.second().filter(|_| self.place.settings().second_can_delete) else {
-            return Ok(());
-        };
-        let known = snapshots::of(&mut self.app.store.read(), self.whose).await?;
-        let gone = known.iter().filter(|one| ids.contains(&one.snapshot.id));
-        let copies: Vec<_> = gone.filter_map(|one| one.copy).collect();
-        if copies.is_empty() {
-            return Ok(());
-        }
-        match self.run(second, Task::Forget { snapshots: copies }).await? {
-            Done::Forget { .. } => Ok(()),
             _ => Err(ChildError::OtherAnswer),
         }
     }
@@ -262,7 +242,7 @@ impl Hand<'_> {
         };
         let now = self.app.world.now();
         let whole = matches!(read, Some((0, 1)));
-        let note = move |facts: &mut backstay_types::backup::RepositoryFacts| {
+        let note = move |facts: &mut RepositoryFacts| {
             facts.checked_at = Some(now);
             if let Some((part, parts)) = read {
                 facts.next_part = if part + 1 >= parts { 0 } else { part + 1 };
@@ -299,7 +279,7 @@ impl Hand<'_> {
                 let now = self.app.world.now();
                 let files = self.place.objects().list_below(&folder_of(self.whose)?).await?;
                 let bytes = files.iter().map(|file| file.bytes).sum();
-                let note = |facts: &mut backstay_types::backup::RepositoryFacts| {
+                let note = |facts: &mut RepositoryFacts| {
                     facts.bytes = bytes;
                     facts.pruned_at = Some(now);
                     facts.squeezed_at = squeezed.then_some(now);
@@ -311,8 +291,17 @@ impl Hand<'_> {
             );
             return Ok(BackupResult { forgotten: gone, failed: Some(failed), ..BackupResult::default() });
         }
-        let Done::Prune(pruned) = self.run(self.first(), Task::Prune { dry_run }).await? else {
-            return Err(ChildError::OtherAnswer);
+        let pruned = match self.run(self.first(), Task::Prune { dry_run }).await {
+            Ok(Done::Prune(pruned)) => pruned,
+            Ok(_) => return Err(ChildError::OtherAnswer),
+            Err(ChildError::Failed(failed))
+                if failed.kind == FailedKind::Damaged && !failed.problems.is_empty() =>
+            {
+                // An index that is not true: what somebody added is taken out before anything is taken away.
+                self.app.engine.note_checked(self.whose, &failed.problems, &[], false, |_| {}).await?;
+                return Err(ChildError::Failed(failed));
+            }
+            Err(error) => return Err(error),
         };
         if !dry_run {
             self.prune_second().await?;
@@ -321,18 +310,6 @@ impl Hand<'_> {
             self.app.engine.note_pruned(self.whose, &[], Some(&pruned), Some(bytes), squeezed).await?;
         }
         Ok(BackupResult { forgotten: gone, pruned: Some(pruned), ..BackupResult::default() })
-    }
-
-    /// Takes away at the second target what no copy needs, where this hub can.
-    async fn prune_second(&self) -> Result<(), ChildError> {
-        let can = self.place.settings().second_can_delete && self.repository.facts.second_made_at.is_some();
-        match self.second().filter(|_| can) {
-            None => Ok(()),
-            Some(second) => match self.run(second, Task::Prune { dry_run: false }).await? {
-                Done::Prune(_) => Ok(()),
-                _ => Err(ChildError::OtherAnswer),
-            },
-        }
     }
 
     /// Does what somebody asked for and tells what came of it, whatever that is.
@@ -372,6 +349,9 @@ impl Hand<'_> {
                 let unproven = all.iter().filter(|one| one.snapshot.proof < Proof::Verified);
                 let ids: Vec<_> = unproven.map(|one| one.snapshot.id).collect();
                 self.verify(&ids).await?;
+                if self.repository.facts.second_made_at.is_some() {
+                    self.check_second((0, 1)).await?;
+                }
                 checked
             }
             BackupTask::Check { read } => checked(self.check(*read).await?),
@@ -397,7 +377,7 @@ impl Hand<'_> {
         self.place.repository(self.whose, self.password.clone())
     }
 
-    fn second(&self) -> Option<Repository> {
+    pub(super) fn second(&self) -> Option<Repository> {
         self.place.second_repository(self.whose, self.password.clone())
     }
 

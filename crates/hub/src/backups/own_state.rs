@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use url::Url;
 
-use super::{ChildError, chores::Hand};
+use super::{ChildError, chores::Hand, room};
 use crate::keys::write_private;
 
 /// The root with database, keys and settings.
@@ -99,6 +99,10 @@ async fn stage_and_save(
 /// Puts what is not a folder of its own where it can be read at rest.
 async fn stage(hand: &Hand<'_>, data_dir: &Path, staging: &Path) -> Result<(), ChildError> {
     let app = hand.app;
+    // A disk that this fills is the one on which the live database is.
+    room::check(data_dir, size_of(data_dir)).map_err(|error| {
+        ChildError::Hub(format!("{}: the hub's own state is not staged: {error}", data_dir.display()))
+    })?;
     let failed = |what: &str, error: &dyn std::fmt::Display| ChildError::Hub(format!("{what}: {error}"));
     if !app.store.copy_into(&staging.join(SQLITE)).await? {
         let location = crate::start::database_location(&app.settings, data_dir);
@@ -122,6 +126,12 @@ async fn stage(hand: &Hand<'_>, data_dir: &Path, staging: &Path) -> Result<(), C
         write_private(&staging.join(name), &text).map_err(|error| failed(name, &error))?;
     }
     Ok(())
+}
+
+/// Bytes of what is copied to be saved: of a PostgreSQL database, which is elsewhere, nothing is known.
+fn size_of(data_dir: &Path) -> u64 {
+    let files = [SQLITE, "hub.db-wal"].into_iter().chain(KEPT);
+    files.filter_map(|name| fs::metadata(data_dir.join(name)).ok()).map(|file| file.len()).sum()
 }
 
 fn clear(staging: &Path) -> io::Result<()> {

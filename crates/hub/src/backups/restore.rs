@@ -27,6 +27,8 @@ use crate::{HubError, keys::write_private};
 
 /// The file that tells the next start that it is a restored hub's first.
 const RESTORED: &str = "restored.json";
+/// The file that is there while a restore puts things in place: what is in the folder then is a half.
+const RESTORING: &str = "restoring";
 
 /// What is restored.
 #[derive(Debug)]
@@ -66,13 +68,22 @@ pub async fn restore_hub(
 ) -> Result<RestoredHub, HubError> {
     let failed = |text: String| HubError::Restore(text);
     let data_dir = wanted.settings.hub.data_dir.clone();
-    if ["hub.db", "signing.key"].iter().any(|name| data_dir.join(name).exists()) {
+    let half = is_half(&data_dir);
+    if !half && ["hub.db", "signing.key"].iter().any(|name| data_dir.join(name).exists()) {
         return Err(failed(format!(
             "{}: there is a hub in this folder; give an empty one (hub.data_dir)",
             data_dir.display()
         )));
     }
     fs::create_dir_all(&data_dir).and_then(|()| private(&data_dir, 0o700)).map_err(at(&data_dir))?;
+    let location = crate::start::database_location(&wanted.settings, &data_dir)?;
+    if !backstay_store::is_empty(location.expose()).await? {
+        return Err(failed(
+            "the database that hub.database_url names is not empty, and a restore never overwrites one: name a new one, \
+             or drop this one first"
+                .to_owned(),
+        ));
+    }
     let target = wanted.settings.backup.target.as_ref();
     let target =
         target.ok_or_else(|| failed("backup.target is missing: say where the backup is".to_owned()))?;
@@ -98,6 +109,7 @@ pub async fn restore_hub(
         return Err(failed(format!("the snapshot is damaged: {}: {}", problem.at, problem.what)));
     }
     say("it is here; putting it in place");
+    write_private(&data_dir.join(RESTORING), newest.id.to_string().as_bytes()).map_err(at(&data_dir))?;
     put_in_place(&wanted.settings, &staging, &data_dir).await?;
     let settings = data_dir.join("settings.restored.toml");
     let done = RestoredHub {
@@ -109,6 +121,8 @@ pub async fn restore_hub(
     };
     let text = serde_json::to_vec(&done).map_err(|error| failed(error.to_string()))?;
     write_private(&data_dir.join(RESTORED), &text).map_err(at(&data_dir))?;
+    // From here on it is a hub that can be started.
+    fs::remove_file(data_dir.join(RESTORING)).map_err(at(&data_dir))?;
     let _ = fs::remove_dir_all(&staging);
     Ok(done)
 }
@@ -148,8 +162,14 @@ async fn put_in_place(settings: &Settings, staging: &Path, data_dir: &Path) -> R
         _ => {
             let location = crate::start::database_location(settings, data_dir)?;
             let dump = staging.join(POSTGRES).into_os_string();
-            let arguments =
-                ["--clean".into(), "--if-exists".into(), "--no-owner".into(), "--exit-on-error".into(), dump];
+            // All of it, or nothing: it is empty still when this is killed.
+            let arguments = [
+                "--clean".into(),
+                "--if-exists".into(),
+                "--no-owner".into(),
+                "--single-transaction".into(),
+                dump,
+            ];
             postgres_program("pg_restore", &location, arguments)
                 .await
                 .map_err(|error| failed(error.to_string()))?;
@@ -161,9 +181,12 @@ async fn put_in_place(settings: &Settings, staging: &Path, data_dir: &Path) -> R
     put(&staging.join(SETTINGS), &data_dir.join("settings.restored.toml"))
 }
 
-/// Puts a file or folder where it belongs, for the hub's user alone.
+/// Puts a file or folder where it belongs, for the hub's user alone. What a restore that was cut off left there goes.
 fn put(from: &Path, to: &Path) -> Result<(), HubError> {
     let put = || -> io::Result<()> {
+        if to.is_dir() {
+            fs::remove_dir_all(to)?;
+        }
         copy(from, to)?;
         for path in below(to)? {
             private(&path, if path.is_dir() { 0o700 } else { 0o600 })?;
@@ -191,6 +214,11 @@ fn private(path: &Path, mode: u32) -> io::Result<()> {
 fn at(path: &Path) -> impl FnOnce(io::Error) -> HubError {
     let path = path.to_owned();
     move |source| HubError::DataDir { path, source }
+}
+
+/// Whether a restore was cut off while it put things in place: what is here is no hub.
+pub(crate) fn is_half(data_dir: &Path) -> bool {
+    data_dir.join(RESTORING).exists()
 }
 
 /// What the last restore put here, until a start has taken it up.

@@ -49,10 +49,12 @@ impl Keep {
 pub struct Kept {
     /// Its id.
     pub id: SnapshotId,
-    /// When it says that it was begun.
+    /// When it was begun, as far as the hub believes it.
     pub at: Timestamp,
     /// When the hub heard of it.
     pub heard_at: Timestamp,
+    /// Whether it was not told of as what a job made, when that ran: its date may be anybody's.
+    pub doubtful: bool,
     /// How far it is proven.
     pub proof: Proof,
     /// Whether it was found to be damaged.
@@ -81,19 +83,23 @@ pub struct Fate {
 }
 
 /// What becomes of each of a stack's snapshots, newest first. Only proven ones take a place in what is kept, so that
-/// none goes for one that could not be restored; only ones dated at `now` or before, so that none goes for a wrong clock.
+/// none goes for one that could not be restored; and only ones whose date is the hub's to believe, so that none goes for a
+/// wrong clock, or for what somebody else left who has the node's key.
 pub fn retain(snapshots: &[Kept], keep: &Keep, now: Timestamp) -> Vec<Fate> {
     let mut all: Vec<&Kept> = snapshots.iter().collect();
     all.sort_by_key(|one| std::cmp::Reverse((one.at, one.id)));
     let from_now_on = now.checked_add(TOLERANCE).unwrap_or(Timestamp::MAX);
-    let proven: Vec<&Kept> =
-        all.iter().copied().filter(|one| one.counts() && one.at <= from_now_on).collect();
-    let places = places(&proven, keep, now);
-    let enough = proven.len() >= keep.at_least as usize;
+    let (doubtful, sure): (Vec<&Kept>, Vec<&Kept>) =
+        all.iter().copied().filter(|one| one.counts()).partition(|one| one.doubtful || one.at > from_now_on);
+    let places = places(&sure, keep, now);
+    // Where only those are left that are doubted, the newest of them are better than nothing.
+    let few = (keep.at_least as usize).saturating_sub(sure.len());
+    let spare: BTreeSet<SnapshotId> = doubtful.iter().take(few).map(|one| one.id).collect();
+    let look = Look { keep, now, from_now_on, enough: few == 0, spare };
     all.iter()
         .map(|one| {
             let why = places.iter().find(|(id, _)| *id == one.id).map(|(_, why)| why.clone());
-            let (stays, why) = match needed(one, from_now_on, now, enough).or(why) {
+            let (stays, why) = match look.needed(one).or(why) {
                 Some(why) => (true, why),
                 None => (false, gone(one, keep)),
             };
@@ -102,27 +108,49 @@ pub fn retain(snapshots: &[Kept], keep: &Keep, now: Timestamp) -> Vec<Fate> {
         .collect()
 }
 
-/// Why a snapshot stays whatever its place.
-fn needed(one: &Kept, from_now_on: Timestamp, now: Timestamp, enough: bool) -> Option<String> {
-    let within = |at: Timestamp, time: SignedDuration| now.duration_since(at) < time;
-    if let Some(why) = &one.needed {
-        return Some(why.clone());
+/// What it depends on whether a snapshot stays whatever its place.
+struct Look<'a> {
+    keep: &'a Keep,
+    now: Timestamp,
+    from_now_on: Timestamp,
+    enough: bool,
+    spare: BTreeSet<SnapshotId>,
+}
+
+impl Look<'_> {
+    /// Why a snapshot stays whatever its place.
+    fn needed(&self, one: &Kept) -> Option<String> {
+        let within = |at: Timestamp, time: SignedDuration| self.now.duration_since(at) < time;
+        if let Some(why) = &one.needed {
+            return Some(why.clone());
+        }
+        if one.at > self.from_now_on {
+            return Some("it is dated in the future: a clock was wrong, a person should look".to_owned());
+        }
+        let way_back =
+            matches!(one.reason, BackupReason::Deployment | BackupReason::Rollback | BackupReason::Safety);
+        if way_back && within(one.at, SAFETY) {
+            return Some("it is the way back of what happened in the last 7 days".to_owned());
+        }
+        if one.counts() {
+            return self.doubted(one).filter(|_| one.doubtful);
+        }
+        if within(one.heard_at, PROVING) {
+            return Some("it is not proven yet".to_owned());
+        }
+        (!self.enough).then(|| "it is not proven, but there are too few that are".to_owned())
     }
-    if one.at > from_now_on {
-        return Some("it is dated in the future: a clock was wrong, a person should look".to_owned());
+
+    /// Why one stays that has no place because its date is not believed: by when the hub heard of it.
+    fn doubted(&self, one: &Kept) -> Option<String> {
+        if self.spare.contains(&one.id) {
+            return Some("its date is not sure, but there are too few whose date is".to_owned());
+        }
+        let days = SignedDuration::from_hours(24 * i64::from(self.keep.days));
+        let time = if self.keep.is_at_the_ceiling() { days.min(SAFETY) } else { days };
+        let why = "it was not told when it was made, or has a date that cannot be: a person should look";
+        (self.now.duration_since(one.heard_at) < time).then(|| why.to_owned())
     }
-    let way_back =
-        matches!(one.reason, BackupReason::Deployment | BackupReason::Rollback | BackupReason::Safety);
-    if way_back && within(one.at, SAFETY) {
-        return Some("it is the way back of what happened in the last 7 days".to_owned());
-    }
-    if one.counts() {
-        return None;
-    }
-    if within(one.heard_at, PROVING) {
-        return Some("it is not proven yet".to_owned());
-    }
-    (!enough).then(|| "it is not proven, but there are too few that are".to_owned())
 }
 
 /// Why each of the proven ones that have a place has it: the first reason counts.
@@ -178,6 +206,8 @@ fn gone(one: &Kept, keep: &Keep) -> String {
         "it is damaged, and there are enough that are not".to_owned()
     } else if !one.counts() {
         "it was never proven".to_owned()
+    } else if one.doubtful {
+        "it was not told when it was made, or had a date that cannot be, and nobody kept it".to_owned()
     } else if keep.is_at_the_ceiling() {
         format!("there is no room: of what nobody needs, only the newest {} proven ones stay", keep.at_least)
     } else {
@@ -207,6 +237,7 @@ mod tests {
             id: SnapshotId::new(Digest::of(at.to_string().as_bytes())),
             at,
             heard_at: at,
+            doubtful: false,
             proof: Proof::Verified,
             damaged: false,
             reason: BackupReason::Schedule,

@@ -71,6 +71,34 @@ pub async fn insert(
     Ok(done > 0)
 }
 
+/// Notes which date a snapshot has, where that is not taken for when it was begun.
+///
+/// # Errors
+/// [`Stale`](crate::StoreError::Stale) when it is not there.
+pub async fn doubted(tx: &mut Tx, node: Whose, id: SnapshotId, claimed_at: Timestamp) -> Result<()> {
+    query("UPDATE backup_snapshots SET claimed_at = $1 WHERE node_id = $2 AND id = $3")
+        .bind(claimed_at)
+        .bind(whose(node))
+        .bind(id.digest())
+        .run_one(tx, WHAT, id)
+        .await
+}
+
+/// Of each repository with snapshots whose date is not believed and of which the hub heard at `since` or later: how many,
+/// and when it heard of the first of them.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn misdated(ex: &mut impl Executor, since: Timestamp) -> Result<Vec<(Whose, u64, Timestamp)>> {
+    query(
+        "SELECT node_id, COUNT(*) AS misdated, MIN(heard_at) AS heard_at FROM backup_snapshots \
+         WHERE claimed_at <> at AND heard_at >= $1 GROUP BY node_id",
+    )
+    .bind(since)
+    .all(ex, |row| Ok((read_whose(row)?, row.get("misdated")?, row.get("heard_at")?)))
+    .await
+}
+
 /// Notes that a snapshot was read back and is right. It never becomes less proven.
 ///
 /// # Errors
@@ -151,6 +179,17 @@ pub async fn forget_copies(tx: &mut Tx, node: Whose) -> Result<u64> {
                   proof = CASE WHEN proof = $1 THEN $2 ELSE proof END WHERE node_id = $3 AND copy_id IS NOT NULL";
     let update = query(update).bind(rank(Proof::Replicated)).bind(rank(Proof::Verified));
     update.bind(whose(node)).run(tx).await
+}
+
+/// Forgets that a snapshot has a copy.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn forget_copy(tx: &mut Tx, node: Whose, id: SnapshotId) -> Result<()> {
+    let update = "UPDATE backup_snapshots SET copy_id = NULL, \
+                  proof = CASE WHEN proof = $1 THEN $2 ELSE proof END WHERE node_id = $3 AND id = $4";
+    let update = query(update).bind(rank(Proof::Replicated)).bind(rank(Proof::Verified));
+    update.bind(whose(node)).bind(id.digest()).run(tx).await.map(drop)
 }
 
 /// Of each repository with snapshots that lost data: how many, and when the newest of them was begun.
@@ -291,16 +330,14 @@ pub async fn proven_at(
     .await
 }
 
-/// Proven ones that were made for a deployment.
+/// Proven ones that were made for a deployment; behind the others those of which nobody told when they were made.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn for_deployment(ex: &mut impl Executor, deployment: DeploymentId) -> Result<Vec<InRepository>> {
-    query("SELECT * FROM backup_snapshots WHERE deployment_id = $1 AND proof >= $2 ORDER BY at DESC")
-        .bind(deployment)
-        .bind(rank(Proof::Verified))
-        .all(ex, read)
-        .await
+    let select = "SELECT * FROM backup_snapshots WHERE deployment_id = $1 AND proof >= $2 \
+                  ORDER BY CASE WHEN job_id IS NULL OR claimed_at IS NOT NULL THEN 1 ELSE 0 END, at DESC";
+    query(select).bind(deployment).bind(rank(Proof::Verified)).all(ex, read).await
 }
 
 /// When the newest proven one of each repository was begun.
@@ -312,6 +349,20 @@ pub async fn newest_proven(ex: &mut impl Executor) -> Result<Vec<(Whose, Timesta
         .bind(rank(Proof::Verified))
         .all(ex, |row| Ok((read_whose(row)?, row.get("at")?)))
         .await
+}
+
+/// When the newest proven snapshot of each stack of each node was begun.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn proven_of_stacks(ex: &mut impl Executor) -> Result<Vec<(NodeId, StackName, Timestamp)>> {
+    query(
+        "SELECT node_id, stack, MAX(at) AS at FROM backup_snapshots WHERE proof >= $1 AND damaged_at IS NULL \
+         AND stack <> '' AND node_id <> '' GROUP BY node_id, stack",
+    )
+    .bind(rank(Proof::Verified))
+    .all(ex, |row| Ok((row.get("node_id")?, row.get("stack")?, row.get("at")?)))
+    .await
 }
 
 /// The newest proven snapshot of each stack of each node that is in the fleet, with when one of it was heard of first.
@@ -380,6 +431,7 @@ fn read(row: &Row) -> Result<InRepository> {
         snapshot,
         job: row.opt::<String>("job_id")?.and_then(|text| text.parse().ok()),
         heard_at: row.get("heard_at")?,
+        claimed_at: row.opt("claimed_at")?,
         verified_at: row.opt("verified_at")?,
         copy: row.opt("copy_id")?.map(SnapshotId::new),
         drilled_at: row.opt("drilled_at")?,

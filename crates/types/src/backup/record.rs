@@ -192,6 +192,10 @@ pub struct KeptSnapshot {
     pub job: Option<BackupJobId>,
     /// When the hub heard of it.
     pub heard_at: Timestamp,
+    /// The date that it has at the target, where the hub does not take it for when it was begun: it cannot have been
+    /// made then, or nobody can say. `at` is what the hub takes instead; it makes no other snapshot go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_at: Option<Timestamp>,
     /// When its data was last read back at the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
@@ -260,6 +264,29 @@ pub struct RepositoryFacts {
     pub suspect: bool,
     /// The recovery key (age recipient) to which its password is sealed beside it.
     pub sealed_to: Option<String>,
+    /// The same at the second target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_sealed_to: Option<String>,
+    /// When the repository at the second target was last checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_checked_at: Option<Timestamp>,
+    /// Which part of its data is read next there.
+    pub second_next_part: u32,
+    /// What does not go at the second target, when something does not: it is away, full, or damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_trouble: Option<Trouble>,
+    /// What of the hub's own work with it does not go, though the repository is not damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+}
+
+/// Something that the hub tries again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Trouble {
+    /// Since when it fails.
+    pub since: Timestamp,
+    /// What, and why, as it failed last.
+    pub why: String,
 }
 
 /// What is wrong with a repository.

@@ -55,6 +55,7 @@ async fn admit(
         // The same identity on new hardware, or after its disk was lost.
         Some(before) if before.revoked_at.is_some() => {
             nodes::set_credential(tx, id, hash).await?;
+            nodes::rejoined(tx, id, now).await?;
             // What the machine before it said of itself is not said of this one.
             nodes::forget_soft(tx, id).await?;
             // It may have been given others since it joined first; they are its identity's, not its machine's.

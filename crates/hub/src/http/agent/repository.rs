@@ -8,7 +8,7 @@
 //! `/agent/v1/backups/{job}/repository/…` is another node's, from which the job puts data back: it is only read, by the
 //! node whose job that is, and only while the job runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::App,
     auth,
-    backups::{For, Place, TargetError, folder_of},
+    backups::{For, Place, TargetError, folder_of, room},
     http::{
         ApiError,
         gate::{RequestId, RouteName},
@@ -41,6 +41,8 @@ const V2: &str = "application/vnd.x.restic.rest.v2";
 const LARGEST_PACK: u64 = 1 << 30;
 /// The largest of all other files.
 const LARGEST: u64 = 256 << 20;
+/// After so many bytes that came in it is looked again whether there is room for as many.
+const EACH: u64 = 16 << 20;
 /// How long nothing of a body may arrive.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a request without a body may take until its answer begins.
@@ -320,11 +322,17 @@ impl Asked<'_> {
         if self.length().is_some_and(|length| length > most) {
             return Err(failed(ObjectError::TooLarge(most)));
         }
+        // One node that sends much takes no room of the others, nor of the hub itself.
+        let own = self.app.backups.rooms.of(self.node).await;
         let room = self.place.uploads.acquire().await.map_err(ApiError::internal)?;
-        let spooled = self.place.spool.take(with_ends(body), most, Some(digest)).await.map_err(failed)?;
+        let data_dir = &self.place.data_dir;
+        room::check(data_dir, self.length().unwrap_or(EACH))
+            .map_err(|source| failed(ObjectError::Full { place: data_dir.display().to_string(), source }))?;
+        let content = in_room(data_dir.clone(), with_ends(body));
+        let spooled = self.place.spool.take(content, most, Some(digest)).await.map_err(failed)?;
         let bytes = spooled.bytes;
         let put = self.objects().put_new(&name, spooled).await.map_err(failed)?;
-        drop(room);
+        drop((room, own));
         if put == Put::Written {
             self.app.metrics.repository_written(bytes);
             self.app.backups.growth.add(self.node, bytes);
@@ -379,6 +387,23 @@ fn with_ends(body: BodyDataStream) -> impl Stream<Item = Result<Bytes, String>> 
         }
     });
     Box::pin(pieces)
+}
+
+/// The same pieces, as long as there is room for more.
+fn in_room(
+    place: PathBuf,
+    pieces: impl Stream<Item = Result<Bytes, String>> + Unpin,
+) -> impl Stream<Item = Result<Bytes, String>> + Unpin {
+    let mut since = 0;
+    pieces.map(move |piece| {
+        let piece = piece?;
+        since += piece.len() as u64;
+        if since >= EACH {
+            since = 0;
+            room::check(&place, EACH).map_err(|error| error.to_string())?;
+        }
+        Ok(piece)
+    })
 }
 
 /// `bytes=FROM-TO`, `bytes=FROM-` or `bytes=-LAST` within a file; the end is behind the last byte.

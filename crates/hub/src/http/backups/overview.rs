@@ -84,6 +84,13 @@ pub(crate) async fn warnings(app: &App, all: &Standing) -> Result<Vec<BackupWarn
             say(node, format!("{}: {lost}", one.name()));
         }
     }
+    let second = settings.second.is_some();
+    for one in all.all.iter().filter(|one| !one.troubles(second).is_empty()).take(NAMED) {
+        let node = one.node.as_ref().map(|(_, name, _)| name);
+        for (what, _) in one.troubles(second) {
+            say(node, format!("{}: {what}", one.name()));
+        }
+    }
     if app.engine.recovery_key().await?.is_none() {
         let text = "there is no recovery key: once this hub is lost, nobody can open any backup; \
                     `backstay backup recovery-key` makes one";

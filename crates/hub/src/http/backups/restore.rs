@@ -28,6 +28,15 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
     let mut lost = lost(&body, snapshot.at);
     let elsewhere = of.id != node.id;
     let tree = snapshot.tags.tree;
+    if body.destination == Destination::InPlace {
+        let named: Vec<String> = body.items.iter().chain(&body.paths).cloned().collect();
+        let stuck = app.engine.not_in_place(node.id, &stack, &named).await?;
+        if !stuck.is_empty() {
+            let detail = format!("this cannot be put back in place: {}", stuck.join("; "));
+            let hint = "name the other items (`--item`), or restore it into a folder (`--to`)";
+            return Err(ApiError::invalid("items", detail).with_hint(hint));
+        }
+    }
     let demand = double_sign(&app, &body, &found, &node, &stack).await?;
     if let Some(demand) = &demand {
         lost.push(demand.why.clone());
@@ -80,14 +89,8 @@ async fn double_sign(
         let release = releases::get(&mut app.store.read(), runs.release).await?;
         trees.extend(release.map(|release| release.tree));
     }
-    let mut marked = app.engine.double_sign(stack, &trees).await?;
-    let named: Vec<_> = body.items.iter().chain(&body.paths).collect();
-    if !named.is_empty() {
-        let of = |text: &str, item: &str| {
-            text == item || text.strip_prefix(item).is_some_and(|t| t.starts_with('/'))
-        };
-        marked.retain(|item| named.iter().any(|text| of(text, item)));
-    }
+    let named: Vec<String> = body.items.iter().chain(&body.paths).cloned().collect();
+    let marked = app.engine.double_sign(stack, &trees, &named).await?;
     if marked.is_empty() {
         return Ok(None);
     }

@@ -24,6 +24,8 @@ use crate::{app::App, backups::ceiling, http::ApiError};
 const FRESH: Duration = Duration::from_secs(5);
 /// Over how long it is counted how backups and drills ended.
 const COUNTED: Duration = Duration::from_secs(90 * 86_400);
+/// So long it is told that a snapshot has a date that cannot be.
+const LATELY: Duration = Duration::from_secs(14 * 86_400);
 
 /// How one stands.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub(crate) struct Stands {
     pub(crate) why: String,
     /// When the newest proven snapshot was begun.
     pub(crate) proven_at: Option<Timestamp>,
+    /// How many of its snapshots of the last two weeks have dates that cannot be, and when the hub heard of the first.
+    pub(crate) misdated: Option<(u64, Timestamp)>,
     /// How many of its snapshots lost data, and when the newest of them was begun.
     pub(crate) lost: Option<(u64, Timestamp)>,
     /// What was tried.
@@ -46,6 +50,8 @@ pub(crate) struct Stands {
     pub(crate) rate: BackupRate,
     /// How drills of the last 90 days ended.
     pub(crate) drill_rate: BackupRate,
+    /// When the newest proven snapshot of each of its stacks was begun.
+    pub(crate) stacks: Vec<(StackName, Timestamp)>,
     /// How drills of its stacks went.
     pub(crate) drills: Vec<(StackName, DrillHistory)>,
 }
@@ -59,6 +65,30 @@ impl Stands {
     /// What of it was lost though it goes on well, in words; where it does not, its state says so.
     pub(crate) fn lost_data(&self) -> Option<String> {
         self.lost_in_words().filter(|_| self.state != BackupHealth::Damaged)
+    }
+
+    /// What else a person should look at though backups go on well, in words, and since when.
+    pub(crate) fn troubles(&self, second: bool) -> Vec<(String, Timestamp)> {
+        let mut found = Vec::new();
+        if let Some((count, since)) = self.misdated {
+            let text = format!(
+                "{count} snapshots say that they were begun when they cannot have been: its clock is wrong, or somebody \
+                 else has its key; they make no other go"
+            );
+            found.push((text, since));
+        }
+        if let Some(trouble) = &self.facts.trouble {
+            let text = format!(
+                "the hub cannot look after them as it should since {}: {}",
+                trouble.since, trouble.why
+            );
+            found.push((text, trouble.since));
+        }
+        if let Some(trouble) = self.facts.second_trouble.as_ref().filter(|_| second) {
+            let text = format!("the second target fails since {}: {}", trouble.since, trouble.why);
+            found.push((text, trouble.since));
+        }
+        found
     }
 
     /// Since when it is right again, after it had lost data.
@@ -132,6 +162,16 @@ impl Standing {
             }
         }
         longest
+    }
+
+    /// When the newest proven snapshot of each stack was begun, of that node whose newest is the oldest.
+    pub(crate) fn proven_by_stack(&self) -> BTreeMap<StackName, Timestamp> {
+        let mut oldest = BTreeMap::new();
+        for (stack, at) in self.all.iter().flat_map(|one| &one.stacks) {
+            let known = oldest.entry(stack.clone()).or_insert(*at);
+            *known = (*known).min(*at);
+        }
+        oldest
     }
 
     /// When the newest proven snapshot of that node was begun whose newest is the oldest.
@@ -211,9 +251,17 @@ async fn look(app: &App) -> Result<Standing, ApiError> {
     let mut facts: HashMap<Whose, RepositoryFacts> =
         kept.into_iter().map(|one| (one.whose, one.facts)).collect();
     let proven: HashMap<Whose, Timestamp> = snapshots::newest_proven(&mut store).await?.into_iter().collect();
+    let mut stacks: HashMap<Whose, Vec<(StackName, Timestamp)>> = HashMap::new();
+    for (node, stack, at) in snapshots::proven_of_stacks(&mut store).await? {
+        stacks.entry(Some(node)).or_default().push((stack, at));
+    }
     let with: HashSet<Whose> = snapshots::repositories(&mut store).await?.into_iter().collect();
     let lost = snapshots::lost(&mut store).await?;
     let lost: HashMap<Whose, _> = lost.into_iter().map(|(whose, count, at)| (whose, (count, at))).collect();
+    let lately = now.checked_sub(LATELY).unwrap_or(Timestamp::MIN);
+    let misdated = snapshots::misdated(&mut store, lately).await?;
+    let misdated: HashMap<Whose, _> =
+        misdated.into_iter().map(|(whose, count, at)| (whose, (count, at))).collect();
     let bytes = repositories::totals(&mut store).await?.0;
     let every = &app.settings.backup;
     let late = every.every * 2 + every.jitter;
@@ -230,11 +278,13 @@ async fn look(app: &App) -> Result<Standing, ApiError> {
                 state: BackupHealth::Good,
                 why: String::new(),
                 proven_at: proven.get(&whose).copied(),
+                misdated: misdated.get(&whose).copied(),
                 lost: lost.get(&whose).copied(),
                 history: histories.remove(&whose).unwrap_or_default(),
                 facts: facts.remove(&whose).unwrap_or_default(),
                 rate: rate(rates.get(&whose).copied().unwrap_or_default()),
                 drill_rate: rate(drill_rates.get(&whose).copied().unwrap_or_default()),
+                stacks: stacks.remove(&whose).unwrap_or_default(),
                 drills: drilled.remove(&whose).unwrap_or_default(),
             };
             let full = ceiling.reached(whose.map(|_| one.facts.bytes), bytes);

@@ -33,6 +33,11 @@ pub(crate) async fn levels(app: &App) -> Result<Levels, ApiError> {
         telemetry,
         backups: words,
         oldest_proven: backups.oldest_proven_at().map(age).unwrap_or_default(),
+        proven_by_stack: backups
+            .proven_by_stack()
+            .into_iter()
+            .map(|(stack, at)| (stack.to_string(), age(at)))
+            .collect(),
         backup_rate: (rate.done, rate.failed),
         drill_rate: (drills.done, drills.failed),
         oldest_drilled: backups.oldest_drilled_at().map(age).unwrap_or_default(),

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use backstay_api::v1::{Attention, AttentionKind, BackupHealth};
 use backstay_engine::FollowedBranch;
-use backstay_store::{Reader, deployments, figures, nodes, rollouts, undos};
+use backstay_store::{Reader, backups::jobs, deployments, figures, nodes, rollouts, undos};
 use backstay_types::{
     AgentUpdate, AgentUpdateState, DeploymentState, PushState, Refs, Repository, RepositoryHealth, Rollout,
     RolloutState, UndoState,
+    backup::{BackupJob, BackupJobState, BackupTask},
 };
 
 use super::overview::item;
 use crate::{
     app::App,
-    http::{ApiError, backups::standing::standing},
+    http::{
+        ApiError,
+        backups::standing::{Standing, standing},
+    },
     live::Census,
 };
 
@@ -23,6 +27,9 @@ const NAMED: usize = 5;
 const UNDOS: u32 = 50;
 /// How long a delivery that could not be understood is worth a word.
 const DELIVERIES: Duration = Duration::from_secs(24 * 3600);
+
+/// A restore that waits so long needs a word.
+const WAITING: Duration = Duration::from_secs(3600);
 
 /// Everything that needs a person now.
 pub(super) async fn of(
@@ -214,6 +221,8 @@ async fn backups(app: &App, found: &mut Vec<Attention>) -> Result<(), ApiError> 
             found.push(item(kind, summary, None, Refs::default()));
         }
     }
+    troubles(app, &all, found);
+    waiting(app, found).await?;
     let failed: Vec<_> = all.drills().filter(|(_, _, drill)| drill.failed_in_a_row > 0).collect();
     for (one, stack, drill) in failed.iter().take(NAMED) {
         let why = drill.last_failure.as_deref().unwrap_or_default();
@@ -230,6 +239,50 @@ async fn backups(app: &App, found: &mut Vec<Attention>) -> Result<(), ApiError> 
         found.push(item(AttentionKind::DrillFailed, summary, None, Refs::default()));
     }
     Ok(())
+}
+
+/// Restores that have waited for long: for a machine that is yet to join, or for its stack to run.
+async fn waiting(app: &App, found: &mut Vec<Attention>) -> Result<(), ApiError> {
+    let mut store = app.store.read();
+    let now = app.world.now();
+    let waited = |job: &BackupJob| Duration::try_from(now.duration_since(job.asked_at)).unwrap_or_default();
+    let long = |job: &BackupJob| waited(job) >= WAITING;
+    let open = jobs::open(&mut store).await?;
+    let all: Vec<_> =
+        open.into_iter().filter(|job| job.state == BackupJobState::Queued && long(job)).collect();
+    for job in all.iter().take(NAMED) {
+        let (BackupTask::Restore(work), Some(id)) = (&job.task, job.node) else { continue };
+        let Some(node) = nodes::get(&mut store, id).await? else { continue };
+        let what = match node.revoked_at {
+            Some(_) => format!("a machine to join as {} and run it", node.name),
+            None => format!("{} to run it", node.name),
+        };
+        let summary = format!(
+            "A restore of {} waits for {what}; `backstay backup cancel {}` ends it",
+            work.stack, job.id
+        );
+        let refs = Refs { node: Some(id), stack: Some(work.stack.clone()), ..Refs::default() };
+        let line = item(AttentionKind::RestoreWaiting, summary, Some(job.asked_at), refs);
+        found.push(Attention { name: Some(node.name.to_string()), ..line });
+    }
+    Ok(())
+}
+
+/// What else there is about backups that go on well: snapshots with dates that cannot be, a second target that fails.
+fn troubles(app: &App, all: &Standing, found: &mut Vec<Attention>) {
+    let second = app.settings.backup.second.is_some();
+    let each = all.all.iter().flat_map(|one| one.troubles(second).into_iter().map(move |told| (one, told)));
+    let each: Vec<_> = each.collect();
+    for (one, (what, since)) in each.iter().take(NAMED) {
+        let refs = Refs { node: one.whose(), ..Refs::default() };
+        let summary = format!("Backups of {}: {what}", one.name());
+        let line = item(AttentionKind::BackupUnwell, summary, Some(*since), refs);
+        found.push(Attention { name: Some(one.name()), ..line });
+    }
+    if let Some(more) = each.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        let summary = format!("The same of {more} more; `backstay backup status` lists them");
+        found.push(item(AttentionKind::BackupUnwell, summary, None, Refs::default()));
+    }
 }
 
 /// An update of agents that stopped.
