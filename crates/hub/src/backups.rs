@@ -195,14 +195,6 @@ impl Place {
     pub(crate) fn second_objects(&self) -> Option<&Objects> {
         self.second.as_ref().map(|site| &site.objects)
     }
-
-    /// The target's folder, where it is one.
-    pub(crate) fn folder(&self) -> Option<&std::path::Path> {
-        match &self.target.settings {
-            TargetSettings::Folder(path) => Some(path),
-            TargetSettings::S3(_) => None,
-        }
-    }
 }
 
 impl Site {

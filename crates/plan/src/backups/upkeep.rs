@@ -370,6 +370,7 @@ mod tests {
                 snapshots: &snapshots,
                 recipient: Some("age1x"),
                 written: false,
+                read: false,
                 wanted: true,
                 full: false,
                 resting,
