@@ -460,7 +460,7 @@ fn openclaws_own_word_on_its_database_lets_a_release_in_or_refuses_it() {
     fleet.node.settings = "failure_pause = \"100ms\"".to_owned();
     fleet.node.start("");
     let values = fleet.node.env_dir().join("web.env");
-    fs::write(&values, "OPENCLAW_PREFLIGHT_WITHIN=4\n").unwrap();
+    fs::write(&values, "OPENCLAW_PREFLIGHT_WITHIN=15\n").unwrap();
     fs::set_permissions(&values, fs::Permissions::from_mode(0o600)).unwrap();
     // Without a database nobody is asked: this image has no `openclaw`.
     fleet.docker.image("claw:none", &Image::web("none"));
