@@ -34,7 +34,8 @@ impl Untrue {
     /// What to tell of it.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let index = |id: &Id| {
-            let what = "says of packs what is not in them: somebody who has the node's key made it, or a defect did";
+            let what =
+                "says of packs what is not in them: somebody who has the node's key made it, or a defect did";
             problem(format!("index/{}", id.to_hex().as_str()), what)
         };
         let pack = |id: &Id| {
@@ -66,7 +67,8 @@ pub(crate) fn untrue(opened: &Opened) -> Result<Untrue, Fault> {
             said.entry(*pack.id).or_default().push((*index, pack.blobs));
         }
     }
-    let mut doubtful: BTreeSet<Id> = said.iter().filter(|(_, said)| differ(said)).map(|(id, _)| *id).collect();
+    let mut doubtful: BTreeSet<Id> =
+        said.iter().filter(|(_, said)| differ(said)).map(|(id, _)| *id).collect();
     doubtful.extend(sharing(&said, &unmarked));
     let mut found = Untrue::default();
     let there = opened.store.list_with_size(FileType::Pack).map_err(fault)?;
@@ -79,9 +81,8 @@ pub(crate) fn untrue(opened: &Opened) -> Result<Untrue, Fault> {
 }
 
 fn says(blobs: &[IndexBlob]) -> Says {
-    let one = |blob: &IndexBlob| {
-        (blob.tpe == BlobType::Tree, *blob.id, blob.location.offset, blob.location.length)
-    };
+    let one =
+        |blob: &IndexBlob| (blob.tpe == BlobType::Tree, *blob.id, blob.location.offset, blob.location.length);
     blobs.iter().map(one).collect()
 }
 

@@ -143,7 +143,8 @@ fn true_plan(opened: &Opened, options: &PruneOptions) -> Result<PrunePlan, Fault
         }
         seen = now;
     }
-    let what = format!("somebody writes to {} without pause: it is pruned another time", opened.store.place());
+    let what =
+        format!("somebody writes to {} without pause: it is pruned another time", opened.store.place());
     Err(Fault::new(FailedKind::Other, what))
 }
 

@@ -252,8 +252,8 @@ rows! {
     ask_upkeep_after: ASK_UPKEEP "engine/backups/jobs.after 3" => There;
     ask_upkeep_answered: ASK_UPKEEP "answered" => There;
     accept_target_before: ACCEPT_TARGET "engine/backups/repositories.before" => Absent;
-    accept_target_after: ACCEPT_TARGET "engine/backups/repositories.after" => There;
-    accept_target_answered: ACCEPT_TARGET "answered" => There;
+    accept_target_after: ACCEPT_TARGET "engine/backups/repositories.after" => Comes;
+    accept_target_answered: ACCEPT_TARGET "answered" => Comes;
     set_recovery_key_before: SET_RECOVERY_KEY "engine/backups/repositories.before" => Absent;
     set_recovery_key_after: SET_RECOVERY_KEY "engine/backups/repositories.after" => There;
     set_recovery_key_answered: SET_RECOVERY_KEY "answered" => There;

@@ -17,8 +17,8 @@ use backstay_store::{
 use backstay_types::{
     Constraint, ConstraintOrigin, Deployment, Digest, Effect, Node, NodeId, Scope,
     backup::{
-        BackupJobState, BackupReason, BackupTask, Destination, Proof, RestoreWork, SaveWork, Snapshot, SnapshotId,
-        SnapshotTags, WorkOutcome,
+        BackupJobState, BackupReason, BackupTask, Destination, Proof, RestoreWork, SaveWork, Snapshot,
+        SnapshotId, SnapshotTags, WorkOutcome,
     },
 };
 

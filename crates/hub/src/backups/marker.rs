@@ -185,14 +185,17 @@ async fn read(objects: &Objects) -> Result<Option<String>, ObjectError> {
 }
 
 fn not_known(place: &str, found: Option<&str>, second: bool) -> String {
-    let (which, option) = if second { ("second backup target", " --second") } else { ("backup target", "") };
+    let (which, command) = match second {
+        true => ("second backup target", "`backstay backup accept-target --second`"),
+        false => ("backup target", "`backstay backup accept-target`"),
+    };
     let what = match found {
         None => format!("{FILE} is missing there: is its disk mounted?"),
         Some(found) => format!("{FILE} there is another one's ({found}): is the right disk mounted?"),
     };
     format!(
         "the {which} {place} is not the one that this hub knows. {what} Nothing is made there until it is; when it is meant to \
-         begin anew there, `backstay backup accept-target{option}` says so"
+         begin anew there, {command} says so"
     )
 }
 
