@@ -111,6 +111,12 @@ impl Node {
         self.agent.start();
     }
 
+    /// Its machine is lost, with all that runs on it.
+    pub fn lose(&mut self) {
+        self.agent.kill();
+        kill_under(&self.dir);
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -12,6 +12,7 @@ mod error;
 mod exchange;
 mod exec;
 mod keeper;
+mod leave;
 mod plan;
 mod program;
 mod progress;

@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Backup(c::backup::Backup),
     /// Put a stack's data back from a snapshot
     Restore(c::restore::Restore),
+    /// Move stacks from one node to another, with their data; and back
+    Migrate(Box<c::migrate::Migrate>),
     /// Holds: keep a change from being deployed
     #[command(subcommand)]
     Hold(c::hold::Hold),

@@ -3,6 +3,7 @@
 //! What is deliberately not here: targets, passwords and the program that works on repositories. The hub lends its
 //! hands for these; what it did is told here.
 
+mod awaited;
 mod damage;
 mod drills;
 mod elsewhere;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use backstay_plan::backups::{Ceiling, DrillRhythm, Fate, Keep, Reached, Rhythm, Upkeep, UpkeepRules};
 use backstay_types::{NodeId, Refs, StackName};
 
+pub(crate) use awaited::Awaited;
 pub use drills::WantedDrill;
 pub use jobs::{NextOrder, Wanted};
 pub use restore::{FoundSnapshot, WantedRestore, WantedSnapshot};

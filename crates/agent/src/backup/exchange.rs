@@ -189,6 +189,10 @@ async fn fetch_and_stop(
     state: &mut Restoring,
     progress: &Progress,
 ) -> Result<(), String> {
+    if state.first {
+        desk.store.restoring(state)?;
+        stack::make_room(desk, state).await.map_err(|error| error.to_string())?;
+    }
     restore::fetch_all(desk, order, work, state, progress).await?;
     state.phase = Phase::Stopping;
     desk.store.restoring(state)?;
@@ -209,7 +213,12 @@ async fn stop_and_save(
     progress.phase(BackupPhase::Stopping, &state.stack);
     let (stack, tree) = (state.stack.clone(), state.committed.tree);
     // What the release to come has besides is not there to be saved.
-    let plan = desk.plan(&stack, tree).await?;
+    let mut plan = desk.plan(&stack, tree).await?;
+    if state.first {
+        // Nothing runs that could tell.
+        let tells = |what: &BackupSource| matches!(what, BackupSource::Command(_) | BackupSource::Openclaw { .. });
+        plan.backups.items.retain(|item| !tells(&item.what));
+    }
     let scene = desk.scene(&stack, tree);
     let saving =
         Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped: true, safety: true };
@@ -220,7 +229,7 @@ async fn stop_and_save(
     stop_others(desk, state).await?;
     match plan.runtime.as_str() {
         // Services that are asked for their data run on; nobody writes any more.
-        "compose" => stack::stop_writers(state).await?,
+        "compose" => stack::stop_writers(&state.plan, true).await?,
         // A command may have to ask what runs.
         _ if commands => {
             saving.ask(&mut ready).await.map_err(said)?;
@@ -239,6 +248,7 @@ async fn stop_and_save(
         reason: BackupReason::Safety,
         deployment: state.deployment,
         conversation: None,
+        last: false,
     };
     let about = (desk.tags(&stack, tree, BackupReason::Safety, &save), desk.now());
     let repository = desk.repository(order);

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use backstay_agent_core::{Committed, Hold, Input, Journal};
+use backstay_agent_core::{Committed, Hold, Input, Journal, Phase};
 use backstay_api::{
     Empty,
     agent::{BackupBefore, BackupJobPath, FinishBackup, NextBackup, NextBackupRequest, NextBackupResponse},
@@ -26,6 +26,7 @@ use super::{
     drill,
     exchange::{self, Clerk},
     exec::Scene,
+    leave,
     progress::Progress,
     restore,
     save::{NotSaved, Saved, Saving},
@@ -91,6 +92,24 @@ impl Desk {
         let mut journal = self.journal()?;
         let committed = journal.stacks.remove(stack).and_then(|record| record.committed);
         committed.ok_or_else(|| BackupError::Prepare(format!("stack `{stack}` does not run on this node")))
+    }
+
+    /// What is to run first of a stack of which nothing ran before: what its deployment has made ready.
+    pub(super) fn first(&self, stack: &StackName) -> Result<Option<Committed>, BackupError> {
+        let journal = self.journal()?;
+        let runs = journal.stacks.get(stack).is_some_and(|record| record.committed.is_some());
+        let operation = journal.operation.filter(|operation| !runs && operation.target.stack == *stack);
+        Ok(operation.and_then(|operation| match operation.phase {
+            Phase::Saving(saving) => Some(Committed {
+                tree: operation.target.tree,
+                deployment: Some(operation.target.deployment),
+                target: Some(operation.target),
+                prepared: Some(saving.prepared),
+                containers: Vec::new(),
+                at: operation.started_at,
+            }),
+            _ => None,
+        }))
     }
 
     pub(super) fn processes(&self, stack: &StackName) -> io::Result<Vec<Thing>> {
@@ -242,6 +261,7 @@ impl Keeper {
         still::recover(&self.desk.store).await;
         drill::recover(&self.desk).await;
         exchange::recover(&self.desk).await;
+        restore::sweep_ahead(&self.desk);
         let Some(state) = self.desk.store.restore() else { return };
         let _alone = Alone { id: 0, events: self.events.clone() };
         let _ = self.view.wait_for(|view| view.granted == Some(0)).await;
@@ -464,6 +484,8 @@ impl Keeper {
                     Destination::WithDeployment { .. } => {
                         exchange::make_ready(&self.desk, order, work, progress).await
                     }
+                    Destination::Ahead => restore::ahead(&self.desk, order, work, progress).await,
+                    Destination::BeforeStart { .. } => failed("no deployment has asked for it"),
                     Destination::InPlace => {
                         let _alone = self.hold(None).await;
                         restore::in_place(&self.desk, order, work, progress).await
@@ -541,7 +563,7 @@ impl Keeper {
                 }
             };
             let saved = tokio::select! {
-                saved = self.save_stack(order, save, &stack, progress) => saved,
+                saved = self.save_one(order, save, &stack, progress) => saved,
                 // It has its own snapshot made, and an undo must not wait for hours.
                 () = deployed => {
                     still::recover(&self.desk.store).await;
@@ -566,6 +588,19 @@ impl Keeper {
         }
         outcome.failed = (!failures.is_empty()).then(|| failures.join("; "));
         outcome
+    }
+
+    async fn save_one(
+        &self,
+        order: &BackupOrder,
+        save: &SaveWork,
+        stack: &StackName,
+        progress: &Progress,
+    ) -> Result<Option<Saved>, (Vec<ItemOutcome>, Duration, String)> {
+        match save.last {
+            true => leave::save_last(&self.desk, order, save, stack, progress).await,
+            false => self.save_stack(order, save, stack, progress).await,
+        }
     }
 
     async fn save_stack(

@@ -5,6 +5,7 @@
 //! there. From [`Phase::Swapping`] on it goes forward whatever happens to the agent: folders and files are exchanged by
 //! one rename each, databases by their names. When the stack is not healthy with the data, all is exchanged back.
 
+mod ahead;
 mod place;
 pub(super) mod stack;
 
@@ -26,12 +27,16 @@ use backstay_types::{
 use serde::{Deserialize, Serialize};
 
 use self::place::Place;
-pub(super) use self::place::dress;
+pub(super) use self::{
+    ahead::{ahead, clear as clear_ahead, sweep as sweep_ahead},
+    place::dress,
+};
 use super::{
     BackupError, DataPlan,
     chore::{self, Chore},
     database,
     keeper::{Desk, failed, millis},
+    leave,
     plan::inside,
     progress::Progress,
     save::{Ready, Saving},
@@ -46,7 +51,11 @@ pub(crate) struct Restoring {
     #[serde(default)]
     pub(super) deployment: Option<DeploymentId>,
     pub(super) stack: StackName,
+    /// What runs; or what is to run, where nothing did before.
     pub(super) committed: Box<Committed>,
+    /// Nothing of the stack ran here before: its data is put in place before it first starts.
+    #[serde(default)]
+    pub(super) first: bool,
     pub(super) plan: DataPlan,
     pub(super) phase: Phase,
     /// Files and folders that take the place of others.
@@ -135,7 +144,9 @@ async fn fetch(
     places: Vec<Wanted>,
     progress: &Progress,
 ) -> Result<Restored, (String, Vec<String>)> {
-    let task = RestoreTask { snapshot: work.snapshot, places, delete_others: false };
+    // Into the place of what was fetched ahead, only what differs from that comes.
+    let reuse = work.of_node.is_some() && matches!(work.destination, Destination::WithDeployment { .. });
+    let task = RestoreTask { snapshot: work.snapshot, places, delete_others: reuse, reuse };
     let (repository, bytes_per_second) = (desk.source(order, work), desk.bytes_per_second(order));
     let job = Job { repository, bytes_per_second, task: Task::Restore(task) };
     match desk.program.run(&job, progress).await {
@@ -264,7 +275,12 @@ pub(super) async fn begin(
     order: &BackupOrder,
     work: &RestoreWork,
 ) -> Result<Restoring, BackupError> {
-    let committed = desk.committed(&work.stack)?;
+    let with_deployment = matches!(work.destination, Destination::WithDeployment { .. });
+    let first = if with_deployment { desk.first(&work.stack)? } else { None };
+    let (first, committed) = match first {
+        Some(committed) => (true, committed),
+        None => (false, desk.committed(&work.stack)?),
+    };
     if committed.prepared.is_none() {
         let reason =
             format!("stack `{}` was found here and has not been deployed yet: deploy it first", work.stack);
@@ -280,6 +296,7 @@ pub(super) async fn begin(
         },
         stack: work.stack.clone(),
         committed: Box::new(committed),
+        first,
         plan,
         phase: Phase::Fetching,
         places: Vec::new(),
@@ -406,7 +423,8 @@ async fn fetch_item(
     let whole = |into: &Path| Wanted { path: item.name.clone(), into: into.display().to_string() };
     match &item.what {
         BackupSource::Postgres(source) => {
-            let fetched = fetch(desk, order, work, vec![whole(&staged)], progress).await;
+            let mut fetched = fetch(desk, order, work, vec![whole(&staged)], progress).await;
+            read_back(state, &mut fetched, &staged, None).await?;
             if fetched.is_ok() {
                 let scene = desk.scene(&state.stack, state.committed.tree);
                 let server = database::Postgres::new(&scene, &state.plan.project, &item.name, source).await?;
@@ -431,7 +449,8 @@ async fn fetch_item(
             // It is given to the command once the stack runs again, so it has to outlive the agent.
             let kept = state.kept(desk).join(&item.name);
             let _ = fs::remove_dir_all(&kept);
-            let fetched = fetch(desk, order, work, vec![whole(&kept)], progress).await;
+            let mut fetched = fetch(desk, order, work, vec![whole(&kept)], progress).await;
+            read_back(state, &mut fetched, &kept, None).await?;
             state.commands.push((item.name.clone(), kept));
             Ok(fetched)
         }
@@ -449,7 +468,8 @@ async fn fetch_item(
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let wanted =
                     Wanted { path: format!("{}/{name}", item.name), into: into.display().to_string() };
-                let fetched = fetch(desk, order, work, vec![wanted], progress).await;
+                let mut fetched = fetch(desk, order, work, vec![wanted], progress).await;
+                read_back(state, &mut fetched, &into, Some(name)).await?;
                 if fetched.is_ok() {
                     chore::run(&Chore::CheckSqlite { path: into.clone() }, desk.nice()).await?;
                     place::dress(&root.join(&path), &into)?;
@@ -464,7 +484,14 @@ async fn fetch_item(
             // What is fetched is known before it is there, so that it is taken away whatever happens.
             state.places.extend(places.iter().map(|(_, place)| place.clone()));
             desk.store.restoring(state).map_err(BackupError::Restore)?;
-            let fetched = fetch(desk, order, work, wanted, progress).await;
+            if let (true, [(_, place)]) = (state.first, &places[..]) {
+                ahead::take(desk, &state.stack, &item.name, &place.new);
+            }
+            let mut fetched = fetch(desk, order, work, wanted, progress).await;
+            if let [(path, place)] = &places[..] {
+                let name = path.strip_prefix(&format!("{}/", item.name)).map(str::to_owned);
+                read_back(state, &mut fetched, &place.new, name.filter(|_| place.new.is_file())).await?;
+            }
             if fetched.is_ok() {
                 for (_, place) in &places {
                     if matches!(item.what, BackupSource::Sqlite { .. }) {
@@ -481,6 +508,23 @@ async fn fetch_item(
     }
 }
 
+/// Reads back from disk what was fetched of a stack that first starts here: that is compared with what was left elsewhere.
+async fn read_back(
+    state: &Restoring,
+    fetched: &mut Fetched,
+    root: &Path,
+    name: Option<String>,
+) -> Result<(), BackupError> {
+    if let (true, Ok(restored)) = (state.first, fetched)
+        && (name.is_some() || root.is_dir())
+    {
+        let survey = leave::survey(root.to_owned(), Vec::new(), name, 0).await?;
+        restored.digest = survey.digest;
+        (restored.files, restored.bytes) = (survey.files, survey.bytes);
+    }
+    Ok(())
+}
+
 /// Stops what writes and saves what is there, so that the restore can be taken back.
 async fn safety(
     desk: &Desk,
@@ -489,7 +533,7 @@ async fn safety(
     progress: &Progress,
 ) -> Result<(), BackupError> {
     progress.phase(BackupPhase::Stopping, &state.stack);
-    stack::stop_writers(state).await?;
+    stack::stop_writers(&state.plan, state.deployment.is_some()).await?;
     crash_point("restore.stopped");
     progress.phase(BackupPhase::Safety, &state.stack);
     let plan = state.plan.clone();
@@ -501,7 +545,7 @@ async fn safety(
     // A machine that is new has nothing yet of what is put back.
     let saving = Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped, safety: true };
     let save =
-        SaveWork { stacks: Vec::new(), reason: BackupReason::Safety, deployment: None, conversation: None };
+        SaveWork { stacks: Vec::new(), reason: BackupReason::Safety, deployment: None, conversation: None, last: false };
     let about = (desk.tags(&stack, tree, BackupReason::Safety, &save), desk.now());
     let mut ready = Ready::default();
     let repository: Repository = desk.repository(order);
@@ -593,13 +637,19 @@ pub(super) async fn clean(desk: &Desk, state: &Restoring) {
         tracing::warn!(%error, "a database that was replaced cannot be removed");
     }
     let _ = fs::remove_dir_all(state.kept(desk));
+    if state.first {
+        clear_ahead(desk, &state.stack);
+    }
     crash_point("restore.cleaned");
 }
 
 /// Nothing was put in place: the stack is started again where it was stopped, and what was fetched goes.
 pub(super) async fn back_to_start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
-    if state.phase == Phase::Stopping {
-        stack::up(desk, state).await?;
+    match state.first {
+        // What was made to have room for the data, and its servers.
+        true => stack::down(desk, state).await?,
+        false if state.phase == Phase::Stopping => stack::up(desk, state).await?,
+        false => {}
     }
     clean(desk, state).await;
     Ok(())

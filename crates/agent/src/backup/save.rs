@@ -67,7 +67,7 @@ pub(super) struct NotSaved {
 }
 
 impl Saving<'_> {
-    fn staging(&self, item: &BackupItem) -> PathBuf {
+    pub(super) fn staging(&self, item: &BackupItem) -> PathBuf {
         self.desk.layout().staging().join(self.stack.as_str()).join(&item.name)
     }
 
@@ -272,7 +272,7 @@ impl Saving<'_> {
     }
 
     /// An item's folder, and what is left out of it; none where a folder that nobody declared is not there.
-    async fn find(&self, item: &BackupItem) -> Result<Option<(PathBuf, Vec<PathPattern>)>, BackupError> {
+    pub(super) async fn find(&self, item: &BackupItem) -> Result<Option<(PathBuf, Vec<PathPattern>)>, BackupError> {
         let found = self.plan.locate(self.desk.layout(), self.stack, &item.what).await?;
         let Some((root, below)) = found else { return Ok(None) };
         let path = root.join(&below);

@@ -80,6 +80,7 @@ async fn next(
                 reason: BackupReason::Deployment,
                 deployment: Some(before.deployment),
                 conversation: None,
+                last: false,
             };
             backups.order = Some(order(BackupWork::Save(save)));
         }
@@ -135,6 +136,7 @@ impl FakeHub {
             reason: BackupReason::Schedule,
             deployment: None,
             conversation: None,
+            last: false,
         };
         self.want(BackupWork::Save(save))
     }

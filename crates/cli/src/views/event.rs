@@ -1,6 +1,7 @@
 //! Entries of the ledger as sentences.
 
 mod backup;
+mod moves;
 
 use std::collections::BTreeMap;
 
@@ -216,6 +217,9 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         | Event::BackupCancelled { .. }
         | Event::RecoveryKeySet { .. }
         | Event::HubRestored { .. } => backup::sentence(event),
+        Event::MigrationStarted { .. } | Event::MigrationMoved { .. } | Event::MigrationCancelled { .. } => {
+            moves::sentence(event)
+        }
         Event::TokenChanged { detail } => format!("token: {detail}"),
         Event::UserChanged { name, change, by } => format!("user {name}: {} by {by}", user_words(change)),
     }
@@ -266,6 +270,8 @@ fn constraint(effect: &Effect) -> String {
         }
         Effect::Maintenance => "maintenance of some nodes begun".to_owned(),
         Effect::Decommission => "a node is being taken out of the fleet".to_owned(),
+        Effect::RunsHere { stack, .. } => format!("{stack} is moved to a node"),
+        Effect::RunsNot { stack } => format!("{stack} is moved away from a node"),
     }
 }
 

@@ -10,6 +10,7 @@ use backstay_types::{
     tree::in_folder,
 };
 
+use super::awaited;
 use crate::{Engine, EngineError, mirrors::blocking};
 
 impl Engine {
@@ -137,6 +138,10 @@ pub(super) async fn ready(
 ) -> Result<Vec<BackupJob>, EngineError> {
     let mut ready = Vec::with_capacity(jobs.len());
     for job in jobs {
+        // Such a one is asked for by the deployment that waits for it.
+        if awaited::is_before_start(&job) {
+            continue;
+        }
         let may = match (in_place(&job), job.node) {
             (Some(stack), Some(node)) => says_it_runs(ex, node, stack).await?,
             _ => true,

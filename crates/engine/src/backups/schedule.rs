@@ -175,7 +175,7 @@ impl Engine {
 }
 
 fn scheduled() -> SaveWork {
-    SaveWork { stacks: Vec::new(), reason: BackupReason::Schedule, deployment: None, conversation: None }
+    SaveWork { stacks: Vec::new(), reason: BackupReason::Schedule, deployment: None, conversation: None, last: false }
 }
 
 /// Whether somebody is at it, or waits to be: a second one would be too many.

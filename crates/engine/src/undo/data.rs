@@ -10,7 +10,7 @@ use backstay_store::{
     deployments, releases, rollouts, undos,
 };
 use backstay_types::{
-    Cause, DataMove, DataSource, DemandKind, Deployment, DeploymentData, DeploymentId, DeploymentState, Node,
+    Cause, DataFor, DataMove, DataSource, DemandKind, Deployment, DeploymentData, DeploymentId, DeploymentState, Node,
     NodeId, NodeMove, Release, StackName, Timestamp, TreeDigest, Undo, UndoDemand, UndoId, UndoPlan,
     UndoSelector, UndoState,
     backup::{BackupReason, KeptSnapshot, Proof, Snapshot, SnapshotId},
@@ -189,7 +189,7 @@ impl Engine {
             let tree = releases.iter().find(|release| release.id == one.release).map(|release| release.tree);
             // A node that is pinned may have gone there with a rollout that was there already.
             let went = one.created_at >= undo.created_at && tree.is_some() && tree == to;
-            let its = one.data.is_some_and(|data| data.undo == id) || own.contains(&one.rollout) || went;
+            let its = one.data.is_some_and(|data| data.undo() == Some(id)) || own.contains(&one.rollout) || went;
             its && one.state == DeploymentState::Succeeded
         };
         Ok(all.iter().rev().find(brought).cloned())
@@ -398,7 +398,8 @@ impl Engine {
             let mut here = undo.plan.data.iter().filter(|one| one.node == node.name && one.stack == *stack);
             let Some(from) = here.find_map(|one| one.from.as_ref()) else { continue };
             if !has_its_data(tx, undo.id, (node.id, stack)).await? {
-                return Ok(Some(DeploymentData { undo: undo.id, snapshot: from.snapshot }));
+                let asked_by = DataFor::Undo { undo: undo.id };
+                return Ok(Some(DeploymentData { asked_by, snapshot: from.snapshot }));
             }
         }
         Ok(None)
@@ -416,8 +417,8 @@ impl Engine {
             return Ok(());
         };
         let Some(deployment) = deployments::get(tx, deployment).await? else { return Ok(()) };
-        let Some(data) = deployment.data else { return Ok(()) };
-        let Some(mut undo) = undos::get(tx, data.undo).await?.filter(|undo| undo.finished_at.is_none())
+        let Some(undo) = deployment.data.and_then(|data| data.undo()) else { return Ok(()) };
+        let Some(mut undo) = undos::get(tx, undo).await?.filter(|undo| undo.finished_at.is_none())
         else {
             return Ok(());
         };
@@ -503,7 +504,7 @@ fn whole(took: std::time::Duration) -> std::time::Duration {
 }
 
 /// Bytes as people read them.
-fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
     let (mut value, mut unit) = (bytes, 0);
     while value >= 10_000 && unit + 1 < UNITS.len() {
@@ -552,5 +553,5 @@ async fn has_moved_on(
 
 /// Whether a deployment brought an undo's data to stay.
 pub(super) fn is_back(one: &Deployment, undo: UndoId) -> bool {
-    one.state == DeploymentState::Succeeded && one.data.is_some_and(|data| data.undo == undo)
+    one.state == DeploymentState::Succeeded && one.data.is_some_and(|data| data.undo() == Some(undo))
 }

@@ -186,6 +186,7 @@ async fn a_deployment_gets_one_snapshot_made_which_stays_while_it_is_under_way()
         reason: BackupReason::Manual,
         deployment: None,
         conversation: None,
+        last: false,
     });
     let wanted = Wanted { whose: Some(one.id), task: all, id: None };
     let asked = fleet.engine.ask_backups(vec![wanted], "ann").await.unwrap();
