@@ -31,10 +31,21 @@ fn keeping_notes(more: &str) -> Option<Fleet> {
     fleet.tree.write("stacks/web/stack.toml", &backup).write("fleet.toml", ON_ALPHA);
     fleet.commit("Add web", None);
     fleet.follow();
-    eventually_within(LIMIT, "alpha to serve", || fleet.nodes[0].get("/healthz"));
+    is_deployed(&fleet, "alpha");
     note(&fleet, 0, "first", "one");
     note(&fleet, 0, "cache", "left out");
     Some(fleet)
+}
+
+/// Waits until the hub has heard that a node runs the stack.
+fn is_deployed(fleet: &Fleet, node: &str) {
+    eventually_within(LIMIT, "it to be deployed", || {
+        let newest = fleet.api.deployments(node, "web").into_iter().next().ok_or("nothing yet".to_owned())?;
+        match newest.deployment.state {
+            backstay_types::DeploymentState::Succeeded => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
 }
 
 fn notes(fleet: &Fleet, node: usize) -> PathBuf {
@@ -125,7 +136,7 @@ fn a_stack_moves_with_what_was_written_until_the_stop_and_comes_back_with_what_w
         }
     });
     let id = fleet.cli.json(&["migrate", "alpha", "beta", "--yes", "--no-wait"])["id"].as_str().unwrap().to_owned();
-    eventually_within(LIMIT, "alpha to stop", || if runs(&fleet.nodes[0]) { Err("it runs") } else { Ok(()) });
+    eventually_within(LIMIT, "alpha to stop", || if runs(&fleet.nodes[0]) { Err("it runs".to_owned()) } else { Ok(()) });
     stop.store(true, Ordering::Relaxed);
     writer.join().unwrap();
     let view = ended(&fleet, &id);
@@ -269,7 +280,7 @@ fn volumes_move_from_one_engine_to_another_and_back() {
         .write("fleet.toml", ON_ALPHA);
     fleet.commit("Add web", None);
     fleet.follow();
-    eventually_within(LIMIT, "alpha to serve", || fleet.nodes[0].get(""));
+    is_deployed(&fleet, "alpha");
     let volume = |node: usize| {
         let at = ["volume", "inspect", "-f", "{{.Mountpoint}}", "web_notes"];
         PathBuf::from(fleet.nodes[node].docker().run(&at).trim())

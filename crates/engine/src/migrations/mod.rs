@@ -134,8 +134,12 @@ impl Engine {
         let mut tx = self.inner.store.begin().await?;
         let found = migrations::get(&mut tx, id).await?;
         let Kept { mut migration, version } = found.ok_or_else(|| EngineError::not_found("migration", id))?;
+        let switched = migration.stacks.iter().any(|one| one.step == MigrationStep::Switched);
+        if migration.finished_at.is_some() && migration.cancelled_by.is_some() && !switched {
+            return Ok(migration);
+        }
         if migration.finished_at.is_some() {
-            let why = match migration.stacks.iter().any(|one| one.step == MigrationStep::Switched) {
+            let why = match switched {
                 true => format!("migration {id} is over: `backstay migrate --back {id}` takes it back"),
                 false => format!("migration {id} is over"),
             };

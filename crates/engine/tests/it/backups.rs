@@ -40,14 +40,14 @@ impl Fleet {
     }
 
     /// Makes the repository of a node known.
-    async fn with_repository(&self, node: NodeId) {
+    pub(crate) async fn with_repository(&self, node: NodeId) {
         self.engine.keep_passwords(Some(node), "sealed", "sealed").await.unwrap();
         let now = self.world.now();
         self.engine.note_repository(Some(node), |facts| facts.made_at = Some(now)).await.unwrap();
     }
 
     /// A proven snapshot of the stack on a node, begun now; a minute passes.
-    async fn snapshot(&self, node: NodeId, change: impl FnOnce(&mut Snapshot)) -> SnapshotId {
+    pub(crate) async fn snapshot(&self, node: NodeId, change: impl FnOnce(&mut Snapshot)) -> SnapshotId {
         let now = self.world.now();
         let digest = Digest::of(now.to_string().as_bytes());
         let tags = SnapshotTags {
