@@ -1,7 +1,7 @@
 //! What a fake hub says about backups, and the program that a node is given for them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use axum::{
 use backstay_api::{
     Empty,
     agent::{BackupGoOn, NextBackupRequest, NextBackupResponse},
-    statement::DesiredStack,
+    statement::{DesiredAction, DesiredStack},
 };
 use backstay_types::{
     BackupJobId, DeploymentId, RolloutKind, Secret,
@@ -42,6 +42,8 @@ pub(crate) struct Backups {
     pub(crate) cancel: bool,
     /// Deployments that come with data.
     pub(crate) with_data: BTreeMap<DeploymentId, SnapshotId>,
+    /// Deployments that take a stack away which moves.
+    pub(crate) leaving: BTreeSet<DeploymentId>,
 }
 
 pub(super) fn routes(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
@@ -75,12 +77,13 @@ async fn next(
                 of_node: None,
             })));
         } else if backups.set_up && backups.order.is_none() {
+            let last = backups.leaving.contains(&before.deployment);
             let save = SaveWork {
                 stacks: vec![before.stack],
-                reason: BackupReason::Deployment,
+                reason: if last { BackupReason::Migration } else { BackupReason::Deployment },
                 deployment: Some(before.deployment),
                 conversation: None,
-                last: false,
+                last,
             };
             backups.order = Some(order(BackupWork::Save(save)));
         }
@@ -186,6 +189,15 @@ impl FakeHub {
         let desired = DesiredStack { data: Some(snapshot), kind: RolloutKind::Rollback, ..self.offer(stack) };
         let deployment = desired.deployment;
         self.inner().backups.with_data.insert(deployment, snapshot);
+        self.state(vec![desired]);
+        deployment
+    }
+
+    /// States that a stack moves away: it is saved once more, and goes.
+    pub(crate) fn leave(&self, stack: &Stack) -> DeploymentId {
+        let desired = DesiredStack { action: DesiredAction::Remove, save: true, ..self.offer(stack) };
+        let deployment = desired.deployment;
+        self.inner().backups.leaving.insert(deployment);
         self.state(vec![desired]);
         deployment
     }

@@ -323,7 +323,7 @@ async fn where_nobody_knows_whether_it_started_there_it_is_not_started_where_it_
 
 #[tokio::test]
 async fn whatever_happens_on_the_way_it_never_runs_twice_and_in_the_end_once() {
-    for seed in 0..24_u64 {
+    for seed in 0..8_u64 {
         let mut fleet = Fleet::of_one("").await;
         let begun = fleet.migrate("one", "two").await;
         let mut chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -333,7 +333,7 @@ async fn whatever_happens_on_the_way_it_never_runs_twice_and_in_the_end_once() {
             chance ^= chance << 17;
             chance % sides
         };
-        for _ in 0..25 {
+        for _ in 0..18 {
             fleet.away = ["one", "two"].into_iter().filter(|_| roll(3) == 0).map(str::to_owned).collect();
             match roll(12) {
                 0 => drop(fleet.engine.abort_migration(begun.id, false, "ada").await),
