@@ -219,6 +219,13 @@ pub enum Task {
     Snapshot {
         /// What is to come.
         target: DesiredStack,
+        /// What runs; nothing where data is to be here before the stack first starts.
+        running: Option<Box<Committed>>,
+    },
+    /// Stop what writes, save the data once more, and leave it stopped: the stack moves to another node.
+    SaveLast {
+        /// What is to be taken away.
+        target: DesiredStack,
         /// What runs.
         running: Box<Committed>,
     },
@@ -339,6 +346,7 @@ impl Task {
             Self::Fetch { .. } => "fetch",
             Self::Prepare { .. } => "prepare",
             Self::Snapshot { .. } => "snapshot",
+            Self::SaveLast { .. } => "save_last",
             Self::Exchange { .. } => "exchange",
             Self::Activate { .. } => "activate",
             Self::Probe { .. } => "probe",
@@ -362,6 +370,7 @@ impl Task {
             Self::Fetch { target }
             | Self::Prepare { target, .. }
             | Self::Snapshot { target, .. }
+            | Self::SaveLast { target, .. }
             | Self::Exchange { target }
             | Self::Activate { target, .. }
             | Self::Probe { target, .. }

@@ -29,7 +29,7 @@ use crate::{
     drift::{Deviation, Seen, health},
     intake::{Verdict, judge},
     journal::{
-        Activating, Adopted, Baking, BootId, Ended, Exchanging, Journal, Operation, Phase, Probing,
+        Activating, Adopted, Baking, BootId, Ended, Exchanging, Journal, Leaving, Operation, Phase, Probing,
         ReturnCause, Returning, Saving, StackRecord,
     },
     operation::superseded,
@@ -376,6 +376,16 @@ impl Core {
             // What runs may have been stopped for it already: it is started again, with the data that is there.
             Phase::Saving(Saving { prepared }) if operation.target.data.is_some() => {
                 let Some(by) = by else { return };
+                let returning = Returning::new(prepared, ReturnCause::Superseded { by });
+                self.set_phase(Phase::Returning(returning), out);
+                out.flush("returning", &superseded(by));
+                self.abort(&superseded(by), out);
+            }
+            // What writes may have been stopped: it is started again, unless it is to be taken away all the same.
+            Phase::Leaving(Leaving { prepared, .. }) => {
+                let Some(by) = wanted.filter(|w| w.action == DesiredAction::Run).map(|w| w.deployment) else {
+                    return;
+                };
                 let returning = Returning::new(prepared, ReturnCause::Superseded { by });
                 self.set_phase(Phase::Returning(returning), out);
                 out.flush("returning", &superseded(by));

@@ -178,6 +178,8 @@ pub enum Phase {
     Baking(Baking),
     /// It failed; the way back is being taken.
     Returning(Returning),
+    /// What writes is being stopped and its data saved once more, before the stack is taken away.
+    Leaving(Leaving),
     /// The stack is being taken away.
     Removing(Removing),
 }
@@ -257,6 +259,16 @@ pub struct Returning {
     pub failures: u32,
 }
 
+/// See [`Phase::Leaving`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// How it runs.
+    pub prepared: Prepared,
+    /// Failed tries so far.
+    #[serde(default)]
+    pub failures: u32,
+}
+
 /// See [`Phase::Removing`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removing {
@@ -310,6 +322,7 @@ impl Phase {
                 | Self::Probing(_)
                 | Self::Baking(_)
                 | Self::Returning(_)
+                | Self::Leaving(_)
         )
     }
 
@@ -325,6 +338,7 @@ impl Phase {
             Self::Probing(_) => "probing",
             Self::Baking(_) => "baking",
             Self::Returning(_) => "returning",
+            Self::Leaving(_) => "leaving",
             Self::Removing(_) => "removing",
         }
     }

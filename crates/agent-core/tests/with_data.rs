@@ -6,7 +6,7 @@ mod support;
 use backstay_agent_core::{Phase, Settings, Task};
 use backstay_api::{agent::ReportBody, statement::DesiredStack};
 use backstay_types::{DeploymentState, Digest, FailureKind, Step, backup::SnapshotId};
-use support::{Node, rollback, run, settings, tree};
+use support::{Node, remove, rollback, run, settings, tree};
 
 /// A node that runs `a`, then `b`.
 fn running_b() -> Node {
@@ -124,4 +124,82 @@ fn it_is_not_enough_that_the_release_runs_already() {
     assert!(takes_data_away(&node), "{}", node.log);
     node.settle();
     assert!(runs(&node, "b") && matches!(end(&node), DeploymentState::RolledBack { .. }));
+}
+
+/// A node on which nothing ran.
+fn nothing_runs() -> Node {
+    let mut node = Node::with(Settings { snapshots: true, ..settings() });
+    node.settle();
+    node
+}
+
+#[test]
+fn where_nothing_ran_the_stack_starts_once_and_with_its_data() {
+    let mut node = nothing_runs();
+    node.state(vec![with_data("a", 1)]);
+    node.until("snapshot");
+    assert!(!node.log.contains("run activate"), "{}", node.log);
+    // However often the agent dies before it has the data: it asks again, and starts nothing.
+    node.restart(true);
+    node.until("snapshot");
+    assert!(!node.log.contains("run activate"), "{}", node.log);
+    node.settle();
+    let at = |text: &str| node.log.find(text).unwrap_or_else(|| panic!("{text} in {}", node.log));
+    assert!(at("run exchange") < at("run activate"));
+    assert_eq!(node.log.matches("run activate").count(), 1, "{}", node.log);
+    assert!(runs(&node, "a") && end(&node) == DeploymentState::Succeeded);
+}
+
+#[test]
+fn where_nothing_ran_and_the_data_cannot_be_had_nothing_starts() {
+    let mut node = nothing_runs();
+    node.state(vec![with_data("a", 1)]);
+    node.until("snapshot");
+    node.fail(Step::Snapshot, FailureKind::Node);
+    node.settle();
+    assert!(!node.log.contains("run activate"), "{}", node.log);
+    assert!(matches!(end(&node), DeploymentState::Failed { step: Step::Snapshot, .. }));
+}
+
+#[test]
+fn what_moves_away_is_saved_once_more_before_it_is_taken_away() {
+    let mut node = running_b();
+    node.state(vec![leaves(3)]);
+    node.until("save_last");
+    node.restart(false);
+    assert!(node.is_running("save_last"), "it is asked again: {}", node.log);
+    node.settle();
+    let at = |text: &str| node.log.find(text).unwrap_or_else(|| panic!("{text} in {}", node.log));
+    assert!(at("run save_last") < at("run remove"));
+    assert_eq!(end(&node), DeploymentState::Succeeded);
+    assert!(node.core.journal().stacks.values().all(|record| record.committed.is_none()));
+}
+
+#[test]
+fn what_cannot_be_saved_runs_again_and_stays() {
+    let mut node = running_b();
+    node.state(vec![leaves(3)]);
+    for _ in 0..3 {
+        node.until("save_last");
+        node.fail(Step::Snapshot, FailureKind::Node);
+        node.pass(std::time::Duration::from_secs(10));
+    }
+    node.settle();
+    assert!(!node.log.contains("run remove"), "{}", node.log);
+    assert!(runs(&node, "b") && matches!(end(&node), DeploymentState::RolledBack { .. }), "{:?}", end(&node));
+}
+
+#[test]
+fn what_is_to_stay_after_all_is_started_again() {
+    let mut node = running_b();
+    node.state(vec![leaves(3)]);
+    node.until("save_last");
+    node.state(vec![run("web", "b", 4)]);
+    assert!(node.is_running("return"), "{}", node.log);
+    node.settle();
+    assert!(runs(&node, "b") && !node.log.contains("run remove"), "{}", node.log);
+}
+
+fn leaves(deployment: u128) -> DesiredStack {
+    DesiredStack { save: true, ..remove("web", deployment) }
 }

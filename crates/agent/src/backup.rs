@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod exec;
 mod keeper;
+mod leave;
 mod mounts;
 mod plan;
 mod program;

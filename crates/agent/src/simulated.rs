@@ -163,7 +163,7 @@ fn pretend(id: TaskId, task: Task, world: &World, took: Duration) -> Finished {
     let step = match &task {
         Task::Fetch { .. } => Some(Step::Fetch),
         Task::Prepare { .. } => Some(Step::Validate),
-        Task::Snapshot { .. } | Task::Exchange { .. } => Some(Step::Snapshot),
+        Task::Snapshot { .. } | Task::SaveLast { .. } | Task::Exchange { .. } => Some(Step::Snapshot),
         Task::Activate { .. } => Some(Step::Activate),
         Task::Probe { .. } => Some(Step::Probe),
         Task::Bake { .. } => Some(Step::Bake),
@@ -185,7 +185,7 @@ fn done(task: Task) -> Done {
     match task {
         Task::Fetch { .. } => Done::Fetched,
         Task::Prepare { target, .. } => Done::Prepared(Box::new(prepared(&target))),
-        Task::Snapshot { .. } => Done::Saved,
+        Task::Snapshot { .. } | Task::SaveLast { .. } => Done::Saved,
         Task::Exchange { .. } => Done::Exchanged,
         Task::Activate { prepared, .. } => Done::Activated(containers(&prepared)),
         Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(&prepared)),

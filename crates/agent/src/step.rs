@@ -94,7 +94,7 @@ pub(crate) enum Work {
     Compare { stack: StackName, record: Box<StackRecord>, bytes_per_second: u64 },
     /// Put the files of a release right, from the pack of a deployment.
     Repair { stack: StackName, deployment: DeploymentId, tree: TreeDigest },
-    /// Make services anew.
+    /// Make services anew; with none, under Compose, make all that it has and start nothing.
     Recreate { stack: StackName, committed: Box<Committed>, services: Vec<String> },
     /// Read what a release has of data that is saved.
     Data { stack: StackName, tree: TreeDigest },

@@ -71,8 +71,9 @@ impl Machine {
                 self.prepare(call, records).await.map(|prepared| Done::Prepared(Box::new(prepared)))
             }
             Task::Snapshot { target, running } => {
-                self.snapshot(&target, &running, records).await.map(|()| Done::Saved)
+                self.snapshot(&target, running.as_deref(), records).await.map(|()| Done::Saved)
             }
+            Task::SaveLast { target, .. } => self.save_last(&target, records).await.map(|()| Done::Saved),
             Task::Exchange { target } => self.exchange(&target, records).await.map(|()| Done::Exchanged),
             Task::Activate { target, prepared, from } => {
                 let to = (&target.stack, target.tree);

@@ -179,6 +179,7 @@ fn parts_of_several_commits_are_put_together_from_git_when_the_hub_has_no_pack()
         endpoints: vec![bare.url()],
         sources: vec![source("base", &first), source("plugin", &first), source("policy", &second)],
         data: None,
+        save: false,
         ..hub.offer(&wanted)
     };
     let deployment = desired.deployment;

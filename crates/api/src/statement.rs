@@ -93,6 +93,10 @@ pub struct DesiredStack {
     /// digest, so that no agent that does not know of it runs the release on other data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<SnapshotId>,
+    /// Where it is taken away: its data is saved once more first, once what writes is stopped. Part of the digest, so that no
+    /// agent that does not know of it takes the stack away without that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub save: bool,
 }
 
 /// Where the files of a part are from.

@@ -77,7 +77,7 @@ pub(crate) fn restore(access: &Access<'_>, task: &RestoreTask) -> Result<Done, F
     if targets.is_empty() {
         return Err(Fault::bad_job("nothing is to be restored: the job has no places"));
     }
-    let run = Run::new(&repository, &store, access.progress);
+    let run = Run::new(&repository, &store, access.progress, task.reuse);
     run.totals(&targets);
     for target in &targets {
         run.target(target)?;
@@ -99,6 +99,8 @@ struct Run<'a> {
     repository: &'a Opened,
     store: &'a Arc<Store>,
     progress: &'a Progress,
+    /// What is right of files that are there is not fetched again.
+    reuse: bool,
     state: Mutex<State>,
     large: [Mutex<()>; 2],
     files: AtomicU64,
@@ -135,11 +137,12 @@ struct Same {
 }
 
 impl<'a> Run<'a> {
-    fn new(repository: &'a Opened, store: &'a Arc<Store>, progress: &'a Progress) -> Self {
+    fn new(repository: &'a Opened, store: &'a Arc<Store>, progress: &'a Progress, reuse: bool) -> Self {
         Self {
             repository,
             store,
             progress,
+            reuse,
             state: Mutex::default(),
             large: Default::default(),
             files: AtomicU64::new(0),
@@ -295,7 +298,8 @@ impl<'a> Run<'a> {
             let _turn = is_large.then(|| turn.lock().unwrap_or_else(PoisonError::into_inner));
             // After a fault the rest is only taken from the queue.
             if self.fault().is_ok() {
-                match content::write(self.repository, &work, &|bytes| self.progress.bytes(bytes)) {
+                match content::write(self.repository, &work, self.reuse, &|bytes| self.progress.bytes(bytes))
+                {
                     Ok(digest) => {
                         self.lock().digests.insert(work.number, digest);
                         self.done(work.node.meta.size);

@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Backup(c::backup::Backup),
     /// Put a stack's data back from a snapshot
     Restore(c::restore::Restore),
+    /// Move stacks from one node to another, with their data; and back
+    Migrate(Box<c::migrate::Migrate>),
     /// Metrics that the hub keeps: how their store stands, and their samples
     #[command(subcommand)]
     Telemetry(c::telemetry::Telemetry),

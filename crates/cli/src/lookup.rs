@@ -6,12 +6,13 @@ use backstay_api::{
     Empty,
     v1::{
         BackupJobsQuery, ConstraintsQuery, ConversationPath, DeploymentsQuery, GetConversation,
-        ListBackupJobs, ListConstraints, ListConversations, ListDeployments, ListRepositories, ListRollouts,
-        ListTokens, ListUndos, RolloutsQuery,
+        ListBackupJobs, ListConstraints, ListConversations, ListDeployments, ListMigrations,
+        ListRepositories, ListRollouts, ListTokens, ListUndos, MigrationsQuery, RolloutsQuery,
     },
 };
 use backstay_types::{
-    BackupJobId, ConstraintId, ConversationId, DeploymentId, Id, RepositoryId, RolloutId, TokenId, UndoId,
+    BackupJobId, ConstraintId, ConversationId, DeploymentId, Id, MigrationId, RepositoryId, RolloutId,
+    TokenId, UndoId,
 };
 
 use crate::{api::Api, error::CliError, ids};
@@ -70,6 +71,20 @@ pub(crate) async fn rollout(api: &Api, text: &str) -> Result<RolloutId, CliError
     };
     let all = api.all::<ListRollouts, _>(query).await?;
     ids::pick(text, &all.iter().map(|view| view.rollout.id).collect::<Vec<_>>())
+}
+
+/// A migration: an id or a piece of one.
+pub(crate) async fn migration(api: &Api, text: &str) -> Result<MigrationId, CliError> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let query = |paging: backstay_api::v1::Paging| MigrationsQuery {
+        limit: paging.limit,
+        cursor: paging.cursor,
+        ..MigrationsQuery::default()
+    };
+    let all = api.all::<ListMigrations, _>(query).await?;
+    ids::pick(text, &all.iter().map(|view| view.migration.id).collect::<Vec<_>>())
 }
 
 /// An undo: an id or a piece of one.

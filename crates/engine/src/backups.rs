@@ -3,6 +3,7 @@
 //! What is deliberately not here: targets, passwords and the program that works on repositories. The hub lends its
 //! hands for these; what it did is told here.
 
+mod awaited;
 mod damage;
 mod dating;
 mod drills;
@@ -23,6 +24,7 @@ pub use backstay_plan::backups::{
 };
 use backstay_types::{NodeId, Refs, StackName};
 
+pub(crate) use awaited::Awaited;
 pub use drills::WantedDrill;
 pub use jobs::{NextOrder, Wanted};
 pub use repairing::Repairing;

@@ -94,6 +94,18 @@ pub enum EngineError {
         /// The node.
         node: NodeName,
     },
+    /// A stack cannot be moved to another node.
+    #[error("{0}")]
+    CannotMove(String),
+    /// A node that stacks leave has been shut out, and nobody has said that nothing runs there.
+    #[error("{node} is not in the fleet any more, and cannot tell that it stopped what it ran")]
+    NotKnownGone {
+        /// The node.
+        node: NodeName,
+    },
+    /// A migration cannot be changed any more.
+    #[error("{0}")]
+    MigrationOver(String),
     /// Another recovery key is set.
     #[error("passwords are sealed to another recovery key: {0}")]
     OtherRecoveryKey(String),
@@ -122,6 +134,9 @@ impl EngineError {
             Self::NothingProven(_) => ErrorCode::BS9017,
             Self::NotStopped { .. } => ErrorCode::BS9052,
             Self::RunsNot { .. } => ErrorCode::BS9053,
+            Self::CannotMove(_) => ErrorCode::BS9054,
+            Self::NotKnownGone { .. } => ErrorCode::BS9056,
+            Self::MigrationOver(_) => ErrorCode::BS9057,
             Self::OtherRecoveryKey(_) => ErrorCode::BS9018,
             Self::Stopping => ErrorCode::BS7001,
         }

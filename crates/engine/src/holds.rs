@@ -92,6 +92,13 @@ impl Engine {
                 "a node is being taken out by it; `backstay nodes decommission NODE --cancel` lets it stay";
             return Err(EngineError::Conflict(message.to_owned()));
         }
+        if let ConstraintOrigin::Migration { migration } = found.origin {
+            let message = format!(
+                "it says where a stack was moved to: it ends when `fleet.toml` says the same, or with \
+                 `backstay migrate --back {migration}`"
+            );
+            return Err(EngineError::Conflict(message));
+        }
         self.lift_constraint(&mut tx, &found, reason, by).await?;
         tx.commit().await?;
         self.changed_by_hand();

@@ -11,19 +11,20 @@ use backstay_types::{
     Deployment, DeploymentState, Node, Release, ReleaseId, RolloutId, StackName, Timestamp,
 };
 
-use crate::sync::StackRecord;
+use crate::{backups::Awaited, sync::StackRecord};
 
 /// How long a node that failed by its own fault is left alone before it is tried again.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
 
-/// What nodes have tried of the shares of stacks that are planned. Of a part that is its own release, both in what was
+/// What nodes have tried of the shares of stacks that are planned, but for what was tried before the data was asked for
+/// that a stack is to start with: that was on another machine, or says nothing of this one. Of a part that is its own release, both in what was
 /// tried and in what runs.
 pub(crate) fn of(
     nodes: &[Node],
     facts: &[StackFacts],
     (latest, settled, of_parts): (&[Deployment], &[Deployment], &HashMap<StackName, Vec<LatestOfPart>>),
     (releases, records): (&HashMap<ReleaseId, Release>, &HashMap<StackName, StackRecord>),
-    removals: &HashSet<RolloutId>,
+    (removals, awaited): (&HashSet<RolloutId>, &Awaited),
 ) -> Pasts {
     let nodes: HashMap<_, _> = nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect();
     // A stack stands there once for each environment, or for each share.
@@ -38,6 +39,9 @@ pub(crate) fn of(
         let (Some(stacks), Some(node)) = (rows.get(&deployment.stack), nodes.get(&deployment.node)) else {
             return;
         };
+        if awaited.is_before(deployment) {
+            return;
+        }
         for stack in stacks.iter().filter(|stack| meant(&facts[**stack])) {
             let tried = attempt(deployment, removals);
             let own = match &facts[*stack].share {

@@ -13,7 +13,7 @@ pub(crate) use apply::{Applied, rollout_refs};
 pub(crate) use load::{Known, Loaded, limit, pin_origins};
 
 pub(crate) const LEASE: &str = "reconciler";
-const LEASE_LIFE: Duration = Duration::from_secs(15);
+pub(crate) const LEASE_LIFE: Duration = Duration::from_secs(15);
 
 impl Engine {
     /// Looks at the world once and applies what follows from it. Does nothing when another hub holds the lease.
@@ -24,7 +24,8 @@ impl Engine {
         let _one = self.inner.planning.lock().await;
         // A step may make the next one possible (a ban after a failure, a rollout that ends); it is bounded anyway.
         for _ in 0..8 {
-            if !self.step().await? {
+            let moved = self.advance_migrations().await?;
+            if !self.step().await? && !moved {
                 break;
             }
         }
@@ -47,6 +48,10 @@ impl Engine {
         let loaded = self.load(&mut tx, now).await?;
         self.note_progress(Some(&loaded));
         if self.let_in(&mut tx, &loaded, now).await? {
+            tx.commit().await?;
+            return Ok(true);
+        }
+        if self.lift_said_moves(&mut tx, &loaded).await? {
             tx.commit().await?;
             return Ok(true);
         }

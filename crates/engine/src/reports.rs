@@ -147,6 +147,9 @@ impl Engine {
                     true => deployments::finish_given_up(tx, known.id, state, now, containers).await?,
                     false => deployments::finish(tx, known.id, state, now, containers).await?,
                 }
+                if *state == DeploymentState::Succeeded {
+                    self.came_to_stay(tx, &known).await?;
+                }
                 let steps = deployments::steps_digest(tx, known.id).await?;
                 tx.record(Event::DeploymentFinished { state: state.clone(), steps }, refs(&known))?;
             }

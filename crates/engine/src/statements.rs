@@ -12,8 +12,8 @@ use backstay_store::{
     repositories, rollouts, safe_mode,
 };
 use backstay_types::{
-    ConversationId, Deployment, DeploymentId, Digest, Event, NodeId, PartName, Refs, Release, ReleaseId,
-    Repository, RepositoryId, Rollout, RolloutId, RolloutKind, StackName, Timestamp,
+    Cause, ConversationId, Deployment, DeploymentId, Digest, Event, NodeId, PartName, Refs, Release,
+    ReleaseId, Repository, RepositoryId, Rollout, RolloutId, RolloutKind, StackName, Timestamp,
 };
 
 use crate::{
@@ -193,6 +193,11 @@ impl Engine {
                 sources: sources_of(release, &parts),
                 // Once it has ended its data is nobody's to put in place again, whatever an agent has forgotten.
                 data: deployment.data.filter(|_| !deployment.state.is_final()).map(|data| data.snapshot),
+                // What leaves for another node takes what was written last along.
+                save: rollout.kind == RolloutKind::Removal
+                    && matches!(rollout.cause, Cause::Migration { .. })
+                    && !deployment.state.is_final()
+                    && loaded.settled.contains_key(&(deployment.node, deployment.stack.clone())),
             };
             Some((deployment.id, line))
         });

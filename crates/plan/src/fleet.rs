@@ -7,7 +7,9 @@ mod places;
 mod progress;
 mod rollouts;
 
-use backstay_types::{DeploymentId, HealthLevel, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
+use backstay_types::{
+    Cause, DeploymentId, HealthLevel, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState,
+};
 
 pub use decision::{
     Attempt, Decided, FleetPlan, PinToGood, RolloutEnd, RolloutRef, RolloutStart, StackStanding, Standing,
@@ -24,7 +26,7 @@ use crate::{
 };
 use parts::{Ahead, Busy};
 use places::{Move, Place};
-use rollouts::Tally;
+use rollouts::{Named, Tally};
 
 /// Decides one step. Applying it and planning again, without anything having happened, decides nothing more.
 pub fn plan(world: &FleetSnapshot) -> FleetPlan {
@@ -80,8 +82,8 @@ struct StackStep<'a> {
     ahead: Vec<Ahead<'a>>,
     /// How many nodes there are to be moved, of which a share may be updating at once.
     assigned: usize,
-    /// Releases to which this step begins a rollout, whether it takes them away, and from nodes that leave the fleet; with where it stands in the plan, and its waves.
-    new: Vec<((ReleaseId, bool, bool), usize, Waves)>,
+    /// Releases to which this step begins a rollout, whether it takes them away, and why; with where it stands in the plan, and its waves.
+    new: Vec<((ReleaseId, bool, Named), usize, Waves)>,
     standing: Vec<Standing>,
     /// Reasons with words put before them, by the reason as it was.
     worded: Vec<(Reason, Reason)>,
@@ -110,7 +112,7 @@ impl<'a> StackStep<'a> {
             health,
             policy: Policy::new(stack, &world.constraints, world.now),
             running: running.collect(),
-            newest: of_stack().max_by_key(|r| r.id),
+            newest: of_stack().filter(|r| !matches!(r.cause, Cause::Migration { .. })).max_by_key(|r| r.id),
             halted: Vec::new(),
             banned: Vec::new(),
             hindered: Vec::new(),
@@ -153,14 +155,14 @@ impl<'a> StackStep<'a> {
             };
             let slot = slot_of(&mut under_way, release);
             // Of whom the hub has only just been started it knows nothing yet; only who is known to be away counts for nothing.
-            // Who goes for good takes no place among those updating.
-            let counts = !place.node.silent && place.node.leaving.is_none();
+            // Who goes for good takes no place among those updating, and what moves stands still until it has one.
+            let counts = !place.node.silent && place.node.leaving.is_none() && !self.is_moving(place);
             let full = counts && (*slot >= limit || busy.is_full(place.node));
             let back = kind == RolloutKind::Rollback;
             let waits =
                 busy.elsewhere(self.stack, self.index, place.node.id) || self.comes_after(place, back);
             let may = |this: &mut Self, plan: &mut FleetPlan| {
-                let rollout = this.rollout_for(release, kind, place.node.leaving.is_some(), plan)?;
+                let rollout = this.rollout_for(release, kind, this.named(place), plan)?;
                 (!waits && (back || (!full && this.has_its_turn(place, rollout, plan)))).then_some(rollout)
             };
             match may(&mut self, plan) {

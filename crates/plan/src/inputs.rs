@@ -80,12 +80,15 @@ pub fn opening(inputs: &BeganInputs) -> Opening {
         }
         Cause::Undo { undo } => format!("undo {undo}"),
         Cause::Decommission => "nodes are taken out of the fleet".to_owned(),
+        Cause::Migration { migration } => format!("it moves to another node (migration {migration})"),
     };
     Opening {
         kind,
-        in_waves: kind == RolloutKind::Update && !inputs.pinned,
+        in_waves: kind == RolloutKind::Update
+            && !inputs.pinned
+            && !matches!(inputs.cause, Cause::Migration { .. }),
         reason: match () {
-            () if inputs.cause == Cause::Decommission => reason,
+            () if matches!(inputs.cause, Cause::Decommission | Cause::Migration { .. }) => reason,
             () if inputs.removal => format!("no longer assigned since {reason}"),
             () if inputs.goes_back => format!("back from what {reason} brought, whose rollout stopped"),
             () if inputs.unproven && !inputs.pinned => {

@@ -13,6 +13,7 @@ mod gate;
 mod health;
 mod history;
 pub mod inputs;
+mod migration;
 pub mod pattern;
 mod policy;
 mod promotion;
@@ -30,10 +31,12 @@ pub use fleet::{
 pub use gate::{Gate, GateFigures, Judged, Waves, cuts, gate, judged, members, needs, place_in_line};
 pub use health::{FleetInputs, FleetVerdict, fleet_inputs, judge, pace, verdict};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
+pub use migration::{MigrationAct, MigrationFacts, MigrationNext, Whereabouts, next_step};
 pub use policy::{Policy, Rest};
 pub use promotion::{Entry, EnvironmentFacts, Passing, Verdict, Within, passing, verdicts};
 pub use snapshot::{
     Assignment, Branches, FleetSnapshot, Follow, Followers, GoBack, Leavers, Leaving, MaxUpdating, Members,
-    Need, NodeFacts, Origin, Past, Pasts, Reason, Settled, Share, StackFacts, Told, Try, TryState, Unproven,
+    Moved, Movers, Need, NodeFacts, Origin, Past, Pasts, Reason, Settled, Share, StackFacts, Told, Try,
+    TryState, Unproven,
 };
 pub use wanted::{Wanted, wanted};

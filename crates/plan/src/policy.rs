@@ -165,8 +165,9 @@ impl Policy {
                 let rest = Rest { maintenance: true, reason: because("in maintenance, set") };
                 self.resting.push((reach, rest));
             }
-            // Those are about releases: see `standing`; and these about nodes as such: see `Leavers` and `Followers`.
+            // Those are about releases: see `standing`; and these about nodes as such: see `Leavers`, `Followers` and `Movers`.
             Effect::Hold { .. } | Effect::Ban { .. } | Effect::Decommission | Effect::Follow { .. } => {}
+            Effect::RunsHere { .. } | Effect::RunsNot { .. } => {}
             Effect::Pin { .. } | Effect::Freeze { .. } | Effect::UpdatesOff { .. } => {}
         }
     }
@@ -179,9 +180,9 @@ impl Policy {
 
     /// Whether a node is meant to run the stack.
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
-        node.leaving.is_none()
-            && self.assigned.iter().any(|reach| reach.concerns(node))
-            && self.stack.as_ref().is_some_and(|stack| self.within.holds(stack, node))
+        let Some(stack) = self.stack.as_ref().filter(|_| node.leaving.is_none()) else { return false };
+        let said = || self.assigned.iter().any(|reach| reach.concerns(node));
+        node.moved(stack).map_or_else(said, |moved| moved.here.is_some()) && self.within.holds(stack, node)
     }
 
     /// What a node is pinned to, and why; of several pins the newest. A pin of everyone is for those that run the stack as the

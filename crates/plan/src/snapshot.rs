@@ -8,9 +8,9 @@ use std::{
 
 use backstay_manifest::{Selector, Window};
 use backstay_types::{
-    Cause, CommitId, Constraint, DeploymentId, Effect, Figures, FleetThresholds, Labels, NodeId, NodeName,
-    PartName, ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind, RolloutStrategy, StackName,
-    Timestamp, TreeDigest, UndoId,
+    Cause, CommitId, Constraint, ConstraintOrigin, DeploymentId, Effect, Figures, FleetThresholds, Labels,
+    MigrationId, NodeId, NodeName, PartName, ReleaseId, RepositoryId, Rollout, RolloutId, RolloutKind,
+    RolloutStrategy, StackName, Timestamp, TreeDigest, UndoId,
 };
 
 use crate::{promotion::Within, reach::Reach};
@@ -76,6 +76,8 @@ pub struct NodeFacts {
     pub leaving: Option<Leaving>,
     /// The branches that it follows instead of the deployed one; at most one for a stack.
     pub follows: Vec<Follow>,
+    /// Stacks that were moved to it, or away; at most one word for a stack.
+    pub moves: Vec<Moved>,
 }
 
 /// A node on its way out of the fleet.
@@ -110,6 +112,7 @@ impl NodeFacts {
             silent: false,
             leaving: None,
             follows: Vec::new(),
+            moves: Vec::new(),
         }
     }
 
@@ -132,6 +135,16 @@ impl NodeFacts {
     /// The branch that it was told to follow for a stack, if it was.
     pub fn follow(&self, stack: &StackName) -> Option<&Follow> {
         self.follows.iter().find(|follow| follow.stack == *stack)
+    }
+
+    /// Whether a stack was moved to it, or away, whatever assignments say.
+    pub fn moved(&self, stack: &StackName) -> Option<&Moved> {
+        self.moves.iter().find(|moved| moved.stack == *stack)
+    }
+
+    /// The move that takes a stack away from it, if one does.
+    pub(crate) fn moved_away(&self, stack: &StackName) -> Option<&Moved> {
+        self.moved(stack).filter(|moved| moved.here.is_none())
     }
 
     /// The branch that it does follow for a stack: what is held there it leaves to the fleet's own.
@@ -165,6 +178,57 @@ impl Leavers {
     pub fn leave_of(&self, node: &NodeFacts) -> Option<Leaving> {
         let mine = self.0.iter().filter(|(reach, _)| reach.concerns(node));
         mine.max_by_key(|(_, leaving)| leaving.since).map(|(_, leaving)| leaving.clone())
+    }
+}
+
+/// A stack that was moved to a node, or away from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The stack.
+    pub stack: StackName,
+    /// To it, and the first release that it runs there; or away.
+    pub here: Option<ReleaseId>,
+    /// By which migration.
+    pub migration: MigrationId,
+    /// Since when: a removal that failed before is tried again.
+    pub since: Timestamp,
+    /// By whom, and why.
+    pub reason: Reason,
+}
+
+/// Which nodes stacks were moved to, or away from, read once for all nodes.
+#[derive(Debug)]
+pub struct Movers(Vec<(Reach, Moved)>);
+
+impl Movers {
+    /// What constraints say of it at `now`. Of several for the same stack and node the newest counts.
+    pub fn of(constraints: &[Constraint], now: Timestamp) -> Self {
+        let one = |constraint: &&Constraint| {
+            let (stack, here) = match &constraint.effect {
+                Effect::RunsHere { stack, release } => (stack.clone(), Some(*release)),
+                Effect::RunsNot { stack } => (stack.clone(), None),
+                _ => return None,
+            };
+            let ConstraintOrigin::Migration { migration } = constraint.origin else { return None };
+            let way = if here.is_some() { "here" } else { "away" };
+            let reason = format!("moved {way} by {}: {}", constraint.by, constraint.reason).into();
+            let moved = Moved { stack, here, migration, since: constraint.created_at, reason };
+            Some((Reach::of_scope(&constraint.scope)?, moved))
+        };
+        let mut newest_first: Vec<_> = constraints.iter().filter(|c| c.is_in_force(now)).collect();
+        newest_first.sort_by_key(|constraint| std::cmp::Reverse(constraint.id));
+        Self(newest_first.iter().filter_map(one).collect())
+    }
+
+    /// What they say of a node.
+    pub fn moves_of(&self, node: &NodeFacts) -> Vec<Moved> {
+        let mut found: Vec<Moved> = Vec::new();
+        for (reach, moved) in &self.0 {
+            if reach.concerns(node) && !found.iter().any(|known| known.stack == moved.stack) {
+                found.push(moved.clone());
+            }
+        }
+        found
     }
 }
 
@@ -280,7 +344,10 @@ pub struct StackFacts {
 impl StackFacts {
     /// Whether a node is meant to run the stack.
     pub fn is_assigned(&self, node: &NodeFacts) -> bool {
-        node.leaving.is_none() && self.holds(node) && self.assignments.iter().any(|a| node.is_in(&a.nodes))
+        let said = || self.assignments.iter().any(|a| node.is_in(&a.nodes));
+        node.leaving.is_none()
+            && self.holds(node)
+            && node.moved(&self.name).map_or_else(said, |moved| moved.here.is_some())
     }
 
     /// Whether a node is in the part of the fleet that this is for.

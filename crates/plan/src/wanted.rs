@@ -31,7 +31,7 @@ pub enum Wanted {
     },
 }
 
-/// What `node` should come to run of `stack`: nothing where it is taken out of the fleet. A node that is to be left alone keeps what it runs; then a pin goes before
+/// What `node` should come to run of `stack`: nothing where it is taken out of the fleet, or the stack was moved away. A node that is to be left alone keeps what it runs; then a pin goes before
 /// everything, and a branch that it follows before the deployed one. A stack that is not assigned is taken away where that is allowed in so many words. Otherwise it is left
 /// as it is, as is one whose release may not be planned.
 pub fn wanted(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy) -> Wanted {
@@ -45,6 +45,13 @@ pub fn wanted(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy
 pub(crate) fn asked(stack: &StackFacts, node: &NodeFacts, past: &Past, policy: &Policy) -> Wanted {
     if let Some(leaving) = &node.leaving {
         return Wanted::Gone { reason: leaving.reason.clone() };
+    }
+    if let Some(moved) = node.moved_away(&stack.name) {
+        return Wanted::Gone { reason: moved.reason.clone() };
+    }
+    let first = node.moved(&stack.name).filter(|_| past.settled.is_none() && stack.share.part().is_none());
+    if let Some((release, moved)) = first.and_then(|moved| Some((moved.here?, moved))) {
+        return Wanted::Release { release, pinned: false, reason: moved.reason.clone() };
     }
     let assigned = policy.is_assigned(node);
     if let Some((release, reason)) = policy.pin(node, assigned) {

@@ -257,6 +257,7 @@ CREATE TABLE rollouts (
     cause_repository_id TEXT,
     cause_commit_id TEXT,
     cause_undo_id TEXT,
+    cause_migration_id TEXT,
     state TEXT NOT NULL,
     max_updating BIGINT,
     strategy TEXT NOT NULL,
@@ -357,7 +358,7 @@ CREATE TABLE deployments (
     started_at BIGINT,
     finished_at BIGINT,
     containers TEXT NOT NULL,
-    -- The data that goes into place with it, of an undo that takes data back too.
+    -- The data that goes into place with it: of an undo, or what is to be there before the stack first starts.
     data TEXT
 );
 CREATE INDEX deployments_node ON deployments (node_id, stack, id);
@@ -501,6 +502,7 @@ CREATE TABLE constraints (
     origin TEXT NOT NULL,
     origin_undo_id TEXT,
     origin_repository_id TEXT,
+    origin_migration_id TEXT,
     created_at BIGINT NOT NULL,
     from_at BIGINT,
     until_at BIGINT,
@@ -509,6 +511,22 @@ CREATE TABLE constraints (
 CREATE INDEX constraints_open ON constraints (id) WHERE lifted_at IS NULL;
 CREATE INDEX constraints_undo ON constraints (origin_undo_id) WHERE origin_undo_id IS NOT NULL;
 CREATE INDEX constraints_repository ON constraints (origin_repository_id) WHERE origin_repository_id IS NOT NULL;
+CREATE INDEX constraints_migration ON constraints (origin_migration_id) WHERE origin_migration_id IS NOT NULL;
+
+-- Moves of stacks from node to node: where each stack is on its way is in `migration`, as JSON.
+CREATE TABLE migrations (
+    id TEXT NOT NULL PRIMARY KEY,
+    from_node_id TEXT NOT NULL,
+    to_node_id TEXT NOT NULL,
+    -- Raised with every change, so that nobody writes over what another wrote.
+    version BIGINT NOT NULL,
+    migration TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    finished_at BIGINT
+);
+CREATE INDEX migrations_open ON migrations (id) WHERE finished_at IS NULL;
+CREATE INDEX migrations_from ON migrations (from_node_id, id);
+CREATE INDEX migrations_to ON migrations (to_node_id, id);
 
 CREATE TABLE undos (
     id TEXT NOT NULL PRIMARY KEY,
@@ -670,9 +688,12 @@ CREATE TABLE backup_jobs (
     asked_at BIGINT NOT NULL,
     ended_at BIGINT,
     job TEXT NOT NULL,
-    files TEXT
+    files TEXT,
+    -- The stack that must not start on the node before the data of this restore is in place, for as long as that is so.
+    awaited_by TEXT
 );
 CREATE INDEX backup_jobs_open ON backup_jobs (node_id, id) WHERE ended_at IS NULL;
 CREATE INDEX backup_jobs_node ON backup_jobs (node_id, id);
 CREATE INDEX backup_jobs_ended ON backup_jobs (ended_at, task) WHERE ended_at IS NOT NULL;
+CREATE INDEX backup_jobs_awaited ON backup_jobs (node_id, awaited_by) WHERE awaited_by IS NOT NULL;
 CREATE INDEX backup_jobs_deployment ON backup_jobs (deployment_id) WHERE deployment_id IS NOT NULL;

@@ -25,7 +25,7 @@ pub async fn insert(tx: &mut Tx, constraint: &Constraint) -> Result<()> {
     let mut insert = query(
         "INSERT INTO constraints (scope, selector, id, reason, set_by, created_at, from_at, until_at, lifted_at, \
          effect, stack, branch, release_id, repository_id, commit_id, tree, origin, origin_undo_id, \
-         origin_repository_id) VALUES ",
+         origin_repository_id, origin_migration_id) VALUES ",
     );
     let mut row = vec![
         scope.value(),
@@ -65,17 +65,22 @@ fn effect_columns(effect: &Effect) -> [Value; 7] {
         Effect::UpdatesOff { stack } => of("updates_off", stack.as_ref()),
         Effect::Maintenance => of("maintenance", None),
         Effect::Decommission => of("decommission", None),
+        Effect::RunsHere { stack, release } => {
+            ["runs_here".value(), stack.value(), Null, release.value(), Null, Null, Null]
+        }
+        Effect::RunsNot { stack } => of("runs_not", Some(stack)),
     }
 }
 
-/// `origin, origin_undo_id, origin_repository_id`.
-fn origin_columns(origin: &ConstraintOrigin) -> [Value; 3] {
+/// `origin, origin_undo_id, origin_repository_id, origin_migration_id`.
+fn origin_columns(origin: &ConstraintOrigin) -> [Value; 4] {
     use Value::Null;
     match origin {
-        ConstraintOrigin::Person => ["person".value(), Null, Null],
-        ConstraintOrigin::Undo { undo } => ["undo".value(), undo.value(), Null],
-        ConstraintOrigin::Rollout => ["rollout".value(), Null, Null],
-        ConstraintOrigin::Manifest { repository } => ["manifest".value(), Null, repository.value()],
+        ConstraintOrigin::Person => ["person".value(), Null, Null, Null],
+        ConstraintOrigin::Undo { undo } => ["undo".value(), undo.value(), Null, Null],
+        ConstraintOrigin::Rollout => ["rollout".value(), Null, Null, Null],
+        ConstraintOrigin::Manifest { repository } => ["manifest".value(), Null, repository.value(), Null],
+        ConstraintOrigin::Migration { migration } => ["migration".value(), Null, Null, migration.value()],
     }
 }
 
@@ -158,6 +163,16 @@ pub async fn of_undo(ex: &mut impl Executor, undo: UndoId) -> Result<Vec<Constra
     query("SELECT * FROM constraints WHERE origin_undo_id = $1 ORDER BY id").bind(undo).all(ex, read).await
 }
 
+/// Those that migrations set and that are not lifted, oldest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn of_migrations(ex: &mut impl Executor) -> Result<Vec<Constraint>> {
+    let select =
+        "SELECT * FROM constraints WHERE origin_migration_id IS NOT NULL AND lifted_at IS NULL ORDER BY id";
+    query(select).all(ex, read).await
+}
+
 /// Those that a repository's `fleet.toml` set and that are not lifted, oldest first.
 ///
 /// # Errors
@@ -201,6 +216,8 @@ fn read_effect(row: &Row) -> Result<Effect> {
         "updates_off" => Ok(Effect::UpdatesOff { stack: row.opt("stack")? }),
         "maintenance" => Ok(Effect::Maintenance),
         "decommission" => Ok(Effect::Decommission),
+        "runs_here" => Ok(Effect::RunsHere { stack: row.get("stack")?, release: row.get("release_id")? }),
+        "runs_not" => Ok(Effect::RunsNot { stack: row.get("stack")? }),
         "ban" => Ok(Effect::Ban { stack: row.get("stack")?, tree: row.get("tree")? }),
         other => Err(StoreError::corrupt("effect", other)),
     }
@@ -211,6 +228,7 @@ fn read_origin(row: &Row) -> Result<ConstraintOrigin> {
         "person" => Ok(ConstraintOrigin::Person),
         "undo" => Ok(ConstraintOrigin::Undo { undo: row.get("origin_undo_id")? }),
         "rollout" => Ok(ConstraintOrigin::Rollout),
+        "migration" => Ok(ConstraintOrigin::Migration { migration: row.get("origin_migration_id")? }),
         "manifest" => Ok(ConstraintOrigin::Manifest { repository: row.get("origin_repository_id")? }),
         other => Err(StoreError::corrupt("origin", other)),
     }

@@ -111,12 +111,25 @@ async fn write_stacks(tx: &mut Tx, stacks: &[DesiredStack], tail: &'static str) 
     dialect::bulk(tx, head, tail, rows.collect()).await.map(drop)
 }
 
+/// Takes back what a node should run, until it is signed anew: what was said to a machine is not said to the one that takes
+/// its place. Its generation stays, so that what comes next is newer.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn withhold(tx: &mut Tx, node: NodeId) -> Result<()> {
+    query("UPDATE desired SET statement = '', updated_at = 0 WHERE node_id = $1")
+        .bind(node)
+        .run(tx)
+        .await
+        .map(drop)
+}
+
 /// What one node should run.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn get(ex: &mut impl Executor, node: NodeId) -> Result<Option<Desired>> {
-    query("SELECT * FROM desired WHERE node_id = $1").bind(node).optional(ex, read).await
+    query("SELECT * FROM desired WHERE node_id = $1 AND statement <> ''").bind(node).optional(ex, read).await
 }
 
 /// The statement of a node, when it is another than the version that is `known`, or the same written again later.
@@ -124,7 +137,7 @@ pub async fn get(ex: &mut impl Executor, node: NodeId) -> Result<Option<Desired>
 /// # Errors
 /// When the database cannot be read.
 pub async fn newer(ex: &mut impl Executor, node: NodeId, known: Option<&Version>) -> Result<Option<String>> {
-    let mut select = query("SELECT statement FROM desired WHERE node_id = $1").bind(node);
+    let mut select = query("SELECT statement FROM desired WHERE node_id = $1 AND statement <> ''").bind(node);
     if let Some(known) = known {
         select.push(" AND (epoch <> ").push_bind(known.epoch);
         select.push(" OR generation <> ").push_bind(known.generation);

@@ -34,6 +34,7 @@ pub mod hub_state;
 pub mod leases;
 pub mod ledger;
 pub mod links;
+pub mod migrations;
 pub mod nodes;
 pub mod patterns;
 pub mod related;

@@ -18,16 +18,17 @@ const WHAT: &str = "rollout";
 /// # Errors
 /// [`Conflict`](crate::StoreError::Conflict) when there is one with this id.
 pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
-    let (repository, commit, undo) = match &rollout.cause {
-        Cause::Change { repository, commit } => (Some(*repository), Some(commit), None),
-        Cause::Undo { undo } => (None, None, Some(*undo)),
-        Cause::Decommission => (None, None, None),
+    let (repository, commit, undo, migration) = match &rollout.cause {
+        Cause::Change { repository, commit } => (Some(*repository), Some(commit), None, None),
+        Cause::Undo { undo } => (None, None, Some(*undo), None),
+        Cause::Decommission => (None, None, None, None),
+        Cause::Migration { migration } => (None, None, None, Some(*migration)),
     };
     query(
         "INSERT INTO rollouts (id, stack, environment, branch, part, release_id, kind, cause_repository_id, \
          cause_commit_id, cause_undo_id, state, max_updating, strategy, cuts, wave, paused, overridden, reason, \
-         created_at, finished_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+         created_at, finished_at, cause_migration_id) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
     )
     .bind(rollout.id)
     .bind(&rollout.stack)
@@ -49,6 +50,7 @@ pub async fn insert(tx: &mut Tx, rollout: &Rollout) -> Result<()> {
     .bind(rollout.reason.as_str())
     .bind(rollout.created_at)
     .bind(rollout.finished_at)
+    .bind(migration)
     .run(tx)
     .await
     .map_err(|e| e.or_conflict(WHAT, rollout.id))
@@ -215,7 +217,8 @@ pub async fn list_in(
 /// # Errors
 /// When the database cannot be read.
 pub async fn newest_of_each_stack(ex: &mut impl Executor) -> Result<Vec<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts GROUP BY stack, environment, branch, part) ORDER BY stack, id";
+    let select = "SELECT * FROM rollouts WHERE id IN (SELECT MAX(id) FROM rollouts WHERE cause_migration_id IS NULL \
+                  GROUP BY stack, environment, branch, part) ORDER BY stack, id";
     query(select).all(ex, read).await
 }
 
@@ -224,7 +227,8 @@ pub async fn newest_of_each_stack(ex: &mut impl Executor) -> Result<Vec<Rollout>
 /// # Errors
 /// When the database cannot be read.
 pub async fn newest_of_fleet(ex: &mut impl Executor, stack: &StackName) -> Result<Option<Rollout>> {
-    let select = "SELECT * FROM rollouts WHERE stack = $1 AND branch = '' ORDER BY id DESC LIMIT 1";
+    let select = "SELECT * FROM rollouts WHERE stack = $1 AND branch = '' AND cause_migration_id IS NULL \
+                  ORDER BY id DESC LIMIT 1";
     query(select).bind(stack).optional(ex, read).await
 }
 
@@ -354,7 +358,7 @@ pub async fn of_release(
 /// When the database cannot be read.
 pub async fn before(ex: &mut impl Executor, rollout: &Rollout) -> Result<Option<Rollout>> {
     let select = "SELECT * FROM rollouts WHERE stack = $1 AND environment = $2 AND part = $3 AND branch = $4 \
-                  AND id < $5 ORDER BY id DESC LIMIT 1";
+                  AND id < $5 AND cause_migration_id IS NULL ORDER BY id DESC LIMIT 1";
     let environment = or_empty(rollout.environment.as_ref());
     let select = query(select).bind(&rollout.stack).bind(environment).bind(or_empty(rollout.part.as_ref()));
     select.bind(rollout.branch.as_deref().unwrap_or_default()).bind(rollout.id).optional(ex, read).await
@@ -363,6 +367,9 @@ pub async fn before(ex: &mut impl Executor, rollout: &Rollout) -> Result<Option<
 fn read_cause(row: &Row) -> Result<Cause> {
     if let Some(undo) = row.opt("cause_undo_id")? {
         return Ok(Cause::Undo { undo });
+    }
+    if let Some(migration) = row.opt("cause_migration_id")? {
+        return Ok(Cause::Migration { migration });
     }
     let Some(repository) = row.opt("cause_repository_id")? else { return Ok(Cause::Decommission) };
     Ok(Cause::Change { repository, commit: row.get("cause_commit_id")? })

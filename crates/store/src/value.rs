@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use backstay_types::{
     AgentUpdateId, CommitId, ConstraintId, ConversationId, DeliveryId, DeploymentId, Digest, EnvironmentName,
-    EventId, LinkId, NodeId, NodeName, PartName, ReleaseId, ReportId, RepositoryId, RepositoryName,
-    RolloutId, SessionId, StackName, Timestamp, TokenId, UndoId, UserId, UserName,
+    EventId, LinkId, MigrationId, NodeId, NodeName, PartName, ReleaseId, ReportId, RepositoryId,
+    RepositoryName, RolloutId, SessionId, StackName, Timestamp, TokenId, UndoId, UserId, UserName,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -198,6 +198,7 @@ texts!(
     SessionId,
     StackName,
     TokenId,
+    MigrationId,
     UndoId,
     UserId,
     UserName,

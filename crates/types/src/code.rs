@@ -191,6 +191,10 @@ codes! {
     BS9051 403 "Another node's backups may not be read";
     BS9052 409 "The stack must not run twice";
     BS9053 409 "The stack does not run on that node";
+    BS9054 409 "The stack cannot be moved to that node";
+    BS9055 500 "A stack could not be saved before it moves away";
+    BS9056 409 "It is not known whether the node that a stack leaves is gone";
+    BS9057 409 "The migration cannot be changed any more";
     BS9061 422 "Stacks use the same data, and none of them says so";
     BS0031 503 "Telemetry cannot be taken at the moment";
     BS0032 503 "The hub keeps no telemetry";

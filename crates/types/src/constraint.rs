@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CommitId, ConstraintId, EnvironmentName, ReleaseId, RepositoryId, StackName, TreeDigest, UndoId,
+    CommitId, ConstraintId, EnvironmentName, MigrationId, ReleaseId, RepositoryId, StackName, TreeDigest,
+    UndoId,
 };
 
 /// A limit on what may be planned. Only `plan` evaluates them.
@@ -104,13 +105,30 @@ pub enum Effect {
     /// These nodes are taken out of the fleet: nothing forward begins there, what they run is taken away, whatever windows,
     /// freezes and the cap on removals say, and then they are revoked. Data stays.
     Decommission,
+    /// These nodes run this stack, whatever assignments say: it was moved there.
+    RunsHere {
+        /// The stack.
+        stack: StackName,
+        /// The release that it ran where it was, which is the first that it runs here.
+        release: ReleaseId,
+    },
+    /// These nodes do not run this stack, whatever assignments and pins say: it was moved away. What they run of it is saved
+    /// once more and taken away; its data stays.
+    RunsNot {
+        /// The stack.
+        stack: StackName,
+    },
 }
 
 impl Effect {
     /// The stack that it is about; none where it is about all of them, or about a commit.
     pub fn stack(&self) -> Option<&StackName> {
         match self {
-            Self::Pin { stack, .. } | Self::Follow { stack, .. } | Self::Ban { stack, .. } => Some(stack),
+            Self::Pin { stack, .. }
+            | Self::Follow { stack, .. }
+            | Self::Ban { stack, .. }
+            | Self::RunsHere { stack, .. }
+            | Self::RunsNot { stack } => Some(stack),
             Self::Freeze { stack } | Self::UpdatesOff { stack } => stack.as_ref(),
             Self::Hold { .. } | Self::Maintenance | Self::Decommission => None,
         }
@@ -138,6 +156,11 @@ pub enum ConstraintOrigin {
     },
     /// A rollout that stopped by itself.
     Rollout,
+    /// A migration.
+    Migration {
+        /// The migration.
+        migration: MigrationId,
+    },
     /// An entry in `fleet.toml`.
     Manifest {
         /// The repository.

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeploymentId, NodeId, ReleaseId, RolloutId, StackName, TreeDigest, UndoId, backup::SnapshotId};
+use crate::{
+    BackupJobId, DeploymentId, NodeId, ReleaseId, RolloutId, StackName, TreeDigest, UndoId,
+    backup::SnapshotId,
+};
 
 /// One node's attempt at a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +34,8 @@ pub struct Deployment {
     pub finished_at: Option<Timestamp>,
     /// What ran at its end.
     pub containers: Vec<Container>,
-    /// The data that goes into place together with the release, when an undo takes data back too.
+    /// The data that goes into place together with the release: that of an undo that takes data back too, or what is to be
+    /// there before the stack first starts here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DeploymentData>,
 }
@@ -39,10 +43,45 @@ pub struct Deployment {
 /// Data that a deployment puts in place together with its release: both come to stay, or neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeploymentData {
-    /// The undo that asks for it.
-    pub undo: UndoId,
+    /// What asks for it.
+    #[serde(flatten)]
+    pub asked_by: DataFor,
     /// The snapshot that it comes from.
     pub snapshot: SnapshotId,
+}
+
+/// What asks for data to go into place with a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum DataFor {
+    /// An undo.
+    Undo {
+        /// The undo.
+        undo: UndoId,
+    },
+    /// A restore that is to be done before the stack starts: of a node that was replaced, or of a migration.
+    Restore {
+        /// Its job.
+        job: BackupJobId,
+    },
+}
+
+impl DeploymentData {
+    /// The undo that asks for it, where one does.
+    pub fn undo(&self) -> Option<UndoId> {
+        match self.asked_by {
+            DataFor::Undo { undo } => Some(undo),
+            DataFor::Restore { .. } => None,
+        }
+    }
+
+    /// The restore that it is, where it is one.
+    pub fn restore(&self) -> Option<BackupJobId> {
+        match self.asked_by {
+            DataFor::Restore { job } => Some(job),
+            DataFor::Undo { .. } => None,
+        }
+    }
 }
 
 /// Where a deployment stands. Rolled back is never success.

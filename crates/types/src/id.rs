@@ -71,6 +71,8 @@ ids! {
     ConstraintId = "constraint id";
     /// One undo over any number of repositories and stacks.
     UndoId = "undo id";
+    /// A move of stacks from one node to another, with their data.
+    MigrationId = "migration id";
     /// An entry of the ledger.
     EventId = "event id";
     /// A join token or an API token.

@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     AgentOutcome, AgentUpdateId, AgentUpdateState, CommitId, ConstraintId, ConversationId, DeploymentId,
-    DeploymentState, Digest, Effect, EnvironmentName, EventId, Labels, NodeId, NodeName, ReleaseId,
-    RepositoryHealth, RepositoryId, RepositoryWarning, RolloutId, RolloutState, StackName, TreeDigest,
-    UndoId, UndoState, UserName, id::Id as _,
+    DeploymentState, Digest, Effect, EnvironmentName, EventId, Labels, MigrationId, MigrationStep, NodeId,
+    NodeName, ReleaseId, RepositoryHealth, RepositoryId, RepositoryWarning, RolloutId, RolloutState,
+    StackName, TreeDigest, UndoId, UndoState, UserName, id::Id as _,
 };
 
 /// The ids that an entry can be found by. Indexed; correlation reads these, never bodies.
@@ -497,6 +497,40 @@ pub enum Event {
     BackupTargetAccepted {
         /// Where.
         place: String,
+        /// Who.
+        by: String,
+    },
+    /// Stacks are to be moved from one node to another, with their data.
+    MigrationStarted {
+        /// Which move.
+        migration: MigrationId,
+        /// To which node.
+        to: NodeId,
+        /// The stacks.
+        stacks: Vec<StackName>,
+        /// Whether somebody said that the node that they leave is gone for good.
+        from_gone: bool,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+    },
+    /// A stack came a step further on its way to another node, or back.
+    MigrationMoved {
+        /// Which move.
+        migration: MigrationId,
+        /// To which node.
+        to: NodeId,
+        /// The step that it is at now.
+        step: MigrationStep,
+        /// Why, where it does not go on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// Somebody said that stacks are not to move after all.
+    MigrationCancelled {
+        /// Which move.
+        migration: MigrationId,
         /// Who.
         by: String,
     },

@@ -21,6 +21,7 @@ mod host;
 mod id;
 mod labels;
 mod ledger;
+mod migration;
 mod name;
 mod node;
 mod pattern;
@@ -41,7 +42,7 @@ pub use constraint::{Constraint, ConstraintOrigin, Effect, Scope};
 pub use conversation::{Conversation, ForeignId, ToolEvent, ToolEventKind};
 pub use decision::{Decision, DecisionKind};
 pub use deployment::{
-    Container, Deployment, DeploymentData, DeploymentState, FailureKind, ImageId, Step, StepOutcome,
+    Container, DataFor, Deployment, DeploymentData, DeploymentState, FailureKind, ImageId, Step, StepOutcome,
     StepRecord,
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
@@ -53,11 +54,12 @@ pub use host::{
 };
 pub use id::{
     AgentUpdateId, BackupJobId, ConstraintId, ConversationId, DeliveryId, DeploymentId, EventId, Id, IdError,
-    LinkId, NodeId, ReleaseId, ReportId, RepositoryId, RequestId, RolloutId, SafeModeId, SessionId, TokenId,
-    UndoId, UserId,
+    LinkId, MigrationId, NodeId, ReleaseId, ReportId, RepositoryId, RequestId, RolloutId, SafeModeId,
+    SessionId, TokenId, UndoId, UserId,
 };
 pub use labels::{Labels, LabelsError};
 pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, chain_hash};
+pub use migration::{ItemCheck, Migration, MigrationState, MigrationStep, Passage, Stay, TWO_EPOCHS};
 pub use name::{EnvironmentName, NameError, NodeName, PartName, RepositoryName, StackName, UserName};
 pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth, network_of};
 pub use pattern::{Blame, ErrorGroup, FailurePattern, Feature, Sureness};

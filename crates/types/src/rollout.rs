@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, EnvironmentName, PartName, ReleaseId, RepositoryId, RolloutId, StackName, UndoId};
+use crate::{
+    CommitId, EnvironmentName, MigrationId, PartName, ReleaseId, RepositoryId, RolloutId, StackName, UndoId,
+};
 
 /// A set of nodes moving to a release. A rollback is a rollout too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -155,6 +157,11 @@ pub enum Cause {
     },
     /// Nodes are taken out of the fleet; the constraints on them say by whom and why.
     Decommission,
+    /// The stack moves to another node, with its data.
+    Migration {
+        /// The migration.
+        migration: MigrationId,
+    },
 }
 
 /// Where a rollout stands.

@@ -8,9 +8,9 @@ use backstay_types::{DeploymentState, FailureKind, StackName, Step, StepOutcome,
 
 use super::{Batch, Core, Cx, Running};
 use crate::{
-    action::{Act, Change, Failure, Task, TaskId},
+    action::{Act, Change, Task, TaskId},
     drift::deviations,
-    journal::{Asked, Committed, Ended, Fetching, Operation, Phase, Prepared, Removing, Saving},
+    journal::{Asked, Committed, Ended, Fetching, Leaving, Operation, Phase, Prepared, Removing, Saving},
     queue::{self, Call},
     retention::releases_to_keep,
 };
@@ -63,18 +63,13 @@ impl Core {
                 out.flush("saving", "what runs may have data that the release changes");
                 true
             }
-            Phase::Saving(_) => match self.record(&target.stack).committed.map(Box::new) {
-                Some(running) => {
-                    self.run(Task::Snapshot { target, running }, "it takes the place of what runs", out)
-                }
-                None => false,
-            },
-            Phase::Ready(_) if target.data.is_some() => {
-                let reason = "nothing runs here whose data could be put back: restore it by itself";
-                let failure =
-                    Failure { step: Step::Snapshot, kind: FailureKind::Invalid, reason: reason.to_owned() };
-                self.fail(&target, failure, Vec::new(), cx, out);
-                true
+            Phase::Saving(_) => {
+                let running = self.record(&target.stack).committed.map(Box::new);
+                let why = match running {
+                    Some(_) => "it takes the place of what runs",
+                    None => "its data is to be here before it starts",
+                };
+                self.run(Task::Snapshot { target, running }, why, out)
             }
             Phase::Exchanging(_) => self.run(Task::Exchange { target }, "its data is ready", out),
             Phase::Ready(ready) => {
@@ -101,6 +96,14 @@ impl Core {
                 let data = target.data.map(|_| target.deployment);
                 self.run(Task::Return { stack: target.stack, failed, failed_tree, to, data }, why, out)
             }
+            Phase::Leaving(_) => match self.record(&target.stack).committed.map(Box::new) {
+                Some(running) => self.run(Task::SaveLast { target, running }, "it moves away from here", out),
+                None => {
+                    self.set_phase(Phase::Removing(Removing::default()), out);
+                    out.flush("removing", "there is nothing to save");
+                    true
+                }
+            },
             Phase::Removing(_) => {
                 let record = self.record(&target.stack);
                 let left = record.trouble.left.map(|left| left.as_running(self.now(cx)));
@@ -119,12 +122,12 @@ impl Core {
         out.flush("activating", "it is ready");
     }
 
-    /// Whether something else runs, whose data is to be kept as it was.
+    /// Whether something else runs, whose data is to be kept as it was; or data is to come.
     fn has_data_before(&self, target: &DesiredStack) -> bool {
         let committed = self.journal.stacks.get(&target.stack).and_then(|record| record.committed.as_ref());
         match target.data {
-            // It comes with data of its own, even where the release itself runs already.
-            Some(_) => committed.is_some(),
+            // It comes with data of its own, even where the release itself runs already, or nothing does.
+            Some(_) => true,
             None => self.settings.snapshots && committed.is_some_and(|c| c.tree != target.tree),
         }
     }
@@ -174,7 +177,10 @@ impl Core {
         let (epoch, generation) = self.held_at();
         let phase = match target.action {
             DesiredAction::Run => Phase::Fetching(Fetching {}),
-            DesiredAction::Remove => Phase::Removing(Removing::default()),
+            DesiredAction::Remove => match self.record(&target.stack).committed.and_then(|c| c.prepared) {
+                Some(prepared) if target.save => Phase::Leaving(Leaving { prepared, failures: 0 }),
+                _ => Phase::Removing(Removing::default()),
+            },
         };
         self.report_started(&target, cx, out);
         let operation = Operation { target, epoch, generation, started_at: self.now(cx), phase };

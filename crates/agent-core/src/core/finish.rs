@@ -1,6 +1,9 @@
 //! What follows from a task that ended.
 
-use backstay_api::{agent::ReportBody, statement::DesiredStack};
+use backstay_api::{
+    agent::ReportBody,
+    statement::{DesiredAction, DesiredStack},
+};
 use backstay_types::{Container, DeploymentState, FailureKind, Step, StepOutcome, StepRecord};
 use std::time::Duration;
 
@@ -9,8 +12,8 @@ use crate::{
     action::{Change, Done, Failure, Finished, Task},
     drift::{Seen, same_images},
     journal::{
-        Asked, Committed, Ended, Phase, Prepared, Ready, Removing, ReturnCause, Returning, StackRecord,
-        Staged, Validated,
+        Asked, Committed, Ended, Leaving, Phase, Prepared, Ready, Removing, ReturnCause, Returning,
+        StackRecord, Staged, Validated,
     },
     safety::{Left, Trouble},
 };
@@ -19,6 +22,8 @@ use crate::{
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// How long images are tried for that a registry does not give: less than content, of which hub and Git are sure.
 const IMAGE_PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long a stack that moves away stands still for a hub that does not answer.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(2 * 60);
 
 impl Core {
     pub(super) fn on_finished(&mut self, finished: Finished, cx: &Cx<'_>, out: &mut Batch) {
@@ -114,6 +119,15 @@ impl Core {
             (Phase::Returning(phase), Err(failure)) => {
                 self.return_failed(&target, phase, failure, finished.records, cx, out);
             }
+            (Phase::Leaving(_), Ok(Done::Saved)) => {
+                self.report_steps(&target, finished.records, cx, out);
+                self.fetch_failing = None;
+                self.set_phase(Phase::Removing(Removing::default()), out);
+                out.flush("removing", "its data is saved to the last byte");
+            }
+            (Phase::Leaving(phase), Err(failure)) => {
+                self.not_saved(&target, phase, failure, finished.records, cx, out);
+            }
             (Phase::Removing(_), Ok(Done::Removed)) => self.removed(&target, cx, out),
             (Phase::Removing(phase), Err(failure)) => {
                 let failures = phase.failures + 1;
@@ -124,6 +138,35 @@ impl Core {
             // Nothing else fits together: the task is asked for again by the phase.
             _ => {}
         }
+    }
+
+    /// What was to be saved last could not be. Tries again for a while; then what was stopped is started again, and stays.
+    fn not_saved(
+        &mut self,
+        target: &DesiredStack,
+        phase: Leaving,
+        failure: Failure,
+        records: Vec<StepRecord>,
+        cx: &Cx<'_>,
+        out: &mut Batch,
+    ) {
+        let (since, count) = self.fetch_failing.unwrap_or((cx.mono, 0));
+        let away = failure.kind == FailureKind::Unavailable;
+        let failures = phase.failures + u32::from(!away);
+        let patient = cx.mono.saturating_sub(since) < LEAVING_PATIENCE;
+        if patient && failures < self.settings.return_tries {
+            self.fetch_failing = Some((since, count + 1));
+            self.set_phase(Phase::Leaving(Leaving { failures, ..phase }), out);
+            out.flush("leaving", &failure.reason);
+            self.retry_at = Some(cx.mono.saturating_add(pause(count + 1)));
+            return;
+        }
+        self.fetch_failing = None;
+        self.report_steps(target, records, cx, out);
+        let why = failure.reason.clone();
+        let returning = Returning::new(phase.prepared, ReturnCause::failed(failure));
+        self.set_phase(Phase::Returning(returning), out);
+        out.flush("returning", &why);
     }
 
     /// It, or an image of it, could not be had. Tries again for a while, since networks come back.
@@ -290,7 +333,7 @@ impl Core {
         (record.trouble.astray, record.trouble.left) = (false, None);
         self.set_record(&target.stack, record, out);
         let why = phase.cause.reason();
-        if matches!(phase.cause, ReturnCause::Failed { .. }) {
+        if matches!(phase.cause, ReturnCause::Failed { .. }) && target.action == DesiredAction::Run {
             self.update_failed(target, Failed::Returned, &why, cx, out);
         }
         self.end_operation(&why, phase.cause.returned(note), cx, out);

@@ -91,6 +91,7 @@ fn touches(task: &Task, held: &Held) -> bool {
         Task::Fetch { target }
         | Task::Prepare { target, .. }
         | Task::Snapshot { target, .. }
+        | Task::SaveLast { target, .. }
         | Task::Exchange { target }
         | Task::Activate { target, .. }
         | Task::Probe { target, .. }

@@ -45,6 +45,7 @@ pub(crate) fn run(stack: &str, tree_name: &str, deployment: u128) -> DesiredStac
         manifest_schema: 1,
         sources: Vec::new(),
         data: None,
+        save: false,
     }
 }
 
@@ -351,7 +352,7 @@ impl Node {
                 let runtime = self.runtime.to_owned();
                 Done::Prepared(Box::new(Prepared { runtime, ..prepared(target, self.bake) }))
             }
-            Task::Snapshot { .. } => Done::Saved,
+            Task::Snapshot { .. } | Task::SaveLast { .. } => Done::Saved,
             Task::Exchange { .. } => Done::Exchanged,
             Task::Activate { prepared, .. } => Done::Activated(containers(prepared)),
             Task::Probe { prepared, .. } | Task::Bake { prepared, .. } => Done::Healthy(containers(prepared)),
@@ -447,6 +448,7 @@ impl Node {
         match task {
             Task::Fetch { target }
             | Task::Snapshot { target, .. }
+            | Task::SaveLast { target, .. }
             | Task::Exchange { target }
             | Task::Activate { target, .. }
             | Task::Probe { target, .. }

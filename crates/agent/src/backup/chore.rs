@@ -36,6 +36,9 @@ pub(crate) enum Chore {
     CheckSqlite { path: PathBuf },
     /// Read all of a folder.
     Survey { root: PathBuf },
+    /// Read all of a folder, but for what is left out and what holds nothing; or a single file, as if it were alone in one
+    /// under a name.
+    Checksum { root: PathBuf, exclude: Vec<PathPattern>, name: Option<String> },
     /// What of a snapshot's list is not there as it says.
     Differences { root: PathBuf, list: Vec<FileEntry>, most: usize },
 }
@@ -102,6 +105,10 @@ fn work(chore: Chore) -> Result<Done, String> {
         Chore::CheckSqlite { path } => check_sqlite(&path).map(|()| Done::Nothing),
         Chore::Survey { root } => {
             compare::survey(&root).map(Done::Surveyed).map_err(|error| error.to_string())
+        }
+        Chore::Checksum { root, exclude, name } => {
+            let read = compare::checksum(&root, &exclude, name.as_deref());
+            read.map(Done::Surveyed).map_err(|error| error.to_string())
         }
         Chore::Differences { root, list, most } => {
             let (paths, count) =

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use backstay_agent_core::{Committed, Journal};
+use backstay_agent_core::{Committed, Journal, Phase};
 use backstay_types::{
     Secret, StackName, Timestamp, TreeDigest,
     backup::{
@@ -63,6 +63,24 @@ impl Desk {
         let mut journal = self.journal()?;
         let committed = journal.stacks.remove(stack).and_then(|record| record.committed);
         committed.ok_or_else(|| BackupError::RunsNot(stack.clone()))
+    }
+
+    /// What is to run first of a stack of which nothing ran before: what its deployment has made ready.
+    pub(super) fn first(&self, stack: &StackName) -> Result<Option<Committed>, BackupError> {
+        let journal = self.journal()?;
+        let runs = journal.stacks.get(stack).is_some_and(|record| record.committed.is_some());
+        let operation = journal.operation.filter(|operation| !runs && operation.target.stack == *stack);
+        Ok(operation.and_then(|operation| match operation.phase {
+            Phase::Saving(saving) => Some(Committed {
+                tree: operation.target.tree,
+                deployment: Some(operation.target.deployment),
+                target: Some(operation.target),
+                prepared: Some(saving.prepared),
+                containers: Vec::new(),
+                at: operation.started_at,
+            }),
+            _ => None,
+        }))
     }
 
     pub(super) fn processes(&self, stack: &StackName) -> io::Result<Vec<Thing>> {

@@ -257,7 +257,12 @@ impl Drill<'_> {
         disk::private_dir(&self.state.scratch.dir)
             .map_err(|error| Stop::PutOff(format!("{}: {error}", self.state.scratch.dir.display())))?;
         let all = Place { path: String::new(), into: into.display().to_string() };
-        let task = RestoreTask { snapshot: self.work.snapshot, places: vec![all], delete_others: false };
+        let task = RestoreTask {
+            snapshot: self.work.snapshot,
+            places: vec![all],
+            delete_others: false,
+            reuse: false,
+        };
         let (repository, bytes_per_second) = (self.desk.repository(order), self.desk.bytes_per_second(order));
         let job = Job { repository, bytes_per_second, task: Task::Restore(task) };
         let since = Instant::now();

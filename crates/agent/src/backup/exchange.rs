@@ -146,6 +146,14 @@ async fn fetch_and_stop(
     state: &mut Restoring,
     progress: &Progress,
 ) -> Result<(), String> {
+    if state.first {
+        desk.store.restoring(state)?;
+        stack::make_room(desk, state).await.map_err(|error| error.to_string())?;
+    }
+    if state.first {
+        desk.store.restoring(state)?;
+        stack::make_room(desk, state).await.map_err(|error| error.to_string())?;
+    }
     restore::fetch_all(desk, order, work, state, progress).await?;
     state.phase = Phase::Stopping;
     desk.store.restoring(state)?;

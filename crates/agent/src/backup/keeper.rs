@@ -18,6 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+pub(super) use self::saves::SavedStack;
 use super::{
     Program,
     asked::{Asked, Before, Unsaved},
@@ -143,6 +144,7 @@ impl Keeper {
         still::recover(&self.desk.store).await;
         drill::recover(&self.desk).await;
         exchange::recover(&self.desk).await;
+        restore::sweep_ahead(&self.desk);
         let _alone = Alone { id: 0, events: self.events.clone() };
         let Some(state) = known(|| self.desk.store.restore()).await else { return };
         let _ = self.view.wait_for(|view| view.granted == Some(0)).await;
@@ -430,6 +432,8 @@ impl Keeper {
                     Destination::WithDeployment { .. } => {
                         exchange::make_ready(&self.desk, order, work, progress).await
                     }
+                    Destination::Ahead => restore::ahead(&self.desk, order, work, progress).await,
+                    Destination::BeforeStart { .. } => failed("no deployment has asked for it"),
                     Destination::InPlace => match self.hold(None).await {
                         Ok(_alone) => restore::in_place(&self.desk, order, work, progress).await,
                         Err(before) => return Turn::First(before),

@@ -5,6 +5,7 @@
 //! there. From [`Phase::Swapping`] on it goes forward whatever happens to the agent: folders and files are exchanged by
 //! one rename each, databases by their names. When the stack is not healthy with the data, all is exchanged back.
 
+mod ahead;
 mod fetch;
 mod others;
 mod place;
@@ -30,6 +31,7 @@ use backstay_types::{
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
+    ahead::{ahead, clear as clear_ahead, sweep as sweep_ahead},
     fetch::fetch_all,
     others::{start_others, stop_others},
     place::dress,
@@ -56,7 +58,11 @@ pub(crate) struct Restoring {
     #[serde(default)]
     pub(super) deployment: Option<DeploymentId>,
     pub(super) stack: StackName,
+    /// What runs; or what is to run, where nothing did before.
     pub(super) committed: Box<Committed>,
+    /// Nothing of the stack ran here before: its data is put in place before it first starts.
+    #[serde(default)]
+    pub(super) first: bool,
     pub(super) plan: DataPlan,
     /// Stacks of the node that were seen to use the same data, besides those that are said to.
     #[serde(default)]
@@ -238,7 +244,12 @@ pub(super) async fn begin(
     order: &BackupOrder,
     work: &RestoreWork,
 ) -> Result<Restoring, BackupError> {
-    let committed = desk.committed(&work.stack)?;
+    let with_deployment = matches!(work.destination, Destination::WithDeployment { .. });
+    let first = if with_deployment { desk.first(&work.stack)? } else { None };
+    let (first, committed) = match first {
+        Some(committed) => (true, committed),
+        None => (false, desk.committed(&work.stack)?),
+    };
     if committed.prepared.is_none() {
         let reason =
             format!("stack `{}` was found here and has not been deployed yet: deploy it first", work.stack);
@@ -254,6 +265,7 @@ pub(super) async fn begin(
         },
         stack: work.stack.clone(),
         committed: Box::new(committed),
+        first,
         plan,
         others: BTreeSet::new(),
         phase: Phase::Fetching,
@@ -382,12 +394,22 @@ pub(super) async fn clean(desk: &Desk, state: &Restoring) {
         tracing::warn!(%error, "a database that was replaced cannot be removed");
     }
     let _ = fs::remove_dir_all(state.kept(desk));
+    if state.first {
+        clear_ahead(desk, &state.stack);
+    }
     crash_point("restore.cleaned");
 }
 
 /// Nothing was put in place: the stack is started again where it was stopped, and what was fetched goes.
 pub(super) async fn back_to_start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
-    if matches!(state.phase, Phase::Stopping | Phase::Ready) {
+    if state.first {
+        // What was made to have room for the data, and its servers.
+        let gone = stack::down(desk, state).await;
+        if matches!(state.phase, Phase::Stopping | Phase::Ready) {
+            start_others(desk, state).await;
+        }
+        gone?;
+    } else if matches!(state.phase, Phase::Stopping | Phase::Ready) {
         let again = stack::up(desk, state).await;
         start_others(desk, state).await;
         again?;

@@ -312,7 +312,10 @@ impl Saving<'_> {
     }
 
     /// An item's folder, and what is left out of it; none where a folder that nobody declared is not there.
-    async fn find(&self, item: &BackupItem) -> Result<Option<(PathBuf, Vec<PathPattern>)>, BackupError> {
+    pub(super) async fn find(
+        &self,
+        item: &BackupItem,
+    ) -> Result<Option<(PathBuf, Vec<PathPattern>)>, BackupError> {
         let found = self.plan.locate(self.desk.layout(), self.stack, &item.what).await?;
         let Some((root, below)) = found else { return Ok(None) };
         let path = root.join(&below);

@@ -244,7 +244,8 @@ impl Runtime for Compose {
         cx.lock.inherit(true).map_err(Fail::io(step, "the work lock"))?;
         let overlay = cx.layout.overlay(&release.stack, release.tree);
         let names: Vec<_> = services.iter().map(String::as_str).collect();
-        cli::run(cx, release, &read.file, &prepared.project, Some(&overlay), "recreate", &names, step).await
+        let what = if names.is_empty() { "create" } else { "recreate" };
+        cli::run(cx, release, &read.file, &prepared.project, Some(&overlay), what, &names, step).await
     }
 
     fn services_that_see(

@@ -19,13 +19,17 @@ impl Machine {
     pub(super) async fn snapshot(
         &self,
         target: &DesiredStack,
-        running: &Committed,
+        running: Option<&Committed>,
         records: &mut Records,
     ) -> Result<(), Failed> {
         let started = records.start();
         if target.data.is_some() {
             return self.make_ready(target, records).await;
         }
+        let Some(running) = running else {
+            records.skipped(Step::Snapshot, "nothing ran before");
+            return Ok(());
+        };
         let plan = match self.data(&target.stack, running.tree).await {
             Ok(plan) => plan,
             // What cannot be read requires nothing that could be known.
@@ -72,6 +76,22 @@ impl Machine {
                 let kind = if temporary { FailureKind::Unavailable } else { FailureKind::Node };
                 let reason = format!("the data that goes back with it is not ready: {why}");
                 let failed = Fail::coded(Step::Snapshot, kind, ErrorCode::BS9044, reason);
+                records.failed(&failed);
+                return Err(failed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has what writes stopped and the data saved once more, before the stack is taken away. Without it nothing is.
+    pub(super) async fn save_last(&self, target: &DesiredStack, records: &mut Records) -> Result<(), Failed> {
+        let started = records.start();
+        match self.backups.before(&target.stack, target.deployment, None).await {
+            Ok(said) => records.done(started, Step::Snapshot, format!("stopped; {said}")),
+            Err(Unsaved { why, temporary }) => {
+                let kind = if temporary { FailureKind::Unavailable } else { FailureKind::Node };
+                let reason = format!("it could not be saved before it moves away: {why}");
+                let failed = Fail::coded(Step::Snapshot, kind, ErrorCode::BS9055, reason);
                 records.failed(&failed);
                 return Err(failed);
             }

@@ -17,7 +17,7 @@ use axum::{
 use backstay_api::{
     Empty,
     agent::{BackupGoOn, NextBackupRequest, NextBackupResponse},
-    statement::DesiredStack,
+    statement::{DesiredAction, DesiredStack},
 };
 use backstay_types::{
     BackupJobId, DeploymentId, RolloutKind, Secret,
@@ -47,6 +47,8 @@ pub(crate) struct Backups {
     cancelled: BTreeSet<BackupJobId>,
     /// Deployments that come with data.
     pub(crate) with_data: BTreeMap<DeploymentId, SnapshotId>,
+    /// Deployments that take a stack away which moves.
+    pub(crate) leaving: BTreeSet<DeploymentId>,
 }
 
 pub(super) fn routes(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
@@ -78,11 +80,13 @@ async fn next(
                 of_node: None,
             })),
             None => backups.set_up.then(|| {
+                let last = backups.leaving.contains(&deployment);
                 BackupWork::Save(SaveWork {
                     stacks: vec![before.stack],
-                    reason: BackupReason::Deployment,
+                    reason: if last { BackupReason::Migration } else { BackupReason::Deployment },
                     deployment: Some(deployment),
                     conversation: None,
+                    last,
                 })
             }),
         };
@@ -143,6 +147,7 @@ impl FakeHub {
             reason: BackupReason::Schedule,
             deployment: None,
             conversation: None,
+            last: false,
         };
         self.want(BackupWork::Save(save))
     }
@@ -202,6 +207,15 @@ impl FakeHub {
         let desired = DesiredStack { data: Some(snapshot), kind: RolloutKind::Rollback, ..self.offer(stack) };
         let deployment = desired.deployment;
         self.inner().backups.with_data.insert(deployment, snapshot);
+        self.state(vec![desired]);
+        deployment
+    }
+
+    /// States that a stack moves away: it is saved once more, and goes.
+    pub(crate) fn leave(&self, stack: &Stack) -> DeploymentId {
+        let desired = DesiredStack { action: DesiredAction::Remove, save: true, ..self.offer(stack) };
+        let deployment = desired.deployment;
+        self.inner().backups.leaving.insert(deployment);
         self.state(vec![desired]);
         deployment
     }

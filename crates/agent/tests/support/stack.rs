@@ -59,6 +59,7 @@ impl Stack {
             manifest_schema: 1,
             sources: Vec::new(),
             data: None,
+            save: false,
         }
     }
 }

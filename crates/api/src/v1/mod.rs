@@ -9,6 +9,7 @@ mod fleet;
 mod graph;
 mod hub;
 mod membership;
+mod migrations;
 mod page;
 mod releases;
 mod telemetry;
@@ -26,6 +27,7 @@ pub use fleet::*;
 pub use graph::*;
 pub use hub::*;
 pub use membership::*;
+pub use migrations::*;
 pub use page::*;
 pub use releases::*;
 use schemars::JsonSchema;
@@ -47,6 +49,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         graph::declarations(),
         hub::declarations(),
         membership::declarations(),
+        migrations::declarations(),
         page::declarations(),
         releases::declarations(),
         timeline::declarations(),

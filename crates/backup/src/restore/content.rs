@@ -8,6 +8,7 @@ use std::{
 };
 
 use backstay_types::backup::job::FailedKind;
+use rustic_core::{BlobId, DataId, PackedId as _, RusticError};
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, unlinkat},
     io::Errno,
@@ -20,13 +21,22 @@ use crate::fault::Fault;
 /// What temporary names begin with.
 const TEMPORARY: &str = ".backstay-restore-";
 
-/// Writes a file, and says the digest of its content.
-pub(super) fn write(repository: &Opened, work: &Work, told: &dyn Fn(u64)) -> Result<[u8; 32], Fault> {
+/// Writes a file, and says the digest of its content. With `reuse`, what is right of a file that is there is not fetched.
+pub(super) fn write(
+    repository: &Opened,
+    work: &Work,
+    reuse: bool,
+    told: &dyn Fn(u64),
+) -> Result<[u8; 32], Fault> {
     let at = work.folder.path.join(&work.name);
     let fault = |error: &io::Error| Fault::of_io(format!("writing {}", at.display()), error);
     let mut unplaced = Unplaced::new(&work.folder).map_err(|error| fault(&error))?;
     let mut writer = Writer { file: &mut unplaced.file, length: 0, hash: Sha256::new(), told, failed: None };
-    let dumped = repository.dump(&work.node, &mut writer);
+    let before = if reuse { before(work) } else { None };
+    let dumped = match before {
+        Some(mut before) => patch(repository, work, &mut before, &mut writer),
+        None => repository.dump(&work.node, &mut writer),
+    };
     // The library wraps what went wrong with the disk; it is told as it was.
     if let Some(error) = &writer.failed {
         return Err(fault(error));
@@ -50,6 +60,47 @@ pub(super) fn write(repository: &Opened, work: &Work, told: &dyn Fn(u64)) -> Res
         Some(fault) => Err(fault),
         None => Ok(digest),
     }
+}
+
+/// The file that is at the place already, if one is.
+fn before(work: &Work) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(&work.folder.open, &work.name, flags, Mode::empty()).ok()?);
+    file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
+}
+
+/// Writes a file piece by piece: from the one that was there where that has the piece at the same place, else from the
+/// repository.
+fn patch(
+    repository: &Opened,
+    work: &Work,
+    before: &mut File,
+    writer: &mut Writer<'_>,
+) -> Result<(), Box<RusticError>> {
+    let mut at = 0;
+    let mut buffer = Vec::new();
+    for id in work.node.content.iter().flatten() {
+        let length = repository.get_index_entry(id)?.location.data_length();
+        buffer.resize(length as usize, 0);
+        let found = before.seek(SeekFrom::Start(at)).and_then(|_| before.read_exact(&mut buffer)).is_ok();
+        let wanted = BlobId::from(*id);
+        let is_right = found && hex(Sha256::digest(&buffer).into()) == wanted.to_hex().as_str();
+        let written = if is_right {
+            writer.write_all(&buffer)
+        } else {
+            writer.write_all(&repository.get_blob_cached(&wanted, DataId::TYPE)?)
+        };
+        // What was wrong is kept by the writer, which is asked first.
+        if written.is_err() {
+            break;
+        }
+        at += u64::from(length);
+    }
+    Ok(())
+}
+
+fn hex(digest: [u8; 32]) -> String {
+    backstay_types::Digest::from_bytes(digest).to_string()
 }
 
 fn read_back(file: &mut File) -> io::Result<[u8; 32]> {

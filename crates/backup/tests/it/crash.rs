@@ -128,7 +128,8 @@ fn killed_while_restoring() {
             }
         }
         let places = vec![Place { path: "data".to_owned(), into: text(&into) }];
-        let task = Task::Restore(RestoreTask { snapshot: made.id, places, delete_others: true });
+        let task =
+            Task::Restore(RestoreTask { snapshot: made.id, places, delete_others: true, reuse: false });
         assert_eq!(restored(bench.run(task)).damaged, []);
         assert_same(&from, &into);
     }

@@ -23,6 +23,7 @@ pub(crate) mod join;
 pub(crate) mod labels;
 pub(crate) mod limit;
 pub(crate) mod logs;
+pub(crate) mod migrate;
 pub(crate) mod nodes;
 pub(crate) mod open;
 pub(crate) mod related;
@@ -82,6 +83,7 @@ pub(crate) fn run(command: Command, cx: &Context) -> Outcome {
         Command::Undos(command) => ask(command.run(cx)),
         Command::Backup(command) => ask(command.run(cx)),
         Command::Restore(command) => ask(command.run(cx)),
+        Command::Migrate(command) => ask(command.run(cx)),
         Command::Telemetry(command) => ask(command.run(cx)),
         Command::Hold(command) => ask(command.run(cx)),
         Command::Windows(command) => ask(command.run(cx)),

@@ -346,7 +346,7 @@ fn ended(begun: &RestoreView, destination: &Destination) -> String {
             begun.stack,
             short(safety.id)
         )),
-        (Destination::InPlace | Destination::WithDeployment { .. }, _) => {}
+        _ => {}
     }
     text
 }

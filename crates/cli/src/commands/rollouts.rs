@@ -80,6 +80,7 @@ fn cause(cause: &Cause) -> String {
         Cause::Change { commit, .. } => format!("commit {}", commit.short()),
         Cause::Undo { undo } => format!("undo {}", ids::short(*undo)),
         Cause::Decommission => "decommission".to_owned(),
+        Cause::Migration { migration } => format!("migration {}", ids::short(*migration)),
     }
 }
 

@@ -295,6 +295,7 @@ pub(crate) fn backup_reason(reason: BackupReason) -> &'static str {
         BackupReason::Deployment => "before a deployment",
         BackupReason::Rollback => "before a way back",
         BackupReason::Safety => "before a restore",
+        BackupReason::Migration => "for a move",
     }
 }
 

@@ -362,6 +362,8 @@ fn task(task: &BackupTask) -> String {
             let place = match &work.destination {
                 Destination::InPlace if work.of_node.is_some() => "in the place of its own".to_owned(),
                 Destination::InPlace => "where it was".to_owned(),
+                Destination::BeforeStart { .. } => "before it starts".to_owned(),
+                Destination::Ahead => "ahead of a move".to_owned(),
                 Destination::WithDeployment { deployment } => {
                     format!("where it was, with deployment {}", crate::ids::short(*deployment))
                 }

@@ -36,6 +36,8 @@ fn what(constraint: &Constraint) -> Cell {
         Effect::UpdatesOff { stack } => format!("updates off{}", of(stack.as_ref())),
         Effect::Maintenance => "maintenance".to_owned(),
         Effect::Decommission => "decommission".to_owned(),
+        Effect::RunsHere { stack, .. } => format!("{stack} runs here"),
+        Effect::RunsNot { stack } => format!("{stack} runs not here"),
     };
     Cell::styled(text, if constraint.lifted_at.is_some() { style::DIM } else { style::WARN })
 }
@@ -56,6 +58,7 @@ fn by(constraint: &Constraint) -> String {
     match &constraint.origin {
         ConstraintOrigin::Person | ConstraintOrigin::Rollout => constraint.by.clone(),
         ConstraintOrigin::Undo { undo } => format!("undo {}", ids::short(*undo)),
+        ConstraintOrigin::Migration { migration } => format!("migration {}", ids::short(*migration)),
         ConstraintOrigin::Manifest { .. } => "fleet.toml".to_owned(),
     }
 }

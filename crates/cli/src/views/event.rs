@@ -1,6 +1,7 @@
 //! Entries of the ledger as sentences.
 
 mod backup;
+mod moves;
 
 use std::collections::BTreeMap;
 
@@ -217,6 +218,9 @@ pub(crate) fn sentence(event: &Event, refs: &Refs, names: &Names) -> String {
         | Event::RecoveryKeySet { .. }
         | Event::BackupTargetAccepted { .. }
         | Event::HubRestored { .. } => backup::sentence(event),
+        Event::MigrationStarted { .. } | Event::MigrationMoved { .. } | Event::MigrationCancelled { .. } => {
+            moves::sentence(event)
+        }
         Event::TokenChanged { detail } => format!("token: {detail}"),
         Event::UserChanged { name, change, by } => format!("user {name}: {} by {by}", user_words(change)),
     }
@@ -267,6 +271,8 @@ fn constraint(effect: &Effect) -> String {
         }
         Effect::Maintenance => "maintenance of some nodes begun".to_owned(),
         Effect::Decommission => "a node is being taken out of the fleet".to_owned(),
+        Effect::RunsHere { stack, .. } => format!("{stack} is moved to a node"),
+        Effect::RunsNot { stack } => format!("{stack} is moved away from a node"),
     }
 }
 

@@ -6,5 +6,6 @@ pub(crate) mod constraint;
 pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod host;
+pub(crate) mod migration;
 pub(crate) mod pattern;
 pub(crate) mod undo;

@@ -7,6 +7,7 @@ mod agents;
 mod backups;
 mod follow;
 mod members;
+mod moves;
 mod people;
 mod place;
 mod rollouts;
@@ -31,7 +32,9 @@ enum After {
 
 /// All ways by name.
 mod way {
-    pub(super) use super::{agents::*, backups::*, follow::*, members::*, people::*, rollouts::*, ways::*};
+    pub(super) use super::{
+        agents::*, backups::*, follow::*, members::*, moves::*, people::*, rollouts::*, ways::*,
+    };
 }
 
 /// A row for each: name, way, point, what must be there.
@@ -78,6 +81,16 @@ rows! {
     // Soft state: the agent says it again when asked, and is asked when it was lost.
     flush_before: SOFT_STATE "hub/background/flush.before" => Absent;
     flush_after: SOFT_STATE "hub/background/flush.after" => There;
+
+    // A move to another node.
+    migrate_before: MIGRATE "engine/migrations/mod.before" => Absent;
+    migrate_after: MIGRATE "engine/migrations/mod.after" => There;
+    migrate_answered: MIGRATE "answered" => There;
+    migrate_on_before: MIGRATE_ON "engine/migrations/advance.before" => Comes;
+    migrate_on_after: MIGRATE_ON "engine/migrations/advance.after" => There;
+    abort_migration_before: ABORT_MIGRATION "engine/migrations/mod.before" => Absent;
+    abort_migration_after: ABORT_MIGRATION "engine/migrations/mod.after" => There;
+    abort_migration_answered: ABORT_MIGRATION "answered" => There;
 
     // Tokens.
     join_token_before: JOIN_TOKEN "hub/http/fleet/create_join_token.before" => Absent;

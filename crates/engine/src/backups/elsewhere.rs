@@ -10,6 +10,7 @@ use backstay_types::{
     tree::in_folder,
 };
 
+use super::awaited;
 use crate::{Engine, EngineError, mirrors::blocking};
 
 impl Engine {
@@ -149,6 +150,10 @@ pub(super) async fn ready(
 ) -> Result<Vec<BackupJob>, EngineError> {
     let mut ready = Vec::with_capacity(jobs.len());
     for job in jobs {
+        // Such a one is asked for by the deployment that waits for it.
+        if awaited::is_before_start(&job) {
+            continue;
+        }
         let may = match (in_place(&job), job.node) {
             (Some(stack), Some(node)) => says_it_runs(ex, node, stack).await?,
             _ => true,
@@ -168,7 +173,8 @@ async fn says_it_runs(ex: &mut impl Executor, node: NodeId, stack: &StackName) -
 pub(super) fn in_place(job: &BackupJob) -> Option<&StackName> {
     match &job.task {
         BackupTask::Restore(work) if job.state == BackupJobState::Queued => {
-            matches!(work.destination, Destination::InPlace).then_some(&work.stack)
+            let waits = matches!(work.destination, Destination::InPlace | Destination::BeforeStart { .. });
+            waits.then_some(&work.stack)
         }
         _ => None,
     }

@@ -9,10 +9,11 @@ use backstay_store::{
         jobs,
         repositories::{self, KeptRepository},
     },
-    deployments, leases, nodes, undos,
+    deployments, leases, nodes, rollouts, undos,
 };
 use backstay_types::{
-    BackupJobId, DeploymentData, Event, Node, NodeId, Refs, StackName, Timestamp,
+    BackupJobId, DataFor, DeploymentData, Event, Node, NodeId, Refs, RolloutKind, StackName, Timestamp,
+    UndoId,
     backup::{
         BackupHistory, BackupJob, BackupJobState, BackupProgress, BackupReason, BackupResult, BackupTask,
         Destination, Proof, RepositoryFacts, RestoreWork, SaveWork, Snapshot, WorkOutcome,
@@ -20,7 +21,7 @@ use backstay_types::{
 };
 
 use super::{
-    SCHEDULE, Whose,
+    SCHEDULE, Whose, awaited,
     dating::{self, Made},
     drills, elsewhere, refs,
     repairing::is_repaired,
@@ -76,14 +77,14 @@ impl Engine {
     }
 
     /// Waits until no other hub gives jobs, and keeps them out until `tx` ends.
-    pub(super) async fn one_gives(&self, tx: &mut Tx) -> Result<(), EngineError> {
+    pub(crate) async fn one_gives(&self, tx: &mut Tx) -> Result<(), EngineError> {
         let now = self.inner.world.now();
         // Whoever holds it: what matters is that the row is locked until the commit.
         leases::acquire(tx, GIVING, "any hub", now, GIVING_TIME).await?;
         Ok(())
     }
 
-    pub(super) async fn give(&self, tx: &mut Tx, wanted: Wanted, by: &str) -> Result<BackupJob, EngineError> {
+    pub(crate) async fn give(&self, tx: &mut Tx, wanted: Wanted, by: &str) -> Result<BackupJob, EngineError> {
         let Wanted { whose, task, id } = wanted;
         if let Some(id) = id
             && let Some(known) = jobs::get(tx, id).await?
@@ -191,7 +192,7 @@ impl Engine {
         }
         jobs::update(&mut tx, state, &job).await?;
         tx.commit().await?;
-        Ok(NextOrder::Do(Box::new(job), Box::new(kept), lent))
+        Ok(NextOrder::Do(Box::new(awaited::as_given(job)), Box::new(kept), lent))
     }
 
     /// The job of a deployment that waits for it: made when there is none, nothing when it has ended.
@@ -208,18 +209,32 @@ impl Engine {
         let Some(deployment) = deployment else {
             return Err(EngineError::not_found("deployment", before.deployment));
         };
-        if let Some(data) = deployment.data {
-            return self.job_with_data(tx, &deployment, data, own).await;
+        match deployment.data.map(|data| (data, data.asked_by)) {
+            Some((data, DataFor::Undo { undo })) => {
+                return self.job_with_data(tx, &deployment, (undo, data), own).await;
+            }
+            Some((_, DataFor::Restore { job })) => return self.job_before_start(tx, &deployment, job).await,
+            None => {}
         }
-        if let Some(job) = own.find(|job| saves(&job.task, &before.stack)) {
-            return Ok((!job.state.is_final()).then_some(job));
+        let rollout = rollouts::get(tx, deployment.rollout).await?;
+        let last = rollout.is_some_and(|rollout| rollout.kind == RolloutKind::Removal);
+        let known = own.find(|job| saves(&job.task, &before.stack));
+        match known {
+            // What was stopped for the last one may have been started again since: once more, to the last byte.
+            Some(job) if last && job.state.is_final() => {}
+            Some(job) => return Ok((!job.state.is_final()).then_some(job)),
+            None => {}
+        }
+        if last && deployment.state.is_final() {
+            return Ok(None);
         }
         let conversation = self.cause_of(tx, &deployment).await?;
         let work = SaveWork {
             stacks: vec![before.stack.clone()],
-            reason: BackupReason::Deployment,
+            reason: if last { BackupReason::Migration } else { BackupReason::Deployment },
             deployment: Some(deployment.id),
             conversation,
+            last,
         };
         let job = self.new_job(Some(node.id), BackupTask::Save(work), None, SCHEDULE);
         jobs::insert(tx, &job).await?;
@@ -231,7 +246,7 @@ impl Engine {
         &self,
         tx: &mut Tx,
         deployment: &backstay_types::Deployment,
-        data: DeploymentData,
+        (undo, data): (UndoId, DeploymentData),
         mut known: impl Iterator<Item = BackupJob>,
     ) -> Result<Option<BackupJob>, EngineError> {
         if deployment.state.is_final() {
@@ -243,7 +258,7 @@ impl Engine {
         let work = RestoreWork {
             snapshot: data.snapshot,
             stack: deployment.stack.clone(),
-            items: self.items_of(tx, deployment, data).await?,
+            items: self.items_of(tx, deployment, undo).await?,
             paths: Vec::new(),
             destination: Destination::WithDeployment { deployment: deployment.id },
             of_node: None,
@@ -258,9 +273,9 @@ impl Engine {
         &self,
         tx: &mut Tx,
         deployment: &backstay_types::Deployment,
-        data: DeploymentData,
+        undo: UndoId,
     ) -> Result<Vec<String>, EngineError> {
-        let undo = undos::get(tx, data.undo).await?;
+        let undo = undos::get(tx, undo).await?;
         let node = nodes::get(tx, deployment.node).await?;
         let (Some(undo), Some(node)) = (undo, node) else { return Ok(Vec::new()) };
         let mut places = undo.plan.data.into_iter();
@@ -383,6 +398,7 @@ impl Engine {
             reason: first.map_or(BackupReason::Schedule, |one| one.tags.reason),
             deployment: first.and_then(|one| one.tags.deployment),
             conversation: first.and_then(|one| one.tags.conversation),
+            last: false,
         };
         let task = outcome.drill.as_deref().map_or(BackupTask::Save(work), drills::forgotten);
         let job = self.new_job(Some(node), task, Some(id), SCHEDULE);
@@ -399,6 +415,17 @@ impl Engine {
             return Err(EngineError::not_found("backup job", id));
         };
         if job.cancelled_by.is_some() {
+            return Ok(job);
+        }
+        if awaited::is_before_start(&job) && job.state != BackupJobState::Done {
+            if crate::migrations::is_of_one(&mut tx, id).await? {
+                let message = format!("job {id} is of a migration: `backstay migrate abort` ends that");
+                return Err(EngineError::Conflict(message));
+            }
+            let job = self.start_without(&mut tx, &job, by).await?;
+            tx.wake();
+            tx.commit().await?;
+            self.wake();
             return Ok(job);
         }
         if job.state.is_final() {

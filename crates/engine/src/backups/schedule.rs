@@ -7,6 +7,7 @@ use std::{
 
 use backstay_plan::backups::{Ceiling, Due, Rhythm, SavedNode, SavedStack, due, is_below_floor, next_at};
 use backstay_store::{
+    Tx,
     backups::{jobs, repositories, snapshots},
     deployments, nodes,
 };
@@ -17,6 +18,7 @@ use backstay_types::{
 
 use super::{
     SCHEDULE, Whose,
+    awaited::is_before_start,
     elsewhere::in_place,
     jobs::{LEASE, Wanted},
     refs,
@@ -191,6 +193,13 @@ impl Engine {
             let Some(current) = jobs::get(&mut tx, job.id).await?.filter(|job| unasked(job)) else {
                 continue;
             };
+            if is_before_start(&current) {
+                if !is_to_come(&mut tx, &current).await? {
+                    self.start_without(&mut tx, &current, SCHEDULE).await?;
+                    tx.commit().await?;
+                }
+                continue;
+            }
             let ended = BackupJob {
                 state: BackupJobState::Cancelled,
                 cancelled_by: Some(SCHEDULE.to_owned()),
@@ -227,8 +236,23 @@ fn stale(job: &BackupJob, online: bool, there: &HashMap<NodeId, Timestamp>, now:
     since.is_some_and(|since| job.asked_at.max(*since).checked_add(WAITS).is_ok_and(|until| until < now))
 }
 
+/// Whether a stack is still to start with the data that waits for it: it moves to the node, or the node was told to run it
+/// and nothing but that data was there to be waited for. Without the data it would start empty.
+async fn is_to_come(tx: &mut Tx, job: &BackupJob) -> Result<bool, EngineError> {
+    let (Some(stack), Some(node)) = (in_place(job), job.node) else { return Ok(false) };
+    let latest = deployments::latest(tx, node, stack).await?;
+    let told = latest.is_some_and(|latest| latest.created_at >= job.asked_at);
+    Ok(told || crate::migrations::is_of_one(tx, job.id).await?)
+}
+
 fn scheduled() -> SaveWork {
-    SaveWork { stacks: Vec::new(), reason: BackupReason::Schedule, deployment: None, conversation: None }
+    SaveWork {
+        stacks: Vec::new(),
+        reason: BackupReason::Schedule,
+        deployment: None,
+        conversation: None,
+        last: false,
+    }
 }
 
 /// Whether somebody is at it, or waits to be: a second one would be too many.

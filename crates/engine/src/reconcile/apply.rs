@@ -74,13 +74,14 @@ pub(super) async fn apply(
         };
         // Its release is there, or the step would not have come this far.
         let Some(release) = release else { continue };
-        let data = match loaded.nodes.get(&attempt.node) {
+        let first = loaded.awaited.data_of(attempt.node, &attempt.stack);
+        let data = match loaded.nodes.get(&attempt.node).filter(|_| first.is_none()) {
             Some(node) if !undos.is_empty() => {
                 let tree = releases::get(tx, release).await?.map(|release| release.tree);
                 let cause = by_id.get(&rollout).map(|rollout| &rollout.cause);
                 engine.data_of_attempt(tx, &undos, (node, &attempt.stack), (tree, cause)).await?
             }
-            _ => None,
+            _ => first,
         };
         let deployment = Deployment {
             id: engine.inner.world.mint(),
@@ -143,7 +144,7 @@ pub(crate) fn rollout_refs(rollout: &Rollout) -> Refs {
     let (repository, commit, undo) = match &rollout.cause {
         Cause::Change { repository, commit } => (Some(*repository), Some(commit.clone()), None),
         Cause::Undo { undo } => (None, None, Some(*undo)),
-        Cause::Decommission => (None, None, None),
+        Cause::Decommission | Cause::Migration { .. } => (None, None, None),
     };
     Refs {
         repository,

@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError};
 
 use backstay_manifest::{Selector, StopRule};
 use backstay_plan::{
-    Assignment, Branches, Candidate, FleetSnapshot, Followers, Leavers, MaxUpdating, Members, NodeFacts,
-    Origin, Share, StackFacts, Told, Within,
+    Assignment, Branches, Candidate, FleetSnapshot, Followers, Leavers, MaxUpdating, Members, Movers,
+    NodeFacts, Origin, Share, StackFacts, Told, Within,
 };
-use backstay_store::{Executor, constraints, deployments, environments, nodes, releases, rollouts, stacks};
+use backstay_store::{
+    Executor, backups::jobs, constraints, deployments, environments, nodes, releases, rollouts, stacks,
+};
 use backstay_types::{
     Constraint, ConstraintOrigin, Deployment, DeploymentId, Effect, FleetThresholds, Node, NodeId, PartName,
     Release, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, StackName, Timestamp, TreeDigest,
@@ -16,6 +18,7 @@ use backstay_types::{
 
 use crate::{
     Engine, EngineError,
+    backups::Awaited,
     branches::{self, Followed},
     emergency,
     environments::Asked,
@@ -40,6 +43,8 @@ pub(crate) struct Loaded {
     pub(crate) settled: HashMap<(NodeId, StackName), ReleaseId>,
     /// Parts that have to be put together before nodes can be told of them.
     pub(crate) wanted: BTreeSet<(StackName, Composition)>,
+    /// Data that is to be in place before stacks start.
+    pub(crate) awaited: Awaited,
 }
 
 /// What a step of planning has read, from which each stack's facts are made.
@@ -127,7 +132,9 @@ impl Engine {
             facts.push(one.line(base, known));
         }
         let removals = removals(ex, &rollouts, &latest).await?;
-        let past = past::of(&nodes, &facts, (&latest, &settled, &of_parts), (&releases, &records), &removals);
+        let awaited = Awaited::of(jobs::awaited(ex).await?);
+        let read = (&latest[..], &settled[..], &of_parts);
+        let past = past::of(&nodes, &facts, read, (&releases, &records), (&removals, &awaited));
         let snapshot = FleetSnapshot {
             now,
             nodes: seen,
@@ -151,6 +158,7 @@ impl Engine {
             asked,
             followed,
             wanted,
+            awaited,
         })
     }
 
@@ -229,7 +237,13 @@ impl Engine {
         now: Timestamp,
     ) -> Vec<NodeFacts> {
         let (leavers, followers) = (Leavers::of(constraints, now), Followers::of(constraints, branches, now));
-        nodes.iter().map(|node| self.node_facts(node, &leavers, &followers)).collect()
+        let movers = Movers::of(constraints, now);
+        let facts = |node| {
+            let mut facts = self.node_facts(node, &leavers, &followers);
+            facts.moves = movers.moves_of(&facts);
+            facts
+        };
+        nodes.iter().map(facts).collect()
     }
 
     fn node_facts(&self, node: &Node, leavers: &Leavers, followers: &Followers) -> NodeFacts {
@@ -315,7 +329,7 @@ async fn named_releases(
     asked: &[ReleaseId],
 ) -> Result<HashMap<ReleaseId, Release>, EngineError> {
     let pinned = constraints.iter().filter_map(|c| match c.effect {
-        Effect::Pin { release, .. } => Some(release),
+        Effect::Pin { release, .. } | Effect::RunsHere { release, .. } => Some(release),
         _ => None,
     });
     let mut ids: Vec<_> = stacks.iter().filter_map(|s| s.release).chain(pinned).collect();

@@ -10,9 +10,9 @@ use backstay_store::{
     deployments, releases, rollouts, undos,
 };
 use backstay_types::{
-    Cause, DataMove, DataSource, DemandKind, Deployment, DeploymentData, DeploymentId, DeploymentState, Node,
-    NodeId, NodeMove, Release, StackName, Timestamp, TreeDigest, Undo, UndoDemand, UndoId, UndoPlan,
-    UndoSelector, UndoState,
+    Cause, DataFor, DataMove, DataSource, DemandKind, Deployment, DeploymentData, DeploymentId,
+    DeploymentState, Node, NodeId, NodeMove, Release, StackName, Timestamp, TreeDigest, Undo, UndoDemand,
+    UndoId, UndoPlan, UndoSelector, UndoState,
     backup::{BackupReason, KeptSnapshot, Proof, Snapshot, SnapshotId},
 };
 
@@ -183,7 +183,8 @@ impl Engine {
             let tree = releases.iter().find(|release| release.id == one.release).map(|release| release.tree);
             // A node that is pinned may have gone there with a rollout that was there already.
             let went = one.created_at >= undo.created_at && tree.is_some() && tree == to;
-            let its = one.data.is_some_and(|data| data.undo == id) || own.contains(&one.rollout) || went;
+            let its =
+                one.data.is_some_and(|data| data.undo() == Some(id)) || own.contains(&one.rollout) || went;
             its && one.state == DeploymentState::Succeeded
         };
         Ok(all.iter().rev().find(brought).cloned())
@@ -400,7 +401,8 @@ impl Engine {
             };
             let is_over = all.iter().any(|one| is_back(one, undo.id) || !its && since(one));
             if !is_over {
-                return Ok(Some(DeploymentData { undo: undo.id, snapshot: from.snapshot }));
+                let asked_by = DataFor::Undo { undo: undo.id };
+                return Ok(Some(DeploymentData { asked_by, snapshot: from.snapshot }));
             }
         }
         Ok(None)
@@ -418,9 +420,8 @@ impl Engine {
             return Ok(());
         };
         let Some(deployment) = deployments::get(tx, deployment).await? else { return Ok(()) };
-        let Some(data) = deployment.data else { return Ok(()) };
-        let Some(mut undo) = undos::get(tx, data.undo).await?.filter(|undo| undo.finished_at.is_none())
-        else {
+        let Some(undo) = deployment.data.and_then(|data| data.undo()) else { return Ok(()) };
+        let Some(mut undo) = undos::get(tx, undo).await?.filter(|undo| undo.finished_at.is_none()) else {
             return Ok(());
         };
         let here = |one: &&mut DataMove| one.node == node.name && one.stack == deployment.stack;
@@ -491,7 +492,7 @@ fn whole(took: std::time::Duration) -> std::time::Duration {
 }
 
 /// Bytes as people read them.
-fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
     let (mut value, mut unit) = (bytes, 0);
     while value >= 10_000 && unit + 1 < UNITS.len() {
@@ -532,5 +533,5 @@ async fn deployed_at(
 
 /// Whether a deployment brought an undo's data to stay.
 pub(super) fn is_back(one: &Deployment, undo: UndoId) -> bool {
-    one.state == DeploymentState::Succeeded && one.data.is_some_and(|data| data.undo == undo)
+    one.state == DeploymentState::Succeeded && one.data.is_some_and(|data| data.undo() == Some(undo))
 }

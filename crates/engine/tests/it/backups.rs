@@ -43,14 +43,14 @@ impl Fleet {
     }
 
     /// Makes the repository of a node known.
-    async fn with_repository(&self, node: NodeId) {
+    pub(crate) async fn with_repository(&self, node: NodeId) {
         self.engine.keep_passwords(Some(node), "sealed", "sealed").await.unwrap();
         let now = self.world.now();
         self.engine.note_repository(Some(node), |facts| facts.made_at = Some(now)).await.unwrap();
     }
 
     /// A proven snapshot of the stack on a node, begun now; a minute passes.
-    async fn snapshot(&self, node: NodeId, change: impl FnOnce(&mut Snapshot)) -> SnapshotId {
+    pub(crate) async fn snapshot(&self, node: NodeId, change: impl FnOnce(&mut Snapshot)) -> SnapshotId {
         let now = self.world.now();
         let digest = Digest::of(now.to_string().as_bytes());
         let tags = SnapshotTags {
@@ -189,6 +189,7 @@ async fn a_deployment_gets_one_snapshot_made_which_stays_while_it_is_under_way()
         reason: BackupReason::Manual,
         deployment: None,
         conversation: None,
+        last: false,
     });
     let wanted = Wanted { whose: Some(one.id), task: all, id: None };
     let asked = fleet.engine.ask_backups(vec![wanted], "ann").await.unwrap();
@@ -229,8 +230,13 @@ async fn nobody_uses_a_repository_that_is_being_repaired() {
     fleet.with_repository(one.id).await;
     fleet.with_repository(two.id).await;
     let first = fleet.snapshot(one.id, |_| {}).await;
-    let save =
-        SaveWork { stacks: Vec::new(), reason: BackupReason::Manual, deployment: None, conversation: None };
+    let save = SaveWork {
+        stacks: Vec::new(),
+        reason: BackupReason::Manual,
+        deployment: None,
+        conversation: None,
+        last: false,
+    };
     let save = |node: &Node| Wanted { whose: Some(node.id), task: BackupTask::Save(save.clone()), id: None };
     fleet.engine.ask_backups(vec![save(&one)], "ann").await.unwrap();
 
@@ -310,6 +316,11 @@ async fn at_its_ceiling_a_node_is_saved_until_it_has_what_must_be_kept() {
 /// A machine that takes a lost one's place may come late; a stack that does not come to one that is there is another matter.
 #[tokio::test]
 async fn a_restore_waits_for_its_machine_as_long_as_it_takes_and_for_its_stack_a_week() {
+    waits_for_its_machine(Destination::InPlace).await;
+    waits_for_its_machine(Destination::BeforeStart { deployment: None }).await;
+}
+
+async fn waits_for_its_machine(destination: Destination) {
     let fleet = Fleet::new().await;
     let one = fleet.node("one").await;
     fleet.with_repository(one.id).await;
@@ -323,7 +334,7 @@ async fn a_restore_waits_for_its_machine_as_long_as_it_takes_and_for_its_stack_a
         stack: "web".parse().unwrap(),
         items: Vec::new(),
         paths: Vec::new(),
-        destination: Destination::InPlace,
+        destination,
         of_node: None,
     };
     let wanted = WantedRestore { id: None, node: one.clone(), work };

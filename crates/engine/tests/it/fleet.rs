@@ -75,7 +75,9 @@ pub(crate) struct Fleet {
     pub(crate) full: Vec<String>,
     /// What each node runs, by stack.
     pub(crate) runs: HashMap<(String, String), Digest>,
-    done: Vec<DeploymentId>,
+    /// What nodes do about data: they save and put back what they are asked to, and no stack runs on two of them.
+    pub(crate) keepers: Option<crate::migrations::Keepers>,
+    pub(crate) done: Vec<DeploymentId>,
 }
 
 impl Fleet {
@@ -129,6 +131,7 @@ impl Fleet {
             away: Vec::new(),
             full: Vec::new(),
             runs: HashMap::new(),
+            keepers: None,
             done: Vec::new(),
         };
         for name in ["one", "two", "three"] {
@@ -260,6 +263,7 @@ impl Fleet {
             let here: Vec<_> =
                 self.nodes.clone().into_iter().filter(|(name, _)| !self.away.contains(name)).collect();
             for (name, id) in here {
+                moved |= self.keep(id, None).await;
                 for line in self.statement(id).await.map(|s| s.stacks).unwrap_or_default() {
                     moved |= self.obey(&name, id, &line, &outcome).await;
                 }
@@ -329,6 +333,9 @@ impl Fleet {
         if self.done.contains(&line.deployment) {
             return false;
         }
+        if self.keepers.is_some() && (line.data.is_some() || line.save) && !self.keep(id, Some(line)).await {
+            return false;
+        }
         self.done.push(line.deployment);
         let before = self.runs.get(&place).copied();
         let deployment = line.deployment;
@@ -351,6 +358,10 @@ impl Fleet {
             self.runs.remove(&place);
         } else if state == DeploymentState::Succeeded {
             self.runs.insert(place, line.tree);
+        }
+        if self.keepers.is_some() {
+            let run = self.runs.keys().filter(|(_, stack)| stack == line.stack.as_str()).collect::<Vec<_>>();
+            assert!(run.len() < 2, "it runs on several: {run:?}");
         }
         let bodies = [
             ReportBody::DeploymentStarted { deployment, previous: before },

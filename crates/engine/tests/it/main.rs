@@ -16,6 +16,7 @@ mod fleet;
 mod holds;
 mod labels;
 mod limits;
+mod migrations;
 mod parts;
 mod questions;
 mod removal;

@@ -39,6 +39,7 @@ impl Fleet {
             reason: BackupReason::Manual,
             deployment: None,
             conversation: None,
+            last: false,
         });
         let wanted = Wanted { whose: Some(node.id), task, id: None };
         self.engine.ask_backups(vec![wanted], "ann").await.unwrap();

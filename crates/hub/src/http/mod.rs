@@ -23,6 +23,7 @@ mod graph;
 mod hub;
 mod input;
 mod kept;
+mod migrations;
 pub(crate) mod names;
 mod page;
 mod paging;
@@ -249,6 +250,10 @@ fn backup_routes(routes: Routes) -> Routes {
         .on::<v1::PruneBackups, _, _, _>(backups::start::prune)
         .on::<v1::StartRestore, _, _, _>(backups::restore::start)
         .on::<v1::AcceptBackupTarget, _, _, _>(backups::accept_target::accept)
+        .on::<v1::StartMigration, _, _, _>(migrations::start::start)
+        .on::<v1::ListMigrations, _, _, _>(migrations::read::list)
+        .on::<v1::GetMigration, _, _, _>(migrations::read::get)
+        .on::<v1::AbortMigration, _, _, _>(migrations::abort::abort)
         .on::<v1::GetRecoveryKey, _, _, _>(backups::recovery::get)
         .on::<v1::SetRecoveryKey, _, _, _>(backups::recovery::set)
         .on::<v1::GetRepositoryRecovery, _, _, _>(backups::recovery::of_repository)

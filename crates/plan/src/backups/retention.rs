@@ -127,8 +127,13 @@ impl Look<'_> {
         if one.at > self.from_now_on {
             return Some("it is dated in the future: a clock was wrong, a person should look".to_owned());
         }
-        let way_back =
-            matches!(one.reason, BackupReason::Deployment | BackupReason::Rollback | BackupReason::Safety);
+        let way_back = matches!(
+            one.reason,
+            BackupReason::Deployment
+                | BackupReason::Rollback
+                | BackupReason::Safety
+                | BackupReason::Migration
+        );
         if way_back && within(one.at, SAFETY) {
             return Some("it is the way back of what happened in the last 7 days".to_owned());
         }

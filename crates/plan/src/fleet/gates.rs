@@ -1,6 +1,6 @@
 //! What follows from what the gates of running rollouts see.
 
-use backstay_types::{DecisionKind, HealthLevel, NodeName, Rollout, RolloutKind, RolloutState};
+use backstay_types::{Cause, DecisionKind, HealthLevel, NodeName, Rollout, RolloutKind, RolloutState};
 
 use super::{Decided, FleetPlan, PinToGood, RolloutEnd, RolloutRef, StackStep, WaveOpened, places::Place};
 use crate::{
@@ -20,11 +20,17 @@ pub(super) struct Seen {
     failed_nodes: u64,
 }
 
+/// Whether a rollout brings something to the fleet, in waves through gates. One that only moves a stack from node to node
+/// brings nothing new.
+fn goes_out(rollout: &Rollout) -> bool {
+    rollout.kind == RolloutKind::Update && !matches!(rollout.cause, Cause::Migration { .. })
+}
+
 impl<'a> StackStep<'a> {
     /// What the gate of each rollout forward says: it goes on, its next wave begins, or it ends and its tree is banned
     /// until it is superseded. A rollback goes on: the other nodes are no better off where they are.
     pub(super) fn gates(&mut self, places: &[Place<'_>], plan: &mut FleetPlan) {
-        if !self.running.iter().any(|(rollout, _)| rollout.kind == RolloutKind::Update) {
+        if !self.running.iter().any(|(rollout, _)| goes_out(rollout)) {
             return;
         }
         if self.is_fleet_unwell(plan) {
@@ -32,7 +38,7 @@ impl<'a> StackStep<'a> {
         }
         let seen = self.figures(places);
         let forward: Vec<_> = self.running.iter().map(|(rollout, _)| *rollout).zip(seen).collect();
-        for (rollout, seen) in forward.into_iter().filter(|(r, _)| r.kind == RolloutKind::Update) {
+        for (rollout, seen) in forward.into_iter().filter(|(r, _)| goes_out(r)) {
             if seen.figures.waits_for_hindered(&rollout.strategy, is_last(&rollout.strategy, rollout.wave)) {
                 self.hindered.push(rollout.id);
             }
@@ -72,7 +78,7 @@ impl<'a> StackStep<'a> {
     /// everyone back to the last good. Whether that was so.
     fn is_fleet_unwell(&mut self, plan: &mut FleetPlan) -> bool {
         let forward: Vec<_> = self.running.iter().map(|(rollout, _)| *rollout).collect();
-        let forward = forward.into_iter().filter(|rollout| rollout.kind == RolloutKind::Update);
+        let forward = forward.into_iter().filter(|rollout| goes_out(rollout));
         let reason = &self.health.reason;
         match self.health.level {
             HealthLevel::Well | HealthLevel::Warned => return false,
@@ -201,7 +207,8 @@ impl<'a> StackStep<'a> {
         if free { None } else { self.policy.held_back(node) }
     }
 
-    /// Whether a node that is taken out of the fleet may begin to lose what it runs: no window or freeze holds it.
+    /// Whether a node that is taken out of the fleet may begin to lose what it runs, and one that a stack moves from or to
+    /// may begin with that: no window or freeze holds them.
     pub(super) fn lets_go(&self, rollout: RolloutRef) -> bool {
         let paused = self
             .running
@@ -214,7 +221,7 @@ impl<'a> StackStep<'a> {
     /// paused it.
     pub(super) fn has_its_turn(&self, place: &Place<'_>, rollout: RolloutRef, plan: &FleetPlan) -> bool {
         let node = place.node;
-        if node.leaving.is_some() {
+        if node.leaving.is_some() || self.is_moving(place) {
             return self.lets_go(rollout);
         }
         if place.lacks.is_some() {

@@ -2,7 +2,7 @@
 
 use backstay_types::{ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState};
 
-use super::{RolloutRef, StackStep, slot_of};
+use super::{RolloutRef, StackStep, rollouts::Named, slot_of};
 use crate::{
     snapshot::{NodeFacts, Past, Reason, Share, Try, TryState},
     wanted::{Wanted, asked},
@@ -96,10 +96,13 @@ impl<'a> StackStep<'a> {
     }
 
     /// A removal from more nodes than is allowed is taken for a mistake, and removes nothing. Nodes that are taken out of
-    /// the fleet were named by a person, and do not count.
+    /// the fleet, or that the stack is moved away from, were named by a person, and do not count.
     fn cap_removals(&self, places: &mut [Place<'a>], nodes: usize) {
         let Some(max) = self.stack.prune else { return };
-        let unmeant = |p: &Place<'_>| matches!(p.wanted, Wanted::Gone { .. }) && p.node.leaving.is_none();
+        let unmeant = |p: &Place<'_>| {
+            let named = p.node.leaving.is_some() || p.node.moved_away(&self.stack.name).is_some();
+            matches!(p.wanted, Wanted::Gone { .. }) && !named
+        };
         let leaves = |p: &&Place<'_>| unmeant(p) && p.past.settled.is_some();
         let (leaving, allowed) = (places.iter().filter(leaves).count(), max.of(nodes));
         if leaving > allowed {
@@ -126,7 +129,7 @@ impl<'a> StackStep<'a> {
         if way_back {
             return false;
         }
-        if place.node.leaving.is_some() {
+        if place.node.leaving.is_some() || self.is_moving(place) {
             return !self.lets_go(RolloutRef::Existing(latest.rollout));
         }
         match self.running.iter().find(|(rollout, _)| rollout.id == latest.rollout) {
@@ -146,7 +149,7 @@ impl<'a> StackStep<'a> {
         let (release, pinned, reason) = match &place.wanted {
             Wanted::Release { release, pinned, reason } => (release, pinned, reason),
             Wanted::Gone { reason } => {
-                let from = Self::leaves(place)?;
+                let from = self.leaves(place)?;
                 return Some((Move::Away(from), reason.clone()));
             }
             Wanted::Keep { .. } => return None,
@@ -161,6 +164,8 @@ impl<'a> StackStep<'a> {
                 if latest.state == TryState::Failed && latest.release == *release && !latest.removal =>
             {
                 match latest.again_at {
+                    // What has just moved here and does not run goes back; that is not planning's to say.
+                    _ if self.is_moving(place) => self.has_failed_here(place, &latest),
                     // Only once its rollout has ended, which waits for nobody's disk; or when nobody else in its waves
                     // can show how the release does.
                     Some(at) => {
@@ -177,11 +182,22 @@ impl<'a> StackStep<'a> {
 
     /// What a node that should run nothing is to be taken away from. What the agent is at comes to its end first,
     /// and a removal that failed is not tried again by itself: only when somebody then says that the node is to go.
-    pub(super) fn leaves(place: &Place<'_>) -> Option<ReleaseId> {
-        let settled = place.past.settled?;
+    ///
+    /// Where a stack was moved away before anybody heard how its first attempt there ended, it is taken away all the same: only
+    /// the agent's word that nothing of it is there says so.
+    pub(super) fn leaves(&self, place: &Place<'_>) -> Option<ReleaseId> {
+        let moved = place.node.moved_away(&self.stack.name);
+        let Some(settled) = place.past.settled else {
+            return place
+                .past
+                .latest
+                .filter(|latest| moved.is_some() && !latest.removal)
+                .map(|latest| latest.release);
+        };
         let said_since = |failed: &Try| {
-            let leaving = place.node.leaving.as_ref();
-            leaving.is_some_and(|leaving| failed.ended_at.is_some_and(|at| at < leaving.since))
+            let said = place.node.leaving.as_ref().map(|leaving| leaving.since);
+            let said = said.max(moved.map(|moved| moved.since));
+            said.is_some_and(|since| failed.ended_at.is_some_and(|at| at < since))
         };
         let wait = place.past.latest.is_some_and(|latest| {
             let under_way = latest.is_open() && latest.removal;
@@ -190,6 +206,19 @@ impl<'a> StackStep<'a> {
                 || (latest.removal && latest.state == TryState::Failed && !said_since(&latest))
         });
         (!wait).then_some(settled.release)
+    }
+
+    /// Whether a migration takes the stack to a node or away from it now: windows, waves and freezes do not stand between its
+    /// stop on one node and its start on the other.
+    pub(super) fn is_moving(&self, place: &Place<'_>) -> bool {
+        let arrives = place.past.settled.is_none();
+        place.node.moved(&self.stack.name).is_some_and(|moved| moved.here.is_none() || arrives)
+    }
+
+    /// Whether an attempt failed since the stack was moved to its node.
+    fn has_failed_here(&self, place: &Place<'_>, latest: &Try) -> bool {
+        let moved = place.node.moved(&self.stack.name);
+        moved.is_none_or(|moved| latest.ended_at.is_none_or(|at| at >= moved.since))
     }
 
     /// Whether a node gets a release that an undo asks for when its wave is open, and not at once: a rollout takes that
@@ -224,7 +253,7 @@ impl<'a> StackStep<'a> {
     /// same, would go round for ever.
     pub(super) fn may_try_again(&self, release: ReleaseId, pinned: bool, failed_in: RolloutId) -> bool {
         let reached_its_end = |r: &Rollout| r.id == failed_in && r.state == RolloutState::Succeeded;
-        match self.takes_along(release, false, false) {
+        match self.takes_along(release, false, Named::No) {
             Some(rollout) => rollout != failed_in,
             None => {
                 !pinned

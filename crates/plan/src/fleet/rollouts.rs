@@ -1,7 +1,7 @@
 //! Under which rollout a node moves, and when rollouts end.
 
 use backstay_types::{
-    Cause, DecisionKind, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, TreeDigest,
+    Cause, DecisionKind, MigrationId, ReleaseId, Rollout, RolloutId, RolloutKind, RolloutState, TreeDigest,
 };
 
 use super::{Decided, FleetPlan, RolloutEnd, RolloutRef, RolloutStart, StackStep, places::Place};
@@ -11,7 +11,38 @@ use crate::{
     snapshot::{Origin, Try, TryState},
 };
 
+/// Whether a node gets or loses a stack by somebody's word on it, rather than by what is assigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// It does not.
+    No,
+    /// It is taken out of the fleet.
+    Leaves,
+    /// The stack moves to another node, or to this one.
+    Moves(MigrationId),
+}
+
+impl Named {
+    /// Whether a rollout has this cause.
+    fn is_of(self, cause: &Cause) -> bool {
+        match self {
+            Self::No => !matches!(cause, Cause::Decommission | Cause::Migration { .. }),
+            Self::Leaves => *cause == Cause::Decommission,
+            Self::Moves(migration) => *cause == Cause::Migration { migration },
+        }
+    }
+}
+
 impl StackStep<'_> {
+    /// By whose word a node gets the stack, or loses it.
+    pub(super) fn named(&self, place: &Place<'_>) -> Named {
+        match (&place.node.leaving, place.node.moved(&self.stack.name)) {
+            (Some(_), _) => Named::Leaves,
+            (None, Some(moved)) if self.is_moving(place) => Named::Moves(moved.migration),
+            _ => Named::No,
+        }
+    }
+
     /// Forward or back.
     pub(super) fn kind_of(&self, release: ReleaseId, removal: bool) -> RolloutKind {
         match self.stack.go_back {
@@ -23,10 +54,10 @@ impl StackStep<'_> {
 
     /// The rollout that takes along who moves now: the running one; or, not for a removal, a finished one that is still
     /// the newest.
-    pub(super) fn takes_along(&self, release: ReleaseId, removal: bool, leaving: bool) -> Option<RolloutId> {
+    pub(super) fn takes_along(&self, release: ReleaseId, removal: bool, named: Named) -> Option<RolloutId> {
         let same = |r: &Rollout| {
             let kind = (r.kind == RolloutKind::Removal) == removal;
-            r.release == release && kind && (r.cause == Cause::Decommission) == leaving
+            r.release == release && kind && named.is_of(&r.cause)
         };
         let running = self.running.iter().map(|(rollout, _)| *rollout);
         let newest = self.newest.filter(|newest| !removal && newest.state == RolloutState::Succeeded);
@@ -40,11 +71,11 @@ impl StackStep<'_> {
         &mut self,
         release: ReleaseId,
         kind: RolloutKind,
-        leaving: bool,
+        named: Named,
         plan: &mut FleetPlan,
     ) -> Option<RolloutRef> {
         let removal = kind == RolloutKind::Removal;
-        let known = self.takes_along(release, removal, leaving);
+        let known = self.takes_along(release, removal, named);
         if let Some(id) = known.filter(|id| self.running.iter().any(|(running, _)| running.id == *id)) {
             return Some(RolloutRef::Existing(id));
         }
@@ -54,10 +85,10 @@ impl StackStep<'_> {
         if let Some(id) = known {
             return Some(RolloutRef::Existing(id));
         }
-        if let Some((_, index, _)) = self.new.iter().find(|(of, ..)| *of == (release, removal, leaving)) {
+        if let Some((_, index, _)) = self.new.iter().find(|(of, ..)| *of == (release, removal, named)) {
             return Some(RolloutRef::New(*index));
         }
-        let (start, inputs) = self.start(release, removal, leaving);
+        let (start, inputs) = self.start(release, removal, named);
         let tree = self.tree(release);
         let waves = Waves::of(&start.strategy, &start.cuts, tree, None).with_members(&start.members);
         let index = plan.start.len();
@@ -70,16 +101,17 @@ impl StackStep<'_> {
             topic: None,
         });
         plan.start.push(start);
-        self.new.push(((release, removal, leaving), index, waves));
+        self.new.push(((release, removal, named), index, waves));
         Some(RolloutRef::New(index))
     }
 
-    fn start(&self, release: ReleaseId, removal: bool, leaving: bool) -> (RolloutStart, BeganInputs) {
+    fn start(&self, release: ReleaseId, removal: bool, named: Named) -> (RolloutStart, BeganInputs) {
         let origin = self.origin(release);
-        let cause = match (leaving, removal) {
-            (true, _) => &Cause::Decommission,
-            (false, true) => &self.stack.removal_cause,
-            (false, false) => &origin.cause,
+        let cause = match (named, removal) {
+            (Named::Leaves, _) => &Cause::Decommission,
+            (Named::Moves(migration), _) => &Cause::Migration { migration },
+            (Named::No, true) => &self.stack.removal_cause,
+            (Named::No, false) => &origin.cause,
         };
         let assigned: Vec<_> = self.world.nodes.iter().filter(|node| self.stack.is_assigned(node)).collect();
         let back = self.stack.go_back.is_some_and(|back| back.to == release);
@@ -138,7 +170,11 @@ impl StackStep<'_> {
         let (state, reason) = ending(&inputs);
         let rollout = tally.rollout.id;
         let tree = self.tree(tally.rollout.release);
-        if let (RolloutKind::Update, RolloutState::Halted, Some(tree)) = (inputs.kind, state, tree) {
+        // What does not start where it was moved to runs elsewhere: it says something of that node.
+        let moved = matches!(tally.rollout.cause, Cause::Migration { .. });
+        if let (RolloutKind::Update, RolloutState::Halted, Some(tree), false) =
+            (inputs.kind, state, tree, moved)
+        {
             plan.ban.push((self.stack.name.clone(), tree, reason.clone()));
         }
         plan.decided.push(Decided {

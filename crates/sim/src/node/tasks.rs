@@ -92,6 +92,7 @@ impl Node {
             Task::Probe { target, .. } => return Ok(self.until_healthy(target.tree, cx)),
             Task::Prepare { .. }
             | Task::Snapshot { .. }
+            | Task::SaveLast { .. }
             | Task::Exchange { .. }
             | Task::Check { .. }
             | Task::Compare { .. }
@@ -110,7 +111,7 @@ impl Node {
                 Ok(Done::Fetched)
             }
             Task::Prepare { target, .. } => self.prepare(target, cx),
-            Task::Snapshot { .. } => Ok(Done::Saved),
+            Task::Snapshot { .. } | Task::SaveLast { .. } => Ok(Done::Saved),
             Task::Exchange { .. } => Ok(Done::Exchanged),
             Task::Activate { target, .. } => Ok(Done::Activated(self.containers(&target.stack)?)),
             Task::Probe { target, .. } => self.healthy(target, Step::Probe, cx),
@@ -404,7 +405,7 @@ fn step_of(task: &Task) -> Step {
     match task {
         Task::Fetch { .. } => Step::Fetch,
         Task::Prepare { .. } => Step::Validate,
-        Task::Snapshot { .. } | Task::Exchange { .. } => Step::Snapshot,
+        Task::Snapshot { .. } | Task::SaveLast { .. } | Task::Exchange { .. } => Step::Snapshot,
         Task::Activate { .. } => Step::Activate,
         Task::Probe { .. } => Step::Probe,
         Task::Bake { .. } => Step::Bake,

@@ -36,8 +36,8 @@ pub struct Wanted {
 /// # Errors
 /// When the database refuses.
 pub async fn insert(tx: &mut Tx, job: &BackupJob) -> Result<bool> {
-    let insert = "INSERT INTO backup_jobs (id, node_id, task, of_node, state, deployment_id, asked_at, ended_at, job) \
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
+    let insert = "INSERT INTO backup_jobs (id, node_id, task, of_node, state, deployment_id, asked_at, ended_at, job, \
+                  awaited_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING";
     let deployment = match &job.task {
         BackupTask::Save(work) => work.deployment,
         BackupTask::Restore(work) => match work.destination {
@@ -46,6 +46,20 @@ pub async fn insert(tx: &mut Tx, job: &BackupJob) -> Result<bool> {
         },
         _ => None,
     };
+    let awaited_by = match &job.task {
+        BackupTask::Restore(work) if matches!(work.destination, Destination::BeforeStart { .. }) => {
+            Some(&work.stack)
+        }
+        _ => None,
+    };
+    if let (Some(stack), Some(node)) = (awaited_by, job.node) {
+        // The newest is the one that counts.
+        query("UPDATE backup_jobs SET awaited_by = NULL WHERE node_id = $1 AND awaited_by = $2")
+            .bind(node)
+            .bind(stack)
+            .run(tx)
+            .await?;
+    }
     let done = query(insert)
         .bind(job.id.to_string())
         .bind(whose(job.node))
@@ -56,6 +70,7 @@ pub async fn insert(tx: &mut Tx, job: &BackupJob) -> Result<bool> {
         .bind(job.asked_at)
         .bind(job.ended_at)
         .bind(json(job)?)
+        .bind(awaited_by)
         .run(tx)
         .await?;
     Ok(done > 0)
@@ -149,6 +164,24 @@ pub async fn for_deployment(ex: &mut impl Executor, deployment: DeploymentId) ->
         .await
 }
 
+/// Restores that are to be done before a stack starts on a node, whether they wait, run, or came to nothing: until their data
+/// came to stay, or somebody said that it starts without.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn awaited(ex: &mut impl Executor) -> Result<Vec<BackupJob>> {
+    query("SELECT job FROM backup_jobs WHERE awaited_by IS NOT NULL ORDER BY id").all(ex, read).await
+}
+
+/// The stack need not wait for a restore any more.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn no_longer_awaited(tx: &mut Tx, id: BackupJobId) -> Result<()> {
+    let update = "UPDATE backup_jobs SET awaited_by = NULL WHERE id = $1 AND awaited_by IS NOT NULL";
+    query(update).bind(id.to_string()).run(tx).await.map(drop)
+}
+
 /// How many jobs of a kind ended in which state at `since` or later, by repository: well, and not well.
 ///
 /// # Errors
@@ -202,7 +235,11 @@ pub async fn sweep(tx: &mut Tx, files: Timestamp, jobs: Timestamp) -> Result<()>
         .bind(files)
         .run(tx)
         .await?;
-    query("DELETE FROM backup_jobs WHERE ended_at < $1").bind(jobs).run(tx).await.map(drop)
+    query("DELETE FROM backup_jobs WHERE ended_at < $1 AND awaited_by IS NULL")
+        .bind(jobs)
+        .run(tx)
+        .await
+        .map(drop)
 }
 
 fn read(row: &Row) -> Result<BackupJob> {

@@ -81,7 +81,7 @@ async fn rollout_items(ex: &mut impl Executor, found: &Found, items: &mut Vec<It
         let (repository, commit, undo) = match r.cause {
             Cause::Change { repository, commit } => (Some(repository), Some(commit), None),
             Cause::Undo { undo } => (None, None, Some(undo)),
-            Cause::Decommission => (None, None, None),
+            Cause::Decommission | Cause::Migration { .. } => (None, None, None),
         };
         items.push(Item {
             at: r.created_at,

@@ -35,8 +35,13 @@ fn snapshot(t: &Fixture, name: &str, of: Option<&str>) -> Snapshot {
 }
 
 fn job(t: &Fixture, node: Option<NodeId>) -> BackupJob {
-    let work =
-        SaveWork { stacks: Vec::new(), reason: BackupReason::Manual, deployment: None, conversation: None };
+    let work = SaveWork {
+        stacks: Vec::new(),
+        reason: BackupReason::Manual,
+        deployment: None,
+        conversation: None,
+        last: false,
+    };
     BackupJob {
         id: t.mint(),
         node,

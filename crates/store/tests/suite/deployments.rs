@@ -25,7 +25,7 @@ fn failed() -> DeploymentState {
 
 async fn from_pending_to_its_end(t: Fixture) {
     let data = DeploymentData {
-        undo: t.mint(),
+        asked_by: backstay_types::DataFor::Undo { undo: t.mint() },
         snapshot: backstay_types::backup::SnapshotId::new(digest("snapshot")),
     };
     let deployment = Deployment { data: Some(data), ..t.deployment(t.mint(), &rollout(&t, "web")) };

@@ -193,6 +193,9 @@ pub struct RestoreTask {
     /// Takes away what is at a place and not in the snapshot.
     #[serde(default)]
     pub delete_others: bool,
+    /// Takes from a file that is at its place already what of it is as in the snapshot, and fetches the rest alone.
+    #[serde(default)]
+    pub reuse: bool,
 }
 
 /// Where a part of a snapshot goes.

@@ -20,6 +20,8 @@ pub enum BackupReason {
     Rollback,
     /// Before a restore puts other data in place: the way back of the restore.
     Safety,
+    /// For a migration: the stack moves to another node.
+    Migration,
 }
 
 /// What a node should do next. A node does one at a time.
@@ -70,6 +72,9 @@ pub struct SaveWork {
     /// The conversation that caused that deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<ConversationId>,
+    /// It is the last snapshot before the stack is taken away: what writes is stopped first, and stays so when it is made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
 }
 
 /// What is put back.
@@ -105,6 +110,15 @@ pub enum Destination {
         /// The deployment.
         deployment: DeploymentId,
     },
+    /// Where it came from, before the stack starts here: on a machine that took the place of another, or where the stack moves
+    /// to. The first deployment of the stack waits for it, and puts it in place.
+    BeforeStart {
+        /// The deployment that has asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deployment: Option<DeploymentId>,
+    },
+    /// A folder of the agent's own, from which only what differs is left to be fetched when the stack's data is put in place.
+    Ahead,
     /// A new folder on the node, absolute, which must not exist or be empty. The stack is not touched.
     Folder {
         /// The folder.

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use backstay_manifest::PathPattern;
 use backstay_types::{
     Digest,
     backup::job::{FileEntry, FileKind},
@@ -33,32 +34,75 @@ pub(crate) struct Survey {
 
 /// Reads all of a folder.
 pub(crate) fn survey(root: &Path) -> io::Result<Survey> {
-    let (mut manifest, mut digest) = (Sha256::new(), Sha256::new());
-    let (mut files, mut bytes) = (0, 0);
+    let mut surveyor = Surveyor::default();
+    walk(root, &mut |path, meta| surveyor.see(path, meta, &root.join(path)))?;
+    Ok(surveyor.done())
+}
+
+/// Reads all of a folder but for what is left out, and for what holds nothing: sockets and the like are not restored. Under a
+/// `name`, a single file as if it were alone in a folder.
+pub(crate) fn checksum(root: &Path, exclude: &[PathPattern], name: Option<&str>) -> io::Result<Survey> {
+    let mut surveyor = Surveyor::default();
+    if let Some(name) = name {
+        surveyor.see(Path::new(name), &fs::symlink_metadata(root)?, root)?;
+        return Ok(surveyor.done());
+    }
+    let left_out = |path: &Path| {
+        let above = path.ancestors().filter(|above| !above.as_os_str().is_empty());
+        exclude.iter().any(|pattern| above.clone().any(|path| pattern.matches(&path.to_string_lossy())))
+    };
     walk(root, &mut |path, meta| {
+        if kind_of(meta) == FileKind::Other || left_out(path) {
+            return Ok(());
+        }
+        surveyor.see(path, meta, &root.join(path))
+    })?;
+    Ok(surveyor.done())
+}
+
+#[derive(Default)]
+struct Surveyor {
+    manifest: Sha256,
+    digest: Sha256,
+    files: u64,
+    bytes: u64,
+}
+
+impl Surveyor {
+    fn see(&mut self, path: &Path, meta: &Metadata, full: &Path) -> io::Result<()> {
         let kind = kind_of(meta);
         let size = if kind == FileKind::File { meta.len() } else { 0 };
         let name = path.as_os_str().as_bytes();
         let length = u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes();
-        manifest.update(length);
-        manifest.update(name);
-        manifest.update([code(kind)]);
-        manifest.update(size.to_le_bytes());
+        self.manifest.update(length);
+        self.manifest.update(name);
+        self.manifest.update([code(kind)]);
+        self.manifest.update(size.to_le_bytes());
         let content = match kind {
-            FileKind::File => *hash_file(File::open(root.join(path))?)?.0.as_bytes(),
+            FileKind::File => *hash_file(File::open(full)?)?.0.as_bytes(),
             _ => [0; 32],
         };
-        digest.update(length);
-        digest.update(name);
-        digest.update([code(kind)]);
-        digest.update((meta.mode() & 0o7777).to_le_bytes());
-        digest.update(content);
-        files += 1;
-        bytes += size;
+        self.digest.update(length);
+        self.digest.update(name);
+        self.digest.update([code(kind)]);
+        // Links have no mode of their own.
+        let mode = if kind == FileKind::Link { 0 } else { meta.mode() & 0o7777 };
+        self.digest.update(mode.to_le_bytes());
+        self.digest.update(content);
+        self.files += 1;
+        self.bytes += size;
         Ok(())
-    })?;
-    let done = |hash: Sha256| Digest::from_bytes(hash.finalize().into());
-    Ok(Survey { files, bytes, manifest: done(manifest), digest: done(digest) })
+    }
+
+    fn done(self) -> Survey {
+        let done = |hash: Sha256| Digest::from_bytes(hash.finalize().into());
+        Survey {
+            files: self.files,
+            bytes: self.bytes,
+            manifest: done(self.manifest),
+            digest: done(self.digest),
+        }
+    }
 }
 
 /// What of a snapshot's list is not there as it says, and what is there beyond it: the first so many, and how many.

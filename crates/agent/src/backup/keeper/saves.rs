@@ -9,7 +9,7 @@ use backstay_types::{
 
 use super::{Keeper, SoFar, Turn, failed, millis};
 use crate::backup::{
-    BackupError, DataPlan,
+    BackupError, DataPlan, leave,
     progress::Progress,
     save::{NotSaved, Saved, Saving},
     still,
@@ -73,12 +73,25 @@ impl Keeper {
             }
         };
         tokio::select! {
-            saved = self.save_stack(order, save, stack, progress) => saved,
+            saved = self.save_one(order, save, stack, progress) => saved,
             // It has its own snapshot made, and an undo must not wait for hours.
             () = deployed => {
                 still::recover(&self.desk.store).await;
                 Err((Vec::new(), Duration::ZERO, "a deployment of the stack came first".to_owned()))
             }
+        }
+    }
+
+    async fn save_one(
+        &self,
+        order: &BackupOrder,
+        save: &SaveWork,
+        stack: &StackName,
+        progress: &Progress,
+    ) -> SavedStack {
+        match save.last {
+            true => leave::save_last(&self.desk, order, save, stack, progress).await,
+            false => self.save_stack(order, save, stack, progress).await,
         }
     }
 
@@ -107,7 +120,7 @@ impl Keeper {
 }
 
 /// What came of saving a stack; when nothing did, its items, how long it stood still, and why.
-type SavedStack = Result<Option<Saved>, (Vec<ItemOutcome>, Duration, String)>;
+pub(in crate::backup) type SavedStack = Result<Option<Saved>, (Vec<ItemOutcome>, Duration, String)>;
 
 impl SoFar {
     /// A stack is done with.
@@ -136,7 +149,11 @@ impl SoFar {
 
 impl NotSaved {
     /// Every item of the stack, since none of them is in a snapshot.
-    fn told(self, stack: &StackName, plan: &DataPlan) -> (Vec<ItemOutcome>, Duration, String) {
+    pub(in crate::backup) fn told(
+        self,
+        stack: &StackName,
+        plan: &DataPlan,
+    ) -> (Vec<ItemOutcome>, Duration, String) {
         let Self { item: failed, error, still } = self;
         let why = error.to_string();
         let items = plan.backups.items.iter().map(|item| {

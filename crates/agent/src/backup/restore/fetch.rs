@@ -6,18 +6,19 @@ use backstay_manifest::{BackupItem, BackupSource, PostgresMethod};
 use backstay_types::{
     StackName,
     backup::{
-        BackupOrder, BackupPhase, ItemOutcome, ItemResult, Proof, RestoreWork,
+        BackupOrder, BackupPhase, Destination, ItemOutcome, ItemResult, Proof, RestoreWork,
         job::{Done, Job, Place as Wanted, RestoreTask, Restored, Task},
     },
 };
 
-use super::{Base, Restoring, others, place};
+use super::{Base, Restoring, ahead, others, place};
 use crate::{
     backup::{
         BackupError, DataPlan,
         chore::{self, Chore},
         database,
         desk::Desk,
+        leave,
         plan::inside,
         progress::Progress,
     },
@@ -32,7 +33,9 @@ pub(super) async fn fetch(
     places: Vec<Wanted>,
     progress: &Progress,
 ) -> Result<Restored, (String, Vec<String>)> {
-    let task = RestoreTask { snapshot: work.snapshot, places, delete_others: false };
+    // Into the place of what was fetched ahead, only what differs from that comes.
+    let reuse = work.of_node.is_some() && matches!(work.destination, Destination::WithDeployment { .. });
+    let task = RestoreTask { snapshot: work.snapshot, places, delete_others: reuse, reuse };
     let (repository, bytes_per_second) = (desk.source(order, work), desk.bytes_per_second(order));
     let job = Job { repository, bytes_per_second, task: Task::Restore(task) };
     match desk.program.run(&job, progress).await {
@@ -176,7 +179,8 @@ async fn fetch_item(
     let whole = |into: &Path| Wanted { path: item.name.clone(), into: into.display().to_string() };
     match &item.what {
         BackupSource::Postgres(source) => {
-            let fetched = fetch(desk, order, work, vec![whole(&staged)], progress).await;
+            let mut fetched = fetch(desk, order, work, vec![whole(&staged)], progress).await;
+            read_back(state, &mut fetched, &staged, None).await?;
             if fetched.is_ok() {
                 let scene = desk.scene(&state.stack, state.committed.tree);
                 let server = database::Postgres::new(&scene, &state.plan.project, &item.name, source).await?;
@@ -201,7 +205,8 @@ async fn fetch_item(
             // It is given to the command once the stack runs again, so it has to outlive the agent.
             let kept = state.kept(desk).join(&item.name);
             let _ = fs::remove_dir_all(&kept);
-            let fetched = fetch(desk, order, work, vec![whole(&kept)], progress).await;
+            let mut fetched = fetch(desk, order, work, vec![whole(&kept)], progress).await;
+            read_back(state, &mut fetched, &kept, None).await?;
             state.commands.push((item.name.clone(), kept));
             Ok(fetched)
         }
@@ -219,7 +224,8 @@ async fn fetch_item(
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let wanted =
                     Wanted { path: format!("{}/{name}", item.name), into: into.display().to_string() };
-                let fetched = fetch(desk, order, work, vec![wanted], progress).await;
+                let mut fetched = fetch(desk, order, work, vec![wanted], progress).await;
+                read_back(state, &mut fetched, &into, Some(name)).await?;
                 if fetched.is_ok() {
                     chore::run(&Chore::CheckSqlite { path: into.clone() }, desk.nice()).await?;
                     place::dress(&root.join(&path), &into)?;
@@ -234,7 +240,14 @@ async fn fetch_item(
             // What is fetched is known before it is there, so that it is taken away whatever happens.
             state.places.extend(places.iter().map(|(_, place)| place.clone()));
             desk.store.restoring(state).map_err(BackupError::Restore)?;
-            let fetched = fetch(desk, order, work, wanted, progress).await;
+            if let (true, [(_, place)]) = (state.first, &places[..]) {
+                ahead::take(desk, &state.stack, &item.name, &place.new);
+            }
+            let mut fetched = fetch(desk, order, work, wanted, progress).await;
+            if let [(path, place)] = &places[..] {
+                let name = path.strip_prefix(&format!("{}/", item.name)).map(str::to_owned);
+                read_back(state, &mut fetched, &place.new, name.filter(|_| place.new.is_file())).await?;
+            }
             if fetched.is_ok() {
                 for (_, place) in &places {
                     if matches!(item.what, BackupSource::Sqlite { .. }) {
@@ -249,4 +262,21 @@ async fn fetch_item(
             Ok(fetched)
         }
     }
+}
+
+/// Reads back from disk what was fetched of a stack that first starts here: that is compared with what was left elsewhere.
+async fn read_back(
+    state: &Restoring,
+    fetched: &mut Fetched,
+    root: &Path,
+    name: Option<String>,
+) -> Result<(), BackupError> {
+    if let (true, Ok(restored)) = (state.first, fetched)
+        && (name.is_some() || root.is_dir())
+    {
+        let survey = leave::survey(root.to_owned(), Vec::new(), name, 0).await?;
+        restored.digest = survey.digest;
+        (restored.files, restored.bytes) = (survey.files, survey.bytes);
+    }
+    Ok(())
 }

@@ -31,7 +31,11 @@ pub(in crate::backup) async fn stop_and_save(
     progress.phase(BackupPhase::Stopping, &state.stack);
     let (stack, tree) = (state.stack.clone(), state.committed.tree);
     // What the release to come has besides is not there to be saved.
-    let plan = desk.plan(&stack, tree).await?;
+    let mut plan = desk.plan(&stack, tree).await?;
+    if state.first {
+        // Nothing runs that could tell.
+        plan.backups.items.retain(|item| !is_command(&item.what) && !is_openclaw(&item.what));
+    }
     let scene = desk.scene(&stack, tree);
     let mut saving =
         Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped: true, safety: true };
@@ -47,7 +51,7 @@ pub(in crate::backup) async fn stop_and_save(
     let is_asked_first = |what: &BackupSource| plan.runtime != "compose" && is_command(what);
     if plan.runtime == "compose" {
         // Services that are asked for their data run on; nobody writes any more.
-        stack::stop_writers(state).await?;
+        stack::stop_writers(&state.plan, state.deployment.is_some()).await?;
     } else {
         // A command may have to ask what runs. Whatever else is asked is asked after the last write.
         saving.ask_of(&mut ready, is_asked_first).await.map_err(said)?;
@@ -60,7 +64,7 @@ pub(in crate::backup) async fn stop_and_save(
     saving.ask_of(&mut ready, |what| !is_asked_first(what)).await.map_err(said)?;
     saving.prepare(&mut ready).await.map_err(said)?;
     let (deployment, reason) = (state.deployment, BackupReason::Safety);
-    let save = SaveWork { stacks: Vec::new(), reason, deployment, conversation: None };
+    let save = SaveWork { stacks: Vec::new(), reason, deployment, conversation: None, last: false };
     let about = (desk.tags(&stack, tree, reason, &save), desk.now());
     let repository = desk.repository(order);
     let sent = saving.send(ready, &repository, about, desk.bytes_per_second(order)).await;
@@ -71,6 +75,10 @@ pub(in crate::backup) async fn stop_and_save(
 
 fn is_command(what: &BackupSource) -> bool {
     matches!(what, BackupSource::Command(_))
+}
+
+fn is_openclaw(what: &BackupSource) -> bool {
+    matches!(what, BackupSource::Openclaw { .. })
 }
 
 /// Whether the servers that are asked for databases run on now that the stack is stopped. One that was stopped with it has to

@@ -8,7 +8,7 @@ use backstay_types::Step;
 
 use super::Restoring;
 use crate::{
-    backup::{BackupError, database::Postgres, desk::Desk, exec::Scene},
+    backup::{BackupError, DataPlan, database::Postgres, desk::Desk, exec::Scene},
     runtime::compose::Engine,
     step::{Failed, Records, Work},
 };
@@ -28,22 +28,23 @@ fn said(failed: Failed) -> BackupError {
 }
 
 /// The services that are asked for their data, and so have to run until that is done.
-fn servers(state: &Restoring) -> BTreeSet<&str> {
-    state.plan.backups.items.iter().filter_map(|item| item.what.service()).collect()
+fn servers(plan: &DataPlan) -> BTreeSet<&str> {
+    plan.backups.items.iter().filter_map(|item| item.what.service()).collect()
 }
 
-/// Stops what writes, under Compose: all services but those that are asked for their data.
-pub(in crate::backup) async fn stop_writers(state: &Restoring) -> Result<(), BackupError> {
-    if state.plan.runtime != "compose" {
+/// Stops what writes, under Compose: all services but those that are asked for their data. With `remove` the engine cannot
+/// start them again.
+pub(in crate::backup) async fn stop_writers(plan: &DataPlan, remove: bool) -> Result<(), BackupError> {
+    if plan.runtime != "compose" {
         return Ok(());
     }
-    let (engine, servers) = (Engine::new(), servers(state));
+    let (engine, servers) = (Engine::new(), servers(plan));
     let failed = || BackupError::restore("the container engine");
-    let running = engine.containers(&state.plan.project).await.map_err(failed())?;
+    let running = engine.containers(&plan.project).await.map_err(failed())?;
     let writers = running.into_iter().filter(|one| one.running && !servers.contains(one.service.as_str()));
     for container in writers {
         engine.tell(&container.id, "stop").await.map_err(failed())?;
-        if state.deployment.is_some() {
+        if remove {
             // The engine would start it again when the power goes, and it must not meet other data.
             engine.remove(&container.id).await.map_err(failed())?;
         }
@@ -94,7 +95,7 @@ pub(in crate::backup) async fn swap_databases_back(
         return Ok(());
     }
     serve(desk, state).await?;
-    stop_writers(state).await?;
+    stop_writers(&state.plan, state.deployment.is_some()).await?;
     let scene = desk.scene(&state.stack, state.committed.tree);
     for base in &state.databases {
         let server = server(state, &scene, &base.item).await?;
@@ -116,17 +117,44 @@ pub(in crate::backup) async fn forget_databases(desk: &Desk, state: &Restoring) 
     Ok(())
 }
 
+/// Makes what the stack has of volumes, where nothing of it ran before: with the content and the owner that its images give
+/// them. Nothing is started but the servers into which dumps are to be loaded.
+pub(in crate::backup) async fn make_room(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+    if state.plan.runtime != "compose" {
+        return Ok(());
+    }
+    let work = Work::Recreate {
+        stack: state.stack.clone(),
+        committed: state.committed.clone(),
+        services: Vec::new(),
+    };
+    let mut records = Records::new(desk.machine.world.clone());
+    desk.machine.child(work, Step::Snapshot, START, &mut records).await.map(drop).map_err(said)?;
+    let is_postgres = |what: &BackupSource| matches!(what, BackupSource::Postgres(_));
+    let items = state.plan.backups.items.iter().filter(|item| is_postgres(&item.what));
+    serve_these(desk, state, items.filter_map(|item| item.what.service()).collect()).await?;
+    let scene = desk.scene(&state.stack, state.committed.tree);
+    for item in state.plan.backups.items.iter().filter(|item| is_postgres(&item.what)) {
+        server(state, &scene, &item.name).await?.ready(READY).await?;
+    }
+    Ok(())
+}
+
 /// Has the servers run that an agent which died may have left stopped.
 async fn serve(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
-    if state.plan.runtime != "compose" {
+    let bases: BTreeSet<&str> = state.databases.iter().map(|base| base.item.as_str()).collect();
+    let items = state.plan.backups.items.iter().filter(|item| bases.contains(item.name.as_str()));
+    serve_these(desk, state, items.filter_map(|item| item.what.service()).collect()).await
+}
+
+async fn serve_these(desk: &Desk, state: &Restoring, wanted: BTreeSet<&str>) -> Result<(), BackupError> {
+    if state.plan.runtime != "compose" || wanted.is_empty() {
         return Ok(());
     }
     let running = Engine::new().containers(&state.plan.project).await;
     let running = running.map_err(BackupError::restore("the container engine"))?;
     let runs = |service: &str| running.iter().any(|one| one.running && one.service == service);
-    let bases: BTreeSet<&str> = state.databases.iter().map(|base| base.item.as_str()).collect();
-    let items = state.plan.backups.items.iter().filter(|item| bases.contains(item.name.as_str()));
-    let services: BTreeSet<_> = items.filter_map(|item| item.what.service()).filter(|s| !runs(s)).collect();
+    let services: BTreeSet<_> = wanted.into_iter().filter(|service| !runs(service)).collect();
     if services.is_empty() {
         return Ok(());
     }

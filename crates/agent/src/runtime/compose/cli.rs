@@ -36,6 +36,8 @@ pub(super) async fn run(
         "recreate" => {
             command.args(["--detach", "--pull", "never", "--no-build", "--no-deps", "--force-recreate"])
         }
+        // Networks, volumes and containers, and nothing of it runs.
+        "create" => command.args(["--pull", "never", "--no-build"]),
         // What is needed was brought here before; nothing may change what was validated.
         "up" => command.args(["--detach", "--pull", "never", "--no-build", "--remove-orphans"]),
         "pull" => command.args(["--quiet", "--policy", "missing"]),
@@ -49,7 +51,7 @@ pub(super) async fn run(
     let said = said(&output);
     let kind = match what {
         _ if is_of_engine(&said) => FailureKind::Node,
-        "up" | "recreate" => FailureKind::Start,
+        "up" | "recreate" | "create" => FailureKind::Start,
         // What the network is to blame for may work later; an image that is not there will not.
         "pull" if is_passing(&said) => FailureKind::Unavailable,
         _ => FailureKind::Invalid,

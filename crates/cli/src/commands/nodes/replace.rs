@@ -142,7 +142,7 @@ async fn to_put_back(node: &str, api: &Api) -> Result<Vec<StackName>, CliError> 
     };
     for view in api.all::<ListBackupJobs, _>(query).await? {
         if let BackupTask::Restore(work) = view.job.task
-            && work.destination == Destination::InPlace
+            && matches!(work.destination, Destination::InPlace | Destination::BeforeStart { .. })
         {
             stacks.retain(|stack| *stack != work.stack);
         }
@@ -161,7 +161,7 @@ fn said(replaced: &Replaced, cx: &Context) -> String {
     let frame = cx.frame();
     let line = |view: &RestoreView| {
         let at = frame.exactly(view.snapshot.kept.snapshot.at);
-        format!("The data of {} comes back as it was {at}, once {} runs it.\n", view.stack, view.node_name)
+        format!("The data of {} comes back as it was {at}, before {} runs it.\n", view.stack, view.node_name)
     };
     let mut text: String = replaced.restores.iter().map(line).collect();
     if text.is_empty() {

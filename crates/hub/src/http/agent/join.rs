@@ -1,7 +1,7 @@
 //! `POST /agent/v1/join`: a one-time token becomes a node's own credential.
 
 use backstay_api::agent::{JoinNode, JoinRequest, JoinResponse};
-use backstay_store::{StoreError, Tx, nodes, tokens};
+use backstay_store::{StoreError, Tx, desired, nodes, tokens};
 use backstay_types::{ErrorCode, Event, Node, NodeId, NodeName, Refs, Secret, Timestamp, TokenId};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
@@ -58,6 +58,8 @@ async fn admit(
             nodes::rejoined(tx, id, now).await?;
             // What the machine before it said of itself is not said of this one.
             nodes::forget_soft(tx, id).await?;
+            // Nor is it told what the machine before it was told: its data may have to be there first.
+            desired::withhold(tx, id).await?;
             // It may have been given others since it joined first; they are its identity's, not its machine's.
             if !request.labels.is_empty() {
                 nodes::set_labels(tx, id, &request.labels).await?;

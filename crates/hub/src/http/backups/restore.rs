@@ -51,7 +51,10 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
         of_node: elsewhere.then_some(of.id),
         items: body.items,
         paths: body.paths,
-        destination: body.destination,
+        destination: match body.destination {
+            Destination::InPlace if waits && !elsewhere => Destination::BeforeStart { deployment: None },
+            destination => destination,
+        },
     };
     if waits {
         app.engine.check_comes(&node, &stack).await?;
@@ -187,6 +190,10 @@ fn check_destination(destination: &Destination) -> Result<(), ApiError> {
             "destination",
             "data goes into place with a deployment by an undo alone: `backstay rollback … --with-data`",
         )),
+        Destination::BeforeStart { .. } | Destination::Ahead => Err(ApiError::invalid(
+            "destination",
+            "expected `in_place`: where the stack does not run yet, its data is put there before it starts",
+        )),
         Destination::Folder { path } if path.starts_with('/') && path.len() > 1 => Ok(()),
         Destination::Folder { .. } => {
             Err(ApiError::invalid("destination", "expected an absolute path of the node"))
@@ -212,12 +219,21 @@ fn steps(body: &RestoreRequest, (of, node): (&Node, &Node), stack: &StackName, w
             return steps;
         }
         Destination::InPlace if node.revoked_at.is_some() => {
-            steps.push(format!("it waits until a machine has joined as {} and runs {stack}", node.name));
+            steps.push(format!("it waits until a machine has joined as {}", node.name));
         }
-        Destination::InPlace if waits => steps.push(format!("it waits until {} runs {stack}", node.name)),
-        Destination::InPlace | Destination::WithDeployment { .. } => {}
+        Destination::InPlace if waits => {
+            steps.push(format!("it waits until {} is to run {stack}", node.name))
+        }
+        _ => {}
     }
     let put = if of.id == node.id { "where it came from" } else { "in the place of its own" };
+    if waits && of.id == node.id {
+        steps.extend([
+            format!("{what} is put {put}, before {stack} starts there for the first time"),
+            format!("{stack} is started and probed; without its data it is not started at all"),
+        ]);
+        return steps;
+    }
     steps.extend([
         format!("{stack} on {} is stopped", node.name),
         "a safety snapshot of its data is made: the way back of this restore".to_owned(),
@@ -230,7 +246,7 @@ fn steps(body: &RestoreRequest, (of, node): (&Node, &Node), stack: &StackName, w
 fn lost(body: &RestoreRequest, at: Timestamp) -> Vec<String> {
     match &body.destination {
         Destination::Folder { .. } => Vec::new(),
-        Destination::InPlace | Destination::WithDeployment { .. } => {
+        _ => {
             vec![format!("what was written since {at} is replaced; the safety snapshot has it")]
         }
     }

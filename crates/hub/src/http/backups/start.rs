@@ -25,7 +25,8 @@ const NAMED: usize = 1000;
 pub(crate) async fn start(call: Call<StartBackup>) -> Result<StartedBackups, ApiError> {
     let Call { app, caller, body, .. } = call;
     let stacks: Vec<_> = body.stack.clone().into_iter().collect();
-    let work = SaveWork { stacks, reason: BackupReason::Manual, deployment: None, conversation: None };
+    let work =
+        SaveWork { stacks, reason: BackupReason::Manual, deployment: None, conversation: None, last: false };
     let wanted = of_whom(&app, &body).await?.into_iter();
     let wanted: Vec<_> =
         wanted.map(|whose| Wanted { whose, task: BackupTask::Save(work.clone()), id: None }).collect();

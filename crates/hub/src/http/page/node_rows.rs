@@ -136,7 +136,10 @@ impl Limits {
                 Effect::Follow { .. } => NodeMark::Following,
                 Effect::Freeze { .. } => NodeMark::Frozen,
                 Effect::Decommission => NodeMark::Decommissioning,
-                Effect::Hold { .. } | Effect::Ban { .. } => return None,
+                Effect::Hold { .. }
+                | Effect::Ban { .. }
+                | Effect::RunsHere { .. }
+                | Effect::RunsNot { .. } => return None,
             };
             match &constraint.scope {
                 Scope::Nodes { selector } => Some((selector.parse().ok()?, mark)),

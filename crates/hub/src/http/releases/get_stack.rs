@@ -154,6 +154,8 @@ async fn concerning(app: &App, store: &mut Reader, stack: &StackName) -> Result<
             }
             Effect::Pin { stack: of, .. }
             | Effect::Follow { stack: of, .. }
+            | Effect::RunsHere { stack: of, .. }
+            | Effect::RunsNot { stack: of }
             | Effect::Ban { stack: of, .. } => of == stack,
             Effect::Hold { repository, commit } => {
                 let known = changes::get(store, *repository, commit).await?;
