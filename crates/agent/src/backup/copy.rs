@@ -210,7 +210,8 @@ impl Walk<'_> {
 /// `O_NOFOLLOW`: what was a file a moment ago may be a link now.
 const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
-fn clear(path: &Path) -> io::Result<()> {
+/// Removes a file or folder, if it is there.
+pub(super) fn clear(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

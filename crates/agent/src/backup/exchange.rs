@@ -6,8 +6,6 @@
 //! is kept until the deployment has ended. The core's journal says which way it goes; how far it is stands beside that in
 //! `agent.db`, and every step can be taken again.
 
-use std::time::Instant;
-
 use backstay_agent_core::{Committed, Prepared, StackRecord};
 use backstay_types::{
     DeploymentId, StackName, TreeDigest,
@@ -18,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     BackupError,
     desk::Desk,
-    keeper::{self, failed, millis},
+    keeper::{self, failed},
     progress::Progress,
-    restore::{self, Phase, Restoring, stack, start_others, stop_and_save, stop_others},
+    restore::{self, Phase, Restoring, stack, start_others, stop_others},
     store::Kept,
 };
 use crate::{
@@ -111,7 +109,7 @@ pub(super) async fn make_ready(
         Ok(state) => state,
         Err(error) => return failed(&error.to_string()),
     };
-    match fetch_and_stop(desk, order, work, &mut state, progress).await {
+    match restore::prepare(desk, order, work, (&mut state, Phase::Ready), progress).await {
         Ok(()) => state.outcome,
         Err(why) => restore::stopped_short(&state, why, give_up(desk, &state).await),
     }
@@ -137,31 +135,6 @@ async fn begin(desk: &Desk, order: &BackupOrder, work: &RestoreWork) -> Result<R
         own.volumes.entry(name).or_insert(volume);
     }
     Ok(state)
-}
-
-async fn fetch_and_stop(
-    desk: &Desk,
-    order: &BackupOrder,
-    work: &RestoreWork,
-    state: &mut Restoring,
-    progress: &Progress,
-) -> Result<(), String> {
-    if state.first {
-        desk.store.restoring(state)?;
-        stack::make_room(desk, state).await.map_err(|error| error.to_string())?;
-    }
-    if state.first {
-        desk.store.restoring(state)?;
-        stack::make_room(desk, state).await.map_err(|error| error.to_string())?;
-    }
-    restore::fetch_all(desk, order, work, state, progress).await?;
-    state.phase = Phase::Stopping;
-    desk.store.restoring(state)?;
-    let since = Instant::now();
-    stop_and_save(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
-    state.outcome.still_ms = millis(since.elapsed());
-    state.phase = Phase::Ready;
-    desk.store.restoring(state)
 }
 
 /// Nothing of it was put in place, and nothing will be: what ran runs again.

@@ -32,14 +32,13 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
     ahead::{ahead, clear as clear_ahead, sweep as sweep_ahead},
-    fetch::fetch_all,
     others::{start_others, stop_others},
     place::dress,
-    safety::stop_and_save,
 };
 use self::{
-    fetch::{fetch, outcome_of},
+    fetch::{fetch, fetch_all, outcome_of},
     place::Place,
+    safety::stop_and_save,
 };
 use super::{
     BackupError, DataPlan, database,
@@ -229,8 +228,7 @@ pub(super) async fn in_place(
         Ok(state) => state,
         Err(error) => return failed(&error.to_string()),
     };
-    let prepared = prepare(desk, order, work, &mut state, progress).await;
-    match prepared {
+    match prepare(desk, order, work, (&mut state, Phase::Swapping), progress).await {
         Ok(()) => match finish(desk, state, Some(progress)).await {
             Ok(outcome) => outcome,
             Err(error) => failed(&error.to_string()),
@@ -278,21 +276,26 @@ pub(super) async fn begin(
     Ok(state)
 }
 
-/// Everything up to the point from which it goes forward. After a failure nothing was put in place.
-async fn prepare(
+/// Fetches everything, stops what uses the data and saves what is there; `then` is how far it is afterwards. After a failure
+/// nothing was put in place.
+pub(super) async fn prepare(
     desk: &Desk,
     order: &BackupOrder,
     work: &RestoreWork,
-    state: &mut Restoring,
+    (state, then): (&mut Restoring, Phase),
     progress: &Progress,
 ) -> Result<(), String> {
+    if state.first {
+        desk.store.restoring(state)?;
+        stack::make_room(desk, state).await.map_err(|error| error.to_string())?;
+    }
     fetch_all(desk, order, work, state, progress).await?;
     state.phase = Phase::Stopping;
     desk.store.restoring(state)?;
     let since = Instant::now();
     stop_and_save(desk, order, state, progress).await.map_err(|error| format!("safety snapshot: {error}"))?;
     state.outcome.still_ms = millis(since.elapsed());
-    state.phase = Phase::Swapping;
+    state.phase = then;
     desk.store.restoring(state)
 }
 

@@ -399,12 +399,7 @@ impl Saving<'_> {
     /// An empty folder for what an item is made ready in.
     fn fresh(&self, item: &BackupItem) -> Result<PathBuf, BackupError> {
         let to = self.staging(item);
-        let made = fs::remove_dir_all(&to);
-        let made = made.or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        });
-        made.and_then(|()| fs::create_dir_all(&to)).map_err(BackupError::io(to.display()))?;
+        copy::clear(&to).and_then(|()| fs::create_dir_all(&to)).map_err(BackupError::io(to.display()))?;
         Ok(to)
     }
 

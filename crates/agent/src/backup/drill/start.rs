@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use super::{Drill, Stop, check, result_of};
 use crate::{
     backup::{
-        BackupError,
+        BackupError, copy,
         database::{self, Postgres},
         plan::inside,
         restore::dress,
@@ -290,10 +290,6 @@ fn put(from: &PathBuf, to: &Path) -> std::io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
-    match fs::symlink_metadata(to) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(to)?,
-        Ok(_) => fs::remove_file(to)?,
-        Err(_) => {}
-    }
+    copy::clear(to)?;
     fs::rename(from, to)
 }

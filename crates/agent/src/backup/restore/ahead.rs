@@ -2,7 +2,7 @@
 //! stopped there.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,7 +16,11 @@ use backstay_types::{
 };
 
 use super::{Desk, Progress, failed, first_failure, outcome_of};
-use crate::{backup::BackupError, crash::crash_point, disk};
+use crate::{
+    backup::{BackupError, copy},
+    crash::crash_point,
+    disk,
+};
 
 /// What nobody has come for in this time is not waited for any more.
 const FORGOTTEN: Duration = Duration::from_secs(2 * 86_400);
@@ -109,10 +113,7 @@ pub(in crate::backup) fn sweep(desk: &Desk) {
 }
 
 fn remove(folder: &Path) {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, folder = %folder.display(), "data that was fetched ahead cannot be removed");
-        }
-        _ => {}
+    if let Err(error) = copy::clear(folder) {
+        tracing::warn!(%error, folder = %folder.display(), "data that was fetched ahead cannot be removed");
     }
 }

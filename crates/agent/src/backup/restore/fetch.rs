@@ -119,7 +119,7 @@ fn wanted<'a>(
 }
 
 /// Fetches everything beside its place. Nothing that runs is touched.
-pub(in crate::backup) async fn fetch_all(
+pub(super) async fn fetch_all(
     desk: &Desk,
     order: &BackupOrder,
     work: &RestoreWork,

@@ -13,7 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Restoring;
 use crate::{
-    backup::{BackupError, copy::FILE_ALONE, desk::Desk, mounts},
+    backup::{
+        BackupError,
+        copy::{self, FILE_ALONE},
+        desk::Desk,
+        mounts,
+    },
     disk::sync_dir,
 };
 
@@ -296,15 +301,11 @@ fn exchange(new: &Path, at: &Path) -> io::Result<()> {
 
 /// Removes a file or folder, if it is there. What is mounted below it is another's, and is never removed.
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => match mounts::below(path)?.first() {
-            None => fs::remove_dir_all(path),
-            Some(mount) => Err(io::Error::other(format!("{} is mounted there", mount.display()))),
-        },
-        Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    if is_folder && let Some(mount) = mounts::below(path)?.first() {
+        return Err(io::Error::other(format!("{} is mounted there", mount.display())));
     }
+    copy::clear(path)
 }
 
 /// Moves what a snapshot leaves out from where it is kept into its place, unless that has it.

@@ -22,7 +22,7 @@ use crate::{
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Stops what uses the data and saves what is there, to the last byte that was written.
-pub(in crate::backup) async fn stop_and_save(
+pub(super) async fn stop_and_save(
     desk: &Desk,
     order: &BackupOrder,
     state: &mut Restoring,
