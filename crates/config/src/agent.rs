@@ -63,7 +63,7 @@ pub struct AgentSettings {
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub validate_timeout: Duration,
-    /// How long the hub may take to give a release before Git is asked.
+    /// How long the hub may send nothing of a release before Git is asked.
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub fetch_timeout: Duration,

@@ -119,26 +119,29 @@ impl Machine {
             return Ok(bytes);
         }
         let pack = PackPath { pack: format!("{}.pack", target.tree) };
-        let limit = self.settings.fetch_timeout;
-        let download = async {
-            let mut download = self
-                .hub
-                .download::<GetPack>(&pack, &Empty {}, &Empty {}, limit, LARGEST_PACK)
-                .await
-                .map_err(hub_failed)?;
-            let fail = |error| Fail::io(Step::Fetch, path.display())(error);
-            let mut file = create(&path).map_err(fail)?;
-            let mut bytes = 0;
-            while let Some(chunk) = download.chunk().await.map_err(hub_failed)? {
-                file.write_all(chunk.as_ref()).map_err(fail)?;
-                bytes += chunk.as_ref().len() as u64;
-            }
-            crash_point("fetch.downloaded");
-            Ok(bytes)
-        };
-        tokio::time::timeout(limit, download)
-            .await
-            .unwrap_or_else(|_| Err(Fail::of(Step::Fetch, FailureKind::Unavailable, "the hub took too long")))
+        let fail = |error| Fail::io(Step::Fetch, path.display())(error);
+        let opened = self.hub.download::<GetPack>(&pack, &Empty {}, &Empty {}, LONG, LARGEST_PACK);
+        let mut download = self.unless_silent(opened).await?;
+        let mut file = create(&path).map_err(fail)?;
+        let mut bytes = 0;
+        while let Some(chunk) = self.unless_silent(download.chunk()).await? {
+            file.write_all(chunk.as_ref()).map_err(fail)?;
+            bytes += chunk.as_ref().len() as u64;
+        }
+        crash_point("fetch.downloaded");
+        Ok(bytes)
+    }
+
+    /// A slow link may take its time: only a hub that sends nothing is given up.
+    async fn unless_silent<T>(
+        &self,
+        next: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, Failed> {
+        let after = self.settings.fetch_timeout;
+        match tokio::time::timeout(after, next).await {
+            Ok(result) => result.map_err(hub_failed),
+            Err(_) => Err(hub_failed(ClientError::Silent { after })),
+        }
     }
 }
 

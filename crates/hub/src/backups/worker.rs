@@ -180,7 +180,9 @@ impl Worker {
         };
         match result {
             Ok(()) => {
-                self.pauses.remove(&(whose, kind));
+                if self.pauses.remove(&(whose, kind)).is_some() && kind.is_second() {
+                    self.second_is_back();
+                }
                 for id in about {
                     self.pauses.remove(&(whose, of(id)));
                 }
@@ -211,6 +213,18 @@ impl Worker {
                 if kind.is_second() || failed >= TOLD {
                     self.told.push((whose, kind.is_second(), Some(error.to_string())));
                 }
+            }
+        }
+    }
+
+    /// What ended the failures of one repository at the second target, such as that its disk is there again, may have
+    /// ended those of all. A success that follows no failure says nothing of the kind: with many nodes these never
+    /// end, and what fails for a reason of its own would never be left alone.
+    fn second_is_back(&mut self) {
+        let now = Instant::now();
+        for ((_, failing), (_, until)) in &mut self.pauses {
+            if matches!(failing, Failing::Kind(kind) if kind.is_second()) {
+                *until = now;
             }
         }
     }

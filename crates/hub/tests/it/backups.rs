@@ -1,7 +1,10 @@
 //! Backups: the repository that only takes new files, orders for nodes, and repositories looked after by the program that
 //! works on them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use age::secrecy::ExposeSecret as _;
 use backstay_api::{
@@ -65,14 +68,23 @@ pub(crate) fn target(hub: &TestHub) -> PathBuf {
     }
 }
 
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..600 {
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(Duration::from_secs(30), what, look).await
+}
+
+pub(crate) async fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let start = Instant::now();
+    while start.elapsed() < limit {
         if let Some(found) = look().await {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("it did not come to pass: {what}");
+    panic!("after {limit:?} it did not come to pass: {what}");
 }
 
 /// A request for a file of a node's repository, as restic's protocol has it.

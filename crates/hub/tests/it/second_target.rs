@@ -1,6 +1,6 @@
 //! A second target that is away, full or damaged: it is told with since when, and holds up nothing at the first.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use age::secrecy::ExposeSecret as _;
 use backstay_api::{
@@ -13,14 +13,23 @@ use backstay_types::backup::{BackupJobState, Proof, job::SnapshotMade};
 
 use crate::{
     backup_targets::{attention, back_up, proven},
-    backups::{ended, eventually, hub_with, program, snapshots, target},
+    backups::{ended, eventually, eventually_within, hub_with, program, snapshots, target},
     harness::TestHub,
 };
+
+/// Until what failed again and again is tried once more: twice as long each time, and longer where it took long to get
+/// here.
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// What is said of the second target where people look.
 async fn said(hub: &TestHub) -> Vec<String> {
     let lines = attention(hub, AttentionKind::BackupUnwell).await;
     lines.into_iter().filter(|line| line.contains("the second target fails since")).collect()
+}
+
+async fn said_no_more(hub: &TestHub) {
+    let quiet = async || said(hub).await.is_empty().then_some(());
+    eventually_within(PATIENCE, "nothing is said any more", quiet).await;
 }
 
 async fn told(hub: &TestHub, what: &str) -> String {
@@ -35,7 +44,7 @@ async fn told(hub: &TestHub, what: &str) -> String {
 }
 
 async fn copied(hub: &TestHub, made: &SnapshotMade) {
-    eventually("it is copied", async || {
+    eventually_within(PATIENCE, "it is copied", async || {
         let all = snapshots(hub).await;
         all.into_iter()
             .find(|one| one.kept.snapshot.id == made.id && one.kept.snapshot.proof == Proof::Replicated)
@@ -99,7 +108,7 @@ async fn one_that_is_away_holds_up_nothing_and_has_everything_once_it_is_back() 
     fs::remove_file(&blocked).unwrap();
     fs::create_dir(&blocked).unwrap();
     copied(&hub, &second).await;
-    eventually("nothing is said any more", async || said(&hub).await.is_empty().then_some(())).await;
+    said_no_more(&hub).await;
     assert!(blocked.join(format!("second/recovery/{}.age", agent.joined.node)).is_file());
     hub.hub.stop().await;
 }
@@ -124,7 +133,7 @@ async fn one_that_is_full_holds_up_nothing_and_goes_on_once_there_is_room() {
     assert_eq!(prune(&hub).await.job.state, BackupJobState::Done);
     disk.resize("200m");
     copied(&hub, &made).await;
-    eventually("nothing is said any more", async || said(&hub).await.is_empty().then_some(())).await;
+    said_no_more(&hub).await;
     hub.hub.stop().await;
 }
 
@@ -164,6 +173,6 @@ async fn damage_there_is_found_told_and_copied_anew() {
     copied(&hub, &made).await;
     let right = verify(&hub).await.job;
     assert_eq!(right.state, BackupJobState::Done, "{:?}", right.result);
-    eventually("nothing is said any more", async || said(&hub).await.is_empty().then_some(())).await;
+    said_no_more(&hub).await;
     hub.hub.stop().await;
 }
