@@ -12,6 +12,7 @@ mod drill;
 mod error;
 mod exchange;
 mod exec;
+mod hooks;
 mod keeper;
 mod leave;
 mod mounts;

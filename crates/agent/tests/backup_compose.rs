@@ -210,6 +210,8 @@ fn compose_killed_at_every_step_of_a_restore() {
         "restore.starting.before",
         "restore.starting.after",
         "restore.up",
+        "restore.over.before",
+        "restore.over.after",
         "restore.cleaned",
         "backup.outcome.before",
         "backup.outcome.after",

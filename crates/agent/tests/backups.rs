@@ -386,6 +386,40 @@ fn hooks_commands_and_what_fails_leaves_no_snapshot() {
     kept.check_clean();
 }
 
+/// What `before` has frozen goes on, also when the agent is killed meanwhile, or the hub wants the job no longer.
+#[test]
+fn hooks_run_to_their_end_whatever_happens_between() {
+    let backups = "[[backup]]\npath = \"data\"\nconsistency = \"hook\"\nbefore = [\"./before\"]\n\
+        after = [\"./after\"]\n[[backup]]\nname = \"stream\"\ncommand = [\"./export\"]\n\
+        before = [\"./before\"]\nafter = [\"./after\"]\n";
+    let stack = with_data("a", "true", backups)
+        .program("before", "echo before >> $BACKSTAY_STATE_DIR/hooks")
+        .program("after", "echo after >> $BACKSTAY_STATE_DIR/hooks")
+        .program("export", "test ! -e $BACKSTAY_STATE_DIR/slow || sleep 20000\necho all");
+    let mut kept = Kept::start(&stack, "", "");
+    let hooks = kept.state().join("hooks");
+    let read = || fs::read_to_string(&hooks).unwrap_or_default();
+    fs::create_dir_all(kept.state().join("data")).unwrap();
+    let whole = "before\nafter\n".repeat(2);
+    kept.node.kill();
+    kept.node.start("backup.hooked=return");
+    let job = kept.hub.want_backup();
+    kept.node.wait_killed();
+    assert_eq!(read(), "before\n");
+    kept.node.start("");
+    assert_eq!(kept.outcome(job).failed, None, "{}", kept.node.log());
+    assert_eq!(read(), format!("before\nafter\n{whole}"));
+
+    fs::remove_file(&hooks).unwrap();
+    fs::write(kept.state().join("slow"), "").unwrap();
+    let job = kept.hub.want_backup();
+    eventually("it is asked for its data", || (read() == "before\n").then_some(()));
+    kept.hub.cancel_backups();
+    let outcome = kept.outcome(job);
+    assert!(outcome.failed.as_ref().unwrap().contains("should end"), "{outcome:?}");
+    assert_eq!(read(), "before\nafter\n");
+}
+
 #[test]
 fn what_the_program_says_is_what_the_hub_is_told() {
     let mut kept = Kept::start(&with_data("a", "true", ""), "", "");
@@ -519,6 +553,65 @@ fn data_that_does_not_prove_itself_is_taken_back() {
         assert_eq!(fs::read_to_string(data.join("x")).unwrap(), "good", "{point}");
         assert_eq!(check_sqlite(&data.join("app.db")), count, "{point}");
         kept.check_clean();
+    }
+}
+
+/// What goes wrong after the first folder was exchanged is no end: everything is as before.
+#[test]
+fn what_cannot_be_put_in_place_is_taken_back() {
+    let backups = "[[backup]]\npath = \"data\"\n[[backup]]\npath = \"other\"\n";
+    // When it is stopped, it takes away what was fetched of the second folder.
+    let serve = "trap 'rm -rf ../../state/.backstay-new-*-other; exit 0' TERM\nsleep 20000 &\nwait";
+    let kept = Kept::start(&with_data("a", "true", backups).program("serve", serve), "", "");
+    let write = |text: &str| {
+        for name in ["data", "other"] {
+            fs::create_dir_all(kept.state().join(name)).unwrap();
+            fs::write(kept.state().join(name).join("x"), text).unwrap();
+        }
+    };
+    write("saved");
+    let saved = kept.save();
+    write("changed");
+    let restored = kept.outcome(kept.hub.want_restore(saved.snapshots[0].id, &[], Destination::InPlace));
+    let why = restored.failed.unwrap();
+    assert!(why.contains("the data from before is back") && !why.contains("not healthy"), "{why}");
+    assert!(restored.items.iter().all(|item| matches!(item.result, ItemResult::Failed { .. })));
+    for name in ["data", "other"] {
+        assert_eq!(fs::read_to_string(kept.state().join(name).join("x")).unwrap(), "changed", "{name}");
+    }
+    eventually("it runs as before", || (kept.node.running() == ["a"]).then_some(()));
+    kept.check_clean();
+}
+
+/// Once the data has proved itself, what was there before is taken away: nothing leads back from there.
+#[test]
+fn killed_after_the_data_proved_itself_it_stays() {
+    let backups = "[[backup]]\npath = \"data\"\n";
+    let check = "grep -q good ../../state/data/x && ! test -e ../../state/unwell";
+    let mut kept = Kept::start(&with_data("a", "true", backups), "", "");
+    let data = kept.state().join("data");
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("x"), "good, saved").unwrap();
+    let saved = kept.save();
+    let deployment = kept.hub.deploy(&with_data("a", check, backups));
+    assert_eq!(eventually("it runs", || kept.hub.ends(deployment).pop()), DeploymentState::Succeeded);
+    for point in ["restore.over.before", "restore.over.after", "restore.cleaned", "backup.outcome.before"] {
+        fs::write(data.join("x"), "good, changed").unwrap();
+        kept.node.kill();
+        kept.node.start(&format!("{point}=return"));
+        let job = kept.hub.want_restore(saved.snapshots[0].id, &[], Destination::InPlace);
+        kept.node.wait_killed();
+        // From then on it is unwell whatever its data.
+        let proved = point != "restore.over.before";
+        if proved {
+            fs::write(kept.state().join("unwell"), "").unwrap();
+        }
+        kept.node.start("");
+        let outcome = kept.outcome(job);
+        assert_eq!(outcome.failed, None, "{point}: {}", kept.node.log());
+        assert_eq!(fs::read_to_string(data.join("x")).unwrap(), "good, saved", "{point}");
+        kept.check_clean();
+        let _ = fs::remove_file(kept.state().join("unwell"));
     }
 }
 

@@ -163,6 +163,8 @@ fn in_place_both_stacks_are_stopped_and_started_again() {
         "restore.starting.before",
         "restore.starting.after",
         "restore.up",
+        "restore.over.before",
+        "restore.over.after",
         "restore.cleaned",
     ];
     shared.rows_in_place(&points, "saved");

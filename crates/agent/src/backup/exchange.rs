@@ -222,7 +222,7 @@ async fn put_back(
             state.phase = Phase::Back;
             return kept(desk.store.restoring(&state));
         }
-        Phase::Back => return Ok(()),
+        Phase::Back | Phase::Over => return Ok(()),
         Phase::Swapping | Phase::Exchanged => {
             state.phase = Phase::Undoing { why };
             kept(desk.store.restoring(&state))?;
@@ -266,7 +266,7 @@ pub(super) async fn settle(desk: &Desk, stack: &StackName) -> Result<(), BackupE
             }
             // Its own stack is started by whoever deploys or heals it.
             Phase::Stopping | Phase::Ready => start_others(desk, &state).await,
-            Phase::Fetching | Phase::Back | Phase::Starting => {}
+            Phase::Fetching | Phase::Back | Phase::Starting | Phase::Over => {}
         }
         restore::clean(desk, &state).await;
         kept(desk.store.exchange_over(deployment))?;

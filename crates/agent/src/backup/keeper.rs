@@ -39,7 +39,7 @@ use crate::{
 /// How long the hub may take to say what to do.
 const ASK: Duration = Duration::from_secs(20);
 /// How long to wait before an outcome is told again.
-const AGAIN: Duration = Duration::from_secs(15);
+pub(super) const AGAIN: Duration = Duration::from_secs(15);
 /// The least and the most time for a job, whatever the clocks say.
 const LEAST: Duration = Duration::from_secs(120);
 const MOST: Duration = Duration::from_secs(24 * 3600);
@@ -141,7 +141,7 @@ impl Keeper {
     /// What an agent that died was doing. The core leaves everything alone until this is over.
     async fn recover(&mut self) {
         super::clear_staging(self.desk.layout());
-        still::recover(&self.desk.store).await;
+        still::recover(&self.desk).await;
         drill::recover(&self.desk).await;
         exchange::recover(&self.desk).await;
         restore::sweep_ahead(&self.desk);
@@ -324,7 +324,7 @@ impl Keeper {
         };
         progress.over();
         if ended.is_err() {
-            still::recover(&self.desk.store).await;
+            still::recover(&self.desk).await;
             drill::recover(&self.desk).await;
             self.give_up(&order).await;
         }

@@ -40,7 +40,8 @@ pub(super) async fn save_last(
         return Ok(None);
     }
     let scene = desk.scene(stack, committed.tree);
-    let saving = Saving { desk, progress, stack, plan: &plan, scene: &scene, stopped: true, safety: false };
+    let (stopped, safety, tree) = (true, false, committed.tree);
+    let saving = Saving { desk, progress, stack, plan: &plan, tree, scene: &scene, stopped, safety };
     let told = |failed: NotSaved| failed.told(stack, &plan);
     let since = Instant::now();
     let mut ready = Ready::default();

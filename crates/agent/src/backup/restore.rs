@@ -44,7 +44,7 @@ use super::{
     BackupError, DataPlan, database,
     desk::Desk,
     exchange,
-    keeper::{failed, millis},
+    keeper::{AGAIN, failed, millis},
     progress::Progress,
 };
 use crate::crash::crash_point;
@@ -112,6 +112,8 @@ pub(crate) enum Phase {
         /// Why.
         why: String,
     },
+    /// It has ended, with the new data or with the data from before. What is not needed any more is taken away.
+    Over,
 }
 
 impl Restoring {
@@ -141,6 +143,7 @@ impl Phase {
             Self::Back => "back",
             Self::Starting => "starting",
             Self::Undoing { .. } => "undoing",
+            Self::Over => "over",
         }
     }
 }
@@ -229,10 +232,7 @@ pub(super) async fn in_place(
         Err(error) => return failed(&error.to_string()),
     };
     match prepare(desk, order, work, (&mut state, Phase::Swapping), progress).await {
-        Ok(()) => match finish(desk, state, Some(progress)).await {
-            Ok(outcome) => outcome,
-            Err(error) => failed(&error.to_string()),
-        },
+        Ok(()) => finish(desk, state, Some(progress)).await,
         Err(why) => stopped_short(&state, why, back_to_start(desk, &state).await),
     }
 }
@@ -299,39 +299,62 @@ pub(super) async fn prepare(
     desk.store.restoring(state)
 }
 
-/// From the point of no return to the end: the new data runs and is healthy, or the old one runs again.
-async fn finish(
-    desk: &Desk,
-    mut state: Restoring,
-    progress: Option<&Progress>,
-) -> Result<WorkOutcome, BackupError> {
+/// From the point of no return to the end: the new data runs and is healthy, or the old one is back. A failure is no end:
+/// what cannot be put in place is taken back, and that is tried until it works.
+async fn finish(desk: &Desk, mut state: Restoring, progress: Option<&Progress>) -> WorkOutcome {
     let since = Instant::now();
+    while let Err(error) = go_forward(desk, &mut state, progress).await {
+        let (job, phase) = (state.job, state.phase.word());
+        tracing::error!(%job, phase, %error, "a restore cannot go on; trying again");
+        tokio::time::sleep(AGAIN).await;
+    }
+    state.outcome.still_ms += millis(since.elapsed());
+    clean(desk, &state).await;
+    state.outcome
+}
+
+async fn go_forward(
+    desk: &Desk,
+    state: &mut Restoring,
+    progress: Option<&Progress>,
+) -> Result<(), BackupError> {
+    let reached = |state: &Restoring| desk.store.restoring(state).map_err(BackupError::Restore);
     if state.phase == Phase::Swapping {
-        swap(desk, &mut state).await?;
+        state.phase = match swap(desk, state).await {
+            Ok(()) => Phase::Starting,
+            Err(error) => Phase::Undoing { why: error.to_string() },
+        };
+        reached(state)?;
     }
     if state.phase == Phase::Starting {
         if let Some(progress) = progress {
             progress.phase(BackupPhase::Starting, &state.stack);
         }
-        if let Err(error) = start(desk, &state).await {
-            state.phase = Phase::Undoing { why: error.to_string() };
-            desk.store.restoring(&state).map_err(BackupError::Restore)?;
-        }
+        state.phase = match start(desk, state).await {
+            Ok(()) => Phase::Over,
+            Err(error) => Phase::Undoing { why: error.to_string() },
+        };
+        reached(state)?;
     }
     if let Phase::Undoing { why } = &state.phase {
         let why = why.clone();
-        undo(desk, &state).await?;
-        state.outcome.failed = Some(format!("{why}; the data from before is back"));
+        take_back(desk, state).await?;
+        let unwell = match start_as_before(desk, state).await {
+            Ok(()) => String::new(),
+            // It is left to whoever heals stacks, or deploys others: nothing is deployed here before this has ended.
+            Err(error) => format!(", but the stack is not healthy with it: {error}"),
+        };
+        state.outcome.failed = Some(format!("{why}; the data from before is back{unwell}"));
         for item in &mut state.outcome.items {
             item.result = ItemResult::Failed { why: why.clone(), paths: Vec::new() };
         }
+        state.phase = Phase::Over;
+        reached(state)?;
     }
-    state.outcome.still_ms += millis(since.elapsed());
-    clean(desk, &state).await;
-    Ok(state.outcome)
+    Ok(())
 }
 
-async fn swap(desk: &Desk, state: &mut Restoring) -> Result<(), BackupError> {
+async fn swap(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     // They were stopped; who was killed meanwhile does not know what started them.
     stop_others(desk, state).await?;
     stack::swap_databases(desk, state).await?;
@@ -343,8 +366,7 @@ async fn swap(desk: &Desk, state: &mut Restoring) -> Result<(), BackupError> {
     }
     start_others(desk, state).await;
     crash_point("restore.others");
-    state.phase = Phase::Starting;
-    desk.store.restoring(state).map_err(BackupError::Restore)
+    Ok(())
 }
 
 async fn start(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
@@ -372,7 +394,7 @@ pub(super) async fn give(
     Ok(())
 }
 
-async fn undo(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
+async fn take_back(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     stop_others(desk, state).await?;
     stack::swap_databases_back(desk, state).await?;
     stack::down(desk, state).await?;
@@ -381,6 +403,10 @@ async fn undo(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
         crash_point("restore.swapped_back");
     }
     start_others(desk, state).await;
+    Ok(())
+}
+
+async fn start_as_before(desk: &Desk, state: &Restoring) -> Result<(), BackupError> {
     stack::up(desk, state).await?;
     give(desk, state, state.committed.tree, &state.told).await?;
     stack::probe(desk, state).await
@@ -425,14 +451,14 @@ pub(super) async fn back_to_start(desk: &Desk, state: &Restoring) -> Result<(), 
 pub(super) async fn recover(desk: &Desk, state: Restoring) -> Result<Option<WorkOutcome>, BackupError> {
     tracing::warn!(job = %state.job, stack = %state.stack, phase = state.phase.word(), "a restore was cut off");
     match state.phase {
-        // The last three are of deployments, whose data is theirs to bring to an end.
+        // The last two are of deployments, whose data is theirs to bring to an end.
         Phase::Fetching | Phase::Stopping | Phase::Ready | Phase::Exchanged | Phase::Back => {
             back_to_start(desk, &state).await?;
             desk.store.not_restoring().map_err(BackupError::Restore)?;
             Ok(None)
         }
-        Phase::Swapping | Phase::Starting | Phase::Undoing { .. } => {
-            finish(desk, state, None).await.map(Some)
+        Phase::Swapping | Phase::Starting | Phase::Undoing { .. } | Phase::Over => {
+            Ok(Some(finish(desk, state, None).await))
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use backstay_manifest::{BackupItem, BackupSource, Consistency, PathPattern};
 use backstay_types::{
-    StackName, Timestamp,
+    StackName, Timestamp, TreeDigest,
     backup::{
         BackupPhase, ItemOutcome, ItemResult, Snapshot, SnapshotTags,
         job::{Done, FailedKind, Job, Repository, Root, SnapshotMade, SnapshotTask, Source, Task},
@@ -38,6 +38,8 @@ pub(super) struct Saving<'a> {
     pub(super) progress: &'a Progress,
     pub(super) stack: &'a StackName,
     pub(super) plan: &'a DataPlan,
+    /// What it runs, whose hooks are asked.
+    pub(super) tree: TreeDigest,
     pub(super) scene: &'a Scene,
     /// Nothing of it runs any more: there is nothing to make stand still.
     pub(super) stopped: bool,
@@ -130,16 +132,15 @@ impl Saving<'_> {
         ready: &mut Ready,
     ) -> Result<(), NotSaved> {
         for (item, ..) in standing {
-            let hooked = self.scene.hook(&item.name, &item.before).await;
-            if let Err(error) = hooked {
+            if let Err(error) = self.before(item).await {
                 let not = self.not(item, error, ready.still);
                 // What an earlier item's `before` has frozen must not stay so, whatever the others say.
-                let _ = self.after(standing).await;
+                let _ = self.after_all(standing).await;
                 return Err(not);
             }
         }
         let stood = self.copies(standing, ready).await;
-        let after = self.after(standing).await;
+        let after = self.after_all(standing).await;
         stood?;
         after.map_err(|(item, error)| self.not(item, error, ready.still))?;
         for (item, ..) in standing {
@@ -149,13 +150,13 @@ impl Saving<'_> {
     }
 
     /// What was prepared by hooks goes on. Each is asked; the first that fails is told.
-    async fn after<'a>(
+    async fn after_all<'a>(
         &self,
         standing: &[(&'a BackupItem, PathBuf, Vec<PathPattern>)],
     ) -> Result<(), (&'a BackupItem, BackupError)> {
         let mut failed = Ok(());
         for (item, ..) in standing {
-            let hooked = self.scene.hook(&item.name, &item.after).await;
+            let hooked = self.after(item).await;
             failed = failed.and(hooked.map_err(|error| (*item, error)));
         }
         failed
@@ -263,12 +264,12 @@ impl Saving<'_> {
         item: &BackupItem,
         work: impl Future<Output = Result<(), BackupError>>,
     ) -> Result<(), BackupError> {
-        let done = match self.scene.hook(&item.name, &item.before).await {
+        let done = match self.before(item).await {
             Ok(()) => work.await,
             Err(error) => Err(error),
         };
         // Whatever became of it: what `before` has frozen must not stay so.
-        let after = self.scene.hook(&item.name, &item.after).await;
+        let after = self.after(item).await;
         done.and(after)
     }
 

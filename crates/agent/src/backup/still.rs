@@ -15,7 +15,7 @@ use tokio::{
     process::{Child, ChildStdin},
 };
 
-use super::{BackupError, keeper, store::Store};
+use super::{BackupError, desk::Desk, hooks, keeper, store::Store};
 use crate::{AgentError, child, crash::crash_point, proc, runtime::compose::Engine};
 
 /// How much longer than allowed the small process waits for its agent.
@@ -194,14 +194,16 @@ impl Still {
     }
 }
 
-/// What an agent that died had made to stand still.
-pub(crate) async fn recover(store: &Store) {
-    for (row, things) in keeper::known(|| store.standing_still()).await {
+/// What an agent that died, or a job that was torn off, had made to stand still.
+pub(super) async fn recover(desk: &Desk) {
+    for (row, things) in keeper::known(|| desk.store.standing_still()).await {
         match let_go(&things, PATIENCE).await {
-            Ok(()) => drop(store.moves_again(row)),
+            Ok(()) => drop(desk.store.moves_again(row)),
             Err(error) => tracing::error!(%error, ?things, "what stood still for a backup cannot be let go"),
         }
     }
+    // They may have to ask what was let go.
+    hooks::recover(desk).await;
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use backstay_types::{BackupJobId, DeploymentId, StackName, backup::WorkOutcome};
 use rusqlite::{Connection, Params, params, types::FromSql};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{drill::Drilling, restore::Restoring, still::Thing};
+use super::{drill::Drilling, hooks::Due, restore::Restoring, still::Thing};
 use crate::crash::crash_point;
 
 const SCHEMA: &str = "
@@ -19,6 +19,9 @@ create table if not exists backup_outcomes (job text primary key, outcome text n
 create table if not exists backup_stills (id integer primary key, things text not null) strict;
 create table if not exists backup_drill (one integer primary key check (one = 1), state text not null) strict;
 create table if not exists backup_exchanges (deployment text primary key, state text not null) strict;
+create table if not exists backup_hooks (
+    stack text not null, item text not null, due text not null, primary key (stack, item)
+) strict;
 create table if not exists backup_restore (one integer primary key check (one = 1), state text not null) strict;
 ";
 
@@ -102,6 +105,26 @@ impl Store {
     pub(crate) fn standing_still(&self) -> Kept<Vec<(i64, Vec<Thing>)>> {
         let rows: Vec<(i64, String)> = self.rows("select id, things from backup_stills order by id", [])?;
         Ok(rows.into_iter().filter_map(|(row, things)| Some((row, said(&things)?))).collect())
+    }
+
+    /// Writes down that a hook is to run, before what makes it so.
+    pub(crate) fn hook_due(&self, due: &Due) -> Kept<()> {
+        let insert = "insert or replace into backup_hooks (stack, item, due) values (?1, ?2, ?3)";
+        let text = text(due)?;
+        self.with(|db| db.execute(insert, params![due.stack.as_str(), due.item, text]).map(drop))
+    }
+
+    /// It ran.
+    pub(crate) fn hook_done(&self, stack: &StackName, item: &str) -> Kept<()> {
+        let delete = "delete from backup_hooks where stack = ?1 and item = ?2";
+        self.with(|db| db.execute(delete, params![stack.as_str(), item]).map(drop))
+    }
+
+    /// The hooks that are to run.
+    pub(crate) fn hooks_due(&self) -> Kept<Vec<Due>> {
+        let rows: Vec<(String, String)> =
+            self.rows("select stack, due from backup_hooks order by stack, item", [])?;
+        Ok(rows.into_iter().filter_map(|(_, due)| said(&due)).collect())
     }
 
     /// Writes down how far a restore in place is, before it goes there.
@@ -242,11 +265,11 @@ mod tests {
             store.exchanges_of(&"other".parse().unwrap()).unwrap().is_empty(),
             "it is not about that one"
         );
-        for table in ["exchanges", "restore", "drill", "stills", "outcomes"] {
+        for table in ["exchanges", "restore", "drill", "stills", "hooks", "outcomes"] {
             other.execute_batch(&format!("drop table backup_{table}")).unwrap();
         }
         assert!(store.exchange(deployment).is_err() && store.exchanges_of(&stack).is_err());
         assert!(store.exchanging().is_err() && store.restore().is_err() && store.drill().is_err());
-        assert!(store.standing_still().is_err() && store.untold().is_err());
+        assert!(store.standing_still().is_err() && store.hooks_due().is_err() && store.untold().is_err());
     }
 }

@@ -76,7 +76,7 @@ impl Keeper {
             saved = self.save_one(order, save, stack, progress) => saved,
             // It has its own snapshot made, and an undo must not wait for hours.
             () = deployed => {
-                still::recover(&self.desk.store).await;
+                still::recover(&self.desk).await;
                 Err((Vec::new(), Duration::ZERO, "a deployment of the stack came first".to_owned()))
             }
         }
@@ -111,7 +111,7 @@ impl Keeper {
         }
         let scene = desk.scene(stack, tree);
         let saving =
-            Saving { desk, progress, stack, plan: &plan, scene: &scene, stopped: false, safety: false };
+            Saving { desk, progress, stack, plan: &plan, tree, scene: &scene, stopped: false, safety: false };
         let tags = desk.tags(stack, tree, save.reason, save);
         let about = (tags, desk.now());
         let saved = saving.save(&desk.repository(order), about, desk.bytes_per_second(order)).await;

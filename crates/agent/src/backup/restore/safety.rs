@@ -37,8 +37,16 @@ pub(super) async fn stop_and_save(
         plan.backups.items.retain(|item| !is_command(&item.what) && !is_openclaw(&item.what));
     }
     let scene = desk.scene(&stack, tree);
-    let mut saving =
-        Saving { desk, progress, stack: &stack, plan: &plan, scene: &scene, stopped: true, safety: true };
+    let mut saving = Saving {
+        desk,
+        progress,
+        stack: &stack,
+        plan: &plan,
+        tree,
+        scene: &scene,
+        stopped: true,
+        safety: true,
+    };
     let mut ready = Ready::default();
     let said = |failed: NotSaved| failed.error;
     let outcome = state.outcome.clone();
