@@ -9,9 +9,11 @@ mod attributes;
 mod clean;
 mod content;
 mod folders;
+mod room;
 
 use std::{
     collections::HashMap,
+    fs,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -78,7 +80,7 @@ pub(crate) fn restore(access: &Access<'_>, task: &RestoreTask) -> Result<Done, F
         return Err(Fault::bad_job("nothing is to be restored: the job has no places"));
     }
     let run = Run::new(&repository, &store, access.progress, task.reuse);
-    run.totals(&targets);
+    room::check(&run.totals(&targets), task.keep_free)?;
     for target in &targets {
         run.target(target)?;
     }
@@ -154,24 +156,36 @@ impl<'a> Run<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says how much it will be. Trees that cannot be read are met again later.
-    fn totals(&self, targets: &[Target]) {
-        let (mut files, mut bytes) = (0, 0);
+    /// Says how much it will be, and gives what of that each place needs at least. Trees that cannot be read are met again
+    /// later.
+    fn totals(&self, targets: &[Target]) -> Vec<(PathBuf, u64)> {
+        let (mut files, mut bytes, mut wanted) = (0, 0, Vec::new());
         for target in targets {
-            files += 1;
-            if kind_of(&target.node) == FileKind::File {
-                bytes += target.node.meta.size;
-            }
-            let Some(tree) = target.node.subtree else { continue };
-            let Ok(walk) = Walk::new(self.repository, tree, Path::new(""), true) else { continue };
-            for step in walk {
-                if let Step::Node(_, node) = step {
-                    files += 1;
-                    bytes += if kind_of(&node) == FileKind::File { node.meta.size } else { 0 };
+            let (into, mut needed) = (Path::new(&target.place.into), 0);
+            let mut add = |at: &Path, node: &Node| {
+                files += 1;
+                if kind_of(node) == FileKind::File {
+                    bytes += node.meta.size;
+                    needed += if self.may_stay(at, node) { 0 } else { room::least(node) };
+                }
+            };
+            add(into, &target.node);
+            let below = target.node.subtree;
+            let walk = below.and_then(|tree| Walk::new(self.repository, tree, into, true).ok());
+            for step in walk.into_iter().flatten() {
+                if let Step::Node(path, node) = step {
+                    add(&path, &node);
                 }
             }
+            wanted.push((into.to_owned(), needed));
         }
         self.progress.totals(files, bytes);
+        wanted
+    }
+
+    /// Whether a file is there that is perhaps right as it is.
+    fn may_stay(&self, at: &Path, node: &Node) -> bool {
+        self.reuse && fs::symlink_metadata(at).is_ok_and(|there| there.len() == node.meta.size)
     }
 
     fn damaged(&self, path: &Path, what: impl std::fmt::Display) {

@@ -262,6 +262,7 @@ impl Drill<'_> {
             places: vec![all],
             delete_others: false,
             reuse: false,
+            keep_free: self.desk.margin(),
         };
         let (repository, bytes_per_second) = (self.desk.repository(order), self.desk.bytes_per_second(order));
         let job = Job { repository, bytes_per_second, task: Task::Restore(task) };

@@ -10,10 +10,10 @@ use std::{
 };
 
 use backstay_testkit::SmallDisk;
-use backstay_types::backup::job::{FailedKind, Target, Task};
+use backstay_types::backup::job::{FailedKind, RestoreTask, Target, Task};
 
 use crate::{
-    job::{Bench, noise},
+    job::{Bench, noise, restored},
     tree::{look, many_small},
 };
 
@@ -119,16 +119,40 @@ fn a_full_disk_ends_a_restore_and_is_said_to_be_full() {
     let bench = Bench::made();
     let from = bench.path("from");
     many_small(&from, 100);
-    for number in 0..6 {
-        fs::write(from.join(format!("large{number}")), noise(number, 4_000_000)).unwrap();
-    }
+    // Often the same: of how much of it takes room there is no knowing before.
+    fs::write(from.join("large"), noise(1, 2_000_000).repeat(16)).unwrap();
     let made = bench.save(&from);
     let into = bench.path("into");
     fs::create_dir(&into).unwrap();
     let Some(_disk) = SmallDisk::mount(&into, "10m") else { return };
     let failed = bench.run(bench.restore_task(made.id, "data", &into)).failed();
     assert_eq!(failed.kind, FailedKind::Full, "{failed:?}");
-    assert!(failed.message.contains("full"), "{failed:?}");
+    assert!(failed.message.contains("the disk is full"), "{failed:?}");
+}
+
+#[test]
+fn a_restore_for_which_there_is_no_room_writes_nothing() {
+    let bench = Bench::made();
+    let from = bench.path("from");
+    many_small(&from, 10);
+    // A hole takes no room.
+    fs::File::create(from.join("holes")).unwrap().set_len(1 << 27).unwrap();
+    let small = bench.save(&from);
+    fs::write(from.join("large"), noise(1, 12_000_000)).unwrap();
+    let large = bench.save(&from);
+    let disk = bench.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let Some(_disk) = SmallDisk::mount(&disk, "24m") else { return };
+    let keep_free = |id, into: &Path, keep_free| {
+        let Task::Restore(task) = bench.restore_task(id, "data", into) else { unreachable!() };
+        Task::Restore(RestoreTask { keep_free, ..task })
+    };
+    let failed = bench.run(keep_free(large.id, &disk.join("new/place"), 14_000_000)).failed();
+    assert_eq!(failed.kind, FailedKind::Full, "{failed:?}");
+    assert!(failed.message.contains("14000000 to stay free"), "{failed:?}");
+    assert_eq!(fs::read_dir(&disk).unwrap().count(), 0);
+    restored(bench.run(keep_free(small.id, &disk.join("small"), 14_000_000)));
+    restored(bench.run(keep_free(large.id, &disk.join("large"), 0)));
 }
 
 #[test]

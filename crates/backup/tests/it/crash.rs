@@ -128,8 +128,13 @@ fn killed_while_restoring() {
             }
         }
         let places = vec![Place { path: "data".to_owned(), into: text(&into) }];
-        let task =
-            Task::Restore(RestoreTask { snapshot: made.id, places, delete_others: true, reuse: false });
+        let task = Task::Restore(RestoreTask {
+            snapshot: made.id,
+            places,
+            delete_others: true,
+            reuse: false,
+            keep_free: 0,
+        });
         assert_eq!(restored(bench.run(task)).damaged, []);
         assert_same(&from, &into);
     }

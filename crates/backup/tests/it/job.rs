@@ -179,7 +179,7 @@ impl Bench {
 
     pub(crate) fn restore_task(&self, snapshot: SnapshotId, path: &str, into: &Path) -> Task {
         let places = vec![Place { path: path.to_owned(), into: text(into) }];
-        Task::Restore(RestoreTask { snapshot, places, delete_others: false, reuse: false })
+        Task::Restore(RestoreTask { snapshot, places, delete_others: false, reuse: false, keep_free: 0 })
     }
 
     pub(crate) fn restore(&self, snapshot: SnapshotId, path: &str, into: &Path) -> Restored {

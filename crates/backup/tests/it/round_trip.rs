@@ -195,7 +195,13 @@ fn others_are_taken_away_when_that_is_asked_for_and_only_there() {
     bench.restore(made.id, "data", &into);
     assert!(into.join("folder/old/deep/er").exists(), "nothing goes unasked");
     let places = vec![Place { path: "data".to_owned(), into: text(&into) }];
-    let task = Task::Restore(RestoreTask { snapshot: made.id, places, delete_others: true, reuse: false });
+    let task = Task::Restore(RestoreTask {
+        snapshot: made.id,
+        places,
+        delete_others: true,
+        reuse: false,
+        keep_free: 0,
+    });
     restored(bench.run(task));
     assert_eq!(look(&into).keys().collect::<Vec<_>>(), look(&from).keys().collect::<Vec<_>>());
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "stays");

@@ -100,7 +100,13 @@ pub async fn restore_hub(
     if newest.paths.iter().any(|path| path.trim_matches('/').ends_with(MIRRORS)) {
         places.push(goes(MIRRORS, &data_dir.join(MIRRORS)));
     }
-    let task = Task::Restore(RestoreTask { snapshot: newest.id, places, delete_others: false, reuse: false });
+    let task = Task::Restore(RestoreTask {
+        snapshot: newest.id,
+        places,
+        delete_others: false,
+        reuse: false,
+        keep_free: 0,
+    });
     let Done::Restore(restored) = run(&place, &password, task).await? else {
         return Err(failed(ChildError::OtherAnswer.to_string()));
     };

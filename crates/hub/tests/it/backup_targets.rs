@@ -79,7 +79,13 @@ pub(crate) async fn restore(
     let url = format!("{}{REPOSITORY}", hub.hub.url());
     let target = Target::Rest { url, credential: agent.joined.credential.clone(), ca_file: None };
     let place = Place { path: "data".to_owned(), into: into.display().to_string() };
-    let task = RestoreTask { snapshot: made.id, places: vec![place], delete_others: false, reuse: false };
+    let task = RestoreTask {
+        snapshot: made.id,
+        places: vec![place],
+        delete_others: false,
+        reuse: false,
+        keep_free: 0,
+    };
     let repository = Repository { target, password: password.clone(), cache: None };
     run(&Job { repository, bytes_per_second: None, task: Task::Restore(task) }).await
 }

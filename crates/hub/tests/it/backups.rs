@@ -755,6 +755,7 @@ async fn another_nodes_repository_is_read_for_a_job_while_that_runs_and_never_wr
         places: vec![backstay_types::backup::job::Place { path: "data".to_owned(), into }],
         delete_others: false,
         reuse: false,
+        keep_free: 0,
     });
     let password = order.other_password.unwrap();
     let repository = Repository { target, password, cache: None };

@@ -196,6 +196,9 @@ pub struct RestoreTask {
     /// Takes from a file that is at its place already what of it is as in the snapshot, and fetches the rest alone.
     #[serde(default)]
     pub reuse: bool,
+    /// So many bytes stay free of each disk that is written to.
+    #[serde(default)]
+    pub keep_free: u64,
 }
 
 /// Where a part of a snapshot goes.

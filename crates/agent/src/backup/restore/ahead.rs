@@ -45,7 +45,8 @@ pub(in crate::backup) async fn ahead(
         return failed(&BackupError::restore(folder.display())(error).to_string());
     }
     let all = Wanted { path: String::new(), into: folder.display().to_string() };
-    let task = RestoreTask { snapshot: work.snapshot, places: vec![all], delete_others: true, reuse: true };
+    let (places, keep_free) = (vec![all], desk.margin());
+    let task = RestoreTask { snapshot: work.snapshot, places, delete_others: true, reuse: true, keep_free };
     let (repository, bytes_per_second) = (desk.source(order, work), desk.bytes_per_second(order));
     let job = Job { repository, bytes_per_second, task: Task::Restore(task) };
     let fetched = match desk.program.run(&job, progress).await {

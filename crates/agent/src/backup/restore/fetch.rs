@@ -35,7 +35,8 @@ pub(super) async fn fetch(
 ) -> Result<Restored, (String, Vec<String>)> {
     // Into the place of what was fetched ahead, only what differs from that comes.
     let reuse = work.of_node.is_some() && matches!(work.destination, Destination::WithDeployment { .. });
-    let task = RestoreTask { snapshot: work.snapshot, places, delete_others: reuse, reuse };
+    let keep_free = desk.margin();
+    let task = RestoreTask { snapshot: work.snapshot, places, delete_others: reuse, reuse, keep_free };
     let (repository, bytes_per_second) = (desk.source(order, work), desk.bytes_per_second(order));
     let job = Job { repository, bytes_per_second, task: Task::Restore(task) };
     match desk.program.run(&job, progress).await {
