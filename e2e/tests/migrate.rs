@@ -21,14 +21,34 @@ const LIMIT: Duration = Duration::from_secs(120);
 const ON_ALPHA: &str = "[[assign]]\nstack = \"web\"\nnodes = \"name=alpha\"\n";
 const ON_BETA: &str = "[[assign]]\nstack = \"web\"\nnodes = \"name=beta\"\n";
 
+/// A process of the stack that writes all the time, and goes on from what it finds.
+const COUNTER: &str = "\n[[process]]\nname = \"counter\"\ncommand = [\"./count\"]\nstop_grace = \"1s\"\n";
+const COUNT: &str = r#"#!/bin/sh
+notes=$BACKSTAY_STATE_DIR/notes
+mkdir -p "$notes"
+last=$(cat "$notes/counter" 2>/dev/null || echo 0)
+echo "$last" > "$notes/began"
+while :; do
+  last=$((last + 1))
+  echo "$last" > "$notes/counter.new" && mv "$notes/counter.new" "$notes/counter"
+  sleep 0.01
+done
+"#;
+
 /// A stack of processes that keeps notes, on the first of two nodes.
 fn keeping_notes(more: &str) -> Option<Fleet> {
     let target = format!("{{ folder = \"{DIR}/backups\" }}");
     let fleet = Fleet::of(2).hub_setting("BACKSTAY_BACKUP_TARGET", &target).start()?;
     stacks::write_process_stack(&fleet.tree);
     let manifest = fleet.tree.read("stacks/web/stack.toml");
-    let backup = format!("{manifest}\n[[backup]]\npath = \"notes\"\nexclude = [\"cache\"]\n{more}");
-    fleet.tree.write("stacks/web/stack.toml", &backup).write("fleet.toml", ON_ALPHA);
+    let backup = "[[backup]]\npath = \"notes\"\nexclude = [\"cache\", \"counter.new\"]\n";
+    let manifest = format!("{manifest}{COUNTER}\n{backup}{more}");
+    fleet.tree.write("stacks/web/stack.toml", &manifest).write_executable("stacks/web/count", COUNT);
+    fleet
+        .tree
+        .write_executable("stacks/web/export", "#!/bin/sh\nexec cat \"$BACKSTAY_STATE_DIR/ledger\"\n")
+        .write_executable("stacks/web/import", "#!/bin/sh\nexec cat > \"$BACKSTAY_STATE_DIR/ledger\"\n")
+        .write("fleet.toml", ON_ALPHA);
     fleet.commit("Add web", None);
     fleet.follow();
     is_deployed(&fleet, "alpha");
@@ -60,6 +80,13 @@ fn note(fleet: &Fleet, node: usize, name: &str, text: &str) {
 
 fn read(fleet: &Fleet, node: usize, name: &str) -> Option<String> {
     fs::read_to_string(notes(fleet, node).join(name)).ok()
+}
+
+fn counted(fleet: &Fleet, node: usize, name: &str) -> u64 {
+    eventually(name, || {
+        let text = read(fleet, node, name).unwrap_or_default();
+        text.trim().parse().map_err(|_| format!("{name} of node {node} says `{text}`"))
+    })
 }
 
 fn runs(node: &Node) -> bool {
@@ -109,6 +136,24 @@ fn migration(fleet: &Fleet, id: &str) -> Value {
     fleet.cli.json(&["migrate", "show", id])
 }
 
+/// All that moved was read on both nodes and is the same.
+fn are_equal(view: &Value, items: &[&str]) {
+    let checks = passage(view)["checks"].as_array().unwrap();
+    let names: Vec<_> = checks.iter().map(|check| check["item"].as_str().unwrap()).collect();
+    assert_eq!(names, items, "{view:#}");
+    for check in checks {
+        assert!(check["from"].is_string() && check["from"] == check["to"], "{view:#}");
+    }
+}
+
+/// Waits until the first stack is at a step, at which something keeps it.
+fn comes_to(fleet: &Fleet, id: &str, step: &str) {
+    eventually_within(LIMIT, step, || {
+        let view = migration(fleet, id);
+        if passage(&view)["step"] == step { Ok(()) } else { Err(format!("{view:#}")) }
+    });
+}
+
 fn ended(fleet: &Fleet, id: &str) -> Value {
     eventually_within(LIMIT, "the migration to end", || {
         let view = migration(fleet, id);
@@ -118,9 +163,12 @@ fn ended(fleet: &Fleet, id: &str) -> Value {
 
 #[test]
 fn a_stack_moves_with_what_was_written_until_the_stop_and_comes_back_with_what_was_written_since() {
-    let Some(fleet) = keeping_notes("") else { return };
+    let ledger = "[[backup]]\nname = \"ledger\"\ncommand = [\"./export\"]\nrestore = [\"./import\"]\n";
+    let Some(fleet) = keeping_notes(ledger) else { return };
+    fs::write(notes(&fleet, 0).with_file_name("ledger"), "12 in, 7 out\n").unwrap();
     let said = fleet.cli.run(&["migrate", "alpha", "beta", "--dry-run"]);
     for words in [
+        "`ledger` is asked for its data just before",
         "`notes`, without cache",
         "stands still",
         ".env.template",
@@ -130,36 +178,21 @@ fn a_stack_moves_with_what_was_written_until_the_stop_and_comes_back_with_what_w
         assert!(said.contains(words), "{words}: {said}");
     }
     let both = NeverBoth::watch(&fleet);
-    // Somebody writes all the time.
-    let (stop, dir) = (Arc::new(AtomicBool::new(false)), notes(&fleet, 0));
-    let seen = stop.clone();
-    let writer = thread::spawn(move || {
-        let mut last = 0;
-        while !seen.load(Ordering::Relaxed) {
-            last += 1;
-            fs::write(dir.join("counter"), last.to_string()).unwrap();
-            thread::sleep(Duration::from_millis(10));
-        }
-    });
-    let id = fleet.cli.json(&["migrate", "alpha", "beta", "--yes", "--no-wait"])["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    eventually_within(LIMIT, "alpha to stop", || {
-        if runs(&fleet.nodes[0]) { Err("it runs".to_owned()) } else { Ok(()) }
-    });
-    stop.store(true, Ordering::Relaxed);
-    writer.join().unwrap();
-    let view = ended(&fleet, &id);
+    let before = counted(&fleet, 0, "counter");
+    let view = fleet.cli.json(&["migrate", "alpha", "beta", "--yes"]);
+    let id = view["id"].as_str().unwrap().to_owned();
     assert_eq!(view["state"], "done", "{view:#}");
     assert_eq!(passage(&view)["step"], "switched");
-    let check = &passage(&view)["checks"][0];
-    assert_eq!(check["item"], "notes");
-    assert!(check["from"].is_string() && check["from"] == check["to"], "{view:#}");
+    are_equal(&view, &["notes", "ledger"]);
     both.check();
     assert!(runs(&fleet.nodes[1]) && !runs(&fleet.nodes[0]));
     assert_eq!(read(&fleet, 1, "first").as_deref(), Some("one"));
-    assert!(read(&fleet, 1, "counter").is_some());
+    // The stack wrote all the time: it went on there from the last that it wrote before its stop.
+    let last = counted(&fleet, 0, "counter");
+    assert!(last > before, "it stood still from the start: {before}, {last}");
+    assert_eq!(counted(&fleet, 1, "began"), last, "what was written until the stop has not come along");
+    let told = fs::read_to_string(notes(&fleet, 1).with_file_name("ledger")).unwrap();
+    assert_eq!(told, "12 in, 7 out\n", "what a command told is given to the one that takes it back");
     assert_eq!(read(&fleet, 1, "cache"), None, "what is left out does not move");
     assert_eq!(read(&fleet, 0, "first").as_deref(), Some("one"), "what was there stays there");
     assert!(!fleet.nodes[1].data().join("backups/ahead/web").exists());
@@ -173,6 +206,7 @@ fn a_stack_moves_with_what_was_written_until_the_stop_and_comes_back_with_what_w
     fleet.commit("Change a line", None);
     fleet.api.sync(backstay_e2e::REPOSITORY);
     fleet.serves(&fleet.nodes[1], &stacks::conf(&[(2, "moved")]));
+    is_deployed(&fleet, "beta");
     assert!(!runs(&fleet.nodes[0]));
 
     let both = NeverBoth::watch(&fleet);
@@ -222,30 +256,33 @@ fn what_does_not_start_there_runs_again_where_it_was() {
 #[test]
 fn nothing_starts_there_while_nobody_knows_that_it_has_stopped() {
     let Some(mut fleet) = keeping_notes("") else { return };
-    // Alpha's agent is cut off, and what it runs goes on.
+    let both = NeverBoth::watch(&fleet);
+    // Without beta's agent it gets no further than to be copied.
+    fleet.nodes[1].kill_agent();
     let id = fleet.cli.json(&["migrate", "alpha", "beta", "--yes", "--no-wait"])["id"]
         .as_str()
         .unwrap()
         .to_owned();
-    eventually_within(LIMIT, "it to be asked to stop", || {
-        let view = migration(&fleet, &id);
-        if passage(&view)["step"] == "stopping" || passage(&view)["step"] == "fetching" {
-            Ok(())
-        } else {
-            Err(format!("{view:#}"))
-        }
-    });
+    comes_to(&fleet, &id, "fetching");
+    // Alpha's agent is cut off, and what it runs goes on.
     fleet.nodes[0].kill_agent();
-    let both = NeverBoth::watch(&fleet);
-    thread::sleep(Duration::from_secs(3));
-    let view = migration(&fleet, &id);
-    let step = passage(&view)["step"].as_str().unwrap().to_owned();
-    if step == "stopping" {
-        assert!(!runs(&fleet.nodes[1]), "{view:#}");
-    }
+    fleet.nodes[1].start_agent();
+    comes_to(&fleet, &id, "stopping");
+    assert!(runs(&fleet.nodes[0]) && !runs(&fleet.nodes[1]));
     fleet.hub.kill();
     fleet.hub.restart();
     (fleet.api, fleet.cli) = (fleet.hub.api(), fleet.hub.cli());
+    // Beta's agent has heard what it is to run from the hub that came back, and that is nothing.
+    eventually_within(LIMIT, "beta to be heard from", || {
+        let nodes = fleet.cli.json(&["nodes", "list"]);
+        let beta = nodes.as_array().unwrap().iter().find(|node| node["name"] == "beta").unwrap();
+        if beta["state"] == "online" { Ok(()) } else { Err(format!("{beta:#}")) }
+    });
+    let view = migration(&fleet, &id);
+    assert_eq!(passage(&view)["step"], "stopping", "{view:#}");
+    assert!(!runs(&fleet.nodes[1]), "{view:#}");
+    let said = passage(&view)["waits"].as_str().unwrap();
+    assert!(said.contains("alpha"), "whom it waits for: {said}");
     fleet.nodes[0].start_agent();
     let view = ended(&fleet, &id);
     assert_eq!(view["state"], "done", "{view:#}");
@@ -330,4 +367,77 @@ fn volumes_move_from_one_engine_to_another_and_back() {
     assert_eq!(fs::read_to_string(volume(0).join("mine")).unwrap(), "of beta");
     assert!(fleet.nodes[0].get("").is_ok());
     assert!(fleet.nodes[1].docker().containers().iter().all(|one| one.service != "web"));
+}
+
+/// Both in one transaction, all the time, once they are there.
+const WRITER: &str = "while true; do psql -h db -U clerk -d orders -qc 'begin; insert into a select coalesce(max(n), 0) + 1 \
+                      from a; insert into b select max(n) from a; commit' || sleep 0.3; done";
+
+/// The other node has neither the server's data nor the database nor the role that owns it.
+#[test]
+fn a_database_moves_to_a_fresh_server_with_what_was_written_until_the_stop() {
+    let target = format!("{{ folder = \"{DIR}/backups\" }}");
+    let fleet = Fleet::of(2).containers().hub_setting("BACKSTAY_BACKUP_TARGET", &target).start();
+    let Some(fleet) = fleet else { return };
+    for node in &fleet.nodes {
+        if node.docker().postgres_image("db:16").is_none() {
+            return;
+        }
+    }
+    let compose = format!(
+        "services:\n  db:\n    image: db:16\n    stop_signal: SIGINT\n    volumes: ['pg:/data']\n  writer:\n    \
+         image: db:16\n    healthcheck: {{disable: true}}\n    stop_grace_period: 1s\n    entrypoint: [\"sh\", \"-c\", \
+         \"trap 'exit 0' TERM; {WRITER}\"]\nvolumes: {{pg: {{}}}}\n"
+    );
+    let manifest = "[[probe]]\ncontainer = true\nevery = \"200ms\"\nwithin = \"60s\"\n[[backup]]\nname = \"orders\"\n\
+                    postgres = { service = \"db\", database = \"orders\" }\n";
+    fleet
+        .tree
+        .write("stacks/web/compose.yaml", &compose)
+        .write("stacks/web/stack.toml", manifest)
+        .write("fleet.toml", ON_ALPHA);
+    fleet.commit("Add web", None);
+    fleet.follow();
+    is_deployed(&fleet, "alpha");
+    let ask = |node: usize, database: &str, sql: &str| {
+        let args = ["exec", "web-db-1", "psql", "-XAtqd", database, "-c", sql];
+        fleet.nodes[node].docker().try_run(&args).map_err(|failed| failed.to_string())
+    };
+    let sql = |node: usize, database: &str, text: &str| {
+        eventually_within(LIMIT, text, || ask(node, database, text)).trim().to_owned()
+    };
+    // Both have all numbers from 1 on, without one missing: how many these are.
+    let last = |node: usize| -> u64 {
+        let counts = sql(
+            node,
+            "orders",
+            "select (select count(*) from a), (select coalesce(max(n), 0) from a), (select count(*) from b)",
+        );
+        let counts: Vec<u64> = counts.split('|').map(|n| n.parse().unwrap()).collect();
+        assert!(counts[0] == counts[1] && counts[0] == counts[2], "both or neither, and all: {counts:?}");
+        counts[0]
+    };
+    sql(0, "postgres", "create role clerk login");
+    sql(0, "postgres", "create database orders owner clerk");
+    sql(0, "orders", "set role clerk; create table a (n bigint primary key); create table b (n bigint)");
+    let goes_on = |node: usize| {
+        let from = last(node);
+        eventually_within(LIMIT, "it to write", || {
+            let now = last(node);
+            if now > from + 3 { Ok(now) } else { Err(format!("{from}, {now}")) }
+        })
+    };
+    let before = goes_on(0);
+    let view = fleet.cli.json(&["migrate", "alpha", "beta", "--yes"]);
+    assert_eq!(view["state"], "done", "{view:#}");
+    are_equal(&view, &["orders"]);
+    assert!(last(1) >= before, "what was committed before the stop is there: {before}");
+    // The writer goes on there, as the role that came along, behind the last that it wrote on alpha.
+    let moved = goes_on(1);
+    assert_eq!(sql(1, "orders", "select tableowner from pg_tables where tablename = 'a'"), "clerk");
+    assert!(fleet.nodes[0].docker().containers().is_empty(), "nothing of it is left running");
+    let back = fleet.cli.json(&["migrate", "--back", view["id"].as_str().unwrap(), "--yes"]);
+    assert_eq!(back["state"], "done", "{back:#}");
+    assert!(last(0) >= moved, "what was written on beta came back: {moved}");
+    goes_on(0);
 }

@@ -46,11 +46,10 @@ pub(super) async fn save_last(
     let since = Instant::now();
     let mut ready = Ready::default();
     progress.phase(BackupPhase::Stopping, stack);
-    let is_command = |item: &backstay_manifest::BackupItem| matches!(item.what, BackupSource::Command(_));
-    let asks_what_runs = plan.runtime != "compose" && plan.backups.items.iter().any(is_command);
-    if asks_what_runs {
-        saving.ask(&mut ready).await.map_err(told)?;
-    }
+    // A command may have to ask what runs. Whatever else is asked is asked after the last write.
+    let is_asked_first =
+        |what: &BackupSource| plan.runtime != "compose" && matches!(what, BackupSource::Command(_));
+    saving.ask_of(&mut ready, is_asked_first).await.map_err(told)?;
     match (plan.runtime.as_str(), &committed.prepared) {
         // Services that are asked for their data run on; nobody writes any more.
         ("compose", _) => stack::stop_writers(&plan, true).await.map_err(early)?,
@@ -65,9 +64,7 @@ pub(super) async fn save_last(
     }
     crash_point("leave.stopped");
     progress.phase(BackupPhase::Preparing, stack);
-    if !asks_what_runs {
-        saving.ask(&mut ready).await.map_err(told)?;
-    }
+    saving.ask_of(&mut ready, |what| !is_asked_first(what)).await.map_err(told)?;
     saving.prepare(&mut ready).await.map_err(told)?;
     let about = (desk.tags(stack, committed.tree, save.reason, save), desk.now());
     let repository = desk.repository(order);

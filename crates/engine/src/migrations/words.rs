@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use backstay_api::v1::{MigrationPlan, StackMove};
-use backstay_manifest::{
-    BackupSource, Compose, PostgresMethod, StackManifest, Variables, compose, format_duration,
-};
+use backstay_manifest::{BackupSource, Compose, StackManifest, Variables, compose, format_duration};
 use backstay_store::backups::{jobs, snapshots};
 use backstay_types::{Release, TWO_EPOCHS, tree::in_folder};
 
@@ -48,16 +46,7 @@ impl Engine {
         let Some(manifest) = &declared.manifest else { return Ok(()) };
         let stack = &one.runs.stack;
         for item in &manifest.backups.items {
-            let why = match &item.what {
-                BackupSource::Openclaw { .. } => "OpenClaw's own backup is not put back in place",
-                BackupSource::Postgres(source) if source.method == PostgresMethod::Base => {
-                    "a base backup takes the place of a server's whole data folder"
-                }
-                BackupSource::Command(source) if source.restore.is_empty() => {
-                    "it has no `restore`, a command that takes it back"
-                }
-                _ => continue,
-            };
+            let Some(why) = item.what.not_in_place() else { continue };
             return Err(cannot(format!("{stack}: item `{}` cannot be put in place: {why}", item.name)));
         }
         Ok(())
@@ -97,7 +86,7 @@ impl Engine {
         Ok(StackMove {
             commit: one.release.commit.clone(),
             moves: moves(&declared),
-            costs: self.costs(want, one).await?,
+            costs: self.costs(want, one, &declared).await?,
             stays: stays(&declared, from.as_str(), to.as_str()),
             lost,
             stack,
@@ -105,7 +94,12 @@ impl Engine {
     }
 
     /// What the stop costs, as far as that can be told.
-    async fn costs(&self, want: &WantedMigration, one: &Candidate) -> Result<Vec<String>, EngineError> {
+    async fn costs(
+        &self,
+        want: &WantedMigration,
+        one: &Candidate,
+        declared: &Declared,
+    ) -> Result<Vec<String>, EngineError> {
         let (stack, from, to) = (&one.runs.stack, &want.from.name, &want.to.name);
         if want.from_gone {
             return Ok(vec![format!("{stack} runs nowhere until {to} has fetched its data and started it")]);
@@ -133,6 +127,15 @@ impl Engine {
                 "its newest snapshot has {} of data{}",
                 crate::undo::data::bytes(kept.snapshot.bytes),
                 took.unwrap_or_default()
+            ));
+        }
+        let declared = declared.manifest.iter().filter(|_| declared.compose.is_none());
+        let items = declared.flat_map(|manifest| &manifest.backups.items);
+        for item in items.filter(|item| matches!(item.what, BackupSource::Command(_))) {
+            costs.push(format!(
+                "`{}` is asked for its data just before {stack} is stopped, since it may have to ask what runs: have nothing \
+                 write to it meanwhile",
+                item.name
             ));
         }
         if one.double_sign {
