@@ -40,26 +40,6 @@ macro_rules! codes {
 }
 
 codes! {
-    BS3001 500 "There is too little free disk space for the release";
-    BS3002 500 "The release could not be had from hub or Git";
-    BS3003 500 "The release is not what was signed";
-    BS3004 500 "The node lacks values that the release needs";
-    BS3005 500 "The release's own check refused it";
-    BS3006 500 "The release cannot run on this node";
-    BS3007 500 "The runtime is not there or does not answer";
-    BS3008 500 "The release did not start";
-    BS3009 500 "The release is not healthy";
-    BS3010 500 "Another agent uses the same data folder";
-    BS3011 500 "The agent's files cannot be used";
-    BS3012 500 "The agent's journal cannot be used";
-    BS3013 500 "This machine has joined no hub, or has joined one already";
-    BS3014 500 "The join token does not fit the hub";
-    BS3015 500 "The agent cannot go on";
-    BS3016 500 "The bundle is damaged";
-    BS3017 500 "The bundle is not for this node, or not by its hub";
-    BS3018 500 "The bundle is older than what the node holds";
-    BS3019 500 "A preflight refused the release";
-    BS3020 500 "The release could not be reloaded";
     BS1001 422 "A file is not valid TOML";
     BS1002 422 "A key that nothing reads";
     BS1003 422 "A value is of the wrong type";
@@ -107,6 +87,26 @@ codes! {
     BS2012 503 "The mirror is busy";
     BS2013 500 "Git itself is missing or failed";
     BS2014 422 "The resolution of a conflict cannot be used";
+    BS3001 500 "There is too little free disk space for the release";
+    BS3002 500 "The release could not be had from hub or Git";
+    BS3003 500 "The release is not what was signed";
+    BS3004 500 "The node lacks values that the release needs";
+    BS3005 500 "The release's own check refused it";
+    BS3006 500 "The release cannot run on this node";
+    BS3007 500 "The runtime is not there or does not answer";
+    BS3008 500 "The release did not start";
+    BS3009 500 "The release is not healthy";
+    BS3010 500 "Another agent uses the same data folder";
+    BS3011 500 "The agent's files cannot be used";
+    BS3012 500 "The agent's journal cannot be used";
+    BS3013 500 "This machine has joined no hub, or has joined one already";
+    BS3014 500 "The join token does not fit the hub";
+    BS3015 500 "The agent cannot go on";
+    BS3016 500 "The bundle is damaged";
+    BS3017 500 "The bundle is not for this node, or not by its hub";
+    BS3018 500 "The bundle is older than what the node holds";
+    BS3019 500 "A preflight refused the release";
+    BS3020 500 "The release could not be reloaded";
     BS4001 400 "The request is malformed";
     BS4002 401 "Not signed in, or the token is not known";
     BS4003 403 "Not allowed";
@@ -196,11 +196,11 @@ codes! {
     BS9056 409 "It is not known whether the node that a stack leaves is gone";
     BS9057 409 "The migration cannot be changed any more";
     BS9061 422 "Stacks use the same data, and none of them says so";
+    BS9071 409 "The backup target is not the one that the hub knows";
     BS0031 503 "Telemetry cannot be taken at the moment";
     BS0032 503 "The hub keeps no telemetry";
     BS0033 400 "What was sent is not the telemetry that it says it is";
     BS0034 400 "Some samples were refused";
-    BS9071 409 "The backup target is not the one that the hub knows";
 }
 
 impl fmt::Display for ErrorCode {
