@@ -38,6 +38,9 @@ pub struct Backups {
     /// Which way changes to the data's schema go.
     #[serde(default)]
     pub migrations: Migrations,
+    /// Paths of the node that services write to, absolute, and that are left out on purpose: nothing warns of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_saved: Vec<String>,
     /// What is saved, in the order of `stack.toml`. Empty: what the node finds by itself.
     #[serde(default)]
     pub items: Vec<BackupItem>,
@@ -226,6 +229,7 @@ impl Default for Backups {
             longest_still: LONGEST_STILL,
             drill: None,
             migrations: Migrations::default(),
+            not_saved: Vec::new(),
             items: Vec::new(),
         }
     }
@@ -376,6 +380,7 @@ fn read_all(mut table: Table<'_, '_>, runtime: Option<&Runtime>) -> Backups {
         require: table.boolean("require").unwrap_or_default(),
         drill: table.choice("drill", &DRILLS),
         migrations: read_migrations(&mut table),
+        not_saved: read_not_saved(&mut table),
         ..Backups::default()
     };
     if backups.drill == Some(DrillMode::Start) && !matches!(runtime, Some(Runtime::Compose(_)) | None) {
@@ -406,6 +411,19 @@ const DRILLS: [(&str, DrillMode); 3] =
 fn read_migrations(table: &mut Table<'_, '_>) -> Migrations {
     let choices = [("reversible", Migrations::Reversible), ("forward_only", Migrations::ForwardOnly)];
     table.choice("migrations", &choices).unwrap_or_default()
+}
+
+fn read_not_saved(table: &mut Table<'_, '_>) -> Vec<String> {
+    let mut paths = Vec::new();
+    for path in table.strings("not_saved").unwrap_or_default() {
+        if path.starts_with('/') && !path.split('/').any(|part| part == "..") {
+            paths.push(path);
+        } else {
+            let message = format!("`{}`: expected an absolute path, without `..`", path.escape_debug());
+            table.wrong::<()>("not_saved", code::WRONG_VALUE, message);
+        }
+    }
+    paths
 }
 
 fn read_shared(table: &mut Table<'_, '_>) -> Vec<StackName> {

@@ -94,6 +94,7 @@ fn what_is_wrong_is_told_with_line_and_expectation() {
         ),
         ("[backups]\noff = true\nrequire = true\n".to_owned(), code::BAD_BACKUP, 3, "no `require`"),
         ("[backups]\nwait = \"0s\"\n".to_owned(), code::WRONG_VALUE, 2, "more than nothing"),
+        ("[backups]\nnot_saved = [\"photos\"]\n".to_owned(), code::WRONG_VALUE, 2, "absolute path"),
         ("[backups]\nlongest = \"1s\"\n".to_owned(), code::UNKNOWN_KEY, 2, "longest"),
         ("[backups]\ndrill = \"yes\"\n".to_owned(), code::WRONG_VALUE, 2, "`start`"),
         (

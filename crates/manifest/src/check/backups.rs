@@ -1,9 +1,11 @@
 //! What is saved of a stack, and could not be relied on.
 
+use std::path::Path;
+
 use backstay_types::{Labels, NodeName, StackName, tree::in_folder};
 
 use crate::{
-    BackupItem, BackupSource, Compose, Fleet, Problem, Stack, code,
+    BackupItem, BackupSource, Backups, Compose, Fleet, Problem, Stack, code,
     compose::{ImageRef, Place},
     problem::nearest,
 };
@@ -14,6 +16,10 @@ const SQLITE: [&str; 5] = [".sqlite", ".sqlite3", ".db", ".db3", ".s3db"];
 const POSTGRES: [&str; 5] = ["postgres", "postgis", "pgvector", "timescaledb", "pg_auto_failover"];
 /// Where such images keep their data.
 const POSTGRES_DATA: &str = "/var/lib/postgresql";
+
+/// Of the system's, not of a stack's.
+const NO_DATA: [&str; 8] =
+    ["/dev", "/proc", "/sys", "/run", "/var/run", "/tmp", "/etc/localtime", "/etc/timezone"];
 
 pub(super) fn doubtful(stack: &Stack) -> Vec<Problem> {
     let backups = &stack.manifest.backups;
@@ -31,8 +37,53 @@ pub(super) fn doubtful(stack: &Stack) -> Vec<Problem> {
             problems.extend(found_sqlite(compose));
         }
         problems.extend(plain_postgres(&backups.items, compose));
+        problems.extend(unsaved(backups, compose));
     }
     problems
+}
+
+/// Folders of the node that a service writes to, which are neither saved nor said to be left out: only volumes and what is
+/// in the state folder are saved by themselves.
+fn unsaved(backups: &Backups, compose: &Compose) -> Vec<Problem> {
+    let meets =
+        |one: &str, other: &str| Path::new(one).starts_with(other) || Path::new(other).starts_with(one);
+    let known = |source: &str| {
+        let declared = |item: &BackupItem| match &item.what {
+            BackupSource::Path { path, volume: None } | BackupSource::Sqlite { path, volume: None } => {
+                path.starts_with('/') && meets(source, path)
+            }
+            _ => false,
+        };
+        backups.items.iter().any(declared) || backups.not_saved.iter().any(|path| meets(source, path))
+    };
+    let binds = compose
+        .services
+        .iter()
+        .flat_map(|(name, service)| service.binds.iter().map(move |bind| (name, bind)));
+    let told = binds.filter(|(_, bind)| !bind.read_only && is_data(&bind.source) && !known(&bind.source));
+    told.map(|(service, bind)| {
+        let source = &bind.source;
+        let message =
+            format!("`{source}` is a folder of the node that `{service}` writes to, and is not saved");
+        let hint = format!(
+            "declare it in stack.toml: [[backup]] with `path = \"{source}\"`; or say that it is left out: \
+             `not_saved = [\"{source}\"]` in [backups]"
+        );
+        Problem::warning(code::UNSAFE_BACKUP, &compose.file, message)
+            .at(bind.line, bind.column)
+            .field(format!("services.{service}.volumes"))
+            .hint(hint)
+    })
+    .collect()
+}
+
+/// Whether a path of the node may hold data, and is none of what programs talk through or learn the time from.
+fn is_data(path: &str) -> bool {
+    let is_below = |folder: &&str| Path::new(path).starts_with(folder);
+    path.starts_with('/')
+        && !path.contains('$')
+        && !path.ends_with(".sock")
+        && !NO_DATA.iter().any(|one| is_below(&one))
 }
 
 /// Volumes that several stacks mount, of which none says so: with `nodes` where any of these runs both.
@@ -222,6 +273,27 @@ mod tests {
         let good = "[[backup]]\nvolume = \"files\"\n[[backup]]\nsqlite = \"app.db\"\n\
                     [[backup]]\npostgres = { service = \"db\" }\n[[backup]]\nvolume = \"pg\"\n";
         assert!(told(COMPOSE, good).is_empty());
+    }
+
+    #[test]
+    fn folders_of_the_node_are_not_saved_without_a_word() {
+        let compose = "services:\n  web:\n    image: web:1\n    volumes:\n    - /srv/photos:/photos\n    - /srv/films:/films:ro\n    \
+            - /var/run/docker.sock:/var/run/docker.sock\n    - ./files:/files\n    healthcheck: {test: [CMD, 'true']}\n";
+        let warned = [
+            "stacks/web/compose.yaml:5:7: services.web.volumes: `/srv/photos` is a folder of the node that `web` writes to, and is not saved (BS9022)",
+        ];
+        assert_eq!(told(compose, ""), warned);
+        assert_eq!(told(compose, "[[backup]]\npath = \"files\"\n"), warned);
+        assert_eq!(told(compose, "[[backup]]\npath = \"/srv/photos2\"\n"), warned);
+        for says in [
+            "[[backup]]\npath = \"/srv/photos\"\n",
+            "[[backup]]\npath = \"/srv\"\n",
+            "[[backup]]\npath = \"/srv/photos/of-people\"\n",
+            "[backups]\nnot_saved = [\"/srv/photos\"]\n",
+            "[backups]\noff = true\n",
+        ] {
+            assert!(told(compose, says).is_empty(), "{says}: {:?}", told(compose, says));
+        }
     }
 
     #[test]
