@@ -37,6 +37,8 @@ export const ROUTES: Route[] = [
   { path: 'backups/snapshots/:id', name: 'Snapshot', view: 'Snapshot' },
   { path: 'backups/jobs/:id', name: 'Backup job', view: 'BackupJob' },
   { path: 'backups/:section?', name: 'Backups', view: 'Backups', icon: 'backup', key: 'b', stays: true },
+  { path: 'migrations', name: 'Migrations', view: 'Migrations', key: 'm' },
+  { path: 'migrations/:id', name: 'Migration', view: 'Migration' },
   { path: 'limits', name: 'Limits', view: 'Limits', icon: 'constraint', key: 'l' },
   { path: 'settings/:section?', name: 'Settings', view: 'Settings', icon: 'settings', key: ',', stays: true },
   { path: 'releases/:id', name: 'Release', view: 'Release' },

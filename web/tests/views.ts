@@ -9,7 +9,7 @@ interface List<T> { items: T[] }
 
 export const NAMES = [
   'overview', 'timeline', 'conversations', 'conversation', 'nodes', 'node', 'agents', 'drift', 'stacks', 'stack', 'rollouts', 'rollout', 'release', 'deployment',
-  'limits', 'backups', 'undos', 'undo', 'why', 'welcome', 'repositories', 'webhooks', 'tokens', 'users', 'account',
+  'limits', 'backups', 'migrations', 'undos', 'undo', 'why', 'welcome', 'repositories', 'webhooks', 'tokens', 'users', 'account',
 ] as const;
 
 /** The views with things that are there after the demonstration. */
@@ -39,6 +39,7 @@ export async function addresses(stage: Stage): Promise<Record<(typeof NAMES)[num
     deployment: `/deployments/${(back ?? first(deployments.items)).id}`,
     limits: '/limits',
     backups: '/backups',
+    migrations: '/migrations',
     undos: '/undos',
     undo: `/undos/${first(undos.items).id}`,
     why: '/why?node=web-1&stack=page&file=page.conf',

@@ -97,6 +97,12 @@ export type PruneView = Omit<Schemas['PruneView'], 'job'> & { job: BackupJob };
 export type RestoreView = Omit<Schemas['RestoreView'], 'job'> & { job?: BackupJob | null };
 export type RestoreRequest = Schemas['RestoreRequest'];
 export type RecoveryKey = Schemas['RecoveryKeyView'];
+export type Migration = Schemas['MigrationView'];
+export type MigrationPlan = Schemas['MigrationPlan'];
+export type MigrationRequest = Partial<Schemas['MigrationRequest']>;
+export type MigrationStep = Schemas['MigrationStep'];
+export type Passage = Schemas['Passage'];
+export type ItemCheck = Schemas['ItemCheck'];
 export interface Page<T> { items: T[]; next?: string | null }
 
 /** What the hub said no with, or that it could not be reached. */

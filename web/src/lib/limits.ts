@@ -6,6 +6,7 @@ export type Kind = Constraint['effect'];
 /** Kinds of limits, those that keep most from happening first. */
 export const LIMITS: Record<Kind, readonly [sign: string, name: string]> = {
   freeze: ['❄', 'Freeze'], maintenance: ['⚒', 'Maintenance'], updates_off: ['⊘', 'Updates off'], pin: ['⚲', 'Pin'], follow: ['⎇', 'Branch'], hold: ['‖', 'Hold'], ban: ['✕', 'Ban'], decommission: ['⏏', 'Decommission'],
+  runs_not: ['⇥', 'Moved away'], runs_here: ['⇤', 'Moved here'],
 };
 export const KINDS = Object.keys(LIMITS) as Kind[];
 
@@ -20,6 +21,8 @@ export function does(one: Constraint): string {
     case 'updates_off': return `nodes keep what they run${one.stack ? ` of ${one.stack}` : ''}`;
     case 'maintenance': return 'nodes keep what they run and count nowhere';
     case 'decommission': return 'what the node runs is taken away, then it is revoked; its data stays';
+    case 'runs_here': return `${one.stack} runs there, whatever fleet.toml assigns: it was moved there`;
+    case 'runs_not': return `${one.stack} does not run there, whatever fleet.toml assigns: it was moved away; its data stays`;
   }
 }
 

@@ -9,7 +9,7 @@ export const LOOKS: Record<string, readonly [sign: string, kind: string]> = {
   planned: ['◌', 'dim'], conflicted: ['✕', 'bad'], rolling_out: ['…', 'busy'], verified: ['✓', 'good'],
   new: ['◌', 'busy'], ok: ['✓', 'good'], unreachable: ['✕', 'bad'], invalid: ['✕', 'bad'], rewritten: ['✕', 'back'],
   eligible: ['✓', 'good'], held: ['‖', 'back'], banned: ['✕', 'bad'],
-  done: ['✓', 'good'], skipped: ['–', 'dim'], queued: ['◌', 'dim'], cancelled: ['–', 'dim'],
+  done: ['✓', 'good'], skipped: ['–', 'dim'], queued: ['◌', 'dim'], partly: ['!', 'bad'], cancelled: ['–', 'dim'],
   good: ['✓', 'good'], damaged: ['✕', 'bad'], full: ['!', 'bad'], late: ['!', 'back'], unproven: ['?', 'back'], never: ['!', 'back'], nothing: ['–', 'dim'],
 };
 

@@ -41,6 +41,8 @@ export function mark(entry: Entry): Mark {
     case 'backup_repository_checked': return Number(event.problems) > 0 ? 'bad' : 'good';
     case 'restore_asked': return 'back';
     case 'drill_finished': return event.failed ? 'bad' : 'good';
+    case 'migration_started': return 'busy';
+    case 'migration_moved': return event.step === 'switched' ? 'good' : event.step === 'stayed' ? 'bad' : 'busy';
     case 'restore_finished': return event.failed ? 'bad' : 'back';
     default: return 'plain';
   }
@@ -136,6 +138,9 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
     case 'snapshot_held': return `${event.by} ${event.held ? 'holds' : 'released'} snapshot ${short(String(event.snapshot))}${because}`;
     case 'backup_cancelled': return `${event.by} cancelled a job about backups of ${whose(refs, node)}`;
     case 'backup_target_accepted': return `${event.by} accepted what is at the backup target ${event.place}`;
+    case 'migration_started': return `${event.by} moves ${((event.stacks ?? []) as string[]).join(', ')} from ${node(refs.node)} to ${node(String(event.to))}${because}`;
+    case 'migration_moved': return `${refs.stack}, from ${node(refs.node)} to ${node(String(event.to))}: ${String(event.step).replaceAll('_', ' ')}${event.why ? `, since ${event.why}` : ''}`;
+    case 'migration_cancelled': return `${event.by} ended a move from ${node(refs.node)}`;
     case 'recovery_key_set': return `${event.by} set the recovery key`;
     case 'hub_restored': return `This hub was restored from snapshot ${short(String(event.snapshot))}`;
     case 'token_changed': return String(event.detail);
@@ -144,7 +149,7 @@ function words(entry: Entry, node: (id: string | null | undefined) => string): s
   }
 }
 
-const REASONS: Record<string, string> = { schedule: '', manual: ' on request', deployment: ' before a deployment', rollback: ' before a way back', safety: ' before a restore' };
+const REASONS: Record<string, string> = { schedule: '', manual: ' on request', deployment: ' before a deployment', rollback: ' before a way back', safety: ' before a restore', migration: ' to move to another node' };
 const whose = (refs: Entry['refs'], node: (id: string | null | undefined) => string): string => (refs.node ? node(refs.node) : 'the hub');
 
 function userChange(done: Record<string, string>, user: string): string {
@@ -160,7 +165,7 @@ function userChange(done: Record<string, string>, user: string): string {
   }
 }
 
-const CONSTRAINTS: Record<string, string> = { pin: 'A pin', follow: 'A branch', hold: 'A hold', ban: 'A ban', freeze: 'A freeze', updates_off: 'Updates off', maintenance: 'Maintenance', decommission: 'A decommission' };
+const CONSTRAINTS: Record<string, string> = { pin: 'A pin', follow: 'A branch', hold: 'A hold', ban: 'A ban', freeze: 'A freeze', updates_off: 'Updates off', maintenance: 'Maintenance', decommission: 'A decommission', runs_here: 'A move to it', runs_not: 'A move away from it' };
 /** What people call a constraint, by its effect. */
 export const constraintName = (effect?: string): string => CONSTRAINTS[effect ?? ''] ?? 'A constraint';
 

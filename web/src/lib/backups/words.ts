@@ -18,8 +18,19 @@ export const PROVES: Record<Proof, string> = {
 export const proven = (proof: Proof): boolean => PROOFS.indexOf(proof) >= PROOFS.indexOf('verified');
 
 export const REASONS: Record<Snapshot['reason'], string> = {
-  schedule: 'on schedule', manual: 'on request', deployment: 'before a deployment', rollback: 'before a way back', safety: 'before a restore, as its way back',
+  schedule: 'on schedule', manual: 'on request', deployment: 'before a deployment', rollback: 'before a way back', safety: 'before a restore, as its way back', migration: 'for a move to another node',
 };
+
+type Destination = Extract<BackupJob, { task: 'restore' }>['destination'];
+function whither(to: Destination): string {
+  switch (to.to) {
+    case 'in_place': return 'in place';
+    case 'folder': return `into ${to.path}`;
+    case 'with_deployment': return 'with a deployment';
+    case 'before_start': return 'before it first starts';
+    case 'ahead': return 'ahead of a move';
+  }
+}
 
 export const TASKS: Record<BackupJob['task'], string> = {
   save: 'Backup', restore: 'Restore', drill: 'Drill', verify: 'Read back', check: 'Check', prune: 'Prune', files: 'List of files',
@@ -31,7 +42,7 @@ export const final = (job: BackupJob): boolean => job.state === 'done' || job.st
 export function does(job: BackupJob): string {
   switch (job.task) {
     case 'save': return `Backup of ${job.stacks?.length ? job.stacks.join(', ') : job.node ? 'all its data' : 'its own state'}, ${REASONS[job.reason]}`;
-    case 'restore': return `Restore of ${job.stack} from ${short(job.snapshot)} ${job.destination.to === 'in_place' ? 'in place' : job.destination.to === 'folder' ? `into ${job.destination.path}` : 'with a deployment'}`;
+    case 'restore': return `Restore of ${job.stack} from ${short(job.snapshot)} ${whither(job.destination)}`;
     case 'drill': return `Drill of ${job.stack} with ${short(job.snapshot)}${job.files_only ? ', files only' : ''}`;
     case 'verify': return `Read back ${job.snapshots.length === 1 ? `snapshot ${short(job.snapshots[0])}` : job.snapshots.length ? count(job.snapshots.length, 'snapshot') : 'what is not proven yet'}`;
     case 'check': return `Check of the repository${job.read ? (job.read[1] === 1 ? ' with all its data' : `, part ${Number(job.read[0]) + 1} of ${job.read[1]} of its data`) : "'s structure"}`;
