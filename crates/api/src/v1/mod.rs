@@ -11,6 +11,7 @@ mod hub;
 mod membership;
 mod page;
 mod releases;
+mod restores;
 mod telemetry;
 mod timeline;
 mod undo;
@@ -28,6 +29,7 @@ pub use hub::*;
 pub use membership::*;
 pub use page::*;
 pub use releases::*;
+pub use restores::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use telemetry::*;
@@ -49,6 +51,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         membership::declarations(),
         page::declarations(),
         releases::declarations(),
+        restores::declarations(),
         timeline::declarations(),
         undo::declarations(),
         telemetry::declarations(),

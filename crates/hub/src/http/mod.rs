@@ -248,6 +248,7 @@ fn backup_routes(routes: Routes) -> Routes {
         .on::<v1::VerifyBackups, _, _, _>(backups::start::verify)
         .on::<v1::PruneBackups, _, _, _>(backups::start::prune)
         .on::<v1::StartRestore, _, _, _>(backups::restore::start)
+        .on::<v1::RestoreEverything, _, _, _>(backups::restore_everything::start)
         .on::<v1::AcceptBackupTarget, _, _, _>(backups::accept_target::accept)
         .on::<v1::GetRecoveryKey, _, _, _>(backups::recovery::get)
         .on::<v1::SetRecoveryKey, _, _, _>(backups::recovery::set)
