@@ -63,7 +63,10 @@ pub(crate) fn untrue(opened: &Opened) -> Result<Untrue, Fault> {
     for file in opened.repository.stream_files::<IndexFile>().map_err(fault)? {
         let (index, file) = file.map_err(fault)?;
         unmarked.extend(file.packs.iter().map(|pack| *pack.id));
-        for pack in file.packs.into_iter().chain(file.packs_to_delete) {
+        // A prune marks what no index has when it looks, such as what somebody is just writing, and says nothing of its
+        // content. Once an index has such a pack the mark counts for nothing: the library drops it.
+        let marked = file.packs_to_delete.into_iter().filter(|pack| !pack.blobs.is_empty());
+        for pack in file.packs.into_iter().chain(marked) {
             said.entry(*pack.id).or_default().push((*index, pack.blobs));
         }
     }

@@ -20,6 +20,7 @@ use crate::{
 const PROGRAM: &str = r#"#!/bin/sh
 job=$(cat)
 case "$job" in
+    *'"task":"verify"'*dddddddd*) echo '{"line":"failed","kind":"other","message":"it cannot be read back"}' ;;
     *'"task":"init"'*) echo '{"line":"done","done":"init","made":true,"id":"1"}' ;;
     *'"task":"verify"'*) echo '{"line":"done","done":"verify","bytes":2048}' ;;
     *'"task":"list"'*) echo '{"line":"done","done":"list","snapshots":[]}' ;;
@@ -311,6 +312,78 @@ fn a_restore_says_first_what_it_does_and_names_its_way_back() {
     });
     assert!(ran.code == 1 && ran.err.contains("error[BS9026]"), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("Missing or damaged") && ran.out.contains("      pages/a.txt\n"), "{}", ran.out);
+}
+
+#[test]
+fn everything_is_put_back_at_once_and_what_is_not_is_named() {
+    let (fleet, one) = saved();
+    let two = Played::join(&fleet, "n2", &json!({ "role": "db" }));
+    let saves = |digit, stack: &str| {
+        let mut made = snapshot(digit, "manual");
+        (made["node_name"], made["stack"]) = (json!("n2"), json!(stack));
+        meanwhile(&fleet, &["backup", "now", "n2"], || {
+            finish(&two, &order(&fleet, &two), &json!({ "snapshots": [made], "items": [well()] }));
+        });
+    };
+    saves('c', "web");
+    one.says(&runs_web(), &json!({}));
+    let of = |planned: &Value| -> Vec<(String, bool)> {
+        let all = planned["restores"].as_array().into_iter().flatten();
+        all.map(|view| (view["node_name"].as_str().unwrap().to_owned(), view["waits"] == true)).collect()
+    };
+    let everything = ["restore", "--everything", "--dry-run", "--json"];
+    fleet.eventually("what can be proven is, and n1 runs", || {
+        let ran = fleet.try_run(&everything);
+        let planned = serde_json::from_str(&ran.out).unwrap_or_default();
+        of(&planned) == [("n1".to_owned(), false), ("n2".to_owned(), true)]
+    });
+    // This one cannot be read back.
+    saves('d', "blog");
+    let plan = fleet.run(&["restore", "--everything", "--dry-run"]);
+    for part in [
+        "Restore 2 stacks to ",
+        "n1    web    aaaaaaaaaaaa",
+        "a safety snapshot is made",
+        "web waits until n2 is there and runs it",
+        "blog on n2 stays as it is: there is no proven snapshot of blog",
+        "(BS9017)",
+        "Nothing was changed",
+    ] {
+        assert!(plan.contains(part), "{part}: {plan}");
+    }
+    let planned = fleet.json(&everything[..3]);
+    assert_eq!(planned["left_out"].as_array().unwrap().len(), 1, "{planned}");
+    assert_eq!(planned["left_out"][0]["code"], "BS9017", "{planned}");
+    let planned = fleet.json(&["restore", "--everything", "--nodes", "role=db", "--dry-run"]);
+    assert_eq!(of(&planned), [("n2".to_owned(), true)], "{planned}");
+    refused(&fleet, &["restore", "--everything", "--nodes", "role=none", "--yes"], 1, "BS9017");
+    refused(&fleet, &["restore", "--everything", "--nodes", "role in", "--yes"], 1, "BS4007");
+    let before = ["restore", "--everything", "--at", "2025-06-01 12:00", "--yes"];
+    refused(&fleet, &before, 1, "of 3 stacks with snapshots none can be put back as of 2025-06-01");
+    refused(&fleet, &["restore", "--everything"], 2, "BS8010");
+    assert_eq!(fleet.json(&["backup", "jobs", "--task", "restore"]), json!([]), "nobody said yes");
+
+    // What runs is followed to its end; what does not run yet is told, and comes when it does.
+    let ran = meanwhile(&fleet, &["restore", "--everything", "--yes"], || {
+        let order = order(&fleet, &one);
+        assert_eq!(
+            (&order["work"], &order["destination"]["to"], &order["snapshot"]),
+            (&json!("restore"), &json!("in_place"), &json!(id('a'))),
+            "{order}"
+        );
+        finish(&one, &order, &json!({ "snapshots": [snapshot('b', "safety")], "items": [well()] }));
+    });
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    for part in [
+        "backstay restore n1/web --snapshot bbbbbbbbbbbb",
+        "The data of web is put back as soon as n2 runs it",
+    ] {
+        assert!(ran.out.contains(part), "{part}: {}{}", ran.out, ran.err);
+    }
+    assert_eq!(fleet.json(&["backup", "jobs", "--task", "restore"]).as_array().unwrap().len(), 2);
+    assert!(two.next_backup().is_none(), "it is not asked for what it cannot do");
+    two.says(&runs_web(), &json!({}));
+    assert_eq!(order(&fleet, &two)["snapshot"], json!(id('c')));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod membership;
 mod migrations;
 mod page;
 mod releases;
+mod restores;
 mod telemetry;
 mod timeline;
 mod undo;
@@ -30,6 +31,7 @@ pub use membership::*;
 pub use migrations::*;
 pub use page::*;
 pub use releases::*;
+pub use restores::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use telemetry::*;
@@ -52,6 +54,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         migrations::declarations(),
         page::declarations(),
         releases::declarations(),
+        restores::declarations(),
         timeline::declarations(),
         undo::declarations(),
         telemetry::declarations(),

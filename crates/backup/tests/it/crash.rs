@@ -4,12 +4,15 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use backstay_types::backup::{
-    SnapshotId,
-    job::{Place, RestoreTask, Task},
+use backstay_testkit::{
+    find_tool,
+    left_out::{self, Part},
 };
+use backstay_types::backup::job::{Place, RestoreTask, Task};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
     job::{Bench, noise, restored, text},
@@ -43,7 +46,9 @@ fn kill_at(bench: &mut Bench, task: Task, at: &Path, changes: usize) -> bool {
     while killed && names(at).symmetric_difference(&before).count() < changes {
         killed = child.try_wait().unwrap().is_none();
     }
-    let _ = child.kill();
+    // With what it was started through.
+    let group = Pid::from_child(&child);
+    let _ = kill_process_group(group, Signal::KILL);
     child.wait().unwrap();
     bench.bytes_per_second = None;
     killed
@@ -79,37 +84,51 @@ fn killed_while_saving() {
     }
 }
 
+/// Each file that comes or goes below the repository, until there are no more of them. They follow each other at once, and
+/// are held up so that each is seen.
 #[test]
 fn killed_while_pruning() {
-    let ready = || -> (Bench, std::path::PathBuf, SnapshotId) {
-        let bench = Bench::made();
-        let from = fill(&bench);
-        let first = bench.save(&from).id;
-        for number in 0..500 {
-            if number % 3 == 0 {
-                fs::remove_file(from.join(format!("{}/f{number}", number / 100))).unwrap();
-            }
-        }
-        fs::remove_file(from.join("large1")).unwrap();
-        let second = bench.save(&from).id;
-        bench.run(Task::Forget { snapshots: vec![first] }).done();
-        (bench, from, second)
-    };
-    // Among the new packs, before and after the new index, among the old ones that go. What goes goes quickly: the last may
-    // be missed.
-    let mut killed = 0;
-    for changes in 1..=4 {
-        let (mut bench, from, second) = ready();
-        let repository = bench.path("repository");
-        killed += u32::from(kill_at(&mut bench, Task::Prune { dry_run: false }, &repository, changes));
+    let strace = find_tool("strace").ok_or_else(|| "not installed".to_owned());
+    let Some(strace) = left_out::require(Part::Strace, strace) else { return };
+    let mut bench = Bench::made();
+    let from = fill(&bench);
+    let first = bench.save(&from).id;
+    for number in (0..500).step_by(3) {
+        fs::remove_file(from.join(format!("{}/f{number}", number / 100))).unwrap();
+    }
+    fs::remove_file(from.join("large1")).unwrap();
+    let second = bench.save(&from).id;
+    bench.run(Task::Forget { snapshots: vec![first] }).done();
+    let (repository, ready) = (bench.path("repository"), bench.path("ready"));
+    copy(&repository, &ready);
+    let slowly = [&text(&strace), "-f", "-qq", "-o", "/dev/null", "-e", CHANGES, "-e", HELD_UP];
+    for changes in 1.. {
+        bench.prefix = slowly.map(str::to_owned).to_vec();
+        let killed = kill_at(&mut bench, Task::Prune { dry_run: false }, &repository, changes);
+        bench.prefix.clear();
         bench.verify(second);
         bench.run(Task::Prune { dry_run: false }).done();
         bench.verify(second);
         assert_eq!(bench.check(), []);
-        bench.restore(second, "data", &bench.path("into"));
-        assert_same(&from, &bench.path("into"));
+        if !killed {
+            // New packs, the new index, the old ones that it takes the place of.
+            assert!(changes >= 4, "only {changes} files came or went");
+            break;
+        }
+        let into = bench.path(&format!("into{changes}"));
+        bench.restore(second, "data", &into);
+        assert_same(&from, &into);
+        fs::remove_dir_all(&repository).unwrap();
+        copy(&ready, &repository);
     }
-    assert!(killed >= 2, "only {killed} of 4 were killed in time");
+}
+
+const CHANGES: &str = "trace=rename,renameat,renameat2,unlink,unlinkat";
+const HELD_UP: &str = "inject=rename,renameat,renameat2,unlink,unlinkat:delay_enter=1000000";
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
 }
 
 #[test]

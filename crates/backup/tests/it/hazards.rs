@@ -4,10 +4,11 @@ use std::{fs, thread, time::Duration};
 
 use backstay_testkit::WrongClock;
 use backstay_types::backup::job::{Done, FailedKind, Root, SnapshotTask, Source, Task};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
     broken::{flip_a_bit, new_data_pack},
-    job::{Bench, noise},
+    job::{Bench, Outcome, noise},
     rest_server::RestServer,
     tree::{assert_same, many_small},
 };
@@ -161,22 +162,38 @@ fn a_restore_asks_seldom_and_with_a_cache_more_seldom() {
 /// 7: there are no locks. What a backup needs that runs beside a prune stays.
 #[test]
 fn two_writers_and_a_prune_at_once_lose_nothing() {
-    let bench = Bench::made();
+    let mut bench = Bench::made();
     let (one, two) = (bench.path("one"), bench.path("two"));
     many_small(&one, 700);
     many_small(&two, 700);
-    fs::write(one.join("own"), noise(50, 12_000_000)).unwrap();
-    fs::write(two.join("own"), noise(51, 12_000_000)).unwrap();
     // What both have was saved before, and nothing needs it any more when they begin.
     let before = bench.save(&one).id;
     bench.run(Task::Forget { snapshots: vec![before] }).done();
-    let ids = thread::scope(|scope| {
-        let saves: Vec<_> =
-            [&one, &two].map(|from| scope.spawn(|| bench.save(from).id)).into_iter().collect();
-        for _ in 0..4 {
-            bench.run(Task::Prune { dry_run: false }).done();
+    fs::write(one.join("own"), noise(50, 40_000_000)).unwrap();
+    fs::write(two.join("own"), noise(51, 40_000_000)).unwrap();
+    // Slowly enough to see packs come. Each stops when some of its data is there and no snapshot is.
+    bench.bytes_per_second = Some(6_000_000);
+    let writers = [&one, &two].map(|from| {
+        let packs = bench.files("data").len();
+        let mut child = bench.start(bench.save_task(from));
+        while bench.files("data").len() == packs {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before it was stopped");
         }
-        saves.into_iter().map(|save| save.join().unwrap()).collect::<Vec<_>>()
+        let group = Pid::from_child(&child);
+        kill_process_group(group, Signal::STOP).unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was stopped");
+        (child, group)
+    });
+    bench.bytes_per_second = None;
+    assert_eq!(bench.list(), [], "both are still at it");
+    for _ in 0..2 {
+        bench.run(Task::Prune { dry_run: false }).done();
+    }
+    writers.iter().for_each(|(_, group)| kill_process_group(*group, Signal::CONT).unwrap());
+    bench.run(Task::Prune { dry_run: false }).done();
+    let ids = writers.map(|(child, _)| match Outcome::of(child).done() {
+        Done::Snapshot(made) => made.id,
+        other => panic!("{other:?}"),
     });
     bench.run(Task::Prune { dry_run: false }).done();
     for (id, from) in ids.into_iter().zip([one, two]) {

@@ -42,6 +42,16 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// What a job that was started comes to.
+    pub(crate) fn of(child: Child) -> Self {
+        let begun = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        let outcome = Self::read(std::str::from_utf8(&output.stdout).unwrap(), begun.elapsed());
+        let is_done = matches!(outcome.lines.last(), Some(Line::Done(_)));
+        assert_eq!(output.status.success(), is_done, "{:?} {outcome:?}", output.status);
+        outcome
+    }
+
     fn read(text: &str, took: Duration) -> Self {
         let lines =
             text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")));
@@ -137,12 +147,7 @@ impl Bench {
     }
 
     pub(crate) fn run(&self, task: Task) -> Outcome {
-        let begun = Instant::now();
-        let output = self.start(task).wait_with_output().unwrap();
-        let outcome = Outcome::read(std::str::from_utf8(&output.stdout).unwrap(), begun.elapsed());
-        let is_done = matches!(outcome.lines.last(), Some(Line::Done(_)));
-        assert_eq!(output.status.success(), is_done, "{:?} {outcome:?}", output.status);
-        outcome
+        Outcome::of(self.start(task))
     }
 
     /// Saves a folder as the root `data`.

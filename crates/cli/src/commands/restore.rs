@@ -1,5 +1,7 @@
 //! `backstay restore`: a stack's data from a snapshot, put back where it was or into a folder.
 
+mod everything;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use backstay_api::{
@@ -35,11 +37,21 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[command(group(ArgGroup::new("from").args(["at", "before_deployment", "snapshot"])))]
 pub(crate) struct Restore {
     /// The node, and the stack where the node has snapshots of several; may be given several times
-    #[arg(value_name = "NODE[/STACK]", required = true)]
+    #[arg(value_name = "NODE[/STACK]", required_unless_present = "everything")]
     whose: Vec<String>,
     /// All stacks of these nodes that there are snapshots of. Those that a node does not run yet wait until it does
     #[arg(long, conflicts_with_all = ["before_deployment", "snapshot", "items", "paths"])]
     all: bool,
+    /// All stacks of all nodes that there are snapshots of, each where it was
+    #[arg(
+        long,
+        conflicts_with_all =
+            ["whose", "all", "before_deployment", "snapshot", "items", "paths", "on", "to"]
+    )]
+    everything: bool,
+    /// With --everything: only the nodes that this label selector matches
+    #[arg(long, value_name = "SELECTOR", requires = "everything")]
+    nodes: Option<String>,
     /// The newest snapshot that was begun then or before [default: the newest]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -61,9 +73,9 @@ pub(crate) struct Restore {
     /// Into this new folder of the node, an absolute path; the stack is not touched [default: where it was]
     #[arg(long, value_name = "FOLDER")]
     to: Option<String>,
-    /// Older data of this could make a validator sign twice, and no other copy of its keys runs
+    /// Older data of this could make a validator sign twice, and no other copy of its keys runs; may be given several times
     #[arg(long, value_name = "NODE/STACK")]
-    confirm: Option<String>,
+    confirm: Vec<String>,
     /// Only show what it would come to
     #[arg(long)]
     dry_run: bool,
@@ -77,7 +89,11 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
+        if self.everything {
+            return everything::run(self, cx).await;
+        }
         let api = cx.api()?;
+        let confirmed = self.confirm.clone();
         let (dry_run, yes, no_wait, single) = (self.dry_run, self.yes, self.no_wait, self.is_single());
         let all = self.all;
         let mut wanted = Vec::new();
@@ -106,10 +122,7 @@ impl Restore {
         }
         let mut begun = Vec::new();
         for (mut request, planned) in wanted {
-            if let Some(say) = planned.confirm.as_ref().filter(|say| request.confirm.as_ref() != Some(say)) {
-                let why = "This could make a validator sign twice.";
-                request.confirm = Some(cx.ui.typed(why, say)?);
-            }
+            request.confirm = said(planned.confirm.as_deref(), &confirmed, cx)?;
             // What was shown, though a newer one may be there by now.
             request.from = RestoreFrom::Snapshot(planned.snapshot.kept.snapshot.id.to_string());
             request.dry_run = false;
@@ -185,7 +198,7 @@ impl Restore {
                 on: self.on.clone(),
                 destination,
                 dry_run: true,
-                confirm: self.confirm.clone(),
+                confirm: None,
             });
         }
         Ok(requests)
@@ -209,6 +222,16 @@ impl Restore {
             }
             (Some(path), _) => Ok(Destination::Folder { path: path.clone() }),
         }
+    }
+}
+
+/// What a person has to say first: as an option said it, or typed now.
+fn said(wanted: Option<&str>, confirmed: &[String], cx: &Context) -> Result<Option<String>, CliError> {
+    match wanted {
+        Some(say) if !confirmed.iter().any(|said| said == say) => {
+            Ok(Some(cx.ui.typed("This could make a validator sign twice.", say)?))
+        }
+        said => Ok(said.map(str::to_owned)),
     }
 }
 
@@ -287,13 +310,18 @@ async fn only_stack(node: &str, api: &Api) -> Result<StackName, CliError> {
 
 /// Asks for the restore; again under the same id while the hub does not answer, so that nothing is done twice.
 pub(super) async fn begin(request: RestoreRequest, api: &Api) -> Result<RestoreView, CliError> {
+    persistently(async || api.call::<StartRestore>(Empty {}, Empty {}, request.clone()).await).await
+}
+
+/// Asks again while the hub does not answer; what is asked for must carry an id.
+async fn persistently<T>(ask: impl AsyncFn() -> Result<T, CliError>) -> Result<T, CliError> {
     for _ in 1..ATTEMPTS {
-        match api.call::<StartRestore>(Empty {}, Empty {}, request.clone()).await {
+        match ask().await {
             Err(error) if error.exit() == Exit::Unreachable => tokio::time::sleep(PAUSE).await,
             answered => return answered,
         }
     }
-    api.call::<StartRestore>(Empty {}, Empty {}, request).await
+    ask().await
 }
 
 /// What would happen, in plain words.

@@ -285,7 +285,7 @@ rows! {
 }
 
 /// Endpoints that are no row's, and why.
-const WRITE_NOTHING: [(&str, &str); 13] = [
+const WRITE_NOTHING: [(&str, &str); 14] = [
     ("NextBackup", "it hands out what `start_backup_…` keeps, the same until the outcome was taken"),
     ("SendBackupProgress", "the newest replaces the one before; the next comes in ten seconds"),
     (
@@ -295,6 +295,10 @@ const WRITE_NOTHING: [(&str, &str); 13] = [
     (
         "StartRestore",
         "it keeps a job in the transaction of `start_backup_…`, of a snapshot that a target has proven",
+    ),
+    (
+        "RestoreEverything",
+        "it keeps jobs in the transaction of `start_backup_…`, of snapshots that a target has proven",
     ),
     ("CheckIn", "what it hears is kept in memory and flushed: `flush_…`"),
     ("SendAnswer", "an answer goes to who waits for it, and that one is gone with the hub"),

@@ -97,15 +97,21 @@ impl Engine {
         })
     }
 
-    /// Asks for a restore.
+    /// Asks for restores: all of them, or none. Gives their jobs in the same order.
     ///
     /// # Errors
-    /// When the id is another job's, or the store fails.
-    pub async fn ask_restore(&self, wanted: WantedRestore, by: &str) -> Result<BackupJob, EngineError> {
-        let WantedRestore { id, node, work } = wanted;
-        let job = Wanted { whose: Some(node.id), task: BackupTask::Restore(work), id };
-        let mut jobs = self.ask_backups(vec![job], by).await?;
-        jobs.pop().ok_or(EngineError::Stopping)
+    /// When an id is another job's, or the store fails.
+    pub async fn ask_restores(
+        &self,
+        wanted: Vec<WantedRestore>,
+        by: &str,
+    ) -> Result<Vec<BackupJob>, EngineError> {
+        let jobs = wanted.into_iter().map(|WantedRestore { id, node, work }| Wanted {
+            whose: Some(node.id),
+            task: BackupTask::Restore(work),
+            id,
+        });
+        self.ask_backups(jobs.collect(), by).await
     }
 }
 

@@ -140,8 +140,8 @@ async fn restores_and_pins_keep_the_newest_proven_one_from_before() {
         destination: Destination::InPlace,
         of_node: None,
     };
-    let job =
-        fleet.engine.ask_restore(WantedRestore { id: None, node: one.clone(), work }, "ann").await.unwrap();
+    let wanted = vec![WantedRestore { id: None, node: one.clone(), work }];
+    let job = fleet.engine.ask_restores(wanted, "ann").await.unwrap().remove(0);
     let staying = fleet.staying(one.id).await;
     assert_eq!(staying.last().unwrap(), &(first, format!("job {} needs it", job.id)));
 
@@ -276,7 +276,8 @@ async fn nobody_uses_a_repository_that_is_being_repaired() {
         destination: Destination::Folder { path: "/tmp/x".to_owned() },
         of_node: Some(one.id),
     };
-    fleet.engine.ask_restore(WantedRestore { id: None, node: two.clone(), work }, "ann").await.unwrap();
+    let wanted = vec![WantedRestore { id: None, node: two.clone(), work }];
+    fleet.engine.ask_restores(wanted, "ann").await.unwrap();
     let mark = fleet.engine.begin_repair(Some(one.id)).await.unwrap().unwrap();
     assert!(order(&fleet, &two).await.is_err());
     fleet.engine.end_repair(Some(one.id), mark).await.unwrap();
@@ -338,7 +339,7 @@ async fn waits_for_its_machine(destination: Destination) {
         of_node: None,
     };
     let wanted = WantedRestore { id: None, node: one.clone(), work };
-    let job = fleet.engine.ask_restore(wanted, "ann").await.unwrap();
+    let job = fleet.engine.ask_restores(vec![wanted], "ann").await.unwrap().remove(0);
     let days = |days: i64| {
         let now = fleet.world.now().checked_add(jiff::SignedDuration::from_hours(24 * days)).unwrap();
         fleet.clock.set(now);

@@ -249,6 +249,7 @@ fn backup_routes(routes: Routes) -> Routes {
         .on::<v1::VerifyBackups, _, _, _>(backups::start::verify)
         .on::<v1::PruneBackups, _, _, _>(backups::start::prune)
         .on::<v1::StartRestore, _, _, _>(backups::restore::start)
+        .on::<v1::RestoreEverything, _, _, _>(backups::restore_everything::start)
         .on::<v1::AcceptBackupTarget, _, _, _>(backups::accept_target::accept)
         .on::<v1::StartMigration, _, _, _>(migrations::start::start)
         .on::<v1::ListMigrations, _, _, _>(migrations::read::list)

@@ -24,19 +24,8 @@ use crate::{
         ended, eventually, hub_with, next, ordered, program, put, save, snapshots, start, target, try_save,
     },
     harness::{Agent, TestHub, code},
+    saving::{node_with_folder, noise, recovery_key},
 };
-
-/// Bytes that do not compress, other ones for each seed.
-fn noise(seed: u32, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(&mut next).flatten().take(length).collect()
-}
 
 fn repository(hub: &TestHub, agent: &Agent) -> PathBuf {
     target(hub).join(format!("nodes/{}", agent.joined.node))
@@ -99,10 +88,7 @@ async fn a_repository_that_is_gone_is_made_anew_and_what_was_lost_is_named() {
     if program().is_none() {
         return;
     }
-    let hub = hub_with(|_| {}).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
+    let (hub, agent, data) = node_with_folder(|_| {}).await;
     fs::write(data.path().join("orders"), noise(1, 200_000)).unwrap();
     let (first, _) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &first).await;
@@ -143,10 +129,7 @@ async fn a_pack_that_is_lost_is_taken_out_of_the_index_and_the_next_backup_saves
     if program().is_none() {
         return;
     }
-    let hub = hub_with(|_| {}).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
+    let (hub, agent, data) = node_with_folder(|_| {}).await;
     fs::write(data.path().join("orders"), noise(1, 200_000)).unwrap();
     let (first, _) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &first).await;
@@ -193,10 +176,7 @@ async fn a_node_waits_while_its_repository_is_repaired() {
     }
     let folder = tempfile::tempdir().unwrap();
     let (slow, go) = slow_to_repair(folder.path());
-    let hub = hub_with(|backup| backup.program = Some(slow)).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
+    let (hub, agent, data) = node_with_folder(|backup| backup.program = Some(slow)).await;
     fs::write(data.path().join("orders"), noise(1, 200_000)).unwrap();
     let (first, _) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &first).await;
@@ -247,10 +227,7 @@ async fn a_target_whose_disk_is_not_mounted_is_not_taken_for_an_empty_one() {
     if program().is_none() {
         return;
     }
-    let hub = hub_with(|_| {}).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
+    let (hub, agent, data) = node_with_folder(|_| {}).await;
     fs::write(data.path().join("orders"), b"one").unwrap();
     let (first, _) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &first).await;
@@ -306,14 +283,11 @@ async fn at_a_target_that_was_emptied_on_purpose_it_begins_anew_once_somebody_sa
     }
     let second = tempfile::tempdir().unwrap();
     let place = second.path().to_owned();
-    let hub = hub_with(|backup| {
+    let (hub, agent, data) = node_with_folder(|backup| {
         backup.second = Some(TargetSettings::Folder(place.clone()));
         backup.second_can_delete = true;
     })
     .await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
     fs::write(data.path().join("orders"), b"one").unwrap();
     let (first, _) = back_up(&hub, &agent, data.path()).await;
     let replicated = |id| {
@@ -362,10 +336,8 @@ async fn a_full_target_says_so_keeps_what_it_has_and_takes_the_next_one_once_the
     let place = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(place.path(), "16m") else { return };
     let folder = place.path().to_owned();
-    let hub = hub_with(|backup| backup.target = Some(TargetSettings::Folder(folder))).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
+    let (hub, agent, data) =
+        node_with_folder(|backup| backup.target = Some(TargetSettings::Folder(folder))).await;
     fs::write(data.path().join("orders"), noise(1, 2_000_000)).unwrap();
     let (first, password) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &first).await;
@@ -398,15 +370,12 @@ async fn at_the_ceiling_retention_keeps_what_must_be_kept_and_the_schedule_makes
     if program().is_none() {
         return;
     }
-    let hub = hub_with(|backup| {
+    let (hub, agent, data) = node_with_folder(|backup| {
         backup.max_bytes_per_node = Some(700_000);
         backup.keep_at_least = 1;
         (backup.every, backup.jitter) = (Duration::from_secs(3600), Duration::ZERO);
     })
     .await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
     let mut made = Vec::new();
     for seed in 1..=3 {
         fs::write(data.path().join("orders"), noise(seed, 300_000)).unwrap();
@@ -460,9 +429,7 @@ async fn what_needs_a_person_is_said_once() {
         hub_with(|backup| (backup.every, backup.jitter) = (Duration::from_secs(3600), Duration::ZERO)).await;
     let key = attention(&hub, AttentionKind::RecoveryKeyMissing).await;
     assert!(key.len() == 1 && key[0].contains("nobody can open any backup"), "{key:?}");
-    let recipient = age::x25519::Identity::generate().to_public().to_string();
-    let request = v1::SetRecoveryKeyRequest { recipient, replace: false };
-    hub.admin().call::<v1::SetRecoveryKey>(&Empty {}, &Empty {}, &request).await.unwrap();
+    recovery_key(&hub).await;
     assert!(attention(&hub, AttentionKind::RecoveryKeyMissing).await.is_empty());
     // A node of which none was ever made is late, too.
     let agent = hub.join("web-1").await;

@@ -33,6 +33,7 @@ use crate::{
         start, told,
     },
     harness::{Agent, TestHub},
+    saving::{node_with_folder, recovery_key},
 };
 
 /// Settings as for Backblaze B2: a region of its own, a folder in the bucket, a key with an id.
@@ -101,14 +102,8 @@ async fn a_bucket_is_the_hubs_own_store_and_restic_reads_it_with_the_owners_key(
     if program().is_none() {
         return;
     }
-    let hub = hub_with(|backup| backup.target = Some(in_bucket(&server.url()))).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let key = age::x25519::Identity::generate();
-    let recipient = key.to_public().to_string();
-    let request = v1::SetRecoveryKeyRequest { recipient, replace: false };
-    hub.admin().call::<v1::SetRecoveryKey>(&Empty {}, &Empty {}, &request).await.unwrap();
-    let data = tempfile::tempdir().unwrap();
+    let (hub, agent, data) = node_with_folder(|backup| backup.target = Some(in_bucket(&server.url()))).await;
+    let key = recovery_key(&hub).await;
     std::fs::create_dir(data.path().join("deep")).unwrap();
     let large: Vec<u8> =
         (0u32..3_000_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
@@ -253,10 +248,7 @@ async fn a_bucket_that_says_nothing_holds_nobody_up_for_ever_and_loses_nothing()
         return;
     }
     let (endpoint, silent) = way_to(server.url().trim_start_matches("http://").to_owned()).await;
-    let hub = hub_with(|backup| backup.target = Some(in_bucket(&endpoint))).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
+    let (hub, agent, data) = node_with_folder(|backup| backup.target = Some(in_bucket(&endpoint))).await;
     std::fs::write(data.path().join("orders"), b"one").unwrap();
     let (first, password) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &first).await;
@@ -286,10 +278,7 @@ async fn a_bucket_that_was_emptied_is_not_taken_for_a_new_one() {
     if program().is_none() {
         return;
     }
-    let hub = hub_with(|backup| backup.target = Some(in_bucket(&server.url()))).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
+    let (hub, agent, data) = node_with_folder(|backup| backup.target = Some(in_bucket(&server.url()))).await;
     std::fs::write(data.path().join("orders"), b"one").unwrap();
     let (first, password) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &first).await;

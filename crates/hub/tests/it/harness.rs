@@ -291,6 +291,16 @@ impl Agent {
     pub(crate) async fn say_hello(&self) -> CheckInResponse {
         self.check_in(hello(0)).await
     }
+
+    /// Says that it runs this stack and nothing else.
+    pub(crate) async fn runs_stack(&self, stack: &str) -> CheckInResponse {
+        let observed = serde_json::json!([{
+            "stack": stack, "current": "7".repeat(64), "previous": null, "deployment": null, "health": "healthy",
+            "detail": "", "can_return": true, "containers": [],
+        }]);
+        let observed = Some(serde_json::from_value(observed).unwrap());
+        self.check_in(CheckInRequest { observed, ..hello(0) }).await
+    }
 }
 
 /// A check-in that says everything and has nothing.

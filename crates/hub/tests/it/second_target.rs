@@ -2,7 +2,6 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use age::secrecy::ExposeSecret as _;
 use backstay_api::{
     Empty,
     v1::{self, AttentionKind},
@@ -13,8 +12,9 @@ use backstay_types::backup::{BackupJobState, Proof, job::SnapshotMade};
 
 use crate::{
     backup_targets::{attention, back_up, proven},
-    backups::{ended, eventually, eventually_within, hub_with, program, snapshots, target},
+    backups::{ended, eventually, eventually_within, program, snapshots, target},
     harness::TestHub,
+    saving::{node_with_folder, noise, recovery_key},
 };
 
 /// Until what failed again and again is tried once more: twice as long each time, and longer where it took long to get
@@ -64,17 +64,6 @@ async fn verify(hub: &TestHub) -> v1::BackupJobView {
     ended(hub, asked.job.id).await
 }
 
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(&mut next).flatten().take(length).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_away_holds_up_nothing_and_has_everything_once_it_is_back() {
     if program().is_none() {
@@ -84,15 +73,10 @@ async fn one_that_is_away_holds_up_nothing_and_has_everything_once_it_is_back() 
     // Where its folder should be is something else.
     let (blocked, folder) = (place.path().join("disk"), place.path().join("disk/second"));
     fs::write(&blocked, "not mounted").unwrap();
-    let hub = hub_with(|backup| backup.second = Some(TargetSettings::Folder(folder))).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let key = age::x25519::Identity::generate();
-    let request = v1::SetRecoveryKeyRequest { recipient: key.to_public().to_string(), replace: false };
-    hub.admin().call::<v1::SetRecoveryKey>(&Empty {}, &Empty {}, &request).await.unwrap();
-    assert!(key.to_string().expose_secret().starts_with("AGE-SECRET-KEY"));
-    let data = tempfile::tempdir().unwrap();
-    fs::write(data.path().join("orders"), noise(200_000)).unwrap();
+    let (hub, agent, data) =
+        node_with_folder(|backup| backup.second = Some(TargetSettings::Folder(folder))).await;
+    recovery_key(&hub).await;
+    fs::write(data.path().join("orders"), noise(1, 200_000)).unwrap();
     let (first, _) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &first).await;
     let sealed = target(&hub).join(format!("recovery/{}.age", agent.joined.node));
@@ -100,7 +84,7 @@ async fn one_that_is_away_holds_up_nothing_and_has_everything_once_it_is_back() 
     let line = told(&hub, "that it is away is told").await;
     assert!(line.contains("since 20"), "{line}");
     // Another backup is proven, and what nobody needs is pruned.
-    fs::write(data.path().join("orders"), noise(300_000)).unwrap();
+    fs::write(data.path().join("orders"), noise(1, 300_000)).unwrap();
     let (second, _) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &second).await;
     assert_eq!(prune(&hub).await.job.state, BackupJobState::Done);
@@ -121,11 +105,9 @@ async fn one_that_is_full_holds_up_nothing_and_goes_on_once_there_is_room() {
     let place = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(place.path(), "16m") else { return };
     let folder = place.path().to_owned();
-    let hub = hub_with(|backup| backup.second = Some(TargetSettings::Folder(folder))).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
-    fs::write(data.path().join("large"), noise(40_000_000)).unwrap();
+    let (hub, agent, data) =
+        node_with_folder(|backup| backup.second = Some(TargetSettings::Folder(folder))).await;
+    fs::write(data.path().join("large"), noise(1, 40_000_000)).unwrap();
     let (made, _) = back_up(&hub, &agent, data.path()).await;
     proven(&hub, &made).await;
     let line = told(&hub, "that it is full is told").await;
@@ -150,11 +132,9 @@ async fn damage_there_is_found_told_and_copied_anew() {
     }
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().to_owned();
-    let hub = hub_with(|backup| backup.second = Some(TargetSettings::Folder(folder))).await;
-    let agent = hub.join("web-1").await;
-    agent.say_hello().await;
-    let data = tempfile::tempdir().unwrap();
-    fs::write(data.path().join("orders"), noise(2_000_000)).unwrap();
+    let (hub, agent, data) =
+        node_with_folder(|backup| backup.second = Some(TargetSettings::Folder(folder))).await;
+    fs::write(data.path().join("orders"), noise(1, 2_000_000)).unwrap();
     let (made, _) = back_up(&hub, &agent, data.path()).await;
     copied(&hub, &made).await;
     assert_eq!(verify(&hub).await.job.state, BackupJobState::Done);

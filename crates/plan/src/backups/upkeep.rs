@@ -289,6 +289,16 @@ mod tests {
         }
     }
 
+    /// Nobody is at it, it has room, and nothing of it is left alone.
+    fn quiet<'a>(
+        facts: &'a RepositoryFacts,
+        snapshots: &'a [KeptSnapshot],
+        resting: &'a Resting,
+    ) -> RepositoryState<'a> {
+        let (written, read, wanted, full) = (false, false, false, false);
+        RepositoryState { facts, snapshots, recipient: None, written, read, wanted, full, resting }
+    }
+
     /// A repository with one backup a day, over 60 days of virtual time: everything that is to be done is done until
     /// nothing is left, in the order in which it is asked for.
     #[test]
@@ -299,16 +309,9 @@ mod tests {
             let now = at(day * 24);
             snapshots.push(snapshot(day * 24));
             for _ in 0..20 {
-                let state = RepositoryState {
-                    facts: &facts,
-                    snapshots: &snapshots,
-                    recipient: Some("age1x"),
-                    written: false,
-                    read: false,
-                    wanted: true,
-                    full: false,
-                    resting: &Resting::default(),
-                };
+                let resting = Resting::default();
+                let state = quiet(&facts, &snapshots, &resting);
+                let state = RepositoryState { recipient: Some("age1x"), wanted: true, ..state };
                 let Some(next) = upkeep(&state, &RULES, now) else { break };
                 match &next {
                     Upkeep::Make => facts.made_at = Some(now),
@@ -365,16 +368,8 @@ mod tests {
         let snapshots = [snapshot(1), snapshot(2), proven(3), proven(4)];
         let ids: Vec<_> = snapshots.iter().map(|one| one.snapshot.id).collect();
         let next = |resting: &Resting| {
-            let state = RepositoryState {
-                facts: &facts,
-                snapshots: &snapshots,
-                recipient: Some("age1x"),
-                written: false,
-                read: false,
-                wanted: true,
-                full: false,
-                resting,
-            };
+            let state = quiet(&facts, &snapshots, resting);
+            let state = RepositoryState { recipient: Some("age1x"), wanted: true, ..state };
             upkeep(&state, &RULES, at(30))
         };
         let mut resting = Resting::default();
@@ -414,16 +409,8 @@ mod tests {
             RepositoryFacts { made_at: Some(at(0)), listed_at: seen, checked_at: seen, ..Default::default() };
         let snapshots = [KeptSnapshot { damaged_at: Some(at(1)), ..snapshot(0) }];
         let next = |facts: &RepositoryFacts, written, read| {
-            let state = RepositoryState {
-                facts,
-                snapshots: &snapshots,
-                recipient: None,
-                written,
-                read,
-                wanted: true,
-                full: false,
-                resting: &Resting::default(),
-            };
+            let resting = Resting::default();
+            let state = RepositoryState { written, read, wanted: true, ..quiet(facts, &snapshots, &resting) };
             upkeep(&state, &UpkeepRules { second: false, ..RULES }, at(101))
         };
         assert_eq!(next(&facts, false, false), Some(Upkeep::Prune));
@@ -447,16 +434,8 @@ mod tests {
             ..Default::default()
         };
         let next = |facts: &RepositoryFacts, now, full, written| {
-            let state = RepositoryState {
-                facts,
-                snapshots: &[],
-                recipient: None,
-                written,
-                read: false,
-                wanted: false,
-                full,
-                resting: &Resting::default(),
-            };
+            let resting = Resting::default();
+            let state = RepositoryState { written, full, ..quiet(facts, &[], &resting) };
             upkeep(&state, &UpkeepRules { second: false, ..RULES }, now)
         };
         assert_eq!(next(&facts, at(101), false, false), None);

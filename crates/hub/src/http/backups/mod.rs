@@ -5,6 +5,7 @@ pub(crate) mod jobs;
 pub(crate) mod overview;
 pub(crate) mod recovery;
 pub(crate) mod restore;
+pub(crate) mod restore_everything;
 pub(crate) mod snapshots;
 pub(crate) mod standing;
 pub(crate) mod start;

@@ -7,11 +7,11 @@ use backstay_engine::{
 };
 use backstay_store::{deployments, releases};
 use backstay_types::{
-    DemandKind, ErrorCode, Node, StackName, Timestamp, UndoDemand,
+    BackupJobId, DemandKind, ErrorCode, Node, StackName, Timestamp, UndoDemand,
     backup::{Destination, RestoreWork},
 };
 
-use super::{job_view, snapshot_views};
+use super::{job_views, snapshot_views};
 use crate::{
     app::App,
     http::{ApiError, Call, find},
@@ -20,12 +20,66 @@ use crate::{
 /// Begins it, or says what it would be.
 pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiError> {
     let Call { app, caller, body, .. } = call;
+    let planned = plan(&app, &body).await?;
+    if body.dry_run {
+        return Ok(planned.view);
+    }
+    if let Some(demand) = planned.demand.as_ref().filter(|demand| body.confirm.as_ref() != Some(&demand.say))
+    {
+        return Err(unconfirmed(demand));
+    }
+    let mut begun = begin(&app, vec![(planned, body.id)], &caller.by()).await?;
+    begun.pop().ok_or_else(|| ApiError::internal("no restore"))
+}
+
+/// What would be put back, and nothing stands against it but a word that somebody has to say.
+pub(super) struct Planned {
+    node: Node,
+    work: RestoreWork,
+    /// What it comes to; without a job.
+    pub(super) view: RestoreView,
+    /// What has to be said.
+    pub(super) demand: Option<UndoDemand>,
+}
+
+/// Begins what was planned: all of it, or nothing. Where an id is given, the job gets that.
+pub(super) async fn begin(
+    app: &App,
+    planned: Vec<(Planned, Option<BackupJobId>)>,
+    by: &str,
+) -> Result<Vec<RestoreView>, ApiError> {
+    let mut views = Vec::with_capacity(planned.len());
+    let mut wanted = Vec::with_capacity(planned.len());
+    for (Planned { node, work, view, .. }, id) in planned {
+        wanted.push(WantedRestore { id, node, work });
+        views.push(view);
+    }
+    let jobs = app.engine.ask_restores(wanted, by).await?;
+    app.backups.wake.notify_one();
+    let jobs = job_views(&mut app.store.read(), jobs).await?;
+    for (view, job) in views.iter_mut().zip(jobs) {
+        view.job = Some(job);
+    }
+    Ok(views)
+}
+
+/// The refusal where older data could make a validator sign twice and nobody said that it cannot.
+pub(super) fn unconfirmed(demand: &UndoDemand) -> ApiError {
+    let hint = format!("`--confirm {}` says that no other copy of its keys runs", demand.say);
+    ApiError::new(ErrorCode::BS9043, demand.why.clone()).with_hint(hint)
+}
+
+/// What a restore would come to.
+///
+/// # Errors
+/// When nothing that is proven fits, or it cannot be put back there.
+pub(super) async fn plan(app: &App, body: &RestoreRequest) -> Result<Planned, ApiError> {
     check_destination(&body.destination)?;
-    let Meant { found, of, node, stack } = meant(&app, &body).await?;
+    let Meant { found, of, node, stack } = meant(app, body).await?;
     let snapshot = &found.kept.snapshot;
-    let waits = body.destination == Destination::InPlace && waits(&app, &node, &stack).await?;
-    let steps = steps(&body, (&of, &node), &stack, waits);
-    let mut lost = lost(&body, snapshot.at);
+    let waits = body.destination == Destination::InPlace && waits(app, &node, &stack).await?;
+    let steps = steps(body, (&of, &node), &stack, waits);
+    let mut lost = lost(body, snapshot.at);
     let elsewhere = of.id != node.id;
     let tree = snapshot.tags.tree;
     if body.destination == Destination::InPlace {
@@ -37,23 +91,17 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
             return Err(ApiError::invalid("items", detail).with_hint(hint));
         }
     }
-    let demand = double_sign(&app, &body, &found, &node, &stack).await?;
-    if let Some(demand) = &demand {
-        lost.push(demand.why.clone());
-        if !body.dry_run && body.confirm.as_ref() != Some(&demand.say) {
-            let hint = format!("`--confirm {}` says that no other copy of its keys runs", demand.say);
-            return Err(ApiError::new(ErrorCode::BS9043, demand.why.clone()).with_hint(hint));
-        }
-    }
+    let demand = double_sign(app, body, &found, &node, &stack).await?;
+    lost.extend(demand.as_ref().map(|demand| demand.why.clone()));
     let work = RestoreWork {
         snapshot: snapshot.id,
         stack: stack.clone(),
         of_node: elsewhere.then_some(of.id),
-        items: body.items,
-        paths: body.paths,
-        destination: match body.destination {
+        items: body.items.clone(),
+        paths: body.paths.clone(),
+        destination: match &body.destination {
             Destination::InPlace if waits && !elsewhere => Destination::BeforeStart { deployment: None },
-            destination => destination,
+            destination => destination.clone(),
         },
     };
     if waits {
@@ -62,19 +110,13 @@ pub(crate) async fn start(call: Call<StartRestore>) -> Result<RestoreView, ApiEr
     if elsewhere {
         app.engine.check_elsewhere(&of, &node, &work, tree).await?;
     }
-    let job = if body.dry_run {
-        None
-    } else {
-        let wanted = WantedRestore { id: body.id, node: node.clone(), work };
-        let job = app.engine.ask_restore(wanted, &caller.by()).await?;
-        app.backups.wake.notify_one();
-        Some(job_view(&mut app.store.read(), job).await?)
-    };
     let mut views = snapshot_views(&mut app.store.read(), vec![found]).await?;
     let snapshot = views.pop().ok_or_else(|| ApiError::internal("a snapshot without a view"))?;
-    let confirm = demand.map(|demand| demand.say);
+    let confirm = demand.as_ref().map(|demand| demand.say.clone());
     let of_node = elsewhere.then_some(of.name);
-    Ok(RestoreView { snapshot, node_name: node.name, of_node, stack, waits, steps, lost, confirm, job })
+    let node_name = node.name.clone();
+    let view = RestoreView { snapshot, node_name, of_node, stack, waits, steps, lost, confirm, job: None };
+    Ok(Planned { node, work, view, demand })
 }
 
 /// What has to be typed where older data could make a validator sign twice, by what the release declares that wrote it or

@@ -6,7 +6,7 @@ use backstay_api::v1::{
 };
 use backstay_engine::backups::{Wanted, WantedDrill, Whose};
 use backstay_manifest::Selector;
-use backstay_store::{backups::snapshots, nodes};
+use backstay_store::{Executor, backups::snapshots, nodes};
 use backstay_types::{
     ErrorCode, Node,
     backup::{BackupJob, BackupReason, BackupTask, SaveWork},
@@ -131,13 +131,17 @@ async fn of_whom(app: &App, body: &StartBackupRequest) -> Result<Vec<Whose>, Api
         let node = find::node(&mut store, name).await?;
         return Ok(vec![Some(active(node)?.id)]);
     }
-    let selector = body.nodes.as_deref().map(str::parse::<Selector>).transpose();
+    let chosen = fitting(&mut store, body.nodes.as_deref()).await?;
+    Ok(chosen.into_iter().map(|node| Some(node.id)).collect())
+}
+
+/// The nodes of the fleet that a label selector matches, all without one; by name.
+pub(super) async fn fitting(ex: &mut impl Executor, selector: Option<&str>) -> Result<Vec<Node>, ApiError> {
+    let selector = selector.map(str::parse::<Selector>).transpose();
     let selector = selector.map_err(|error| ApiError::invalid("nodes", error))?;
-    let all = nodes::active(&mut store).await?;
-    let chosen = all
-        .iter()
-        .filter(|node| selector.as_ref().is_none_or(|selector| selector.matches(&node.name, &node.labels)));
-    Ok(chosen.map(|node| Some(node.id)).collect())
+    let mut all = nodes::active(ex).await?;
+    all.retain(|node| selector.as_ref().is_none_or(|selector| selector.matches(&node.name, &node.labels)));
+    Ok(all)
 }
 
 /// Reads back now.
