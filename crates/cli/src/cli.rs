@@ -106,7 +106,7 @@ pub(crate) enum Command {
     Backup(c::backup::Backup),
     /// Put a stack's data back from a snapshot
     Restore(c::restore::Restore),
-    /// Metrics that the hub keeps: how their store stands, and their samples
+    /// Metrics and logs that the hub keeps: how their stores stand, and what is in them
     #[command(subcommand)]
     Telemetry(c::telemetry::Telemetry),
     /// Holds: keep a change from being deployed
@@ -132,8 +132,8 @@ pub(crate) enum Command {
     /// Let commits and assistants name their conversation
     #[command(subcommand)]
     Track(c::track::Track),
-    /// The last log lines of a stack on a node
-    Logs(c::logs::Logs),
+    /// Log lines that the hub keeps; or the last ones of a stack on a node
+    Logs(Box<c::logs::Logs>),
     /// Print a link that opens the page, signed in
     Open(c::open::Open),
     /// People who may sign in on the page

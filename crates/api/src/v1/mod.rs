@@ -8,6 +8,7 @@ mod environments;
 mod fleet;
 mod graph;
 mod hub;
+mod logs;
 mod membership;
 mod page;
 mod releases;
@@ -25,6 +26,7 @@ pub use environments::*;
 pub use fleet::*;
 pub use graph::*;
 pub use hub::*;
+pub use logs::*;
 pub use membership::*;
 pub use page::*;
 pub use releases::*;
@@ -46,6 +48,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         fleet::declarations(),
         graph::declarations(),
         hub::declarations(),
+        logs::declarations(),
         membership::declarations(),
         page::declarations(),
         releases::declarations(),

@@ -21,6 +21,7 @@ mod restart;
 mod roles;
 mod second_target;
 mod sign_in;
+mod stored_logs;
 mod telemetry;
 mod upkeep;
 mod webhooks;
