@@ -11,7 +11,9 @@ use std::{
 };
 
 use backstay_config::TelemetrySettings;
-use backstay_telemetry::logs::{Key, LogOptions, LogRecord, LogStore, LogsStored, ingest::IncomingLogs};
+use backstay_telemetry::logs::{
+    Key, LogOptions, LogRecord, LogStatus, LogStore, LogsStored, ingest::IncomingLogs,
+};
 use backstay_types::{ErrorCode, Secret, Timestamp, World};
 use tokio::{
     sync::{Semaphore, broadcast},
@@ -91,6 +93,13 @@ impl Logs {
         self.upkeep_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How the store stands, and how many requests were held off.
+    pub(crate) async fn figures(&self) -> Option<(LogStatus, u64)> {
+        let store = self.store.as_ref().ok()?.clone();
+        let status = tokio::task::spawn_blocking(move || store.status()).await.ok()?;
+        Some((status, self.held_off.load(Relaxed)))
+    }
+
     /// Gets what is stored from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Vec<Line>>> {
         self.live.subscribe()
@@ -158,7 +167,7 @@ fn open(settings: &TelemetrySettings, folder: &Path, world: &World) -> Result<Lo
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| format!("telemetry.known_secrets: {}: {error}", path.display()))?
             .lines()
-            .map(Secret::new)
+            .map(|line| Secret::new(line.trim()))
             .collect(),
         None => Vec::new(),
     };

@@ -81,7 +81,7 @@ impl Redactor {
                 Err(_) => self.text(&mut record.attributes, &mut hidden),
             }
         }
-        for field in &mut record.fields {
+        for field in record.fields.iter_mut().filter(|field| !field.is_empty()) {
             let mut text = field.to_string();
             let before = hidden.total();
             self.certain(&mut text, &mut hidden);
