@@ -1,17 +1,18 @@
 //! Logs that the hub keeps: what senders bring is found, once and without secrets, and nothing else depends on it.
 
-use std::{io::Write as _, time::Duration};
+use std::{io::Write as _, process::Command, time::Duration};
 
 use backstay_api::{
     Empty, Role,
     v1::{CountLogs, GetTelemetry, LogCount, LogLevel, LogOrder, LogSearch, Page, SearchLogs, StoredLine},
 };
+use backstay_testkit::Senders;
 use backstay_types::{Clock as _, Secret};
 use serde_json::{Value, json};
 
 use crate::{
     harness::{TestHub, http},
-    telemetry::{JSON, everything_else_works, send},
+    telemetry::{JSON, everything_else_works, real_hub, send},
 };
 
 const OTLP: &str = "/otlp/v1/logs";
@@ -212,4 +213,45 @@ async fn who_reads_along_sees_what_was_there_and_what_comes() {
     }
     assert!(!text.contains("\"one\"") && !text.contains("\"other\""), "{text}");
     hub.hub.stop().await;
+}
+
+const SENDER: &str = r#"
+import logging, sys
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+
+url, token = sys.argv[1:]
+provider = LoggerProvider(resource=Resource({"service.name": "shop", "session.id": "c-9"}))
+exporter = OTLPLogExporter(endpoint=url + "/otlp/v1/logs", headers={"Authorization": "Bearer " + token})
+provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+logger = logging.getLogger("cart")
+logger.setLevel(logging.INFO)
+logger.addHandler(LoggingHandler(logger_provider=provider))
+logger.info("started")
+logger.error("no answer from %s", "db-1", extra={"attempt": 3})
+assert provider.force_flush()
+provider.shutdown()
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opentelemetrys_own_sdk_sends() {
+    let Some(senders) = Senders::require() else { return };
+    let (hub, _folder) = real_hub().await;
+    let (url, token) = (hub.url(), hub.admin_token().clone());
+    let output = tokio::task::spawn_blocking({
+        let (url, secret) = (url.clone(), token.expose().to_owned());
+        move || Command::new(senders.python()).args(["-c", SENDER, &url, &secret]).output().unwrap()
+    });
+    let output = output.await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("Failed"), "{said}");
+    let asked = http().get(format!("{url}/api/v1/logs?order=oldest&conversation=c-9&service=shop"));
+    let found = asked.bearer_auth(token.expose()).send().await.unwrap().text().await.unwrap();
+    let found: Page<StoredLine> = serde_json::from_str(&found).unwrap_or_else(|_| panic!("{found}"));
+    let lines: Vec<_> = found.items.iter().map(|line| (&*line.text, line.level)).collect();
+    assert_eq!(lines, [("started", LogLevel::Info), ("no answer from db-1", LogLevel::Error)]);
+    assert_eq!(found.items[1].attributes["attempt"], 3);
+    hub.stop().await;
 }

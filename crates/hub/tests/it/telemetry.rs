@@ -269,7 +269,7 @@ impl Clock for RealClock {
     }
 }
 
-async fn real_hub() -> (Hub, tempfile::TempDir) {
+pub(crate) async fn real_hub() -> (Hub, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = backstay_config::Settings::default();
     settings.hub.listen = "127.0.0.1:0".parse().unwrap();
