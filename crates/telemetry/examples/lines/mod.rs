@@ -50,16 +50,16 @@ const THINGS: [&str; 14] = [
 
 /// Numbers that look random, and are the same in each run.
 #[derive(Debug, Clone)]
-pub struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
     /// Beginning with a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     /// The next, of 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -67,7 +67,7 @@ impl Numbers {
     }
 
     /// The next, below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
@@ -77,7 +77,7 @@ impl Numbers {
 }
 
 /// A line at a time in nanoseconds. One in so many has a text that no other line has.
-pub fn line(numbers: &mut Numbers, time: i64) -> LogRecord {
+pub(crate) fn line(numbers: &mut Numbers, time: i64) -> LogRecord {
     // Small numbers are more frequent: a few services write most.
     let service = (numbers.below(12) * numbers.below(12) / 12) as usize;
     let node = numbers.below(20);
@@ -108,7 +108,7 @@ pub fn line(numbers: &mut Numbers, time: i64) -> LogRecord {
 }
 
 /// One of a day's conversations.
-pub fn conversation(day: i64, n: u64) -> String {
+pub(crate) fn conversation(day: i64, n: u64) -> String {
     format!("{day:08x}-2b3c-7000-8000-{n:012x}")
 }
 
