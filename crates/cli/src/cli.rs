@@ -108,7 +108,7 @@ pub(crate) enum Command {
     Restore(c::restore::Restore),
     /// Move stacks from one node to another, with their data; and back
     Migrate(Box<c::migrate::Migrate>),
-    /// Metrics that the hub keeps: how their store stands, and their samples
+    /// Metrics and logs that the hub keeps: how their stores stand, and what is in them
     #[command(subcommand)]
     Telemetry(c::telemetry::Telemetry),
     /// Holds: keep a change from being deployed
@@ -134,8 +134,8 @@ pub(crate) enum Command {
     /// Let commits and assistants name their conversation
     #[command(subcommand)]
     Track(c::track::Track),
-    /// The last log lines of a stack on a node
-    Logs(c::logs::Logs),
+    /// Log lines that the hub keeps; or the last ones of a stack on a node
+    Logs(Box<c::logs::Logs>),
     /// Print a link that opens the page, signed in
     Open(c::open::Open),
     /// People who may sign in on the page

@@ -9,11 +9,11 @@ use crate::{Complaint, check_range};
 
 const SECTION: &str = "telemetry";
 
-/// Metrics that the hub keeps itself: where, how long, and what they may take. Without them everything else works.
+/// Metrics and logs that the hub keeps itself: where, how long, and what they may take. Without them everything else works.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetrySettings {
-    /// Whether the hub keeps metrics.
+    /// Whether the hub keeps metrics and logs.
     pub enabled: bool,
     /// Where they are, absolute; `telemetry` in the hub's data folder when absent. A disk of its own keeps the rest of the
     /// hub out of harm's way.
@@ -38,7 +38,21 @@ pub struct TelemetrySettings {
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub own_every: Duration,
-    /// How long a query of metrics may take.
+    /// Days after which lines of logs are dropped, a day at a time.
+    pub logs_keep_days: u32,
+    /// Above so many bytes of logs on disk the oldest are dropped.
+    pub logs_max_bytes: u64,
+    /// How many bytes of memory lines of logs may take before they are on disk as Parquet. Above it senders are told to come
+    /// again.
+    pub logs_memory_bytes: u64,
+    /// How many bytes of logs one sender may bring a second, over ten seconds. Above it that sender is told to come again,
+    /// the others go on.
+    pub logs_bytes_per_second: u64,
+    /// A file of secrets, one a line, absolute: they are hidden in logs wherever they stand. It is read when the hub starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = "/etc/backstay/secrets-to-hide")]
+    pub known_secrets: Option<PathBuf>,
+    /// How long a query of metrics or logs may take.
     #[serde(with = "crate::duration")]
     #[schemars(with = "String")]
     pub query_timeout: Duration,
@@ -62,6 +76,11 @@ impl Default for TelemetrySettings {
             max_series: 1_000_000,
             out_of_order_window: Duration::from_secs(2 * 3600),
             own_every: Duration::from_secs(15),
+            logs_keep_days: 90,
+            logs_max_bytes: 50 << 30,
+            logs_memory_bytes: 256 << 20,
+            logs_bytes_per_second: 16 << 20,
+            known_secrets: None,
             query_timeout: Duration::from_secs(120),
             query_max_samples: 50_000_000,
             query_max_series: 1_000_000,
@@ -84,6 +103,21 @@ impl TelemetrySettings {
         }
         if self.max_bytes < 64 << 20 {
             return wrong("max_bytes", "expected at least 67108864 (64 MiB)");
+        }
+        if self.known_secrets.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return wrong("known_secrets", "expected an absolute path");
+        }
+        if self.logs_keep_days == 0 {
+            return wrong("logs_keep_days", "expected at least 1");
+        }
+        if self.logs_memory_bytes < 16 << 20 {
+            return wrong("logs_memory_bytes", "expected at least 16777216 (16 MiB)");
+        }
+        if self.logs_max_bytes < 64 << 20 {
+            return wrong("logs_max_bytes", "expected at least 67108864 (64 MiB)");
+        }
+        if self.logs_bytes_per_second < 1 << 10 {
+            return wrong("logs_bytes_per_second", "expected at least 1024");
         }
         if self.max_series == 0 {
             return wrong("max_series", "expected at least 1");

@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use backstay_telemetry::store::Status;
+use backstay_telemetry::{logs::LogStatus, store::Status};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
-use self::telemetry::StoreFigures;
+use self::telemetry::{LogFigures, StoreFigures};
 
 /// The media type of what [`Metrics::render`] gives.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -73,6 +73,7 @@ pub(crate) struct Metrics {
     hosts: Family<ByCondition, Gauge>,
     flush_failures: Counter,
     telemetry: StoreFigures,
+    logs: LogFigures,
     repository_writes: Counter,
     repository_bytes: Counter,
     repository_refused: Counter,
@@ -127,6 +128,8 @@ pub(crate) struct Levels {
     pub(crate) restores: BTreeMap<String, u64>,
     /// How the store of metrics stands, and how many samples are not kept by their kind; nothing where there is none.
     pub(crate) telemetry: Option<(Status, u64)>,
+    /// How the store of logs stands, and how many requests were held off; nothing where there is none.
+    pub(crate) logs: Option<(LogStatus, u64)>,
     /// How old the newest proven snapshot of each stack is, on the node where it is the oldest.
     pub(crate) proven_by_stack: BTreeMap<String, Duration>,
 }
@@ -153,6 +156,7 @@ impl Metrics {
             hosts: Family::default(),
             flush_failures: Counter::default(),
             telemetry: StoreFigures::default(),
+            logs: LogFigures::default(),
             repository_writes: Counter::default(),
             repository_bytes: Counter::default(),
             repository_refused: Counter::default(),
@@ -213,6 +217,7 @@ impl Metrics {
         all.register("hosts", "Machines in a condition that someone should look at", self.hosts.clone());
         self.register_backups(&mut all);
         self.telemetry.register(&mut all);
+        self.logs.register(&mut all);
         all.register("soft_state_flush_failures", "Failed writes of soft state", self.flush_failures.clone());
         all
     }
@@ -338,6 +343,9 @@ impl Metrics {
         }
         if let Some((status, unsupported)) = &levels.telemetry {
             self.telemetry.set(status, *unsupported);
+        }
+        if let Some((status, held_off)) = &levels.logs {
+            self.logs.set(status, *held_off);
         }
         self.hosts.clear();
         for (condition, count) in &levels.hosts {

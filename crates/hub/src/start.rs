@@ -227,6 +227,7 @@ fn spawn_background(app: &Arc<App>, id: String) -> (JoinHandle<()>, TaskTracker)
     tracker.spawn(backups::watch_second(app.clone()));
     tracker.spawn(telemetry::keep(app.clone()));
     tracker.spawn(telemetry::keep_own(app.clone()));
+    tracker.spawn(telemetry::keep_logs(app.clone()));
     tracker.spawn(backups::watch_targets(app.clone()));
     let engine = app.engine.clone();
     tracker.spawn(engine.run(app.stopping.clone().cancelled_owned()));

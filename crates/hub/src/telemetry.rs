@@ -1,7 +1,9 @@
-//! Metrics that the hub keeps: the store, and what looks after it.
+//! Metrics and logs that the hub keeps: their stores, and what looks after them.
 //!
 //! Nothing here is in the way of anything else: a store that cannot be opened, a full disk or a slow one are said and
 //! counted, and deployments and rollbacks go on (O7). All work on the disk is done on threads of its own.
+
+mod logs;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,6 +23,7 @@ use backstay_telemetry::{
 use backstay_types::{ErrorCode, World};
 use tokio::{sync::Semaphore, time::sleep};
 
+pub(crate) use self::logs::{Line, Logs, keep_logs};
 use crate::{
     app::App,
     http::{ApiError, levels},
@@ -34,7 +37,7 @@ const FIRST_VERIFY: Duration = Duration::from_secs(15 * 60);
 /// How many requests with samples are read at once: each may take memory.
 const AT_ONCE: usize = 4;
 /// How long a sender is told to wait.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(crate) const AGAIN: Duration = Duration::from_secs(5);
 
 /// What the hub has for telemetry.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub(crate) struct Telemetry {
     pub(crate) room: Semaphore,
     /// Samples that the hub does not keep by their kind.
     pub(crate) unsupported: AtomicU64,
+    /// Logs, in a store of their own.
+    pub(crate) logs: Logs,
 }
 
 impl Telemetry {
@@ -65,12 +70,14 @@ impl Telemetry {
         {
             tracing::error!(error, "metrics are not kept until the hub is started again");
         }
+        let logs = Logs::open(settings, &folder, world);
         Self {
             store,
             folder,
             upkeep_problem: Mutex::default(),
             room: Semaphore::new(AT_ONCE),
             unsupported: AtomicU64::new(0),
+            logs,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Metrics, kept and queried.
+//! Metrics and logs, kept and queried.
 //!
 //! [`reader`] is the seam: whoever answers queries reads series through [`Querier`], whoever keeps them implements it.
 //!
@@ -6,6 +6,7 @@
 
 pub mod ingest;
 mod labels;
+pub mod logs;
 mod matcher;
 pub mod memory;
 mod pattern;
@@ -13,6 +14,8 @@ pub mod prometheus;
 pub mod promql;
 pub mod reader;
 mod sample;
+#[cfg(test)]
+mod steps;
 pub mod store;
 
 pub use crate::{

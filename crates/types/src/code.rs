@@ -201,6 +201,9 @@ codes! {
     BS0032 503 "The hub keeps no telemetry";
     BS0033 400 "What was sent is not the telemetry that it says it is";
     BS0034 400 "Some samples were refused";
+    BS0035 429 "A sender of logs brings too much at once";
+    BS0036 400 "Some lines of logs were refused";
+    BS0037 503 "A search of logs took too long";
 }
 
 impl fmt::Display for ErrorCode {

@@ -21,12 +21,16 @@ pub(super) fn measure(name: &str, minutes: Option<f64>, mb: Option<u64>) -> Resu
         cargo(&workspace.root, &["build", "--release", "--package", "backstay-plan", "--example", name])?;
         return figures(&mut Command::new(target.join("release/examples").join(name)));
     }
-    if name == "metrics-ingest" {
+    if matches!(name, "metrics-ingest" | "log-ingest" | "log-query") {
         cargo(
             &workspace.root,
             &["build", "--release", "--package", "backstay-telemetry", "--example", name],
         )?;
-        return figures(&mut Command::new(target.join("release/examples").join(name)));
+        let mut command = Command::new(target.join("release/examples").join(name));
+        command.args(mb.into_iter().flat_map(|mb| ["--mb".to_owned(), mb.to_string()]));
+        // The disk is part of what is measured: not in memory.
+        command.current_dir(&target);
+        return figures(&mut command);
     }
     if name == "backup" {
         let package = ["build", "--release", "--package", "backstay-backup"];

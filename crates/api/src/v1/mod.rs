@@ -8,6 +8,7 @@ mod environments;
 mod fleet;
 mod graph;
 mod hub;
+mod logs;
 mod membership;
 mod migrations;
 mod page;
@@ -27,6 +28,7 @@ pub use environments::*;
 pub use fleet::*;
 pub use graph::*;
 pub use hub::*;
+pub use logs::*;
 pub use membership::*;
 pub use migrations::*;
 pub use page::*;
@@ -50,6 +52,7 @@ pub(crate) fn declarations() -> Vec<crate::Declaration> {
         fleet::declarations(),
         graph::declarations(),
         hub::declarations(),
+        logs::declarations(),
         membership::declarations(),
         migrations::declarations(),
         page::declarations(),

@@ -4,6 +4,7 @@ use backstay_types::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::LogStoreView;
 use crate::{body::Binary, endpoint::endpoints};
 
 endpoints! {
@@ -66,6 +67,9 @@ pub struct TelemetryView {
     pub refused: RefusedSamples,
     /// Batches since then of which nothing was acknowledged: senders come again.
     pub batches_refused: u64,
+    /// How the store of logs stands.
+    #[serde(default)]
+    pub logs: LogStoreView,
 }
 
 /// Samples that were refused.

@@ -1,4 +1,7 @@
-//! `backstay logs`: the last log lines of a stack, asked through the node's own check-in; and all that come.
+//! `backstay logs`: lines that the hub keeps; or, with a stack on a node, the last ones there, asked through the node's own
+//! check-in.
+
+mod stored;
 
 use std::time::Duration;
 
@@ -11,6 +14,7 @@ use backstay_client::ServerEvent;
 use backstay_types::{ErrorCode, StackName};
 use clap::Args;
 
+pub(super) use self::stored::Chosen;
 use super::{Outcome, done};
 use crate::{
     context::Context,
@@ -18,16 +22,15 @@ use crate::{
     ui::{Frame, style},
 };
 
-/// The last log lines of a stack on a node.
+/// Log lines: those that the hub keeps, or the last ones of a stack on a node.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The node and the stack
-    #[arg(value_name = "NODE/STACK")]
-    what: String,
-    /// Only this service
-    #[arg(long)]
-    service: Option<String>,
-    /// How many lines of each service
+    /// Ask this node for the log of this stack, instead of searching what the hub keeps
+    #[arg(value_name = "NODE/STACK", conflicts_with_all = stored::OPTIONS)]
+    what: Option<String>,
+    #[command(flatten)]
+    chosen: Chosen,
+    /// How many lines: the last ones; with NODE/STACK of each service
     #[arg(long, short = 'n', default_value_t = 100)]
     lines: u32,
     /// Go on showing what is logged; with --json one document a line
@@ -40,8 +43,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 impl Logs {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
-        let path = parse(&self.what)?;
-        let query = LogsQuery { service: self.service, lines: Some(self.lines) };
+        let Some(what) = &self.what else {
+            return stored::run(self.chosen, self.lines, self.follow, cx).await;
+        };
+        let path = parse(what)?;
+        let query = LogsQuery { service: self.chosen.service, lines: Some(self.lines) };
         if self.follow {
             return follow(path, query, cx).await;
         }
@@ -104,6 +110,12 @@ fn parse(text: &str) -> Result<LogsPath, CliError> {
     Ok(LogsPath { node: node.to_owned(), stack })
 }
 
+/// A log may hold anything: what would move the cursor is taken out.
+fn plain(text: &str) -> String {
+    let said = anstream::adapter::strip_str(text).to_string();
+    said.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+}
+
 fn view(logs: &Answer, frame: &Frame) -> String {
     let (dim, name) = (style::DIM, style::NAME);
     let width = logs.lines.iter().map(|line| line.service.len()).max().unwrap_or(0);
@@ -112,9 +124,7 @@ fn view(logs: &Answer, frame: &Frame) -> String {
         let at = line
             .at
             .map(|at| at.to_zoned(frame.now.time_zone().clone()).strftime("%m-%d %H:%M:%S ").to_string());
-        // A log may hold anything: what would move the cursor is taken out.
-        let said = anstream::adapter::strip_str(&line.text).to_string();
-        let said: String = said.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        let said = plain(&line.text);
         text.push_str(&format!(
             "{name}{:width$}{name:#}  {dim}{}{dim:#}{said}\n",
             line.service,

@@ -1,15 +1,15 @@
-//! `backstay telemetry`: the metrics that the hub keeps.
+//! `backstay telemetry`: the metrics and logs that the hub keeps.
 
 use std::{fs::File, io, path::PathBuf};
 
 use backstay_api::{
-    Empty,
-    v1::{ExportQuery, ExportTelemetry, GetTelemetry, TelemetryView},
+    Binary, Empty, Endpoint,
+    v1::{self, ExportQuery, ExportTelemetry, GetTelemetry, LogStoreView, TelemetryView},
 };
 use backstay_types::ErrorCode;
 use clap::{Args, Subcommand};
 
-use super::{Outcome, done};
+use super::{Outcome, done, logs::Chosen};
 use crate::{
     context::Context,
     error::CliError,
@@ -18,13 +18,15 @@ use crate::{
     views::fields::{Fields, heading, section},
 };
 
-/// Metrics.
+/// Metrics and logs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Telemetry {
-    /// How the store stands: series, bytes, blocks, what was taken and refused
+    /// How the stores stand: series, lines, bytes, what was taken and refused
     Status,
     /// Write samples as they are stored: one JSON document a line
     Export(Export),
+    /// Write lines of logs as they are stored: one JSON document a line, oldest first
+    ExportLogs(ExportLogs),
 }
 
 /// Options of `telemetry export`.
@@ -47,6 +49,16 @@ pub(crate) struct Export {
     output: Option<PathBuf>,
 }
 
+/// Options of `telemetry export-logs`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportLogs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Where to [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
 impl Telemetry {
     pub(crate) async fn run(self, cx: &Context) -> Outcome {
         match self {
@@ -56,6 +68,10 @@ impl Telemetry {
                 done()
             }
             Self::Export(command) => export(command, cx).await,
+            Self::ExportLogs(command) => {
+                let search = command.chosen.search(&cx.frame())?;
+                download::<v1::ExportLogs>(search, command.output, cx).await
+            }
         }
     }
 }
@@ -69,22 +85,75 @@ async fn export(command: Export, cx: &Context) -> Outcome {
         from: past(command.from.as_ref())?,
         to: past(command.to.as_ref())?,
     };
+    download::<ExportTelemetry>(query, command.output, cx).await
+}
+
+/// Writes what the hub gives to a file, or to standard output.
+async fn download<E>(query: E::Query, output: Option<PathBuf>, cx: &Context) -> Outcome
+where
+    E: Endpoint<Path = Empty, Request = Empty, Response = Binary>,
+{
     let api = cx.api()?;
-    let Some(path) = command.output else {
-        api.download_chosen::<ExportTelemetry>(&Empty {}, &query, &Empty {}, &mut io::stdout()).await?;
+    let Some(path) = output else {
+        api.download_chosen::<E>(&Empty {}, &query, &Empty {}, &mut io::stdout()).await?;
         return done();
     };
     let failed = |error| {
         CliError::new(ErrorCode::BS8004, format!("{} cannot be written", path.display())).with_source(error)
     };
     let mut file = File::create(&path).map_err(failed)?;
-    let bytes = api.download_chosen::<ExportTelemetry>(&Empty {}, &query, &Empty {}, &mut file).await?;
+    let bytes = api.download_chosen::<E>(&Empty {}, &query, &Empty {}, &mut file).await?;
     file.sync_all().map_err(failed)?;
     cx.ui.say(format!("{}: {bytes} bytes", path.display()));
     done()
 }
 
 fn show(view: &TelemetryView, frame: &Frame) -> String {
+    show_metrics(view, frame) + &show_logs(&view.logs, frame)
+}
+
+fn show_logs(view: &LogStoreView, frame: &Frame) -> String {
+    let mut text = section("Logs");
+    let mut fields = Fields::default();
+    let (bad, warn) = (style::BAD, style::WARN);
+    if let Some(problem) = &view.problem {
+        fields.add("not kept", format!("{bad}{problem}{bad:#}"));
+        return text + &fields.render();
+    }
+    fields.maybe("trouble", view.upkeep_problem.as_ref().map(|what| format!("{bad}{what}{bad:#}")));
+    let parts = count(usize::try_from(view.parts).unwrap_or(usize::MAX), "part");
+    fields.add("on disk", format!("{} lines in {parts}, {}", view.part_lines, size(view.part_bytes)));
+    let memory = format!("{} of {}", size(view.memory_bytes), size(view.max_memory_bytes));
+    fields.add("in memory", format!("{} lines, {memory}", view.memory_lines));
+    fields.add("log", size(view.log_bytes));
+    if let (Some(oldest), Some(newest)) = (view.oldest, view.newest) {
+        fields.add("from", frame.when(oldest));
+        fields.add("to", frame.when(newest));
+    }
+    let stored =
+        format!("{} lines stored, {}, {} were there", view.stored, size(view.text_bytes), view.duplicates);
+    fields.add("since the start", stored);
+    let hidden = view.hidden;
+    let secrets = format!("{} known, {} by form, {} random", hidden.known, hidden.pattern, hidden.entropy);
+    fields.add("secrets hidden", secrets);
+    let refused = [
+        (view.refused, "lines too old or from the future"),
+        (view.batches_refused, "whole batches, which senders repeat"),
+        (view.held_off, "requests of senders that bring too much"),
+    ];
+    let refused: Vec<_> =
+        refused.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if !refused.is_empty() {
+        fields.add("refused", format!("{warn}{}{warn:#}", refused.join(", ")));
+    }
+    text.push_str(&fields.render());
+    for damaged in &view.damaged {
+        text.push_str(&format!("  {bad}damaged, set aside: {damaged}{bad:#}\n"));
+    }
+    text
+}
+
+fn show_metrics(view: &TelemetryView, frame: &Frame) -> String {
     let mut text = heading("Metrics");
     let mut fields = Fields::default();
     let (bad, warn) = (style::BAD, style::WARN);

@@ -23,6 +23,7 @@ mod graph;
 mod hub;
 mod input;
 mod kept;
+mod logs;
 mod migrations;
 pub(crate) mod names;
 mod page;
@@ -83,6 +84,7 @@ pub(crate) fn router(app: Arc<App>) -> Result<Router, HubError> {
     Ok(router
         .merge(agent::repository::routes(app.clone()))
         .merge(telemetry::receive::routes(app.clone()))
+        .merge(telemetry::receive_logs::routes(app.clone()))
         .merge(prometheus::routes(app.clone()))
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
@@ -209,6 +211,10 @@ fn hub_routes(routes: Routes) -> Routes {
         .on::<v1::Readyz, _, _, _>(hub::health::readyz)
         .on::<v1::GetMetrics, _, _, _>(hub::metrics::metrics)
         .on::<v1::GetTelemetry, _, _, _>(telemetry::view::get)
+        .on_with::<v1::SearchLogs, _, _, _>(|limits| limits.time(LONG), logs::search::search)
+        .on_with::<v1::TailLogs, _, _, _>(|limits| limits.time(LONG), logs::tail::tail)
+        .on_with::<v1::CountLogs, _, _, _>(|limits| limits.time(LONG), logs::count::count)
+        .on_with::<v1::ExportLogs, _, _, _>(|limits| limits.time(LONG), logs::export::export)
         .on_with::<v1::ExportTelemetry, _, _, _>(|limits| limits.time(LONG), telemetry::export::export)
         .on::<v1::GetOpenApi, _, _, _>(hub::docs::open_api)
         .on::<v1::GetDocs, _, _, _>(hub::docs::docs)

@@ -23,6 +23,7 @@ mod roles;
 mod saving;
 mod second_target;
 mod sign_in;
+mod stored_logs;
 mod telemetry;
 mod upkeep;
 mod webhooks;

@@ -61,10 +61,10 @@ fn write_request(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Vec<u8> {
 
 const REMOTE_WRITE: [(&str, &str); 2] =
     [("content-type", "application/x-protobuf"), ("content-encoding", "snappy")];
-const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+pub(crate) const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
-/// Sends to the hub; status, headers and body.
-async fn send(
+/// Sends to the hub; status, when to come again, and body.
+pub(crate) async fn send(
     hub: &TestHub,
     path: &str,
     token: Option<&Secret>,
@@ -227,7 +227,7 @@ fn otlp_body(hub: &TestHub) -> Vec<u8> {
 }
 
 /// A repository is read, a node joins and is told what to run.
-async fn everything_else_works(hub: &TestHub) {
+pub(crate) async fn everything_else_works(hub: &TestHub) {
     let (_git, _repository) = hub.repository().await;
     let agent = hub.join("web-1").await;
     agent.say_hello().await;
@@ -269,7 +269,7 @@ impl Clock for RealClock {
     }
 }
 
-async fn real_hub() -> (Hub, tempfile::TempDir) {
+pub(crate) async fn real_hub() -> (Hub, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = backstay_config::Settings::default();
     settings.hub.listen = "127.0.0.1:0".parse().unwrap();

@@ -34,7 +34,7 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    fn add(&mut self, count: usize, reason: impl Into<String>) {
+    pub(crate) fn add(&mut self, count: usize, reason: impl Into<String>) {
         self.count += count as u64;
         let reason = reason.into();
         // A sender that does it wrong does it often.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+    ($counts:ident; $($(#[doc = $doc:literal])+ $name:ident,)*) => {
         /// Counts since the store was opened.
         #[derive(Debug, Default)]
         pub(super) struct Counters {
@@ -12,19 +12,22 @@ macro_rules! counters {
 
         /// Counts since the store was opened.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct Counts {
+        pub struct $counts {
             $($(#[doc = $doc])+ pub $name: u64,)*
         }
 
         impl Counters {
-            pub(super) fn read(&self) -> Counts {
-                Counts { $($name: self.$name.load(Relaxed),)* }
+            pub(super) fn read(&self) -> $counts {
+                $counts { $($name: self.$name.load(Relaxed),)* }
             }
         }
     };
 }
 
+pub(crate) use counters;
+
 counters! {
+    Counts;
     /// Samples that were stored and acknowledged.
     stored,
     /// Samples that were there already, with the same value.
@@ -66,6 +69,6 @@ counters! {
 }
 
 /// Adds to a counter.
-pub(super) fn add(counter: &AtomicU64, more: u64) {
+pub(crate) fn add(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Relaxed);
 }

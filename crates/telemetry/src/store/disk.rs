@@ -1,4 +1,5 @@
-//! What changes the disk, all of it here: so that tests can die, or find the disk full, at each of these steps.
+//! What changes the disk, all of it here, for metrics and logs: so that tests can die, or find the disk full, at each of
+//! these steps.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,7 +14,7 @@ const MODE: u32 = 0o600;
 const BUFFER: usize = 1 << 20;
 
 /// A new file that is written from its beginning; its bytes are counted and summed on the way.
-pub(super) struct Output {
+pub(crate) struct Output {
     file: File,
     buffer: Vec<u8>,
     bytes: u64,
@@ -21,7 +22,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         step("create")?;
         let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
         Ok(Self { file, buffer: Vec::with_capacity(BUFFER), bytes: 0, sum: crc32fast::Hasher::new() })
@@ -40,7 +41,7 @@ impl Output {
     }
 
     /// Makes it durable; gives its bytes and their CRC-32.
-    pub(super) fn finish(mut self) -> io::Result<(u64, u32)> {
+    pub(crate) fn finish(mut self) -> io::Result<(u64, u32)> {
         self.put()?;
         step("sync")?;
         self.file.sync_all()?;
@@ -65,13 +66,13 @@ impl Write for Output {
 }
 
 /// A new file of the log.
-pub(super) fn create_log(path: &Path) -> io::Result<File> {
+pub(crate) fn create_log(path: &Path) -> io::Result<File> {
     step("create a log")?;
     OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)
 }
 
 /// Writes to the log at a place, in two halves: between them is where a test dies.
-pub(super) fn write_log(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+pub(crate) fn write_log(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     let half = bytes.len() / 2;
     file.write_all_at(&bytes[..half], at)?;
     step("write the log")?;
@@ -79,32 +80,32 @@ pub(super) fn write_log(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
 }
 
 /// Makes a file's content durable.
-pub(super) fn sync(file: &File) -> io::Result<()> {
+pub(crate) fn sync(file: &File) -> io::Result<()> {
     step("sync")?;
     file.sync_data()
 }
 
 /// Cuts a file.
-pub(super) fn cut(file: &File, bytes: u64) -> io::Result<()> {
+pub(crate) fn cut(file: &File, bytes: u64) -> io::Result<()> {
     step("cut")?;
     file.set_len(bytes)?;
     file.sync_all()
 }
 
 /// Makes what is in a folder durable: names of files that came or went.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     step("sync a folder")?;
     File::open(path)?.sync_all()
 }
 
 /// Makes a folder, and those above it.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     step("make a folder")?;
     fs::create_dir_all(path)
 }
 
 /// Gives a file or folder its name, durably. `to` must not be there.
-pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     step("rename")?;
     fs::rename(from, to)?;
     match to.parent() {
@@ -114,19 +115,19 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Takes a folder away with all that is in it.
-pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
     step("remove a folder")?;
     fs::remove_dir_all(path)
 }
 
 /// Takes a file away.
-pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     step("remove a file")?;
     fs::remove_file(path)
 }
 
 /// The whole of a small file, put in the place of what was there.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("tmp");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -139,7 +140,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The CRC-32 of a whole file.
-pub(super) fn sum_of(path: &Path) -> io::Result<u32> {
+pub(crate) fn sum_of(path: &Path) -> io::Result<u32> {
     let mut file = File::open(path)?;
     let mut sum = crc32fast::Hasher::new();
     let mut buffer = vec![0; BUFFER];
@@ -152,7 +153,7 @@ pub(super) fn sum_of(path: &Path) -> io::Result<u32> {
 }
 
 /// Free bytes of the disk that a path is on, for who is not root.
-pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(path)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
@@ -165,5 +166,5 @@ fn step(_: &str) -> io::Result<()> {
 
 #[cfg(test)]
 fn step(what: &str) -> io::Result<()> {
-    super::tests::steps::reached(what)
+    crate::steps::reached(what)
 }

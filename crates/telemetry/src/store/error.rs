@@ -33,7 +33,7 @@ pub enum StoreError {
     },
     /// Memory is full.
     #[error(
-        "samples in memory take {used} bytes of at most {limit}: they go to disk as soon as possible, try again"
+        "memory is full with {used} bytes of at most {limit}: all of it goes to disk as soon as possible, try again"
     )]
     MemoryFull {
         /// Bytes in use.
@@ -58,7 +58,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { what, path, source }
     }

@@ -7,10 +7,10 @@
 //! Every file and folder comes into being under a temporary name, is synced, renamed, and its folder synced; a start
 //! removes what is half done. All of it is synchronous: callers use a thread for it.
 
-mod block;
+pub(crate) mod block;
 mod chunk;
-mod counters;
-mod disk;
+pub(crate) mod counters;
+pub(crate) mod disk;
 mod error;
 mod head;
 mod index;
@@ -22,7 +22,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod upkeep;
-mod wal;
+pub(crate) mod wal;
 mod write;
 
 use std::{
@@ -42,6 +42,7 @@ pub use self::{
     upkeep::Upkeep,
     write::{Batch, Refused, Stored},
 };
+pub(crate) use self::{counters::counters, open::hold};
 
 /// Metrics in a folder. Shared by all threads; one process holds the folder at a time.
 pub struct Store {
@@ -51,7 +52,7 @@ pub struct Store {
     /// Taken after `blocks`, by who takes both.
     head: RwLock<Head>,
     blocks: Blocks,
-    wal: Wal,
+    wal: Wal<Vec<wal::Line>>,
     /// Flush, compaction and retention one after the other.
     upkeep: Mutex<Rhythm>,
     counters: Counters,

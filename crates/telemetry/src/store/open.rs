@@ -36,7 +36,7 @@ impl Store {
         disk::sync_folder(&folder).map_err(StoreError::io("sync", &folder))?;
         let through = in_blocks(&blocks);
         let mut head = Head::new();
-        let replayed = wal::replay(
+        let replayed = wal::replay_metrics(
             &log,
             &damaged,
             |file, span| through.get(&span).is_some_and(|through| file <= *through),
@@ -46,7 +46,7 @@ impl Store {
         add(&counters.log_damaged, replayed.damaged);
         // Never a number that a block says it has everything of.
         let next = through.values().map(|through| through + 1).max().unwrap_or(1).max(replayed.next);
-        let wal = Wal::new(log, options.segment_bytes, next, replayed.spans);
+        let wal = Wal::new(wal::METRICS, log, options.segment_bytes, next, replayed.spans);
         let metadata = MetadataBook::open(folder.join("metadata.json"));
         Ok(Self {
             options,
@@ -89,7 +89,8 @@ impl Store {
     }
 }
 
-fn hold(folder: &std::path::Path) -> Result<File, StoreError> {
+/// Takes the folder for this process.
+pub(crate) fn hold(folder: &std::path::Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
     let file = File::create(&path).map_err(StoreError::io("create", &path))?;
     match file.try_lock() {

@@ -89,9 +89,10 @@ impl Store {
     }
 
     fn flush_before(&self, before: i64, done: &mut Upkeep) -> Result<(), StoreError> {
-        let apply = |lines: &[super::wal::Line], file| self.apply(lines, file);
-        let (through, frozen) =
-            self.wal.between(&apply, &self.counters, |through| (through, self.head_mut().freeze(before)));
+        let apply = |lines: &Vec<super::wal::Line>, file| self.apply(lines, file);
+        let (through, frozen) = self.wal.between(&apply, &|bytes| self.synced(bytes), |through| {
+            (through, self.head_mut().freeze(before))
+        });
         for (span, held) in frozen {
             let plan = MakeBlock {
                 from: span,

@@ -2,7 +2,14 @@
 
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
-use super::{Store, StoreError, counters::add, disk, head::Applied, options::AHEAD, wal::Line};
+use super::{
+    Store, StoreError,
+    counters::add,
+    disk,
+    head::Applied,
+    options::AHEAD,
+    wal::{self, Line},
+};
 use crate::{Labels, METRIC_NAME, Sample};
 
 /// How long what is known of free room is believed, in milliseconds.
@@ -205,15 +212,24 @@ impl Store {
         };
         let committed = self.wal.commit(
             lines,
-            |n, file| described.get(n).is_some_and(|described| *described == file),
+            |lines, file| {
+                let here = |n| described.get(n).is_some_and(|described| *described == file);
+                wal::frame_of(lines, here)
+            },
             &|lines, file| self.apply(lines, file),
-            &self.counters,
+            &|bytes| self.synced(bytes),
         );
         let head = self.head();
         for number in numbers {
             head.expect(number, -1);
         }
         committed
+    }
+
+    /// Counts what a sync made durable.
+    pub(super) fn synced(&self, bytes: u64) {
+        add(&self.counters.log_bytes, bytes);
+        add(&self.counters.log_syncs, 1);
     }
 
     /// Applies what is durable in a file of the log.

@@ -29,8 +29,10 @@ pub(crate) async fn levels(app: &App) -> Result<Levels, ApiError> {
         *open.entry(word(&job.state)).or_default() += 1;
     }
     let telemetry = app.telemetry.figures().await;
+    let logs = app.telemetry.logs.figures().await;
     Ok(Levels {
         telemetry,
+        logs,
         backups: words,
         oldest_proven: backups.oldest_proven_at().map(age).unwrap_or_default(),
         proven_by_stack: backups

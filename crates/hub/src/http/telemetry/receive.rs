@@ -29,8 +29,8 @@ use crate::{
 };
 
 /// The largest body as it comes, and unpacked. Prometheus sends some 2,000 samples at once.
-const BODY: usize = 16 << 20;
-const UNPACKED: usize = 32 << 20;
+pub(super) const BODY: usize = 16 << 20;
+pub(super) const UNPACKED: usize = 32 << 20;
 /// How long a sender waits for others.
 const WAIT: Duration = Duration::from_secs(10);
 /// As remote-write 2.0 has it; senders of 1.0 do not mind.
@@ -54,6 +54,7 @@ async fn remote_write(app: &App, request: Request) -> Result<Response, ApiError>
     let (parts, body) = request.into_parts();
     let caller = sender(app, &parts.headers).await?;
     check_remote_write(&parts.headers)?;
+    app.telemetry.store()?;
     let _room = room(app).await?;
     let bytes = input::read(&parts.headers, body, BODY).await?;
     let mut incoming = unpack(move || remote_write::read(&bytes, UNPACKED)).await?;
@@ -112,23 +113,9 @@ async fn otlp(
 ) -> Result<(u64, Option<String>), ApiError> {
     let (parts, body) = request.into_parts();
     let caller = sender(app, &parts.headers).await?;
-    let encoding = encoding.ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::BS4013,
-            "expected a Content-Type of application/x-protobuf or application/json",
-        )
-    })?;
-    let coding = parts.headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
-    let packed = match coding {
-        None | Some("identity" | "") => false,
-        Some("gzip") => true,
-        Some(other) => {
-            return Err(ApiError::new(
-                ErrorCode::BS4013,
-                format!("expected gzip or nothing, found `{other}`"),
-            ));
-        }
-    };
+    let encoding = encoding.ok_or_else(wrong_media)?;
+    let packed = is_packed(&parts.headers)?;
+    app.telemetry.store()?;
     let _room = room(app).await?;
     let bytes = input::read(&parts.headers, body, BODY).await?;
     let mut incoming = unpack(move || {
@@ -144,8 +131,25 @@ async fn otlp(
     Ok((stored.refused.total() + unsupported.0, message))
 }
 
+/// A media type that nobody reads here.
+pub(super) fn wrong_media() -> ApiError {
+    let expected = "expected a Content-Type of application/x-protobuf or application/json";
+    ApiError::new(ErrorCode::BS4013, expected)
+}
+
+/// Whether a body is packed with gzip.
+pub(super) fn is_packed(headers: &HeaderMap) -> Result<bool, ApiError> {
+    match headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()) {
+        None | Some("identity" | "") => Ok(false),
+        Some("gzip") => Ok(true),
+        Some(other) => {
+            Err(ApiError::new(ErrorCode::BS4013, format!("expected gzip or nothing, found `{other}`")))
+        }
+    }
+}
+
 /// The same as the API says it, in the words of OTLP.
-fn otlp_failure(error: ApiError, encoding: otlp::Encoding, id: &RequestId) -> Response {
+pub(super) fn otlp_failure(error: ApiError, encoding: otlp::Encoding, id: &RequestId) -> Response {
     let (status, detail) =
         (error.problem().status, format!("{}: {}", error.problem().code, error.problem().detail));
     let plain = error.into_response(id);
@@ -163,20 +167,19 @@ fn otlp_failure(error: ApiError, encoding: otlp::Encoding, id: &RequestId) -> Re
     response
 }
 
-fn written(status: StatusCode, encoding: otlp::Encoding, body: Vec<u8>) -> Response {
+pub(super) fn written(status: StatusCode, encoding: otlp::Encoding, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, encoding.media_type())], Body::from(body)).into_response()
 }
 
 /// Who sends: a node, or someone with the role of an operator.
-async fn sender(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
+pub(super) async fn sender(app: &App, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = shown.split_once(' ').map_or("", |(_, token)| token.trim());
     let role = if token.starts_with("bsa.") { Role::Agent } else { Role::Operator };
     auth::caller(app, role, headers, true).await
 }
 
-async fn room(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
-    app.telemetry.store()?;
+pub(super) async fn room(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
     match tokio::time::timeout(WAIT, app.telemetry.room.acquire()).await {
         Ok(room) => room.map_err(ApiError::internal),
         Err(_) => Err(busy()),
@@ -184,9 +187,9 @@ async fn room(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
 }
 
 /// Reads what came, away from what serves others.
-async fn unpack(
-    read: impl FnOnce() -> Result<Incoming, Unreadable> + Send + 'static,
-) -> Result<Incoming, ApiError> {
+pub(super) async fn unpack<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Unreadable> + Send + 'static,
+) -> Result<T, ApiError> {
     let read = tokio::task::spawn_blocking(read).await.map_err(ApiError::internal)?;
     read.map_err(|error| match error {
         Unreadable::TooLarge(_) => ApiError::new(ErrorCode::BS4006, error.to_string()),
@@ -201,11 +204,11 @@ fn enrich(incoming: &mut Incoming, caller: &Caller) {
     }
 }
 
-fn named(name: &'static str, mut response: Response) -> Response {
+pub(super) fn named(name: &'static str, mut response: Response) -> Response {
     response.extensions_mut().insert(RouteName(name));
     response
 }
 
-fn id_of(request: &Request) -> RequestId {
+pub(super) fn id_of(request: &Request) -> RequestId {
     request.extensions().get::<RequestId>().cloned().unwrap_or_default()
 }

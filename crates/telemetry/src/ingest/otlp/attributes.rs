@@ -78,7 +78,7 @@ pub(super) fn add(labels: &LabelsBuilder, attributes: &[KeyValue]) -> LabelsBuil
 }
 
 /// A value as text: lists and maps as JSON.
-pub(super) fn text(value: Option<&AnyValue>) -> String {
+pub(crate) fn text(value: Option<&AnyValue>) -> String {
     match value.and_then(|value| value.value.as_ref()) {
         None => String::new(),
         Some(Value::StringValue(text)) => text.clone(),
@@ -89,7 +89,8 @@ pub(super) fn text(value: Option<&AnyValue>) -> String {
     }
 }
 
-fn json(value: &Value) -> serde_json::Value {
+/// A value as JSON.
+pub(crate) fn json(value: &Value) -> serde_json::Value {
     let of = |value: &AnyValue| value.value.as_ref().map_or(serde_json::Value::Null, json);
     match value {
         Value::StringValue(text) => text.as_str().into(),

@@ -4,7 +4,7 @@
 //! Exponential histograms are native histograms there, and refused too. All that is refused is counted and said in the
 //! answer's `partial_success`; the rest is taken.
 
-mod attributes;
+pub(crate) mod attributes;
 mod names;
 mod points;
 #[cfg(test)]

@@ -22,7 +22,7 @@ const PAGE: usize = 8192;
 const SERIES_PAGE: usize = 1024;
 
 /// A table: its columns in order.
-pub(super) struct Table {
+pub(crate) struct Table {
     pub(super) schema: TypePtr,
     pub(super) properties: WriterPropertiesPtr,
 }
@@ -91,7 +91,7 @@ pub(super) static PAIR_TABLE: LazyLock<Table> = LazyLock::new(|| {
     )
 });
 
-fn base() -> WriterPropertiesBuilder {
+pub(crate) fn base() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_created_by("backstay".to_owned())
@@ -99,7 +99,7 @@ fn base() -> WriterPropertiesBuilder {
         .set_write_batch_size(PAGE / 8)
 }
 
-fn table(schema: &str, properties: WriterPropertiesBuilder) -> Table {
+pub(crate) fn table(schema: &str, properties: WriterPropertiesBuilder) -> Table {
     #[allow(clippy::expect_used, reason = "the schemas are constants above, and every test reads them")]
     let schema = parse_message_type(schema).expect("a schema that parses");
     Table { schema: Arc::new(schema), properties: Arc::new(properties.build()) }

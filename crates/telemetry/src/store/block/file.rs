@@ -19,13 +19,13 @@ const AHEAD: usize = 64 << 10;
 
 /// An open file of a block. It can be read when its name is gone.
 #[derive(Debug, Clone)]
-pub(super) struct BlockFile {
+pub(crate) struct BlockFile {
     file: Arc<File>,
     bytes: u64,
 }
 
 impl BlockFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { file: Arc::new(file), bytes })
@@ -57,7 +57,7 @@ impl ChunkReader for BlockFile {
 }
 
 /// A place in a file.
-pub(super) struct At {
+pub(crate) struct At {
     file: Arc<File>,
     at: u64,
 }

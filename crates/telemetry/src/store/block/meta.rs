@@ -12,55 +12,55 @@ pub(super) const VERSION: u32 = 1;
 
 /// What a block is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct Meta {
+pub(crate) struct Meta {
     /// Of the format.
-    pub(in crate::store) version: u32,
+    pub(crate) version: u32,
     /// Numbers go up: what was written later has the higher one.
-    pub(in crate::store) id: u64,
+    pub(crate) id: u64,
     /// The first millisecond of its span.
-    pub(in crate::store) from: i64,
+    pub(crate) from: i64,
     /// How long its span is, in milliseconds.
-    pub(in crate::store) span: i64,
+    pub(crate) span: i64,
     /// Time of its first sample.
-    pub(in crate::store) first: i64,
+    pub(crate) first: i64,
     /// Time of its last sample.
-    pub(in crate::store) last: i64,
+    pub(crate) last: i64,
     /// Its samples.
-    pub(in crate::store) samples: u64,
+    pub(crate) samples: u64,
     /// Its series.
-    pub(in crate::store) series: u64,
+    pub(crate) series: u64,
     /// Blocks that it was made from: those are not read any more.
-    pub(in crate::store) sources: Vec<u64>,
+    pub(crate) sources: Vec<u64>,
     /// For each span, up to which file of the log its samples are in here: they are not taken from the log again.
-    pub(in crate::store) log: BTreeMap<i64, u64>,
+    pub(crate) log: BTreeMap<i64, u64>,
     /// Its files.
-    pub(in crate::store) files: BTreeMap<String, FileMeta>,
+    pub(crate) files: BTreeMap<String, FileMeta>,
     /// When it was made.
-    pub(in crate::store) made_at: Timestamp,
+    pub(crate) made_at: Timestamp,
 }
 
 /// A file as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct FileMeta {
+pub(crate) struct FileMeta {
     /// Its size.
-    pub(in crate::store) bytes: u64,
+    pub(crate) bytes: u64,
     /// CRC-32 of all of it.
-    pub(in crate::store) crc32: u32,
+    pub(crate) crc32: u32,
 }
 
 impl Meta {
     /// Blocks are read in this order; for the same time the last one counts.
-    pub(in crate::store) fn order(&self) -> (i64, u64) {
+    pub(crate) fn order(&self) -> (i64, u64) {
         (self.from, self.id)
     }
 
     /// Where its span ends.
-    pub(in crate::store) fn until(&self) -> i64 {
+    pub(crate) fn until(&self) -> i64 {
         self.from.saturating_add(self.span)
     }
 
     /// Bytes of its files.
-    pub(in crate::store) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.files.values().map(|file| file.bytes).sum()
     }
 }

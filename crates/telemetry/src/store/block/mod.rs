@@ -11,6 +11,7 @@ mod meta;
 mod pairs;
 mod read;
 mod scan;
+mod table;
 mod write;
 
 use std::{
@@ -20,11 +21,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-pub(super) use self::{
-    meta::Meta,
+pub(crate) use self::{
+    columns::{Table, base, table},
+    file::BlockFile,
+    meta::{FileMeta, Meta},
     read::{Block, Opened, SeriesRow},
     scan::Scan,
-    write::BlockWriter,
+    table::ParquetFile,
+    write::{BlockWriter, Writer, column, io_error, open},
 };
 use lru::LruCache;
 
@@ -258,7 +262,7 @@ pub(super) struct MakeBlock {
     pub(super) now: i64,
 }
 
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(crate) fn folders(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let list = || -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder)? {

@@ -7,7 +7,7 @@ use crate::store::{StoreError, index::Index};
 
 /// The index of a block.
 #[derive(Debug)]
-pub(in crate::store) struct Pairs {
+pub(crate) struct Pairs {
     /// Relative to the store's folder, for errors.
     file: String,
     series: u32,
@@ -53,7 +53,7 @@ impl Pairs {
     }
 
     /// Names of labels, in order.
-    pub(in crate::store) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|(name, _)| &**name)
     }
 
@@ -65,7 +65,7 @@ impl Pairs {
     }
 
     /// Values of a label, in order, with their series.
-    pub(in crate::store) fn values(
+    pub(crate) fn values(
         &self,
         name: &str,
     ) -> impl Iterator<Item = (&str, Result<RoaringBitmap, StoreError>)> {
@@ -73,7 +73,7 @@ impl Pairs {
     }
 
     /// Only the values of a label, in order.
-    pub(in crate::store) fn all_values(&self, name: &str) -> &[Box<str>] {
+    pub(crate) fn all_values(&self, name: &str) -> &[Box<str>] {
         &self.values[self.places(name)]
     }
 

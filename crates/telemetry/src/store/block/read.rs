@@ -2,30 +2,20 @@
 
 use std::{
     fs,
-    io::{self, ErrorKind},
+    io::ErrorKind,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use parquet::{
-    column::reader::{ColumnReaderImpl, get_typed_column_reader},
-    data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int64Type},
-    errors::ParquetError,
-    file::{
-        metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
-        properties::ReaderProperties,
-        reader::RowGroupReader as _,
-        serialized_reader::SerializedRowGroupReader,
-    },
-};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use roaring::RoaringBitmap;
 
 use super::{
     columns::{PAIRS, SAMPLES, SERIES},
-    file::BlockFile,
     meta::{FILE, Meta, VERSION},
     pairs::Pairs,
+    table::ParquetFile,
 };
 use crate::{
     Labels, Sample,
@@ -34,33 +24,33 @@ use crate::{
 
 /// A block on disk. Its files are opened when it is read.
 #[derive(Debug)]
-pub(in crate::store) struct Block {
+pub(crate) struct Block {
     /// What it is.
-    pub(in crate::store) meta: Meta,
+    pub(crate) meta: Meta,
     /// Its folder.
     pub(super) path: PathBuf,
 }
 
 /// A block with its files open: it can be read also when it is taken off the disk meanwhile.
 #[derive(Debug)]
-pub(in crate::store) struct Opened {
+pub(crate) struct Opened {
     /// The block.
-    pub(in crate::store) block: Arc<Block>,
+    pub(crate) block: Arc<Block>,
     /// Its index.
-    pub(in crate::store) pairs: Pairs,
+    pub(crate) pairs: Pairs,
     series: ParquetFile,
     samples: ParquetFile,
 }
 
 /// A series of a block.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct SeriesRow {
-    pub(in crate::store) labels: Labels,
-    pub(in crate::store) first_row: u64,
-    pub(in crate::store) rows: u64,
+pub(crate) struct SeriesRow {
+    pub(crate) labels: Labels,
+    pub(crate) first_row: u64,
+    pub(crate) rows: u64,
     /// Times of its first and last sample.
-    pub(in crate::store) first: i64,
-    pub(in crate::store) last: i64,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
 }
 
 impl Block {
@@ -97,7 +87,7 @@ impl Block {
     }
 
     /// Reads all files through and compares their sums with what was written.
-    pub(in crate::store) fn verify(&self) -> Result<(), StoreError> {
+    pub(crate) fn verify(&self) -> Result<(), StoreError> {
         [SAMPLES, SERIES, PAIRS].into_iter().try_for_each(|name| self.verify_file(name))
     }
 
@@ -120,7 +110,7 @@ impl Block {
     }
 
     /// The name of its folder.
-    pub(in crate::store) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 }
@@ -130,13 +120,13 @@ impl Opened {
     pub(super) fn new(block: Arc<Block>) -> Result<Self, StoreError> {
         block.verify_file(SERIES)?;
         block.verify_file(PAIRS)?;
-        let pairs = ParquetFile::open(&block, PAIRS)?;
+        let pairs = open(&block, PAIRS)?;
         let all = 0..pairs.rows();
         let column = |n| pairs.read::<ByteArrayType>(n, std::slice::from_ref(&all));
         let series = u32::try_from(block.meta.series).unwrap_or(u32::MAX);
         let pairs = Pairs::new(pairs.name.clone(), series, &column(0)?, &column(1)?, column(2)?)?;
-        let series = ParquetFile::open(&block, SERIES)?;
-        let samples = ParquetFile::open(&block, SAMPLES)?;
+        let series = open(&block, SERIES)?;
+        let samples = open(&block, SAMPLES)?;
         if (series.rows(), samples.rows()) != (block.meta.series, block.meta.samples) {
             return Err(samples.damaged("it has other rows than block.json says".to_owned()));
         }
@@ -150,7 +140,7 @@ impl Opened {
     }
 
     /// Series by number, in order.
-    pub(in crate::store) fn series(&self, numbers: &RoaringBitmap) -> Result<Vec<SeriesRow>, StoreError> {
+    pub(crate) fn series(&self, numbers: &RoaringBitmap) -> Result<Vec<SeriesRow>, StoreError> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for number in numbers {
             let number = u64::from(number);
@@ -191,7 +181,7 @@ impl Opened {
     }
 
     /// Samples of series, which are in order of their rows: all of each.
-    pub(in crate::store) fn samples(&self, rows: &[SeriesRow]) -> Result<Vec<Vec<Sample>>, StoreError> {
+    pub(crate) fn samples(&self, rows: &[SeriesRow]) -> Result<Vec<Vec<Sample>>, StoreError> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for row in rows {
             match ranges.last_mut() {
@@ -212,115 +202,6 @@ impl Opened {
     }
 }
 
-/// A Parquet file of a block.
-#[derive(Debug)]
-struct ParquetFile {
-    name: String,
-    file: Arc<BlockFile>,
-    meta: Arc<ParquetMetaData>,
-}
-
-impl ParquetFile {
-    fn open(block: &Block, file: &str) -> Result<Self, StoreError> {
-        let path = block.path.join(file);
-        let name = block.name_of(file);
-        let opened = BlockFile::open(&path).map_err(StoreError::io("open", &path))?;
-        // Where pages are is needed to leave some out; what values they have is not.
-        let meta = ParquetMetaDataReader::new()
-            .with_column_index_policy(PageIndexPolicy::Skip)
-            .with_offset_index_policy(PageIndexPolicy::Required)
-            .parse_and_finish(&opened)
-            .map_err(|error| wrong(&name, error))?;
-        Ok(Self { name, file: Arc::new(opened), meta: Arc::new(meta) })
-    }
-
-    fn rows(&self) -> u64 {
-        u64::try_from(self.meta.file_metadata().num_rows()).unwrap_or(0)
-    }
-
-    fn damaged(&self, what: String) -> StoreError {
-        StoreError::Damaged { file: self.name.clone(), what }
-    }
-
-    /// A column's values in ranges of rows, which are in order and do not overlap.
-    fn read<T: DataType>(&self, column: usize, ranges: &[Range<u64>]) -> Result<Vec<T::T>, StoreError>
-    where
-        T::T: Clone,
-    {
-        let wanted: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let mut values = Vec::with_capacity(wanted as usize);
-        let mut ranges = ranges.iter().cloned().peekable();
-        let mut start = 0;
-        for group in 0..self.meta.num_row_groups() {
-            let rows = u64::try_from(self.meta.row_group(group).num_rows()).unwrap_or(0);
-            let end = start + rows;
-            let mut reader: Option<(ColumnReaderImpl<T>, u64)> = None;
-            while let Some(range) = ranges.peek_mut().filter(|range| range.start < end) {
-                let (column, at) = match &mut reader {
-                    Some(reader) => reader,
-                    None => reader.insert((self.column(group, column)?, start)),
-                };
-                let until = range.end.min(end);
-                let read = skip_and_read(column, range.start - *at, until - range.start, &mut values);
-                read.map_err(|error| wrong(&self.name, error))?;
-                *at = until;
-                if until == range.end {
-                    ranges.next();
-                } else {
-                    range.start = until;
-                }
-            }
-            if ranges.peek().is_none() {
-                break;
-            }
-            start = end;
-        }
-        if values.len() as u64 == wanted {
-            Ok(values)
-        } else {
-            Err(self.damaged("rows are missing".to_owned()))
-        }
-    }
-
-    fn column<T: DataType>(&self, group: usize, column: usize) -> Result<ColumnReaderImpl<T>, StoreError> {
-        let properties = Arc::new(ReaderProperties::builder().build());
-        let pages = self.meta.page_index_for_row_group(group);
-        let reader =
-            SerializedRowGroupReader::new(self.file.clone(), self.meta.row_group(group), pages, properties)
-                .and_then(|group| group.get_column_reader(column));
-        reader.map(get_typed_column_reader).map_err(|error| wrong(&self.name, error))
-    }
-}
-
-fn skip_and_read<T: DataType>(
-    column: &mut ColumnReaderImpl<T>,
-    skip: u64,
-    count: u64,
-    into: &mut Vec<T::T>,
-) -> Result<(), ParquetError> {
-    let short = || ParquetError::EOF("a group has fewer rows than it says".to_owned());
-    if skip > 0 && column.skip_records(skip as usize)? as u64 != skip {
-        return Err(short());
-    }
-    let mut left = count as usize;
-    while left > 0 {
-        let (read, ..) = column.read_records(left, None, None, into)?;
-        if read == 0 {
-            return Err(short());
-        }
-        left -= read;
-    }
-    Ok(())
-}
-
-/// What the system did not give is no damage; all else is.
-fn wrong(name: &str, error: ParquetError) -> StoreError {
-    let what = error.to_string();
-    if let ParquetError::External(inner) = error
-        && let Ok(source) = inner.downcast::<io::Error>()
-        && source.raw_os_error().is_some()
-    {
-        return StoreError::Io { what: "read", path: name.into(), source: *source };
-    }
-    StoreError::Damaged { file: name.to_owned(), what }
+fn open(block: &Block, file: &str) -> Result<ParquetFile, StoreError> {
+    ParquetFile::open(&block.path.join(file), block.name_of(file))
 }

@@ -10,7 +10,7 @@ const SERIES: u64 = 4096;
 const SAMPLES: u64 = 1 << 19;
 
 /// Reads a block through.
-pub(in crate::store) struct Scan {
+pub(crate) struct Scan {
     opened: Arc<Opened>,
     next: u64,
     rows: VecDeque<super::SeriesRow>,
@@ -18,12 +18,12 @@ pub(in crate::store) struct Scan {
 }
 
 impl Scan {
-    pub(in crate::store) fn new(opened: Arc<Opened>) -> Self {
+    pub(crate) fn new(opened: Arc<Opened>) -> Self {
         Self { opened, next: 0, rows: VecDeque::new(), ready: VecDeque::new() }
     }
 
     /// Labels of the next series; none at the end.
-    pub(in crate::store) fn peek(&mut self) -> Result<Option<&Labels>, StoreError> {
+    pub(crate) fn peek(&mut self) -> Result<Option<&Labels>, StoreError> {
         if self.ready.is_empty() {
             self.load()?;
         }
@@ -31,7 +31,7 @@ impl Scan {
     }
 
     /// Samples of the series whose labels were just looked at.
-    pub(in crate::store) fn take(&mut self) -> Vec<Sample> {
+    pub(crate) fn take(&mut self) -> Vec<Sample> {
         self.ready.pop_front().map(|(_, samples)| samples).unwrap_or_default()
     }
 

@@ -25,11 +25,11 @@ use crate::{
     store::{StoreError, disk, disk::Output},
 };
 
-type Writer = SerializedFileWriter<Output>;
+pub(crate) type Writer = SerializedFileWriter<Output>;
 type Pairs = BTreeMap<Arc<str>, BTreeMap<Arc<str>, RoaringBitmap>>;
 
 /// A block that is being written.
-pub(in crate::store) struct BlockWriter {
+pub(crate) struct BlockWriter {
     folder: PathBuf,
     meta: Meta,
     samples: Option<Writer>,
@@ -84,7 +84,7 @@ impl BlockWriter {
     }
 
     /// Adds a series: later by label order than all before, its samples by time. One without samples is left out.
-    pub(in crate::store) fn push(&mut self, labels: &Labels, samples: &[Sample]) -> Result<(), StoreError> {
+    pub(crate) fn push(&mut self, labels: &Labels, samples: &[Sample]) -> Result<(), StoreError> {
         let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Ok(()) };
         let number = u32::try_from(self.meta.series).map_err(|_| self.failed(SERIES, "too many series"))?;
         let columns = &mut self.series;
@@ -210,13 +210,15 @@ impl BlockWriter {
     }
 }
 
-fn open(path: &Path, table: &Table) -> Result<Writer, StoreError> {
+/// A table that is written from its beginning.
+pub(crate) fn open(path: &Path, table: &Table) -> Result<Writer, StoreError> {
     let output = Output::create(path).map_err(StoreError::io("create", path))?;
     SerializedFileWriter::new(output, table.schema.clone(), table.properties.clone())
         .map_err(|error| io_error(path, error))
 }
 
-fn column<T: DataType>(
+/// Writes the next column of a group.
+pub(crate) fn column<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, Output>,
     values: &[T::T],
 ) -> Result<(), ParquetError> {
@@ -228,7 +230,7 @@ fn column<T: DataType>(
 }
 
 /// The system's error inside of what the format says, so that a full disk is known as one.
-fn io_error(path: &Path, error: ParquetError) -> StoreError {
+pub(crate) fn io_error(path: &Path, error: ParquetError) -> StoreError {
     let source = match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
             Ok(source) => *source,

@@ -5,8 +5,7 @@ use std::{
     io::Write as _,
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
-    process::{Command, Output},
-    sync::atomic::{AtomicU64, Ordering},
+    process::Output,
 };
 
 use super::*;
@@ -65,23 +64,7 @@ fn child() {
 }
 
 fn run(folder: &Path, plan: &str) -> Output {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::tests::crash::child", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(FOLDER, folder)
-        .env(steps::PLAN, plan)
-        .output()
-        .unwrap()
-}
-
-fn steps_of(output: &Output) -> u64 {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let found = text.lines().find_map(|line| line.split_once("steps: ")?.1.trim().parse().ok());
-    found.unwrap_or_else(|| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
-}
-
-/// In memory where that can be: whoever is killed leaves what it wrote to the system in any case.
-fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    steps::run("store::tests::crash::child", (FOLDER, folder), plan)
 }
 
 /// The last batch that was acknowledged to the sender.
@@ -121,38 +104,20 @@ fn check(folder: &Path, what: &str) {
     assert!(kept.store.status().damaged.is_empty(), "{what}: {:?}", kept.store.status().damaged);
 }
 
-/// Does something for numbers up to `most`, on four threads.
-fn for_each(most: u64, each: impl Fn(u64) + Sync) {
-    let next = AtomicU64::new(1);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                loop {
-                    let n = next.fetch_add(1, Ordering::SeqCst);
-                    if n > most {
-                        return;
-                    }
-                    each(n);
-                }
-            });
-        }
-    });
-}
-
 #[test]
 fn killed_at_any_step_what_was_acknowledged_is_there_once() {
-    let whole = scratch();
-    let total = steps_of(&run(whole.path(), "count"));
+    let whole = steps::scratch();
+    let total = steps::said_by(&run(whole.path(), "count"));
     check(whole.path(), "without a death");
     let store = Kept::open(story_options(whole.path()), time_of(BATCHES - 1)).store;
     assert!(total > 300 && !store.status().blocks.is_empty(), "{total} steps");
-    for_each(total, |step| {
-        let folder = scratch();
+    steps::for_each(total, |step| {
+        let folder = steps::scratch();
         let died = run(folder.path(), &format!("die {step}"));
         assert_eq!(died.status.signal(), Some(9), "step {step}");
-        let copy = scratch();
+        let copy = steps::scratch();
         if step % 15 == 0 {
-            copy_all(folder.path(), copy.path());
+            steps::copy_all(folder.path(), copy.path());
             // Also while it starts again, twice.
             for again in 1..4 {
                 run(copy.path(), &format!("die {}", again * 2));
@@ -165,7 +130,7 @@ fn killed_at_any_step_what_was_acknowledged_is_there_once() {
             return;
         }
         let ended = run(folder.path(), "count");
-        steps_of(&ended);
+        steps::said_by(&ended);
         assert_eq!(acknowledged(folder.path()), Some(BATCHES - 1), "step {step}");
         check(folder.path(), &format!("step {step}, then to the end"));
     });
@@ -173,31 +138,18 @@ fn killed_at_any_step_what_was_acknowledged_is_there_once() {
 
 #[test]
 fn full_at_any_step_nothing_is_lost_and_it_goes_on_when_there_is_room() {
-    let whole = scratch();
-    let total = steps_of(&run(whole.path(), "count"));
-    for_each(total / 4, |n| {
+    let whole = steps::scratch();
+    let total = steps::said_by(&run(whole.path(), "count"));
+    steps::for_each(total / 4, |n| {
         let (step, length) = (n * 4 - n % 3, [1, 2, 5, 40][(n % 4) as usize]);
-        let folder = scratch();
+        let folder = steps::scratch();
         let ended = run(folder.path(), &format!("full {step} {length}"));
         // Without room there is no start: the next one goes on.
         if acknowledged(folder.path()) != Some(BATCHES - 1) {
-            steps_of(&run(folder.path(), "count"));
+            steps::said_by(&run(folder.path(), "count"));
         }
         let what = format!("step {step}, {length} long");
         assert_eq!(acknowledged(folder.path()), Some(BATCHES - 1), "{what}: {ended:?}");
         check(folder.path(), &what);
     });
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&to).unwrap();
-            copy_all(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }

@@ -6,7 +6,6 @@ mod damage;
 mod full;
 mod limits;
 mod outside;
-pub(super) mod steps;
 mod upkeep;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -14,6 +13,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use backstay_types::{FixedClock, SeededEntropy, Timestamp, World};
 
 use super::{Options, Store, StoreError};
+use crate::steps;
 use crate::{Budget, Labels, Limits, MatchOp, Matcher, Querier, Sample, Selection, Window};
 
 /// Noon of a day, at the start of a span of two hours.

@@ -2,7 +2,9 @@
 //!
 //! Threads that write at the same time share one sync: one of them writes what all have brought, makes it durable,
 //! applies it to what is in memory in that order, and tells the others. What could not be made durable is not applied.
+//! Metrics and logs each have one of their own.
 
+pub(crate) mod frame;
 mod record;
 mod segment;
 
@@ -14,21 +16,40 @@ use std::{
 };
 
 pub(super) use self::record::Line;
-use self::segment::MAGIC;
+pub(crate) use self::segment::Magic;
 use super::{
-    StoreError,
-    counters::{Counters, add},
-    disk,
+    StoreError, disk,
     head::Applied,
     options::{BLOCK, span_of},
 };
 use crate::Labels;
 
+/// What files of the log of metrics begin with.
+pub(super) const METRICS: Magic = *b"BSTWAL\x001";
+
+/// What a log is kept of: batches that are acknowledged together.
+pub(crate) trait Batch {
+    /// What applying one comes to.
+    type Applied;
+
+    /// The spans of time that it has something in: what is in a span goes to a block, and out of the log, together.
+    fn spans(&self) -> BTreeSet<i64>;
+}
+
+impl Batch for Vec<Line> {
+    type Applied = Applied;
+
+    fn spans(&self) -> BTreeSet<i64> {
+        self.iter().flat_map(|line| &line.samples).map(|sample| span_of(sample.at, BLOCK)).collect()
+    }
+}
+
 /// The log's folder, and who writes to it.
-pub(super) struct Wal {
+pub(crate) struct Wal<B: Batch> {
+    magic: Magic,
     folder: PathBuf,
     segment_bytes: u64,
-    queue: Mutex<Queue>,
+    queue: Mutex<Queue<B>>,
     /// Rung when a group has been written.
     done: Condvar,
     /// The file that is written; only whoever leads takes it.
@@ -37,22 +58,21 @@ pub(super) struct Wal {
     spans: Mutex<BTreeMap<u64, BTreeSet<i64>>>,
 }
 
-#[derive(Default)]
-struct Queue {
+struct Queue<B: Batch> {
     /// The number of the file that new batches are written for.
     segment: u64,
-    waiting: Vec<Arc<Waiting>>,
+    waiting: Vec<Arc<Waiting<B>>>,
     /// Whether someone writes.
     led: bool,
     closed: bool,
 }
 
 /// A batch on its way.
-struct Waiting {
+struct Waiting<B: Batch> {
     segment: u64,
     frame: Vec<u8>,
-    lines: Vec<Line>,
-    outcome: Mutex<Option<Result<Applied, String>>>,
+    batch: B,
+    outcome: Mutex<Option<Result<B::Applied, String>>>,
 }
 
 #[derive(Default)]
@@ -64,48 +84,55 @@ struct Writer {
     spoiled: u64,
 }
 
-/// What to do with lines that are durable in a file of the log.
-pub(super) type Apply<'a> = &'a (dyn Fn(&[Line], u64) -> Applied + Sync);
+/// What to do with a batch that is durable in a file of the log.
+pub(crate) type Apply<'a, B> = &'a (dyn Fn(&B, u64) -> <B as Batch>::Applied + Sync);
 
-impl Wal {
+/// Is told of each sync how many bytes it made durable.
+pub(crate) type Synced<'a> = &'a (dyn Fn(u64) + Sync);
+
+impl<B: Batch> Wal<B> {
     /// The log in a folder whose files were read by [`replay`].
-    pub(super) fn new(
+    pub(crate) fn new(
+        magic: Magic,
         folder: PathBuf,
         segment_bytes: u64,
         next: u64,
         spans: BTreeMap<u64, BTreeSet<i64>>,
     ) -> Self {
+        let queue = Queue { segment: next, waiting: Vec::new(), led: false, closed: false };
         Self {
+            magic,
             folder,
             segment_bytes,
-            queue: Mutex::new(Queue { segment: next, ..Queue::default() }),
+            queue: Mutex::new(queue),
             done: Condvar::new(),
             writer: Mutex::default(),
             spans: Mutex::new(spans),
         }
     }
 
-    /// Makes lines durable and applies them. `described` says whether the series of a line, by its place, is described in
-    /// a file already.
-    pub(super) fn commit(
+    /// Makes a batch durable and applies it. `encode` gives its frame for a file.
+    pub(crate) fn commit(
         &self,
-        lines: Vec<Line>,
-        described: impl Fn(usize, u64) -> bool,
-        apply: Apply<'_>,
-        counters: &Counters,
-    ) -> Result<Applied, StoreError> {
-        let mut lines = lines;
+        batch: B,
+        encode: impl Fn(&B, u64) -> Result<Vec<u8>, String>,
+        apply: Apply<'_, B>,
+        synced: Synced<'_>,
+    ) -> Result<B::Applied, StoreError> {
+        let mut batch = Some(batch);
         let (mine, mut queue) = loop {
             let segment = lock(&self.queue).segment;
-            let frame = record::encode(&lines, |n| !described(n, segment)).map_err(StoreError::Log)?;
+            let Some(bytes) = &batch else { return Err(StoreError::Closed) };
+            let frame = encode(bytes, segment).map_err(StoreError::Log)?;
             let mut queue = lock(&self.queue);
             if queue.closed {
                 return Err(StoreError::Closed);
             }
-            // Another file since: series have to be described there.
-            if queue.segment == segment {
-                let lines = std::mem::take(&mut lines);
-                let mine = Arc::new(Waiting { segment, frame, lines, outcome: Mutex::default() });
+            // Another file since: it may need another frame.
+            if queue.segment == segment
+                && let Some(batch) = batch.take()
+            {
+                let mine = Arc::new(Waiting { segment, frame, batch, outcome: Mutex::default() });
                 queue.waiting.push(mine.clone());
                 break (mine, queue);
             }
@@ -121,7 +148,7 @@ impl Wal {
             queue.led = true;
             let group = std::mem::take(&mut queue.waiting);
             drop(queue);
-            self.write(&group, apply, counters);
+            self.write(&group, apply, synced);
             queue = lock(&self.queue);
             queue.led = false;
             self.done.notify_all();
@@ -130,7 +157,12 @@ impl Wal {
 
     /// Runs `then` when all that has come is applied and what comes next goes to another file. Gives the number of the
     /// last file before it.
-    pub(super) fn between<R>(&self, apply: Apply<'_>, counters: &Counters, then: impl FnOnce(u64) -> R) -> R {
+    pub(crate) fn between<R>(
+        &self,
+        apply: Apply<'_, B>,
+        synced: Synced<'_>,
+        then: impl FnOnce(u64) -> R,
+    ) -> R {
         let mut queue = lock(&self.queue);
         while queue.led {
             queue = self.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -139,7 +171,7 @@ impl Wal {
         while !queue.waiting.is_empty() {
             let group = std::mem::take(&mut queue.waiting);
             drop(queue);
-            self.write(&group, apply, counters);
+            self.write(&group, apply, synced);
             queue = lock(&self.queue);
             self.done.notify_all();
         }
@@ -153,13 +185,13 @@ impl Wal {
     }
 
     /// Takes nothing more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         lock(&self.queue).closed = true;
     }
 
     /// What is in the spans is in blocks now, as far as it came from files up to `through`. Files of which nothing is
     /// needed any more are removed.
-    pub(super) fn forget(&self, done: &[i64], through: u64) -> Result<(), StoreError> {
+    pub(crate) fn forget(&self, done: &[i64], through: u64) -> Result<(), StoreError> {
         let mut spans = lock(&self.spans);
         for (_, left) in spans.range_mut(..=through) {
             left.retain(|span| !done.contains(span));
@@ -175,7 +207,7 @@ impl Wal {
     }
 
     /// Bytes of its files.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let numbers: Vec<u64> = lock(&self.spans).keys().copied().collect();
         let sizes = numbers.iter().map(|number| {
             std::fs::metadata(segment::path_of(&self.folder, *number)).map_or(0, |found| found.len())
@@ -184,16 +216,16 @@ impl Wal {
     }
 
     /// Writes what some threads have brought, syncs once, applies, and tells them.
-    fn write(&self, group: &[Arc<Waiting>], apply: Apply<'_>, counters: &Counters) {
+    fn write(&self, group: &[Arc<Waiting<B>>], apply: Apply<'_, B>, synced: Synced<'_>) {
         let mut writer = lock(&self.writer);
         // Batches for one file are together: numbers only go up.
         for part in group.chunk_by(|a, b| a.segment == b.segment) {
-            let written = self.write_part(&mut writer, part, counters);
+            let written = self.write_part(&mut writer, part, synced);
             for waiting in part {
                 let outcome = match &written {
                     Ok(()) => {
                         self.note_spans(waiting);
-                        Ok(apply(&waiting.lines, waiting.segment))
+                        Ok(apply(&waiting.batch, waiting.segment))
                     }
                     Err(error) => Err(error.clone()),
                 };
@@ -208,8 +240,8 @@ impl Wal {
     fn write_part(
         &self,
         writer: &mut Writer,
-        part: &[Arc<Waiting>],
-        counters: &Counters,
+        part: &[Arc<Waiting<B>>],
+        synced: Synced<'_>,
     ) -> Result<(), String> {
         let Some(number) = part.first().map(|waiting| waiting.segment) else { return Ok(()) };
         let path = segment::path_of(&self.folder, number);
@@ -239,8 +271,7 @@ impl Wal {
             return Err(said("sync", &error));
         }
         writer.end += frames.len() as u64;
-        add(&counters.log_bytes, frames.len() as u64);
-        add(&counters.log_syncs, 1);
+        synced(frames.len() as u64);
         Ok(())
     }
 
@@ -249,10 +280,10 @@ impl Wal {
         let file = disk::create_log(path)?;
         // From here on it is there, and has to be removed some day.
         lock(&self.spans).entry(number).or_default();
-        disk::write_log(&file, MAGIC, 0)?;
+        disk::write_log(&file, &self.magic, 0)?;
         disk::sync(&file)?;
         disk::sync_folder(&self.folder)?;
-        writer.end = MAGIC.len() as u64;
+        writer.end = self.magic.len() as u64;
         writer.file = Some((number, file));
         Ok(())
     }
@@ -271,59 +302,42 @@ impl Wal {
         queue.segment = queue.segment.max(number + 1);
     }
 
-    fn note_spans(&self, waiting: &Waiting) {
+    fn note_spans(&self, waiting: &Waiting<B>) {
         let mut spans = lock(&self.spans);
-        let noted = spans.entry(waiting.segment).or_default();
-        for line in &waiting.lines {
-            noted.extend(line.samples.iter().map(|sample| span_of(sample.at, BLOCK)));
-        }
+        spans.entry(waiting.segment).or_default().extend(waiting.batch.spans());
     }
 }
 
 /// What the files of the log came to.
 #[derive(Debug, Default)]
-pub(super) struct Replayed {
+pub(crate) struct Replayed {
     /// The first number that no file has.
-    pub(super) next: u64,
+    pub(crate) next: u64,
     /// As [`Wal`] keeps them.
-    pub(super) spans: BTreeMap<u64, BTreeSet<i64>>,
+    pub(crate) spans: BTreeMap<u64, BTreeSet<i64>>,
     /// Ends that were cut.
-    pub(super) torn: u64,
+    pub(crate) torn: u64,
     /// Records that were not what was written.
-    pub(super) damaged: u64,
+    pub(crate) damaged: u64,
 }
 
-/// Reads all files of the log. `in_block` says whether a span of a file is in a block already; all else is given to
-/// `take`: labels, and samples in the order in which they came. Files of which nothing is needed are removed; those with
-/// damage stay, under another name, in the folder `damaged`.
-pub(super) fn replay(
+/// Reads all files of the log. `decode` reads a payload, and `take` what it holds: it notes the spans of which something
+/// is in no block yet, and gives how much it could not make sense of. Files of which
+/// nothing is needed are removed; those with damage stay, under another name, in the folder `damaged`.
+pub(crate) fn replay<R>(
+    magic: &Magic,
     folder: &Path,
     damaged: &Path,
-    in_block: impl Fn(u64, i64) -> bool,
-    mut take: impl FnMut(&Labels, &[crate::Sample]),
+    decode: impl Fn(&[u8]) -> Option<R>,
+    mut take: impl FnMut(u64, R, &mut BTreeSet<i64>) -> u64,
 ) -> Result<Replayed, StoreError> {
     let mut replayed = Replayed::default();
     for number in segment::list(folder).map_err(StoreError::io("list", folder))? {
         let path = segment::path_of(folder, number);
-        let mut names: HashMap<u32, Labels> = HashMap::new();
         let mut left = BTreeSet::new();
         let mut unknown = 0;
-        let through = segment::read(&path, |record| {
-            names.extend(record.series);
-            for (series, samples) in record.samples {
-                let Some(labels) = names.get(&series) else {
-                    unknown += 1;
-                    continue;
-                };
-                for run in samples.chunk_by(|a, b| span_of(a.at, BLOCK) == span_of(b.at, BLOCK)) {
-                    let span = span_of(run[0].at, BLOCK);
-                    if !in_block(number, span) {
-                        left.insert(span);
-                        take(labels, run);
-                    }
-                }
-            }
-        });
+        let through =
+            segment::read(&path, magic, &decode, |record| unknown += take(number, record, &mut left));
         let through = through.map_err(StoreError::io("read", &path))?;
         replayed.torn += u64::from(through.torn);
         replayed.damaged += through.damaged + unknown;
@@ -338,6 +352,44 @@ pub(super) fn replay(
         }
     }
     Ok(replayed)
+}
+
+/// Reads the log of metrics. `in_block` says whether a span of a file is in a block already; all else is given to `take`:
+/// labels, and samples in the order in which they came.
+pub(super) fn replay_metrics(
+    folder: &Path,
+    damaged: &Path,
+    in_block: impl Fn(u64, i64) -> bool,
+    mut take: impl FnMut(&Labels, &[crate::Sample]),
+) -> Result<Replayed, StoreError> {
+    // Each file describes its series itself.
+    let mut names: (u64, HashMap<u32, Labels>) = Default::default();
+    replay(&METRICS, folder, damaged, record::decode, |number, record: record::Record, left| {
+        if names.0 != number {
+            names = (number, HashMap::new());
+        }
+        names.1.extend(record.series);
+        let mut unknown = 0;
+        for (series, samples) in record.samples {
+            let Some(labels) = names.1.get(&series) else {
+                unknown += 1;
+                continue;
+            };
+            for run in samples.chunk_by(|a, b| span_of(a.at, BLOCK) == span_of(b.at, BLOCK)) {
+                let span = span_of(run[0].at, BLOCK);
+                if !in_block(number, span) {
+                    left.insert(span);
+                    take(labels, run);
+                }
+            }
+        }
+        unknown
+    })
+}
+
+/// A frame of lines for a file. `described` says whether the series of a line, by its place, is described there already.
+pub(super) fn frame_of(lines: &[Line], described: impl Fn(usize) -> bool) -> Result<Vec<u8>, String> {
+    record::encode(lines, |n| !described(n))
 }
 
 /// Keeps a damaged file for people to look at, beside the log's own use of it.

@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::record::{self, FRAME, LARGEST, Record};
+use super::frame::{FRAME, LARGEST};
 use crate::store::disk;
 
-/// What each file begins with; the last digit is the version of the format.
-pub(super) const MAGIC: &[u8; 8] = b"BSTWAL\x001";
+/// What a file begins with; the last digit is the version of the format.
+pub(crate) type Magic = [u8; 8];
 
 /// The file of that number.
 pub(super) fn path_of(folder: &Path, number: u64) -> PathBuf {
@@ -41,23 +41,28 @@ pub(super) struct ReadThrough {
 
 /// Reads a file and gives each record to `take`. What stands at the end of the file and is not whole was never
 /// acknowledged: it is cut off, so that it is counted once.
-pub(super) fn read(path: &Path, mut take: impl FnMut(Record)) -> io::Result<ReadThrough> {
+pub(super) fn read<R>(
+    path: &Path,
+    magic: &Magic,
+    decode: impl Fn(&[u8]) -> Option<R>,
+    mut take: impl FnMut(R),
+) -> io::Result<ReadThrough> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let mut through = ReadThrough::default();
-    if bytes.get(..MAGIC.len()) != Some(MAGIC) {
+    if bytes.get(..magic.len()) != Some(magic) {
         through.torn = !bytes.is_empty();
-        through.damaged = u64::from(bytes.len() > MAGIC.len());
+        through.damaged = u64::from(bytes.len() > magic.len());
         return Ok(through);
     }
-    let mut at = MAGIC.len();
+    let mut at = magic.len();
     while at < bytes.len() {
         let Some((payload, sum, next)) = frame(&bytes, at) else {
             cut(&file, at, &mut through)?;
             break;
         };
-        let record = (crc32fast::hash(payload) == sum).then(|| record::decode(payload)).flatten();
+        let record = (crc32fast::hash(payload) == sum).then(|| decode(payload)).flatten();
         match record {
             Some(record) => take(record),
             // The last one: its bytes had not all come to the disk.
