@@ -408,7 +408,7 @@ async fn a_machine_that_takes_anothers_place_is_not_told_to_run_what_has_no_data
         destination: Destination::BeforeStart { deployment: None },
     };
     let wanted = WantedRestore { id: None, node: one.clone(), work };
-    fleet.engine.ask_restore(wanted, "ada").await.unwrap();
+    fleet.engine.ask_restores(vec![wanted], "ada").await.unwrap();
     (fleet.runs, fleet.done) = Default::default();
     fleet.engine.reconcile().await.unwrap();
     let line = fleet.statement(one.id).await.unwrap().stacks.remove(0);
@@ -428,8 +428,11 @@ async fn a_machine_that_takes_anothers_place_is_not_told_to_run_what_has_no_data
         destination: Destination::BeforeStart { deployment: None },
     };
     fleet.later();
-    let second =
-        fleet.engine.ask_restore(WantedRestore { id: None, node: one.clone(), work }, "ada").await.unwrap();
+    let second = fleet
+        .engine
+        .ask_restores(vec![WantedRestore { id: None, node: one.clone(), work }], "ada")
+        .await
+        .unwrap();
     fleet.play_on().await;
     assert_eq!(fleet.who_runs(), ["one"]);
     let newest = fleet.deployments().await.into_iter().max_by_key(|one| one.id).unwrap();
@@ -451,8 +454,11 @@ async fn what_waits_for_its_data_starts_without_by_somebodys_word_alone() {
         paths: Vec::new(),
         destination: Destination::BeforeStart { deployment: None },
     };
-    let job =
-        fleet.engine.ask_restore(WantedRestore { id: None, node: one.clone(), work }, "ada").await.unwrap();
+    let job = fleet
+        .engine
+        .ask_restores(vec![WantedRestore { id: None, node: one.clone(), work }], "ada")
+        .await
+        .unwrap();
     (fleet.runs, fleet.done) = Default::default();
     fleet.engine.reconcile().await.unwrap();
     let line = fleet.statement(one.id).await.unwrap().stacks.remove(0);
