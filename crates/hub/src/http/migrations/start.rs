@@ -2,6 +2,7 @@
 
 use backstay_api::v1::{MigrationPlan, MigrationRequest, StartMigration};
 use backstay_engine::WantedMigration;
+use backstay_store::migrations;
 use backstay_types::{ErrorCode, Node};
 
 use crate::{
@@ -12,6 +13,20 @@ use crate::{
 /// Begins one, or says what it would be.
 pub(crate) async fn start(call: Call<StartMigration>) -> Result<MigrationPlan, ApiError> {
     let Call { app, caller, body, .. } = call;
+    // Who had no answer asks again: what was begun then is in the way of every plan now.
+    if let Some(id) = body.id.filter(|_| !body.dry_run)
+        && let Some(known) = migrations::get(&mut app.store.read(), id).await?
+    {
+        let (from, to) = (known.migration.from.name.clone(), known.migration.to.name.clone());
+        let begun = super::view(&mut app.store.read(), known.migration).await?;
+        return Ok(MigrationPlan {
+            from,
+            to,
+            stacks: Vec::new(),
+            confirm: Vec::new(),
+            migration: Some(begun),
+        });
+    }
     let want = wanted(&app, &body).await?;
     let mut plan = app.engine.plan_migration(&want).await?;
     if body.dry_run {
