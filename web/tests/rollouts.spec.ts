@@ -1,5 +1,6 @@
 // The place for rollouts, on a laptop and on a phone: what runs, what holds it up, what may be done, how it ended.
-import { expect, open, picture, settled, test, views } from './test';
+import { eventually } from './processes';
+import { expect, grave, open, picture, settled, test, views } from './test';
 import { agree } from './views';
 
 interface Rollout { id: string; state: string; gate: string; overridden?: { reason: string } }
@@ -108,6 +109,70 @@ test('what failed of a rollout that stopped is said, with the node and the conve
   await expect(main.getByRole('link', { name: 'web-2' }).first()).toBeVisible();
   await expect(main.locator('a[href^="#/conversations/"]').first()).toBeVisible();
   await picture(owner, 'rollout-failed', info);
+});
+
+test('what sets those that failed apart, and where else it failed, is told with them', async ({ owner, stage }, info) => {
+  // Five tills that a test speaks for; two of them run a proxy too.
+  const tills = ['till-1', 'till-2', 'till-3', 'till-4', 'till-5'];
+  const proxies = tills.slice(0, 2);
+  const credentials = new Map<string, string>();
+  for (const till of tills) credentials.set(till, await stage.silentNode(till));
+  const assign = (stack: string, nodes: string) => `[[assign]]\nstack = "${stack}"\nnodes = "${nodes}"\n`;
+  const fleet = [assign('page', 'role=web'), ...tills.map((till) => assign('shop', `name=${till}`)), ...proxies.map((till) => assign('proxy', `name=${till}`))];
+  const compose = (image: string) => `services:\n  main:\n    image: ${image}\n`;
+  const [shop, proxy] = ['stacks/shop/compose.yaml', 'stacks/proxy/compose.yaml'];
+
+  /** All nodes begin what is planned of a stack, and then end it. */
+  const play = async (stack: string, nodes: string[], fails: (node: string) => boolean) => {
+    const planned = await eventually(`${stack} planned`, async () => {
+      const { items } = await stage.get<{ items: { id: string; node_name: string; state: { state: string } }[] }>(`/api/v1/deployments?stack=${stack}`);
+      const open = items.filter((one) => one.state.state === 'pending');
+      return open.length === nodes.length ? open : undefined;
+    });
+    const says = (node: string, what: object) => stage.reports(credentials.get(node) ?? '', { ...what });
+    for (const one of planned) await says(one.node_name, { report: 'deployment_started', deployment: one.id, previous: null });
+    for (const one of planned) {
+      const failed = { state: 'rolled_back', step: 'probe', failure: 'unhealthy', reason: `${one.node_name}: no way to 10.0.0.1` };
+      const state = fails(one.node_name) ? failed : { state: 'succeeded' };
+      await says(one.node_name, { report: 'deployment_finished', deployment: one.id, state, containers: [] });
+    }
+  };
+  stage.files('Open the shop', { 'fleet.toml': fleet.join(''), [shop]: compose('shop:1'), [proxy]: compose('proxy:1') });
+  await play('shop', tills, () => false);
+  await play('proxy', proxies, () => false);
+  stage.files('Renew the proxy', { [proxy]: compose('proxy:2') });
+  await play('proxy', proxies, (node) => node === 'till-2');
+  stage.files('Renew the shop', { [shop]: compose('shop:2') });
+  await play('shop', tills, (node) => proxies.includes(node));
+
+  const halted = await eventually('the rollout of the shop halted', async () => {
+    const { items } = await stage.get<{ items: (Rollout & { pattern?: { open: number; failed: number } })[] }>('/api/v1/rollouts?state=halted&stack=shop');
+    return items.find((one) => one.pattern?.open === 0 && one.pattern.failed === 2);
+  });
+  await open(owner, `/rollouts/${halted.id}`);
+  const main = owner.getByRole('main');
+  await expect(main.getByText('2 nodes failed, 3 succeeded')).toBeVisible();
+  const error = main.getByRole('listitem').filter({ hasText: 'the same way, at probe' });
+  await expect(error).toContainText('no way to 10.0.0.1');
+  await expect(error.getByRole('link', { name: 'till-1' })).toBeVisible();
+  const elsewhere = main.getByRole('list', { name: 'The same failure in other stacks' });
+  await expect(elsewhere).toContainText('Stack proxy failed in that way too, on 1 node: till-2');
+  await expect(elsewhere.getByRole('link', { name: 'proxy' })).toHaveAttribute('href', '#/stacks/proxy');
+  const apart = main.getByRole('row').filter({ hasText: 'also runs stack' });
+  await expect(apart).toContainText('proxy');
+  await expect(apart).toContainText('2 of 2');
+  await expect(apart).toContainText('0 of 3');
+  await expect(apart).toContainText('10.0 %');
+  await picture(owner, 'rollout-pattern', info);
+  for (const [size, viewport] of Object.entries({ laptop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } })) {
+    await owner.setViewportSize(viewport);
+    expect(await owner.evaluate(() => document.documentElement.scrollWidth - window.innerWidth), size).toBeLessThanOrEqual(0);
+  }
+  expect(await grave(owner)).toEqual([]);
+
+  for (const till of tills) await stage.call('POST', `/api/v1/nodes/${till}/revoke`);
+  stage.files('Close the shop', { 'fleet.toml': null, [shop]: null, [proxy]: null });
+  await stage.liftBans();
 });
 
 test('nothing of the navigation is cut off, however wide the window', async ({ owner }) => {

@@ -1,7 +1,7 @@
 // What a test plays on: the demonstration's hub, three agents and repository, in a folder and on a port of their own.
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -135,6 +135,20 @@ export class Stage {
     const commit = git(tree, 'rev-parse', 'HEAD').trim();
     git(tree, 'reset', '--quiet', '--hard', before);
     return commit;
+  }
+
+  /** Puts these files into the fleet's repository, or takes away those that are null, and pushes. */
+  files(message: string, files: Record<string, string | null>): void {
+    this.push(message, (tree) => {
+      for (const [name, content] of Object.entries(files)) {
+        const path = join(tree, name);
+        if (content === null) rmSync(path);
+        else {
+          mkdirSync(dirname(path), { recursive: true });
+          writeFileSync(path, content);
+        }
+      }
+    });
   }
 
   private push(message: string, change: (tree: string) => void): void {

@@ -41,7 +41,7 @@ pub use constraint::{Constraint, ConstraintOrigin, Effect, Scope};
 pub use conversation::{Conversation, ForeignId, ToolEvent, ToolEventKind};
 pub use decision::{Decision, DecisionKind};
 pub use deployment::{
-    Container, Deployment, DeploymentData, DeploymentState, FailureKind, ImageId, Step, StepOutcome,
+    Container, Deployment, DeploymentData, DeploymentState, FailureKind, ImageId, Removed, Step, StepOutcome,
     StepRecord,
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
@@ -60,7 +60,7 @@ pub use labels::{Labels, LabelsError};
 pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, chain_hash};
 pub use name::{EnvironmentName, NameError, NodeName, PartName, RepositoryName, StackName, UserName};
 pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth, network_of};
-pub use pattern::{Blame, ErrorGroup, FailurePattern, Feature, Sureness};
+pub use pattern::{Blame, ErrorGroup, FailurePattern, Feature, SameElsewhere, Sureness};
 pub use release::{Release, ReleaseStanding};
 pub use repository::{Repository, RepositoryHealth, RepositoryWarning};
 pub use rollout::{Cause, OnStop, Overridden, Paused, Rollout, RolloutKind, RolloutState, RolloutStrategy};
