@@ -1,6 +1,6 @@
 // The place for rollouts, on a laptop and on a phone: what runs, what holds it up, what may be done, how it ended.
 import { eventually } from './processes';
-import { expect, grave, open, picture, settled, test, views } from './test';
+import { expect, findings, open, picture, settled, test, views } from './test';
 import { agree } from './views';
 
 interface Rollout { id: string; state: string; gate: string; overridden?: { reason: string } }
@@ -35,7 +35,18 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await expect(rules).toContainText('0.0 %');
       await expect(rules).toContainText('✓ fine');
       await expect(owner.getByRole('row').filter({ hasText: 'any failure among the first 20 attempts' })).toContainText('0 of 1 that ended');
+      const needs = owner.getByRole('row').filter({ hasText: '1 of 1 node run it' });
+      await expect(needs).toContainText('✓ enough');
       await picture(owner, `rollout-gate-${name}`, info);
+
+      // Who pauses it is named where its gate would stand, until it goes on.
+      const at = `/api/v1/rollouts/${(await newest())?.id ?? ''}`;
+      await stage.call('POST', `${at}/pause`, { reason: `lunch on a ${name}` });
+      const gate = owner.getByRole('status').filter({ hasText: 'It stands:' });
+      await expect(gate).toContainText(`lunch on a ${name}`);
+      await stage.call('POST', `${at}/resume`, { reason: 'back' });
+      await expect(gate).toHaveCount(0);
+      await expect(owner.getByRole('main').getByRole('status').filter({ hasText: 'Its gate:' })).toContainText('they are watched');
       await owner.goBack();
 
       // A freeze of everyone keeps the next wave closed: the rollout says so, and goes on in spite of it when told to.
@@ -111,6 +122,58 @@ test('what failed of a rollout that stopped is said, with the node and the conve
   await picture(owner, 'rollout-failed', info);
 });
 
+test('what the next wave waits for is told with figures, and why it waited is decided again', async ({ owner, stage }, info) => {
+  // Two of the first wave have no room for it, so that too few run it.
+  const full = ['full-1', 'full-2'];
+  const credentials = new Map<string, string>();
+  for (const node of full) credentials.set(node, await stage.silentNode(node));
+  stage.strategy('[rollout]\nwaves = ["name in (web-1,full-1,full-2)", "100%"]\nsoak = "1h"\n');
+  stage.commit('columns', '5', 'Use columns for the gate');
+  const commit = stage.tip();
+  const rollout = await eventually('its rollout', async () => {
+    const { items } = await stage.get<{ items: (Rollout & { commit: string })[] }>('/api/v1/rollouts?state=running');
+    return items.find((one) => one.commit === commit);
+  });
+  const planned = await eventually('its deployments', async () => {
+    const { items } = await stage.get<{ items: { id: string; node_name: string }[] }>(`/api/v1/deployments?rollout=${rollout.id}`);
+    const found = items.filter((one) => full.includes(one.node_name));
+    return found.length === full.length ? found : undefined;
+  });
+  for (const one of planned) {
+    const says = (what: object) => stage.reports(credentials.get(one.node_name) ?? '', { deployment: one.id, ...what });
+    await says({ report: 'deployment_started', previous: null });
+    const state = { state: 'failed', step: 'fetch', failure: 'disk_full', reason: 'no space left on device' };
+    await says({ report: 'deployment_finished', state, containers: [] });
+  }
+
+  const waits = '1 of 3 nodes run it, 0 failed; the next wave begins once 2 do. 2 failed by their own fault and will try again';
+  await open(owner, `/rollouts/${rollout.id}`);
+  await expect(owner.getByRole('main').getByRole('status').filter({ hasText: 'Its gate:' })).toContainText(waits, { timeout: 30_000 });
+  const needs = owner.getByRole('row').filter({ hasText: '2 of 3 nodes run it' });
+  await expect(needs).toContainText('not yet');
+  await expect(owner.getByRole('row').filter({ hasText: '2 have tried it' })).toContainText('not yet');
+  await picture(owner, 'rollout-waits', info);
+
+  const why = owner.getByRole('region', { name: 'Why it went as it did' });
+  const waited = why.getByRole('listitem').filter({ hasText: /^waits/ }).filter({ hasText: waits });
+  await expect(waited).toHaveCount(1);
+  await waited.getByText('What it was made from').click();
+  await expect(waited.locator('pre')).toContainText('"min_success_percent": 50');
+  await why.getByRole('button', { name: 'Decide again' }).click();
+  await expect(waited).toContainText('✓ the same again');
+  await expect(why).not.toContainText('✕ now');
+  expect(await findings(owner)).toEqual([]);
+
+  // The overview says it too.
+  await open(owner, '/');
+  await expect(owner.getByRole('main').getByRole('link').filter({ hasText: 'Its gate:' })).toContainText('the next wave begins once 2 do');
+
+  await stage.call('POST', `/api/v1/rollouts/${rollout.id}/abort`, { reason: 'enough' });
+  for (const node of full) await stage.call('POST', `/api/v1/nodes/${node}/revoke`);
+  stage.strategy('');
+  await stage.liftBans();
+});
+
 test('what sets those that failed apart, and where else it failed, is told with them', async ({ owner, stage }, info) => {
   // Five tills that a test speaks for; two of them run a proxy too.
   const tills = ['till-1', 'till-2', 'till-3', 'till-4', 'till-5'];
@@ -168,7 +231,7 @@ test('what sets those that failed apart, and where else it failed, is told with 
     await owner.setViewportSize(viewport);
     expect(await owner.evaluate(() => document.documentElement.scrollWidth - window.innerWidth), size).toBeLessThanOrEqual(0);
   }
-  expect(await grave(owner)).toEqual([]);
+  expect(await findings(owner)).toEqual([]);
 
   for (const till of tills) await stage.call('POST', `/api/v1/nodes/${till}/revoke`);
   stage.files('Close the shop', { 'fleet.toml': null, [shop]: null, [proxy]: null });

@@ -198,6 +198,11 @@ export class Stage {
     return git(join(this.dir, 'demo', 'fleet.git'), 'show', `main:${PAGE}`);
   }
 
+  /** The newest commit upstream. */
+  tip(): string {
+    return git(join(this.dir, 'demo', 'fleet.git'), 'rev-parse', 'main').trim();
+  }
+
   /** The message of the newest commit upstream. */
   upstreamMessage(): string {
     return git(join(this.dir, 'demo', 'fleet.git'), 'log', '-1', '--format=%B', 'main');

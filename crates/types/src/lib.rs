@@ -34,7 +34,7 @@ pub mod tree;
 mod undo;
 mod world;
 
-pub use agent::{AgentBuild, AgentOutcome, AgentUpdate, AgentUpdateState};
+pub use agent::{AgentBuild, AgentDecision, AgentOutcome, AgentUpdate, AgentUpdateState};
 pub use change::{Change, Link, LinkSource, Person};
 pub use code::ErrorCode;
 pub use constraint::{Constraint, ConstraintOrigin, Effect, Scope};
