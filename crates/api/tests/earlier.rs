@@ -4,6 +4,8 @@
 //! A frame in `earlier` is never changed once a version with it was released. What a later version must also understand
 //! gets a frame of its own.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use backstay_api::{
