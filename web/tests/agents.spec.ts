@@ -1,8 +1,6 @@
 // Agents on the nodes and updates of them, and what the hub thinks of the whole fleet; on a laptop and on a phone.
-import AxeBuilder from '@axe-core/playwright';
-import type { Page } from '@playwright/test';
 
-import { expect, open, picture, test } from './test';
+import { expect, findings, open, picture, test } from './test';
 import { agree } from './views';
 
 /** As much of a program for x86-64 as the hub looks at. */
@@ -13,11 +11,6 @@ function program(version: string): Buffer {
   bytes.writeUInt16LE(62, 18);
   bytes.write(version, 64);
   return bytes;
-}
-
-async function grave(page: Page): Promise<string[]> {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  return violations.filter((one) => one.impact === 'serious' || one.impact === 'critical').map((one) => `${one.id}: ${one.nodes[0]?.html ?? ''}`);
 }
 
 for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } })) {
@@ -42,7 +35,7 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await expect(dialog).toContainText('each more than the one before');
       await expect(dialog.getByRole('button', { name: 'Begin' })).toBeDisabled();
       await dialog.getByLabel(/^Waves/).fill(name === 'phone' ? '100' : '34, 100');
-      expect(await grave(owner)).toEqual([]);
+      expect(await findings(owner)).toEqual([]);
       await picture(owner, `agents-bring-${name}`, info);
       await dialog.getByRole('button', { name: 'Begin' }).click();
       await expect(dialog).toHaveCount(0);
@@ -60,7 +53,7 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await expect(owner.getByRole('region', { name: 'Here to be brought' })).toContainText(version);
       await expect(main.getByRole('button', { name: /Bring another version/ })).toBeDisabled();
       await picture(owner, `agents-${name}`, info);
-      expect(await grave(owner)).toEqual([]);
+      expect(await findings(owner)).toEqual([]);
       const viewer = await as('viewer');
       await open(viewer, '/agents');
       await expect(viewer.getByRole('button', { name: /Stop it/ })).toBeDisabled();
@@ -100,7 +93,7 @@ test('a fleet that is not well is said on the overview and over the rollouts, wi
   await expect(verdict).toContainText('The fleet is not well: rollouts are paused', { timeout: 60_000 });
   await expect(verdict).toContainText(/3 of \d+ nodes turned unhealthy/);
   await picture(owner, 'fleet-not-well', info);
-  expect(await grave(owner)).toEqual([]);
+  expect(await findings(owner)).toEqual([]);
   await open(owner, '/rollouts');
   await expect(verdict).toContainText('let each rollout go on');
   await owner.setViewportSize({ width: 390, height: 844 });

@@ -34,7 +34,18 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await expect(rules).toContainText('0.0 %');
       await expect(rules).toContainText('✓ fine');
       await expect(owner.getByRole('row').filter({ hasText: 'any failure among the first 20 attempts' })).toContainText('0 of 1 that ended');
+      const needs = owner.getByRole('row').filter({ hasText: '1 of 1 node run it' });
+      await expect(needs).toContainText('✓ enough');
       await picture(owner, `rollout-gate-${name}`, info);
+
+      // Who pauses it is named where its gate would stand, until it goes on.
+      const at = `/api/v1/rollouts/${(await newest())?.id ?? ''}`;
+      await stage.call('POST', `${at}/pause`, { reason: `lunch on a ${name}` });
+      const gate = owner.getByRole('status').filter({ hasText: 'It stands:' });
+      await expect(gate).toContainText(`lunch on a ${name}`);
+      await stage.call('POST', `${at}/resume`, { reason: 'back' });
+      await expect(gate).toHaveCount(0);
+      await expect(owner.getByRole('main').getByRole('status').filter({ hasText: 'Its gate:' })).toContainText('they are watched');
       await owner.goBack();
 
       // A freeze of everyone keeps the next wave closed: the rollout says so, and goes on in spite of it when told to.

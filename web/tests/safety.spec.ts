@@ -83,7 +83,7 @@ for (const [name, viewport] of Object.entries({ laptop: { width: 1440, height: 9
       await open(owner, '/drift');
       await expect(places.filter({ hasText: bad })).toHaveCount(1);
       await stage.says(second, { observed: observed('other', []) });
-      await expect(places.filter({ hasText: bad })).toHaveCount(0, { timeout: 40_000 });
+      await expect(places.filter({ hasText: bad })).toHaveCount(0, { timeout: 20_000 });
       for (const node of [stray, bad]) await stage.call('POST', `/api/v1/nodes/${node}/revoke`);
     });
 

@@ -1,7 +1,7 @@
 // What a test plays on: the demonstration's hub, three agents and repository, in a folder and on a port of their own.
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -137,6 +137,20 @@ export class Stage {
     return commit;
   }
 
+  /** Puts these files into the fleet's repository, or takes away those that are null, and pushes. */
+  files(message: string, files: Record<string, string | null>): void {
+    this.push(message, (tree) => {
+      for (const [name, content] of Object.entries(files)) {
+        const path = join(tree, name);
+        if (content === null) rmSync(path);
+        else {
+          mkdirSync(dirname(path), { recursive: true });
+          writeFileSync(path, content);
+        }
+      }
+    });
+  }
+
   private push(message: string, change: (tree: string) => void): void {
     const tree = join(this.dir, 'demo', 'fleet');
     git(tree, 'pull', '--quiet', '--rebase', 'origin', 'main');
@@ -182,6 +196,11 @@ export class Stage {
   /** The page's settings as they stand upstream. */
   upstream(): string {
     return git(join(this.dir, 'demo', 'fleet.git'), 'show', `main:${PAGE}`);
+  }
+
+  /** The newest commit upstream. */
+  tip(): string {
+    return git(join(this.dir, 'demo', 'fleet.git'), 'rev-parse', 'main').trim();
   }
 
   /** The message of the newest commit upstream. */

@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use backstay_api::agent::{Answer, ReportBody};
+use backstay_api::agent::{Answer, Question, ReportBody};
 use backstay_types::{DeploymentId, DeploymentState, FailureKind, Step};
 use support::{FakeHub, Node, Stack, eventually, process_stack};
 
@@ -163,6 +163,12 @@ fn values_come_from_the_node_and_missing_ones_are_named() {
     let state = node.stack().join("state");
     assert_eq!(lines[0].text, format!("token s3cr3t $x, hello you, state {}", state.display()));
     assert!(!node.log().contains("s3cr3t"), "a value is in the agent's log");
+    // What a newer hub asks is answered too, and what comes with it is taken.
+    hub.ask(Question::Unknown);
+    let Answer::Failed { reason } = eventually("an answer", || hub.answers().into_iter().nth(1)) else {
+        panic!()
+    };
+    assert_eq!(reason, "this agent is older than the question");
     let release = node.stack().join("current");
     assert!(!fs::read_dir(release).unwrap().flatten().any(|e| e.file_name() == ".env"));
 }

@@ -164,13 +164,17 @@ pub enum Question {
         /// How long to wait for something new, in milliseconds.
         wait_ms: u64,
     },
+    /// Something that a newer hub asks and this agent does not know. It says so, and goes by the rest of the answer.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Question {
-    /// The stack that it is about.
-    pub fn stack(&self) -> &StackName {
+    /// The stack that it is about, where that is known.
+    pub fn stack(&self) -> Option<&StackName> {
         match self {
-            Self::Logs { stack, .. } | Self::NewLogs { stack, .. } => stack,
+            Self::Logs { stack, .. } | Self::NewLogs { stack, .. } => Some(stack),
+            Self::Unknown => None,
         }
     }
 }

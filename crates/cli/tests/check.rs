@@ -48,6 +48,27 @@ fn a_channel_that_is_not_there_fails_and_names_its_line_and_the_nearest() {
 }
 
 #[test]
+fn a_parts_channel_beside_environments_is_warned_of_with_its_line() {
+    let place = Place::new();
+    place.write("fleet/stacks/web/compose.yaml", COMPOSE);
+    place.write("fleet/stacks/web/rules/a.toml", "a = 1\n");
+    let part = "[[part]]\nname = \"rules\"\npaths = [\"rules/**\"]\nchannel = \"policy\"\n";
+    place.write("fleet/stacks/web/stack.toml", &format!("schema = 4\n\n{part}"));
+    let channel = "[[channel]]\nname = \"policy\"\n";
+    place.write("fleet/fleet.toml", &format!("{channel}[[environment]]\nname = \"prod\"\nnodes = \"\"\n"));
+    let ran = place.backstay(&["check", "fleet"]);
+    assert_eq!(ran.code, 0, "it is deployed all the same: {}", ran.out);
+    assert!(ran.out.contains("warning[BS1209] stacks/web/stack.toml:3 part.channel"), "{}", ran.out);
+    assert!(ran.out.contains("a stack goes through them as a whole"), "{}", ran.out);
+    let ran = place.backstay(&["--json", "check", "--strict", "fleet"]);
+    let findings: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &findings["problems"][0]["code"]), (1, &"BS1209".into()));
+    assert_eq!(findings["problems"][0]["line"], 3);
+    place.write("fleet/fleet.toml", channel);
+    assert_eq!(place.backstay(&["check", "--strict", "fleet"]).code, 0);
+}
+
+#[test]
 fn warnings_fail_only_when_strict() {
     let place = Place::new();
     place.write("fleet/stacks/web/compose.yaml", &COMPOSE.replace("web:1.2", "web:latest"));

@@ -132,6 +132,7 @@ fn agents_are_uploaded_brought_out_and_halted() {
         assert!(ran.code != 0 && ran.err.contains(says), "{args:?}: {} {}", ran.code, ran.err);
     }
     assert!(fleet.json(&["agents", "list"])["update"].is_null());
+    assert_eq!(fleet.run(&["agents", "explain"]), "No update of agents was asked for.\n");
 
     let args = ["agents", "update", "--to", "agent", "--as", "0.2.0", "--waves", "50,100", "--soak", "1h"];
     let text = fleet.run(&args);
@@ -147,6 +148,18 @@ fn agents_are_uploaded_brought_out_and_halted() {
     let text = fleet.run(&["status"]);
     assert!(text.starts_with("the update of agents halted  "), "{text}");
     assert!(text.contains("it smells") && text.contains("`backstay agents update --to VERSION`"), "{text}");
+
+    let decided = fleet.json(&["agents", "explain", "--replay"]);
+    let seen: Vec<_> =
+        decided.as_array().unwrap().iter().map(|one| (&one["number"], &one["state"])).collect();
+    assert_eq!(seen.first().unwrap(), &(&json!(1), &json!("running")), "{decided:#}");
+    assert_eq!(
+        (seen.last().unwrap().1, &decided[seen.len() - 1]["reason"]),
+        (&json!("halted"), &json!("it smells"))
+    );
+    let text = fleet.run(&["agents", "explain", "--inputs"]);
+    assert!(text.contains("  wave 1 by ") && text.contains(": it was asked for"), "{text}");
+    assert!(text.lines().last().unwrap().contains(": it smells"), "{text}");
 }
 
 #[test]

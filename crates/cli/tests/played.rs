@@ -42,8 +42,32 @@ impl Played {
 impl Played {
     /// Does what it was told, well. Gives the commit of the stack `web` that it runs then.
     pub(crate) fn does(&self, fleet: &Fleet) -> String {
+        let told = self.told(fleet);
+        self.ends(fleet, &told, &json!({ "state": "succeeded" }));
+        let observed = json!([{
+            "stack": "web", "current": told["tree"], "previous": null, "deployment": null, "health": "healthy",
+            "detail": "", "can_return": true, "containers": [],
+        }]);
+        self.says(&observed, &json!({}));
+        told["commit"].as_str().unwrap().to_owned()
+    }
+
+    /// Tries a commit as soon as it is told to, and its disk is full.
+    pub(crate) fn has_no_room(&self, fleet: &Fleet, commit: &str) {
+        fleet.eventually("the node is told of it", || self.told(fleet)["commit"] == commit);
+        let reason = "no space left on device";
+        let state = json!({ "state": "failed", "step": "fetch", "failure": "disk_full", "reason": reason });
+        self.ends(fleet, &self.told(fleet), &state);
+    }
+
+    /// What it is told of the stack `web`.
+    fn told(&self, fleet: &Fleet) -> Value {
         let told = fleet.json(&["nodes", "show", &self.name])["desired"].clone();
-        let told = told.as_array().unwrap().iter().find(|one| one["stack"] == "web").unwrap().clone();
+        told.as_array().unwrap().iter().find(|one| one["stack"] == "web").unwrap().clone()
+    }
+
+    /// Reports that what it was told has begun, and has come to this end.
+    fn ends(&self, fleet: &Fleet, told: &Value, state: &Value) {
         let all = fleet.json(&["deployments", "--node", &self.name]);
         let open = |one: &&Value| one["state"]["state"] == "pending" && one["tree"] == told["tree"];
         for one in all.as_array().unwrap().iter().filter(open) {
@@ -55,17 +79,10 @@ impl Played {
                 report
             };
             let began = report('1', json!({ "report": "deployment_started", "previous": null }));
-            let state = json!({ "state": "succeeded" });
             let ended =
                 report('2', json!({ "report": "deployment_finished", "state": state, "containers": [] }));
             self.post("reports", &json!({ "reports": [began, ended] }));
         }
-        let observed = json!([{
-            "stack": "web", "current": told["tree"], "previous": null, "deployment": null, "health": "healthy",
-            "detail": "", "can_return": true, "containers": [],
-        }]);
-        self.says(&observed, &json!({}));
-        told["commit"].as_str().unwrap().to_owned()
     }
 
     /// Goes on doing what it is told until it runs this commit.

@@ -91,6 +91,38 @@ fn a_rollout_is_paused_resumed_let_past_limits_and_aborted() {
 }
 
 #[test]
+fn the_status_says_what_a_rollout_waits_for() {
+    let (fleet, [early, _late]) = in_waves();
+    // Two more of the first wave, on which there is no room: with them too few run it.
+    let full = ["full-1", "full-2"].map(|name| Played::join(&fleet, name, &json!({ "ring": "early" })));
+    let first = fleet.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    full.iter().for_each(|node| node.comes_to(&fleet, &first));
+    let second = fleet.change("Welcome", "Hello", "session-a");
+    let id = running(&fleet, &second);
+    full.iter().for_each(|node| node.has_no_room(&fleet, &second));
+    early.comes_to(&fleet, &second);
+    let gate = "1 of 3 nodes run it, 0 failed; the next wave begins once 2 do. 2 failed by their own fault and will try \
+                again: wait for them, or promote it by hand";
+    let line = || {
+        let text = fleet.run(&["status"]);
+        text.lines().find(|line| line.contains(&id[id.len() - 8..])).unwrap_or(&text).to_owned()
+    };
+    fleet.eventually("the status says so", || line().contains(gate));
+    assert!(line().contains("web forward to ") && line().contains("wave 1 of 2: "), "{}", line());
+    let json = fleet.json(&["status"]);
+    let watch = &json["rollouts"][0]["watch"];
+    assert_eq!((&json["rollouts"][0]["id"], &json["rollouts"][0]["gate"]), (&json!(id), &json!(gate)));
+    assert_eq!((&watch["needs_run"], &watch["run"]), (&json!(2), &json!(1)));
+    let explained = fleet.run(&["rollout", "explain", &id]);
+    assert!(
+        explained.contains(gate) && explained.contains("50% of the nodes in the open ones run it"),
+        "{explained}"
+    );
+    fleet.json(&["rollout", "abort", &id, "--reason", "enough"]);
+    assert!(!fleet.run(&["status"]).contains("Rollouts under way"));
+}
+
+#[test]
 fn an_emergency_stop_says_as_json_who_stopped_what_and_that_it_ended() {
     let fleet = Fleet::following();
     assert_eq!(fleet.json(&["emergency-stop"])["stopped"], false);

@@ -3,13 +3,29 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use backstay_api::statement::DesiredAgent;
-use backstay_plan::{AgentNode, AgentStep, FleetSnapshot, NodeFacts, agents, agents_held};
+use backstay_plan::{
+    AgentNode, AgentStep, AgentsInputs, FleetSnapshot, NodeFacts, agents, agents_held, agents_replayed,
+};
 use backstay_store::{Executor, StoreError, Tx, agents as kept, hub_state};
-use backstay_types::{AgentBuild, AgentOutcome, AgentUpdate, AgentUpdateState, Digest, Event, NodeId, Refs};
+use backstay_types::{
+    AgentBuild, AgentDecision, AgentOutcome, AgentUpdate, AgentUpdateState, Digest, Event, NodeId, Refs,
+    Timestamp,
+};
 
 use crate::{Engine, EngineError};
 
 const KEY: &str = "agent_update";
+
+/// A decision about an update of agents, and what it came to when it was made again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplayedAgentDecision {
+    /// As it was made.
+    pub decision: AgentDecision,
+    /// Whether the same came out; none where a person decided, or when it was not asked for.
+    pub same: Option<bool>,
+    /// What came out, or why it could not be made again.
+    pub came_out: Option<String>,
+}
 
 /// A new agent that is wanted.
 #[derive(Debug, Clone)]
@@ -44,8 +60,24 @@ async fn current(ex: &mut impl Executor) -> Result<Option<AgentUpdate>, EngineEr
     Ok(Some(serde_json::from_str(&text).map_err(StoreError::from)?))
 }
 
-async fn keep(tx: &mut Tx, update: &AgentUpdate, by: &str) -> Result<(), EngineError> {
+/// Keeps how an update stands since `at`, with what the hub decided that from.
+async fn keep(
+    tx: &mut Tx,
+    update: &AgentUpdate,
+    (by, at): (&str, Timestamp),
+    inputs: Option<&AgentsInputs>,
+) -> Result<(), EngineError> {
     hub_state::set(tx, KEY, &serde_json::to_string(update).map_err(StoreError::from)?).await?;
+    let decision = AgentDecision {
+        number: 0,
+        at,
+        state: update.state,
+        wave: update.wave,
+        reason: update.reason.clone(),
+        by: inputs.is_none().then(|| by.to_owned()),
+        inputs: serde_json::to_value(inputs).map_err(StoreError::from)?,
+    };
+    kept::decide(tx, update.id, &decision).await?;
     let event = Event::AgentUpdateChanged {
         update: update.id,
         version: update.version.clone(),
@@ -134,7 +166,7 @@ impl Engine {
             by: by.to_owned(),
             created_at: now,
         };
-        keep(&mut tx, &update, by).await?;
+        keep(&mut tx, &update, (by, now), None).await?;
         tx.commit().await?;
         self.wake();
         Ok(update)
@@ -150,7 +182,7 @@ impl Engine {
             return Err(EngineError::Conflict("no update of agents runs".to_owned()));
         };
         let update = AgentUpdate { state: AgentUpdateState::Halted, reason: reason.to_owned(), ..update };
-        keep(&mut tx, &update, by).await?;
+        keep(&mut tx, &update, (by, self.inner.world.now()), None).await?;
         tx.commit().await?;
         Ok(update)
     }
@@ -166,6 +198,20 @@ impl Engine {
         let Some(update) = current(&mut store).await? else { return Ok(None) };
         let answers = kept::answers(&mut store, update.id).await?;
         Ok(Some((update, answers)))
+    }
+
+    /// Everything that was decided about the newest update, in order; with `replay`, decided again from what was kept.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn agent_decisions(&self, replay: bool) -> Result<Vec<ReplayedAgentDecision>, EngineError> {
+        let mut store = self.inner.store.read();
+        let Some(update) = current(&mut store).await? else { return Ok(Vec::new()) };
+        let again = |decision: AgentDecision| match replay && decision.by.is_none() {
+            true => replayed(decision),
+            false => ReplayedAgentDecision { decision, same: None, came_out: None },
+        };
+        Ok(kept::decisions(&mut store, update.id).await?.into_iter().map(again).collect())
     }
 
     /// The newest update of agents, without what nodes say of it.
@@ -198,12 +244,12 @@ impl Engine {
             held,
         };
         let fleet: Vec<_> = world.nodes.iter().zip(held).map(node).collect();
-        let AgentStep { asked, next } = agents(&update, &fleet, world.now);
+        let AgentStep { asked, next, inputs } = agents(&update, &fleet, world.now);
         let mut moved = false;
         if let Some((state, wave, reason)) = next {
             let wave_at = if wave == update.wave { update.wave_at } else { world.now };
             let update = AgentUpdate { state, wave, wave_at, reason, ..update.clone() };
-            keep(tx, &update, "the hub").await?;
+            keep(tx, &update, ("the hub", world.now), inputs.as_ref()).await?;
             moved = true;
         }
         let nodes: HashSet<_> = asked.into_iter().collect();
@@ -231,6 +277,18 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn replayed(decision: AgentDecision) -> ReplayedAgentDecision {
+    let (same, came_out) = match agents_replayed(&decision.inputs) {
+        Ok(Some((state, wave, reason))) => {
+            let same = (state, wave, &reason) == (decision.state, decision.wave, &decision.reason);
+            (same, if same { reason } else { format!("{state:?}, wave {}: {reason}", wave + 1) })
+        }
+        Ok(None) => (false, "it stays as it is".to_owned()),
+        Err(error) => (false, format!("what was kept cannot be read: {error}")),
+    };
+    ReplayedAgentDecision { decision, same: Some(same), came_out: Some(came_out) }
 }
 
 fn waves(mut waves: Vec<u8>) -> Result<Vec<u8>, EngineError> {

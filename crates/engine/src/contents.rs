@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use backstay_source::diff_between;
 use backstay_types::{
-    Change, CommitId, Conversation, NodeId, Release, Repository, StackName, Timestamp, diff::Diff, redact,
+    Change, CommitId, Conversation, NodeId, Release, Repository, StackName, diff::Diff, redact,
     tree::in_folder,
 };
 
-use backstay_store::{changes, conversations, deployments, releases, repositories};
+use backstay_store::{changes, conversations, repositories};
 
-use crate::{Engine, EngineError, mirrors::blocking};
+use crate::{Engine, EngineError, mirrors::blocking, why::running};
 
 /// A file of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Engine {
     /// Where each line of a file that runs came from.
     ///
     /// # Errors
-    /// When the node does not run the stack, or the release has no such file, or it is not text.
+    /// When the node never ran the stack, or the release has no such file, or it is not text.
     pub async fn explain_file(
         &self,
         node: NodeId,
@@ -100,10 +100,7 @@ impl Engine {
         file: &str,
     ) -> Result<ExplainedFile, EngineError> {
         let mut read = self.inner.store.read();
-        let running = deployments::previous_good(&mut read, node, stack, Timestamp::MAX).await?;
-        let running = running.ok_or_else(|| EngineError::not_found("stack on this node", stack))?;
-        let release = releases::get(&mut read, running.release).await?;
-        let release = release.ok_or_else(|| EngineError::not_found("release", running.release))?;
+        let (release, _) = running(&mut read, node, stack).await?;
         let mirror: Arc<_> = self.inner.mirrors.of(&self.repository(release.repository).await?)?;
         let (commit, path) = (release.commit.clone(), in_folder(&release.path, file));
         let blamed = blocking(move || mirror.blame_file(&commit, &path)).await?;

@@ -1,10 +1,14 @@
 //! Decisions about rollouts: kept with what they were made from, and made again.
 
-use backstay_plan::{Decided, FleetPlan, RolloutRef, fleet_inputs, inputs, pace};
+use backstay_plan::{Decided, FleetPlan, RolloutRef, RolloutStart, fleet_inputs, inputs, pace};
 use backstay_store::{StoreError, Tx, decisions};
 use backstay_types::{Decision, DecisionKind, RolloutId, Timestamp};
 
-use crate::{Engine, EngineError, reconcile::Loaded};
+use crate::{
+    Engine, EngineError,
+    environments::{BY_ITSELF, THE_BRANCH},
+    reconcile::Loaded,
+};
 
 /// No more than so many decisions of a rollout are about waiting: one that goes to and fro fills no database.
 const MOST_WITH_WAITS: u32 = 500;
@@ -31,7 +35,9 @@ impl Engine {
         replay: bool,
     ) -> Result<Vec<ReplayedDecision>, EngineError> {
         let kept = decisions::of_rollout(&mut self.inner.store.read(), rollout).await?;
-        let again = |decision: Decision| match replay && !decision.kind.is_by_hand() {
+        // A person may have let a release in as well as the hub.
+        let by_hand = |decision: &Decision| decision.kind.is_by_hand() || decision.by.is_some();
+        let again = |decision: Decision| match replay && !by_hand(&decision) {
             true => replayed(decision),
             false => ReplayedDecision { decision, same: None, came_out: None },
         };
@@ -52,9 +58,14 @@ impl Engine {
                 RolloutRef::Existing(id) => Some(id),
                 RolloutRef::New(index) => started.get(index).copied(),
             };
-            if let Some(rollout) = rollout {
-                decisions::insert(tx, &new(loaded, decided, rollout, now)?).await?;
+            let Some(rollout) = rollout else { continue };
+            if let (DecisionKind::Began, RolloutRef::New(index)) = (decided.kind, decided.rollout)
+                && let Some(start) = plan.start.get(index)
+                && let Some(let_in) = let_in(loaded, start, rollout)
+            {
+                decisions::insert(tx, &let_in).await?;
             }
+            decisions::insert(tx, &new(loaded, decided, rollout, now)?).await?;
         }
         Ok(())
     }
@@ -128,6 +139,24 @@ impl Engine {
         };
         Ok(decisions::insert(tx, &decision).await?)
     }
+}
+
+/// That the release of a rollout which begins was let into its environment, where it was.
+fn let_in(loaded: &Loaded, start: &RolloutStart, rollout: RolloutId) -> Option<decisions::NewDecision> {
+    let row = loaded.asked.get(&(start.stack.clone(), start.environment.clone()?))?;
+    if row.release != start.release || row.by == THE_BRANCH {
+        return None;
+    }
+    Some(decisions::NewDecision {
+        rollout,
+        at: row.since,
+        kind: DecisionKind::LetIn,
+        reason: row.reason.clone(),
+        by: (row.by != BY_ITSELF).then(|| row.by.clone()),
+        inputs: row.inputs.clone(),
+        snapshot: None,
+        topic: None,
+    })
 }
 
 fn new(

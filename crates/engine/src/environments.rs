@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use backstay_manifest::{Environment, Promotion};
 use backstay_plan::{
-    Entry, EnvironmentFacts, Origin, Passing, StackFacts, Verdict, Within, passing, verdicts,
+    Entry, EnvironmentFacts, Inputs, Origin, Passing, StackFacts, Verdict, Within, passing, taken_back_by,
+    verdicts,
 };
 use backstay_store::{
-    Executor, Tx,
+    Executor, StoreError, Tx,
     environments::{self, EnvironmentRelease},
     releases, repositories, stacks,
 };
@@ -23,7 +24,9 @@ use crate::{
 };
 
 /// Who lets releases in where no person has to.
-const BY_ITSELF: &str = "promotion";
+pub(crate) const BY_ITSELF: &str = "promotion";
+/// Who asks for what is in an environment that nothing is let into.
+pub(crate) const THE_BRANCH: &str = "branch";
 
 /// What environments are meant to run, by stack and environment.
 pub(crate) type Asked = HashMap<(StackName, EnvironmentName), EnvironmentRelease>;
@@ -180,7 +183,7 @@ impl Engine {
         for verdict in verdicts(&loaded.snapshot) {
             let (reason, undo) = match verdict.entry {
                 Entry::Enters(reason) => (reason, None),
-                Entry::Undo(undo) => (format!("undo {undo} takes it back at once"), Some(undo)),
+                Entry::Undo(undo) => (taken_back_by(undo), Some(undo)),
                 Entry::Has | Entry::ByHand(_) | Entry::Not(_) => continue,
             };
             let (Some(release), Some((stack, environment))) = (verdict.next, place(loaded, verdict.stack))
@@ -196,6 +199,7 @@ impl Engine {
                 reason,
                 undo,
                 turn: 0,
+                inputs: serde_json::to_value(verdict.inputs.map(Inputs::Entry)).map_err(StoreError::from)?,
             };
             self.enter(tx, loaded.releases.get(&release), &row, false).await?;
             any = true;
@@ -218,10 +222,11 @@ impl Engine {
                 environment: environment.name.clone(),
                 release,
                 since: now,
-                by: "branch".to_owned(),
+                by: THE_BRANCH.to_owned(),
                 reason: "the deployed branch asks for it".to_owned(),
                 undo: None,
                 turn: 0,
+                inputs: serde_json::Value::Null,
             };
             environments::put(tx, &row).await?;
             any = true;
@@ -373,6 +378,7 @@ impl Engine {
             reason,
             undo: None,
             turn: 0,
+            inputs: serde_json::Value::Null,
         };
         self.enter(&mut tx, Some(&release), &row, forced).await?;
         tx.commit().await?;
@@ -397,7 +403,7 @@ fn why(facts: &StackFacts, verdict: Option<&Verdict>) -> String {
         (None, _) => "it follows the branch".to_owned(),
         (Some(Entry::Has), _) => "nothing newer comes from the environments before it".to_owned(),
         (Some(Entry::Enters(reason) | Entry::Not(reason)), _) => reason.clone(),
-        (Some(Entry::Undo(undo)), _) => format!("undo {undo} takes it back at once"),
+        (Some(Entry::Undo(undo)), _) => taken_back_by(*undo),
         (Some(Entry::ByHand(reason)), _) => format!("waits for `backstay promote`: {reason}"),
     }
 }

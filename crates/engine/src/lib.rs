@@ -51,7 +51,7 @@ use backstay_types::{RolloutId, Timestamp, World};
 use ed25519_dalek::SigningKey;
 use tokio::sync::Notify;
 
-pub use agents::WantedAgent;
+pub use agents::{ReplayedAgentDecision, WantedAgent};
 pub use branches::FollowedBranch;
 pub use check::{Checked, CheckedStack};
 pub use contents::{ExplainedFile, Listed};

@@ -2,10 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use backstay_plan::pattern::{Tried, TriedOutcome, analyse, facts_of, findings};
+use backstay_plan::pattern::{OtherFailure, Tried, TriedOutcome, analyse, facts_of, findings};
 use backstay_store::{Tx, deployments, nodes, patterns};
 use backstay_types::{
-    Deployment, DeploymentState, Event, FailurePattern, HostFacts, Node, NodeId, Refs, Rollout, Timestamp,
+    Deployment, DeploymentState, Event, FailureKind, FailurePattern, HostFacts, Node, NodeId, NodeName, Refs,
+    Rollout, StackName, Step, Timestamp,
 };
 
 use crate::{Engine, EngineError, reconcile::rollout_refs, statements::brought_by};
@@ -14,6 +15,10 @@ use crate::{Engine, EngineError, reconcile::rollout_refs, statements::brought_by
 const AGAIN: Duration = Duration::from_secs(30);
 /// What was stopped longer ago is not looked at again, though an attempt may never have ended.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// From so long before it began, what failed in other stacks is compared with how it failed.
+const ABOUT_THEN: Duration = Duration::from_secs(24 * 60 * 60);
+/// No more failures of other stacks are looked at: the newest.
+const MOST_OTHERS: u32 = 10_000;
 
 impl Engine {
     /// Looks at what was stopped, and again until no attempt is open. Whether there was anything.
@@ -56,26 +61,68 @@ impl Engine {
         let ids: Vec<_> = latest.keys().copied().collect();
         let hosts: HashMap<_, _> = nodes::soft_of(tx, &ids).await?;
         let known = nodes::many(tx, &ids).await?;
-        let tried: Vec<_> = known
-            .iter()
-            .filter_map(|node| tried(rollout, node, hosts.get(&node.id), latest.get(&node.id)?))
-            .collect();
+        let mut runs: HashMap<NodeId, Vec<StackName>> = HashMap::new();
+        for running in deployments::run_by(tx, &ids).await? {
+            if running.stack != rollout.stack {
+                runs.entry(running.node).or_default().push(running.stack);
+            }
+        }
+        let mut all = Vec::new();
+        for node in &known {
+            let Some(attempt) = latest.get(&node.id) else { continue };
+            let others = runs.remove(&node.id).unwrap_or_default();
+            all.extend(tried(rollout, (node, hosts.get(&node.id), others), attempt));
+        }
+        let others = self.other_failures(tx, rollout).await?;
         let brought: Vec<_> = brought_by(tx, rollout).await?.into_iter().map(|known| known.change).collect();
-        Ok(analyse(&tried, &brought, now))
+        Ok(analyse(&rollout.stack, &all, &others, &brought, now))
+    }
+
+    /// What failed in other stacks about when a rollout did.
+    async fn other_failures(&self, tx: &mut Tx, rollout: &Rollout) -> Result<Vec<OtherFailure>, EngineError> {
+        let from = before(rollout.created_at, ABOUT_THEN);
+        let failed = deployments::failed_of_others(tx, &rollout.stack, from, MOST_OTHERS).await?;
+        let mut ids: Vec<_> = failed.iter().map(|deployment| deployment.node).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let names: HashMap<NodeId, NodeName> =
+            nodes::many(tx, &ids).await?.into_iter().map(|node| (node.id, node.name)).collect();
+        let other = |deployment: Deployment| {
+            let (step, failure, reason) = failure(&deployment.state)?;
+            Some(OtherFailure {
+                stack: deployment.stack.clone(),
+                node: names.get(&deployment.node)?.clone(),
+                step,
+                failure,
+                reason: reason.to_owned(),
+            })
+        };
+        Ok(failed.into_iter().filter_map(other).collect())
     }
 }
 
-/// An attempt with the facts of its node; none when it says nothing about the release.
-fn tried(rollout: &Rollout, node: &Node, host: Option<&HostFacts>, attempt: &Deployment) -> Option<Tried> {
-    let outcome = match &attempt.state {
-        DeploymentState::Succeeded => TriedOutcome::Succeeded,
-        DeploymentState::Pending | DeploymentState::Running { .. } => TriedOutcome::Open,
+/// How a deployment failed, if it did.
+fn failure(state: &DeploymentState) -> Option<(Step, FailureKind, &str)> {
+    match state {
         DeploymentState::RolledBack { step, failure, reason }
         | DeploymentState::Failed { step, failure, reason }
-        | DeploymentState::Broken { step, failure, reason }
-            if !failure.is_of_node() =>
-        {
-            TriedOutcome::Failed { step: *step, failure: *failure, reason: reason.clone() }
+        | DeploymentState::Broken { step, failure, reason } => Some((*step, *failure, reason)),
+        _ => None,
+    }
+}
+
+/// An attempt with the facts of its node, among them the other stacks that it runs; none when it says nothing about the
+/// release.
+fn tried(
+    rollout: &Rollout,
+    (node, host, others): (&Node, Option<&HostFacts>, Vec<StackName>),
+    attempt: &Deployment,
+) -> Option<Tried> {
+    let outcome = match (&attempt.state, failure(&attempt.state)) {
+        (DeploymentState::Succeeded, _) => TriedOutcome::Succeeded,
+        (DeploymentState::Pending | DeploymentState::Running { .. }, _) => TriedOutcome::Open,
+        (_, Some((step, failure, reason))) if !failure.is_of_node() => {
+            TriedOutcome::Failed { step, failure, reason: reason.to_owned() }
         }
         _ => return None,
     };
@@ -83,7 +130,7 @@ fn tried(rollout: &Rollout, node: &Node, host: Option<&HostFacts>, attempt: &Dep
         |from: Timestamp, to: Timestamp| u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0);
     Some(Tried {
         node: node.name.clone(),
-        facts: facts_of(&node.labels, host),
+        facts: facts_of(&node.labels, others, host),
         began: attempt.started_at.map(|at| seconds(rollout.created_at, at)),
         took: attempt.started_at.zip(attempt.finished_at).map_or(0, |(from, to)| seconds(from, to)),
         outcome,

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use backstay_store::{
-    changes, conversations, deployments,
+    Executor, changes, conversations, deployments,
     ledger::{self, Filter, Window},
-    releases,
+    releases, rollouts,
 };
 use backstay_types::{
-    Change, CommitId, Conversation, Deployment, LedgerEntry, NodeId, Release, StackName, Timestamp,
+    Cause, Change, CommitId, Conversation, Deployment, LedgerEntry, NodeId, Release, Removed, RolloutKind,
+    StackName, Timestamp,
 };
 
 use crate::{Engine, EngineError, mirrors::blocking};
@@ -29,8 +30,10 @@ pub struct WhyQuestion {
 /// The answer.
 #[derive(Debug, Clone)]
 pub struct Why {
-    /// The release that runs.
+    /// The release that runs; once the stack was taken away, the last that ran.
     pub release: Release,
+    /// Whether it was taken away.
+    pub removed: Option<Removed>,
     /// The line's text, when a line was asked for.
     pub text: Option<String>,
     /// The commit that made it so.
@@ -43,18 +46,39 @@ pub struct Why {
     pub after: Vec<LedgerEntry>,
 }
 
+/// What runs of a stack on a node; where it was taken away, what ran last, and that it does not any more.
+pub(crate) async fn running(
+    ex: &mut impl Executor,
+    node: NodeId,
+    stack: &StackName,
+) -> Result<(Release, Option<Removed>), EngineError> {
+    let never = || EngineError::not_found("stack on this node", stack);
+    let last = deployments::ran_last(ex, node, stack).await?.ok_or_else(never)?;
+    let release = releases::get(ex, last.release).await?;
+    let release = release.ok_or_else(|| EngineError::not_found("release", last.release))?;
+    let newest = deployments::previous_good(ex, node, stack, Timestamp::MAX).await?;
+    let Some(newest) = newest.filter(|newest| newest.id != last.id) else { return Ok((release, None)) };
+    let removal = rollouts::get(ex, newest.rollout).await?.filter(|one| one.kind == RolloutKind::Removal);
+    let removed = removal.map(|rollout| Removed {
+        at: newest.finished_at.unwrap_or(newest.created_at),
+        rollout: rollout.id,
+        reason: match rollout.cause {
+            Cause::Change { commit, .. } => format!("no longer assigned since commit {}", commit.short()),
+            Cause::Undo { undo } => format!("no longer assigned since undo {undo}"),
+            Cause::Decommission => "the node is taken out of the fleet".to_owned(),
+        },
+    });
+    Ok((release, removed))
+}
+
 impl Engine {
     /// Which conversation put this into production, when, and what happened after.
     ///
     /// # Errors
-    /// When the node does not run the stack, or the release has no such file or line.
+    /// When the node never ran the stack, or the release has no such file or line.
     pub async fn why(&self, question: &WhyQuestion) -> Result<Why, EngineError> {
         let mut read = self.inner.store.read();
-        let last = deployments::previous_good(&mut read, question.node, &question.stack, Timestamp::MAX);
-        let running = last.await?;
-        let running = running.ok_or_else(|| EngineError::not_found("stack on this node", &question.stack))?;
-        let release = releases::get(&mut read, running.release).await?;
-        let release = release.ok_or_else(|| EngineError::not_found("release", running.release))?;
+        let (release, removed) = running(&mut read, question.node, &question.stack).await?;
         let (commit, text) = self.blame(&release, question).await?;
         let known = changes::get(&mut read, release.repository, &commit).await?;
         let change = known.ok_or_else(|| EngineError::not_found("commit", &commit))?.change;
@@ -69,7 +93,7 @@ impl Engine {
             ..Filter::default()
         };
         let after = ledger::timeline(&mut read, &filter, Window::After(0), 200).await?;
-        Ok(Why { release, text, change, conversations, deployment, after })
+        Ok(Why { release, removed, text, change, conversations, deployment, after })
     }
 
     async fn blame(

@@ -345,6 +345,32 @@ mod tests {
     }
 
     #[test]
+    fn a_parts_channel_beside_environments_is_named_with_its_line() {
+        let stack = "schema = 4\n[[part]]\nname = \"rules\"\npaths = [\"rules/**\"]\nchannel = \"policy\"\n\n[[part]]\nname = \"wrapper\"\npaths = [\"wrapper/**\"]\n";
+        let found = |fleet: &str| {
+            let files = [
+                ("fleet.toml", fleet.to_owned()),
+                ("stacks/web/compose.yaml", GOOD.to_owned()),
+                ("stacks/web/stack.toml", stack.to_owned()),
+                ("stacks/web/rules/a.toml", "a = 1\n".to_owned()),
+                ("stacks/web/wrapper/b.toml", "b = 1\n".to_owned()),
+            ];
+            run(&files, None).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let channel = "[[channel]]\nname = \"policy\"\n";
+        assert!(found(channel).is_empty(), "{:?}", found(channel));
+        // The one that names none goes by the rules of the stack anyway.
+        let environment = format!("{channel}[[environment]]\nname = \"prod\"\nnodes = \"\"\n");
+        assert_eq!(
+            found(&environment),
+            [
+                "stacks/web/stack.toml:2: part.channel: the channel `policy` of the part `rules` counts for nothing: the fleet \
+                 has environments, and a stack goes through them as a whole (BS1209)"
+            ]
+        );
+    }
+
+    #[test]
     fn selectors_that_match_nothing() {
         let fleet = "[[assign]]\nstack = \"web\"\nnodes = \"role=web\"\n".to_owned();
         let files = [("fleet.toml", fleet), ("stacks/web/compose.yaml", GOOD.to_owned())];

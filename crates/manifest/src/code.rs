@@ -74,3 +74,5 @@ pub const NOT_EXECUTABLE: ErrorCode = ErrorCode::BS1206;
 pub const RUN_OUT: ErrorCode = ErrorCode::BS1207;
 /// A window that never opens, or in which nothing comes to its end.
 pub const WINDOW_DOES_NOT_FIT: ErrorCode = ErrorCode::BS1208;
+/// A part names a channel where stacks go through environments as a whole.
+pub const CHANNEL_OF_NO_USE: ErrorCode = ErrorCode::BS1209;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use backstay_types::{
     AgentOutcome, AgentUpdate, AgentUpdateId, AgentUpdateState, Constraint, Digest, Effect, NodeId, Timestamp,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     policy::Policy,
@@ -49,7 +50,39 @@ pub struct AgentStep {
     /// The nodes that are asked.
     pub asked: Vec<NodeId>,
     /// How the update stands from now on, with the wave, when that changes.
-    pub next: Option<(AgentUpdateState, u32, String)>,
+    pub next: Option<AgentsNext>,
+    /// What that was decided from, while it runs.
+    pub inputs: Option<AgentsInputs>,
+}
+
+/// How an update stands from now on: its state, its wave, why.
+pub type AgentsNext = (AgentUpdateState, u32, String);
+
+/// What an update of agents goes on by, kept so that a decision can be made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentsInputs {
+    /// The wave that is open, from 0.
+    pub wave: u32,
+    /// How many waves there are.
+    pub waves: u32,
+    /// Since when.
+    pub wave_at: Timestamp,
+    /// How long a wave is watched, in seconds.
+    pub soak_seconds: u64,
+    /// Nodes in the open waves that are asked.
+    pub asked: u64,
+    /// Of these, those that answered.
+    pub answered: u64,
+    /// Of these, those on which it failed.
+    pub failed: u64,
+    /// Of these, those that did not answer and are heard from.
+    pub waiting: u64,
+    /// Why nodes that it waits for may not begin now, if so.
+    pub held: Option<String>,
+    /// What it was said to be held by before.
+    pub said: Option<String>,
+    /// The hub's time.
+    pub now: Timestamp,
 }
 
 /// A node's place in line: the same for all time, and another for each update.
@@ -110,32 +143,31 @@ pub fn agents(update: &AgentUpdate, nodes: &[AgentNode], now: Timestamp) -> Agen
     let count = (nodes.len() * usize::from(share)).div_ceil(100);
     let (within, after) = line.split_at(count);
     let within: Vec<_> = within.iter().map(|(_, node)| *node).collect();
-    let next =
-        if update.state == AgentUpdateState::Running { step(update, nodes, &within, now) } else { None };
+    let runs = update.state == AgentUpdateState::Running;
+    let inputs = runs.then(|| look(update, nodes, &within, now));
+    let next = inputs.as_ref().and_then(agents_next);
     // Who might be asked only now, since nothing holds it back any more or it has just joined, is not when it stops.
     let stops = matches!(next, Some((AgentUpdateState::Halted, ..)));
     let told = after.iter().map(|(_, node)| *node).filter(|node| node.stays_told());
     let may = |node: &&AgentNode| node.stays_told() || (!stops && node.held.is_none());
     let asked = within.iter().copied().filter(may).chain(told);
-    AgentStep { asked: asked.map(|node| node.id).collect(), next }
+    AgentStep { asked: asked.map(|node| node.id).collect(), next, inputs }
 }
 
 /// The words that an update which is held back begins its reason with.
 const WAITS: &str = "it waits: ";
 
-fn step(
-    update: &AgentUpdate,
-    all: &[AgentNode],
-    within: &[&AgentNode],
-    now: Timestamp,
-) -> Option<(AgentUpdateState, u32, String)> {
+/// Decides again from what was kept; how the update stood from then on.
+///
+/// # Errors
+/// When what was kept cannot be understood, such as that of a newer version.
+pub fn agents_replayed(inputs: &serde_json::Value) -> Result<Option<AgentsNext>, serde_json::Error> {
+    AgentsInputs::deserialize(inputs).map(|inputs| agents_next(&inputs))
+}
+
+fn look(update: &AgentUpdate, all: &[AgentNode], within: &[&AgentNode], now: Timestamp) -> AgentsInputs {
     let asked: Vec<_> = within.iter().filter(|node| node.stays_told() || node.held.is_none()).collect();
-    let failed =
-        asked.iter().filter(|node| matches!(node.outcome, Some(AgentOutcome::Failed { .. }))).count();
-    if failed * 20 > asked.len() {
-        let reason = format!("it failed on {failed} of {} nodes that were asked", asked.len());
-        return Some((AgentUpdateState::Halted, update.wave, reason));
-    }
+    let count = |wanted: &dyn Fn(&AgentNode) -> bool| asked.iter().filter(|node| wanted(node)).count() as u64;
     let waits = |node: &AgentNode| match &node.held {
         Some(AgentHeld::Waits(reason)) if !node.stays_told() => Some(format!("{WAITS}{reason}")),
         _ => None,
@@ -143,36 +175,51 @@ fn step(
     // No wave opens in which nobody may begin.
     let nobody_may = all.iter().filter(|node| !node.stays_told()).all(|node| waits(node).is_some());
     let held = within.iter().filter(|node| !node.silent).find_map(|node| waits(node));
-    let held = held.or_else(|| all.iter().filter(|_| nobody_may).find_map(waits));
-    let said = update.reason.starts_with(WAITS).then_some(&update.reason);
-    match held {
-        Some(reason) if said == Some(&reason) => return None,
-        Some(reason) => return Some((AgentUpdateState::Running, update.wave, reason)),
-        None if said.is_some() => {
-            return Some((
-                AgentUpdateState::Running,
-                update.wave,
-                "nothing holds it back any more".to_owned(),
-            ));
-        }
-        None => {}
+    AgentsInputs {
+        wave: update.wave,
+        waves: u32::try_from(update.waves.len()).unwrap_or(u32::MAX),
+        wave_at: update.wave_at,
+        soak_seconds: update.soak_seconds,
+        asked: asked.len() as u64,
+        answered: count(&|node| node.outcome.is_some()),
+        failed: count(&|node| matches!(node.outcome, Some(AgentOutcome::Failed { .. }))),
+        waiting: count(&|node| node.outcome.is_none() && !node.silent),
+        held: held.or_else(|| all.iter().filter(|_| nobody_may).find_map(waits)),
+        said: update.reason.starts_with(WAITS).then(|| update.reason.clone()),
+        now,
     }
-    let answered = asked.iter().filter(|node| node.outcome.is_some()).count();
-    let waiting = asked.iter().any(|node| node.outcome.is_none() && !node.silent);
-    let soaked = Duration::try_from(now.duration_since(update.wave_at))
-        .is_ok_and(|since| since >= Duration::from_secs(update.soak_seconds));
-    if asked.is_empty() || waiting || answered == 0 || !soaked {
+}
+
+/// Decides how an update goes on; nothing while it stands as it did.
+pub fn agents_next(inputs: &AgentsInputs) -> Option<AgentsNext> {
+    let AgentsInputs { wave, asked, answered, failed, waiting, .. } = *inputs;
+    if failed * 20 > asked {
+        let reason = format!("it failed on {failed} of {asked} nodes that were asked");
+        return Some((AgentUpdateState::Halted, wave, reason));
+    }
+    match (&inputs.held, &inputs.said) {
+        (Some(reason), Some(said)) if said == reason => return None,
+        (Some(reason), _) => return Some((AgentUpdateState::Running, wave, reason.clone())),
+        (None, Some(_)) => {
+            let reason = "nothing holds it back any more".to_owned();
+            return Some((AgentUpdateState::Running, wave, reason));
+        }
+        (None, None) => {}
+    }
+    let soaked = Duration::try_from(inputs.now.duration_since(inputs.wave_at))
+        .is_ok_and(|since| since >= Duration::from_secs(inputs.soak_seconds));
+    if asked == 0 || waiting > 0 || answered == 0 || !soaked {
         return None;
     }
-    let next = update.wave + 1;
-    let reason = format!("{answered} of {} nodes answered and none too many failed", asked.len());
-    if next as usize >= update.waves.len() {
-        return Some((AgentUpdateState::Done, update.wave, reason));
+    let reason = format!("{answered} of {asked} nodes answered and none too many failed");
+    match wave + 1 {
+        next if next >= inputs.waves => Some((AgentUpdateState::Done, wave, reason)),
+        next => Some((AgentUpdateState::Running, next, reason)),
     }
-    Some((AgentUpdateState::Running, next, reason))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use backstay_types::Id as _;
 
@@ -207,6 +254,16 @@ mod tests {
 
     fn late() -> Timestamp {
         Timestamp::from_second(61).unwrap()
+    }
+
+    /// A step, which comes out the same from what is kept of it.
+    fn agents(update: &AgentUpdate, nodes: &[AgentNode], now: Timestamp) -> AgentStep {
+        let step = super::agents(update, nodes, now);
+        if let Some(inputs) = &step.inputs {
+            let kept = serde_json::to_value(inputs).unwrap();
+            assert_eq!(agents_replayed(&kept).unwrap(), step.next, "{kept:#}");
+        }
+        step
     }
 
     /// All that are asked answer like this.

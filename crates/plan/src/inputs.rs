@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     gate::{Gate, GateFigures, gate, short},
     health::{FleetInputs, judge, pace},
+    promotion::{Entry, EntryInputs, entry, taken_back_by},
     snapshot::FleetSnapshot,
 };
 
@@ -25,6 +26,8 @@ pub enum Inputs {
     End(EndInputs),
     /// How well the whole fleet is.
     Fleet(FleetInputs),
+    /// Whether a release enters an environment.
+    Entry(EntryInputs),
 }
 
 /// How a rollout came to begin.
@@ -240,6 +243,12 @@ pub fn replay(
     let (kind_now, reason_now) = match &inputs {
         Inputs::Began(inputs) => (DecisionKind::Began, opening(inputs).reason),
         Inputs::End(inputs) => (DecisionKind::Ended, ending(inputs).1),
+        Inputs::Entry(inputs) => match entry(inputs) {
+            Entry::Enters(reason) => (DecisionKind::LetIn, reason),
+            Entry::Undo(undo) => (DecisionKind::LetIn, taken_back_by(undo)),
+            Entry::ByHand(reason) | Entry::Not(reason) => (DecisionKind::Waits, reason),
+            Entry::Has => (DecisionKind::Waits, "there is nothing newer for it".to_owned()),
+        },
         Inputs::Fleet(inputs) => {
             let verdict = judge(inputs);
             match verdict.level {

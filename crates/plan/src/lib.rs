@@ -22,7 +22,10 @@ mod selection;
 mod snapshot;
 mod wanted;
 
-pub use agents::{AgentHeld, AgentNode, AgentStep, agent_place, agents, agents_held};
+pub use agents::{
+    AgentHeld, AgentNode, AgentStep, AgentsInputs, AgentsNext, agent_place, agents, agents_held, agents_next,
+    agents_replayed,
+};
 pub use constraint::{Candidate, in_force, standing};
 pub use fleet::{
     Attempt, Decided, FleetPlan, PinToGood, Progress, RolloutEnd, RolloutRef, RolloutStart, StackStanding,
@@ -31,9 +34,13 @@ pub use fleet::{
 pub use gate::{Gate, GateFigures, Judged, Waves, cuts, gate, judged, members, needs, place_in_line};
 pub use health::{FleetInputs, FleetVerdict, fleet_inputs, judge, pace, verdict};
 pub use history::{History, HistoryChange, Refusal, Selection, Selector};
+pub use inputs::Inputs;
 pub use migration::{MigrationAct, MigrationFacts, MigrationNext, Whereabouts, next_step};
 pub use policy::{Policy, Rest};
-pub use promotion::{Entry, EnvironmentFacts, Passing, Verdict, Within, passing, verdicts};
+pub use promotion::{
+    Entry, EntryInputs, EnvironmentFacts, Passing, SourceInputs, Verdict, Within, entry, passing,
+    taken_back_by, verdicts,
+};
 pub use snapshot::{
     Assignment, Branches, FleetSnapshot, Follow, Followers, GoBack, Leavers, Leaving, MaxUpdating, Members,
     Moved, Movers, Need, NodeFacts, Origin, Past, Pasts, Reason, Settled, Share, StackFacts, Told, Try,

@@ -3,15 +3,17 @@
 
 mod blame;
 mod chance;
+mod elsewhere;
 mod reason;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_types::{
-    Change, ErrorGroup, FailureKind, FailurePattern, Feature, HostFacts, Labels, NodeName, Step, Sureness,
-    Timestamp,
+    Change, ErrorGroup, FailureKind, FailurePattern, Feature, HostFacts, Labels, NodeName, StackName, Step,
+    Sureness, Timestamp,
 };
 use chance::Chances;
+pub use elsewhere::OtherFailure;
 pub use reason::same_for_all;
 
 /// A feature that fewer of the failed have than this share sets nothing apart.
@@ -57,9 +59,15 @@ pub enum TriedOutcome {
     },
 }
 
-/// What a node's labels and its host say, as facts.
-pub fn facts_of(labels: &Labels, host: Option<&HostFacts>) -> BTreeMap<String, BTreeSet<String>> {
+/// What a node's labels, the other stacks that it runs and its host say, as facts.
+pub fn facts_of(
+    labels: &Labels,
+    others: impl IntoIterator<Item = StackName>,
+    host: Option<&HostFacts>,
+) -> BTreeMap<String, BTreeSet<String>> {
     let mut facts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    // Of a node that runs no other, this is known too.
+    facts.insert("also runs stack".to_owned(), others.into_iter().map(|stack| stack.to_string()).collect());
     for (key, value) in labels.iter() {
         facts.entry(format!("label {key}")).or_default().insert(value.to_owned());
     }
@@ -93,9 +101,15 @@ pub fn facts_of(labels: &Labels, host: Option<&HostFacts>) -> BTreeMap<String, B
     facts
 }
 
-/// Looks at the attempts of a rollout that was stopped and at the commits that it brought, oldest first.
-/// In whatever order the attempts are given, the same comes out.
-pub fn analyse(tried: &[Tried], brought: &[Change], now: Timestamp) -> FailurePattern {
+/// Looks at the attempts of a rollout of a stack that was stopped, at what failed in other stacks about then, and at the
+/// commits that it brought, oldest first. In whatever order attempts and failures are given, the same comes out.
+pub fn analyse(
+    stack: &StackName,
+    tried: &[Tried],
+    others: &[OtherFailure],
+    brought: &[Change],
+    now: Timestamp,
+) -> FailurePattern {
     let count =
         |wanted: fn(&TriedOutcome) -> bool| tried.iter().filter(|t| wanted(&t.outcome)).count() as u64;
     let (blamed, unlinked) = blame::blame(brought);
@@ -104,7 +118,7 @@ pub fn analyse(tried: &[Tried], brought: &[Change], now: Timestamp) -> FailurePa
         failed: count(|outcome| matches!(outcome, TriedOutcome::Failed { .. })),
         succeeded: count(|outcome| *outcome == TriedOutcome::Succeeded),
         open: count(|outcome| *outcome == TriedOutcome::Open),
-        errors: errors(tried),
+        errors: errors(stack, tried, others),
         apart: apart(tried),
         blamed,
         unlinked,
@@ -119,6 +133,7 @@ pub fn findings(pattern: &FailurePattern) -> Vec<String> {
         let way = if group.nodes > 1 { " the same way" } else { "" };
         // As one of them said it: what is the same for all has its numbers and names taken out.
         lines.push(format!("{} of {failed} failed{way}: {}", group.nodes, group.example));
+        lines.extend(group.elsewhere.iter().map(elsewhere::describe));
     }
     for feature in &pattern.apart {
         lines.push(describe(feature));
@@ -158,7 +173,7 @@ struct Failed<'a> {
     reason: &'a str,
 }
 
-fn errors(tried: &[Tried]) -> Vec<ErrorGroup> {
+fn errors(stack: &StackName, tried: &[Tried], others: &[OtherFailure]) -> Vec<ErrorGroup> {
     // Steps and kinds have no order of their own; their names do.
     let mut groups: BTreeMap<(String, String, String), Vec<Failed<'_>>> = BTreeMap::new();
     for attempt in tried {
@@ -171,6 +186,7 @@ fn errors(tried: &[Tried]) -> Vec<ErrorGroup> {
         groups.into_iter().filter_map(|((reason, ..), members)| group(reason, members)).collect();
     found.sort_by_key(|group| std::cmp::Reverse(group.nodes));
     found.truncate(MOST_GROUPS);
+    elsewhere::find(stack, &mut found, others);
     found
 }
 
@@ -187,6 +203,7 @@ fn group(reason: String, mut members: Vec<Failed<'_>>) -> Option<ErrorGroup> {
         names: members.iter().take(MOST_NAMES).map(|failed| failed.attempt.node.clone()).collect(),
         soonest_seconds: took().min().unwrap_or(0),
         latest_seconds: took().max().unwrap_or(0),
+        elsewhere: Vec::new(),
     })
 }
 

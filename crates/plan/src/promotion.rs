@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use backstay_manifest::Selector;
 use backstay_types::{EnvironmentName, NodeName, ReleaseId, StackName, Timestamp, UndoId};
+use serde::{Deserialize, Serialize};
 
 use crate::snapshot::{FleetSnapshot, NodeFacts, TryState};
 
@@ -91,6 +92,38 @@ pub struct Verdict {
     pub next: Option<ReleaseId>,
     /// Whether it may.
     pub entry: Entry,
+    /// What that was decided from, where a release was looked at.
+    pub inputs: Option<EntryInputs>,
+}
+
+/// What it goes by whether a release enters an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryInputs {
+    /// The undo that takes back what is there, if one does.
+    pub undo: Option<UndoId>,
+    /// Whether a person lets releases in.
+    pub by_hand: bool,
+    /// How the release stands in the environments that it comes from.
+    pub before: Vec<SourceInputs>,
+    /// Why everything is stopped, if it is.
+    pub stopped: Option<String>,
+    /// The hub's time.
+    pub now: Timestamp,
+}
+
+/// How a release stands in an environment that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceInputs {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Why the release may not be planned there, if so.
+    pub refused: Option<String>,
+    /// How far it has come.
+    pub passing: Passing,
+    /// Since when it is meant to run there.
+    pub since: Option<Timestamp>,
+    /// How long it is watched there, in seconds.
+    pub soak_seconds: u64,
 }
 
 /// Whether a release may enter.
@@ -109,7 +142,7 @@ pub enum Entry {
 }
 
 /// How far an environment has come with what it is meant to run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passing {
     /// Nodes of it that the stack is assigned to.
     pub nodes: u64,
@@ -154,54 +187,83 @@ pub fn passing(world: &FleetSnapshot, stack: usize, release: ReleaseId) -> Passi
 pub fn verdicts(world: &FleetSnapshot) -> Vec<Verdict> {
     let of = |(stack, facts): (usize, &crate::StackFacts)| match &facts.within {
         Within::Environment(environment) if !environment.after.is_empty() => {
-            let (next, entry) = verdict(world, stack, environment);
-            Some(Verdict { stack, next, entry })
+            Some(match look(world, stack, environment) {
+                Ok((next, inputs)) => {
+                    Verdict { stack, next: Some(next), entry: entry(&inputs), inputs: Some(inputs) }
+                }
+                Err(entry) => Verdict { stack, next: None, entry, inputs: None },
+            })
         }
         _ => None,
     };
     world.stacks.iter().enumerate().filter_map(of).collect()
 }
 
-fn verdict(
+/// What comes next to an environment and what its entry goes by; nothing where nothing does.
+fn look(
     world: &FleetSnapshot,
     stack: usize,
     environment: &EnvironmentFacts,
-) -> (Option<ReleaseId>, Entry) {
-    if let Some((release, undo)) = environment.undone {
-        return (Some(release), Entry::Undo(undo));
-    }
-    let before = match sources(world, stack, environment) {
-        Ok(before) => before,
-        Err(reason) => return (None, Entry::Not(reason)),
+) -> Result<(ReleaseId, EntryInputs), Entry> {
+    let mut inputs = EntryInputs {
+        undo: None,
+        by_hand: environment.by_hand,
+        before: Vec::new(),
+        stopped: world.stopped.as_deref().map(str::to_owned),
+        now: world.now,
     };
+    if let Some((release, undo)) = environment.undone {
+        inputs.undo = Some(undo);
+        return Ok((release, inputs));
+    }
+    let before = sources(world, stack, environment).map_err(Entry::Not)?;
     let mut next = None;
     for (_, source) in &before {
         let Some(asked) = source.asked else {
-            return (None, Entry::Not(format!("nothing has come to `{}` yet", source.name)));
+            return Err(Entry::Not(format!("nothing has come to `{}` yet", source.name)));
         };
         if next.is_some_and(|next| next != asked) {
-            return (None, Entry::Not("the environments before it do not run the same release".to_owned()));
+            return Err(Entry::Not("the environments before it do not run the same release".to_owned()));
         }
         next = Some(asked);
     }
-    let Some(release) = next else { return (None, Entry::Has) };
+    let release = next.ok_or(Entry::Has)?;
     // What came here after it had come there was let in past it.
     let stale =
         environment.turn.is_some_and(|turn| before.iter().all(|(_, b)| b.turn.is_none_or(|b| b <= turn)));
     if environment.asked == Some(release) || stale {
-        return (None, Entry::Has);
+        return Err(Entry::Has);
     }
-    for (at, source) in &before {
-        if let Err(reason) = passes(world, *at, source, release) {
-            return (Some(release), Entry::Not(reason));
-        }
+    let source = |(at, source): (usize, &EnvironmentFacts)| SourceInputs {
+        environment: source.name.clone(),
+        refused: world.stacks.get(at).and_then(|facts| facts.release.as_ref().err()).cloned(),
+        passing: passing(world, at, release),
+        since: source.since,
+        soak_seconds: source.soak.as_secs(),
+    };
+    inputs.before = before.into_iter().map(source).collect();
+    Ok((release, inputs))
+}
+
+/// Decides whether a release enters.
+pub fn entry(inputs: &EntryInputs) -> Entry {
+    if let Some(undo) = inputs.undo {
+        return Entry::Undo(undo);
     }
-    if let Some(reason) = &world.stopped {
-        return (Some(release), Entry::Not(format!("everything is stopped: {reason}")));
+    if let Some(reason) = inputs.before.iter().find_map(|source| passes(source, inputs.now).err()) {
+        return Entry::Not(reason);
     }
-    let names: Vec<_> = before.iter().map(|(_, source)| format!("`{}`", source.name)).collect();
+    if let Some(reason) = &inputs.stopped {
+        return Entry::Not(format!("everything is stopped: {reason}"));
+    }
+    let names: Vec<_> = inputs.before.iter().map(|source| format!("`{}`", source.environment)).collect();
     let reason = format!("all of {} runs it and nothing failed", names.join(" and "));
-    (Some(release), if environment.by_hand { Entry::ByHand(reason) } else { Entry::Enters(reason) })
+    if inputs.by_hand { Entry::ByHand(reason) } else { Entry::Enters(reason) }
+}
+
+/// Why a release enters at once, for an undo.
+pub fn taken_back_by(undo: UndoId) -> String {
+    format!("undo {undo} takes it back at once")
 }
 
 /// The environments before one, for the same stack.
@@ -224,32 +286,28 @@ fn sources<'w>(
 }
 
 /// Whether an environment runs a release, all of it and without a failure, and has for long enough.
-fn passes(
-    world: &FleetSnapshot,
-    stack: usize,
-    environment: &EnvironmentFacts,
-    release: ReleaseId,
-) -> Result<(), String> {
-    let name = &environment.name;
-    if let Some(Err(reason)) = world.stacks.get(stack).map(|facts| facts.release.as_ref()) {
+fn passes(source: &SourceInputs, now: Timestamp) -> Result<(), String> {
+    let name = &source.environment;
+    if let Some(reason) = &source.refused {
         return Err(reason.clone());
     }
-    let Passing { nodes, run, failed, missing, last_end } = passing(world, stack, release);
+    let Passing { nodes, run, failed, missing, last_end } = &source.passing;
     match missing {
-        _ if nodes == 0 => {
+        _ if *nodes == 0 => {
             return Err(format!("no node of `{name}` is assigned the stack, so nobody has tried it"));
         }
-        _ if failed > 0 => return Err(format!("it failed on {failed} of {nodes} nodes of `{name}`")),
+        _ if *failed > 0 => return Err(format!("it failed on {failed} of {nodes} nodes of `{name}`")),
         Some(missing) => {
             return Err(format!("{run} of {nodes} nodes of `{name}` run it, {missing} does not"));
         }
         None => {}
     }
-    let since = last_end.max(environment.since);
-    let watched = since.map(|since| Duration::try_from(world.now.duration_since(since)).unwrap_or_default());
+    let soak = Duration::from_secs(source.soak_seconds);
+    let since = (*last_end).max(source.since);
+    let watched = since.map(|since| Duration::try_from(now.duration_since(since)).unwrap_or_default());
     match watched {
-        Some(watched) if watched < environment.soak => {
-            let left = (environment.soak - watched).as_secs() + 1;
+        Some(watched) if watched < soak => {
+            let left = (soak - watched).as_secs() + 1;
             Err(format!("`{name}` is watched for {left} s more"))
         }
         _ => Ok(()),

@@ -297,6 +297,8 @@ CREATE TABLE environment_releases (
     undo_id TEXT,
     -- In which order releases of a stack came to its environments, whatever the clock said.
     turn BIGINT NOT NULL,
+    -- What that was decided from, for the decisions of the rollout that follows.
+    inputs TEXT NOT NULL,
     PRIMARY KEY (stack, environment)
 );
 
@@ -472,6 +474,19 @@ CREATE TABLE agent_update_nodes (
     outcome TEXT NOT NULL,
     at BIGINT NOT NULL,
     PRIMARY KEY (update_id, node_id)
+);
+
+-- Decisions about updates of agents, with what they were made from.
+CREATE TABLE agent_decisions (
+    update_id TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    wave BIGINT NOT NULL,
+    reason TEXT NOT NULL,
+    decided_by TEXT,
+    inputs TEXT NOT NULL,
+    PRIMARY KEY (update_id, number)
 );
 
 CREATE TABLE desired_stacks (

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use backstay_types::{AgentBuild, AgentOutcome, AgentUpdateId, Digest, NodeId, Timestamp};
+use backstay_types::{AgentBuild, AgentDecision, AgentOutcome, AgentUpdateId, Digest, NodeId, Timestamp};
 
 use crate::{
     Result, Tx,
     db::{Executor, Row, query},
+    value::{json, word},
 };
 
 /// Keeps a program. The same one again changes nothing; true when it is new.
@@ -123,4 +124,49 @@ pub async fn say_no_more(tx: &mut Tx, nodes: &[NodeId]) -> Result<()> {
         query("DELETE FROM desired_agents WHERE node_id = $1").bind(*node).run(tx).await?;
     }
     Ok(())
+}
+
+/// Keeps a decision about an update under its next number; the one that it carries is not looked at.
+///
+/// # Errors
+/// [`Conflict`](crate::StoreError::Conflict) when another was kept at the same moment.
+pub async fn decide(tx: &mut Tx, update: AgentUpdateId, decision: &AgentDecision) -> Result<()> {
+    let number = query("SELECT COALESCE(MAX(number), 0) AS n FROM agent_decisions WHERE update_id = $1");
+    let number: u32 = number.bind(update).optional(tx, |row| row.get("n")).await?.unwrap_or(0);
+    query(
+        "INSERT INTO agent_decisions (update_id, number, at, state, wave, reason, decided_by, inputs) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(update)
+    .bind(number + 1)
+    .bind(decision.at)
+    .bind(word(&decision.state)?)
+    .bind(decision.wave)
+    .bind(decision.reason.as_str())
+    .bind(decision.by.as_deref())
+    .bind(json(&decision.inputs)?)
+    .run(tx)
+    .await
+    .map_err(|e| e.or_conflict("decision", update))
+    .map(drop)
+}
+
+/// All decisions about an update, in order.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn decisions(ex: &mut impl Executor, update: AgentUpdateId) -> Result<Vec<AgentDecision>> {
+    let read = |row: &Row| {
+        Ok(AgentDecision {
+            number: row.get("number")?,
+            at: row.get("at")?,
+            state: row.word("state")?,
+            wave: row.get("wave")?,
+            reason: row.get("reason")?,
+            by: row.opt("decided_by")?,
+            inputs: row.json("inputs")?,
+        })
+    };
+    let select = query("SELECT * FROM agent_decisions WHERE update_id = $1 ORDER BY number");
+    select.bind(update).all(ex, read).await
 }

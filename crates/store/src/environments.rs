@@ -5,6 +5,7 @@ use backstay_types::{EnvironmentName, ReleaseId, StackName, Timestamp, UndoId};
 use crate::{
     Result, Tx,
     db::{Executor, query},
+    value::json,
 };
 
 /// What an environment is meant to run of a stack.
@@ -26,6 +27,8 @@ pub struct EnvironmentRelease {
     pub undo: Option<UndoId>,
     /// In which order releases of the stack came to its environments; [`put`] counts it.
     pub turn: i64,
+    /// What that was decided from, where the hub did.
+    pub inputs: serde_json::Value,
 }
 
 /// Keeps what an environment is meant to run, in place of what it was.
@@ -34,11 +37,11 @@ pub struct EnvironmentRelease {
 /// When the database refuses.
 pub async fn put(tx: &mut Tx, row: &EnvironmentRelease) -> Result<()> {
     query(
-        "INSERT INTO environment_releases (stack, environment, release_id, since, let_in_by, reason, undo_id, turn) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, \
+        "INSERT INTO environment_releases (stack, environment, release_id, since, let_in_by, reason, undo_id, inputs, turn) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
          (SELECT COALESCE(MAX(turn), 0) + 1 FROM environment_releases WHERE stack = $1)) ON CONFLICT (stack, environment) DO UPDATE SET \
          release_id = excluded.release_id, since = excluded.since, let_in_by = excluded.let_in_by, \
-         reason = excluded.reason, undo_id = excluded.undo_id, turn = excluded.turn",
+         reason = excluded.reason, undo_id = excluded.undo_id, inputs = excluded.inputs, turn = excluded.turn",
     )
     .bind(&row.stack)
     .bind(&row.environment)
@@ -47,6 +50,7 @@ pub async fn put(tx: &mut Tx, row: &EnvironmentRelease) -> Result<()> {
     .bind(row.by.as_str())
     .bind(row.reason.as_str())
     .bind(row.undo)
+    .bind(json(&row.inputs)?)
     .run(tx)
     .await
     .map(drop)
@@ -68,6 +72,7 @@ pub async fn list(ex: &mut impl Executor) -> Result<Vec<EnvironmentRelease>> {
                 reason: row.get("reason")?,
                 undo: row.opt("undo_id")?,
                 turn: row.get("turn")?,
+                inputs: row.json("inputs")?,
             })
         })
         .await

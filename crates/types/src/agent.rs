@@ -46,6 +46,25 @@ pub struct AgentUpdate {
     pub created_at: Timestamp,
 }
 
+/// A decision about an update of agents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentDecision {
+    /// Its number among the update's, from 1.
+    pub number: u32,
+    /// When it was made.
+    pub at: Timestamp,
+    /// How the update stood from then on.
+    pub state: AgentUpdateState,
+    /// Which wave was open then, from 0.
+    pub wave: u32,
+    /// Why.
+    pub reason: String,
+    /// Who, where a person decided.
+    pub by: Option<String>,
+    /// What it was made from: counts of nodes, the wave, what holds it back. Null where a person decided.
+    pub inputs: serde_json::Value,
+}
+
 /// How an update of agents stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

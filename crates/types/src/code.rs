@@ -73,6 +73,7 @@ codes! {
     BS1206 422 "A program is missing or not executable";
     BS1207 422 "A pin or a freeze has run out";
     BS1208 422 "A window does not fit the plan";
+    BS1209 422 "A part's channel counts for nothing";
     BS2001 502 "No address of the repository could be reached";
     BS2002 404 "The repository or its branch is not there";
     BS2003 403 "Git refused access";

@@ -23,7 +23,7 @@ pub struct Decision {
     pub by: Option<String>,
     /// What it was made from: figures, rules, counts of nodes. Null where a person decided.
     pub inputs: serde_json::Value,
-    /// A digest over all that planning saw of the stack's nodes then; absent where a person decided.
+    /// A digest over all that planning saw of the stack's nodes then; absent where a person decided, and where it was let in.
     pub snapshot: Option<Digest>,
 }
 
@@ -31,6 +31,8 @@ pub struct Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionKind {
+    /// Its release was let into the environment.
+    LetIn,
     /// It began.
     Began,
     /// Its next wave began.

@@ -210,6 +210,17 @@ impl FailureKind {
     }
 }
 
+/// That a stack does not run on a node any more, since it was taken away there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Removed {
+    /// When.
+    pub at: Timestamp,
+    /// The rollout that took it away.
+    pub rollout: RolloutId,
+    /// Why.
+    pub reason: String,
+}
+
 /// A step as the agent recorded it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepRecord {

@@ -35,14 +35,15 @@ pub mod tree;
 mod undo;
 mod world;
 
-pub use agent::{AgentBuild, AgentOutcome, AgentUpdate, AgentUpdateState};
+pub use agent::{AgentBuild, AgentDecision, AgentOutcome, AgentUpdate, AgentUpdateState};
 pub use change::{Change, Link, LinkSource, Person};
 pub use code::ErrorCode;
 pub use constraint::{Constraint, ConstraintOrigin, Effect, Scope};
 pub use conversation::{Conversation, ForeignId, ToolEvent, ToolEventKind};
 pub use decision::{Decision, DecisionKind};
 pub use deployment::{
-    Container, DataFor, Deployment, DeploymentData, DeploymentState, FailureKind, ImageId, Step, StepOutcome,
+    Container, DataFor, Deployment, DeploymentData, DeploymentState, FailureKind, ImageId, Removed, Step,
+    StepOutcome,
     StepRecord,
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
@@ -62,7 +63,7 @@ pub use ledger::{Event, LedgerEntry, LedgerHead, Refs, UserChange, body_hash, ch
 pub use migration::{ItemCheck, Migration, MigrationState, MigrationStep, Passage, Stay, TWO_EPOCHS};
 pub use name::{EnvironmentName, NameError, NodeName, PartName, RepositoryName, StackName, UserName};
 pub use node::{HostFacts, Node, NodeState, ObservedStack, StackHealth, network_of};
-pub use pattern::{Blame, ErrorGroup, FailurePattern, Feature, Sureness};
+pub use pattern::{Blame, ErrorGroup, FailurePattern, Feature, SameElsewhere, Sureness};
 pub use release::{Release, ReleaseStanding};
 pub use repository::{Repository, RepositoryHealth, RepositoryWarning};
 pub use rollout::{Cause, OnStop, Overridden, Paused, Rollout, RolloutKind, RolloutState, RolloutStrategy};

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{CommitId, ConversationId, FailureKind, LinkSource, NodeName, Step};
+use crate::{CommitId, ConversationId, FailureKind, LinkSource, NodeName, StackName, Step};
 
 /// What sets the nodes on which a rollout failed apart from those on which it succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,12 +47,27 @@ pub struct ErrorGroup {
     pub soonest_seconds: u64,
     /// And the last.
     pub latest_seconds: u64,
+    /// Other stacks that failed in the same way, from a day before the rollout on, most nodes first; 5 at most. With any
+    /// of them, the release alone is hardly to blame.
+    #[serde(default)]
+    pub elsewhere: Vec<SameElsewhere>,
+}
+
+/// Another stack that failed in the same way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SameElsewhere {
+    /// The stack.
+    pub stack: StackName,
+    /// On how many nodes, whether or not the rollout had come to them.
+    pub nodes: u64,
+    /// Some of them, by name; 5 at most.
+    pub names: Vec<NodeName>,
 }
 
 /// Something that is so of many nodes that failed and of few that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Feature {
-    /// What is looked at: `label region`, `arch`, `agent version`, `began`, …
+    /// What is looked at: `label region`, `arch`, `agent version`, `also runs stack`, `began`, …
     pub what: String,
     /// Its value.
     pub value: String,

@@ -226,7 +226,7 @@ impl<H: Hands> Driver<H> {
 
     /// How the stack that a question is about runs.
     fn prepared(&self, request: &AgentRequest) -> Option<Prepared> {
-        self.prepared_now(request.question.stack())
+        self.prepared_now(request.question.stack()?)
     }
 
     fn prepared_now(&self, stack: &StackName) -> Option<Prepared> {

@@ -137,6 +137,7 @@ impl Answering for Answers {
                 let wait = Duration::from_millis(*wait_ms).min(LONGEST_WAIT);
                 self.new_logs(stack, prepared, after.as_deref(), most(lines), wait).await
             }
+            Question::Unknown => Err("this agent is older than the question".to_owned()),
         };
         let answer = answer.unwrap_or_else(|reason| Answer::Failed { reason });
         let path = AnswerPath { request: request.id };

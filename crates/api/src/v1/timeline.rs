@@ -2,7 +2,7 @@
 
 use backstay_types::{
     Change, CommitId, Conversation, ConversationId, Deployment, DeploymentId, EventId, LedgerEntry, NodeName,
-    Refs, Release, ReleaseId, RolloutId, StackName, Timestamp, UndoId,
+    Refs, Release, ReleaseId, Removed, RolloutId, StackName, Timestamp, UndoId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -153,8 +153,11 @@ pub struct Why {
     pub node: NodeName,
     /// The stack.
     pub stack: StackName,
-    /// The release that runs.
+    /// The release that runs; once the stack was taken away, the last that ran.
     pub release: Release,
+    /// Set once the stack was taken away from the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Removed>,
     /// The text of the line, when a line was asked for.
     pub text: Option<String>,
     /// The commit that made it so.
@@ -186,7 +189,7 @@ pub struct WhyFileQuery {
 pub struct WhyFile {
     /// The node.
     pub node: NodeName,
-    /// The release that runs.
+    /// The release that runs; once the stack was taken away, the last that ran.
     pub release: Release,
     /// The lines, in order. Values that look like secrets are hidden.
     pub lines: Vec<WhyLine>,

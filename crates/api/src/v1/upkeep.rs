@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use backstay_types::{AgentBuild, AgentOutcome, AgentUpdate, Drift, NodeId, NodeName, StackName};
+use backstay_types::{
+    AgentBuild, AgentDecision, AgentOutcome, AgentUpdate, Drift, NodeId, NodeName, StackName,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{NodePath, Page};
+use super::{DecisionsQuery, NodePath, Page};
 use crate::{Binary, bundle::Part, endpoint::endpoints};
 
 endpoints! {
@@ -14,6 +16,8 @@ endpoints! {
     ListDrift = Get "/api/v1/drift" Viewer (query: DriftQuery) -> Page<DriftView>;
     /// Which agents run, which programs are here, and how the newest update stands.
     GetAgents = Get "/api/v1/agents" Viewer () -> AgentsView;
+    /// Every decision about the newest update of agents with what it was made from, in order; made again, when asked.
+    GetAgentDecisions = Get "/api/v1/agents/decisions" Viewer (query: DecisionsQuery) -> AgentDecisions;
     /// Keeps an agent's program. The same one again is kept once.
     UploadAgent = Post "/api/v1/agents/builds" Admin (query: UploadAgentQuery, body: Binary) -> AgentBuild;
     /// Brings a version of the agent to all nodes, wave by wave.
@@ -77,6 +81,27 @@ pub struct AgentsView {
     pub updated: u64,
     /// Where it failed, or was not tried: at most 100.
     pub not_updated: Vec<AgentNodeView>,
+}
+
+/// The decisions about an update of agents.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AgentDecisions {
+    /// In order.
+    pub decisions: Vec<AgentDecisionView>,
+}
+
+/// A decision about an update of agents, and what it came to when it was made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentDecisionView {
+    /// The decision.
+    #[serde(flatten)]
+    pub decision: AgentDecision,
+    /// Whether the same came out; absent where a person decided, or when it was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<bool>,
+    /// What came out, or why it could not be made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_out: Option<String>,
 }
 
 /// A node whose agent was not updated.

@@ -1,12 +1,16 @@
 //! `backstay agents`: which agents run, and bringing another to the nodes.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use backstay_api::{
     Binary, Empty,
     v1::{
-        AgentsView, GetAgents, HaltAgents, HaltAgentsRequest, UpdateAgents, UpdateAgentsRequest, UploadAgent,
-        UploadAgentQuery,
+        AgentDecisionView, AgentsView, DecisionsQuery, GetAgentDecisions, GetAgents, HaltAgents,
+        HaltAgentsRequest, UpdateAgents, UpdateAgentsRequest, UploadAgent, UploadAgentQuery,
     },
 };
 use backstay_types::{AgentOutcome, AgentUpdateState, ErrorCode};
@@ -28,6 +32,8 @@ pub(crate) enum Agents {
     List,
     /// Bring a version to all nodes, wave by wave; a file is uploaded first
     Update(Update),
+    /// Every decision about the newest update, with its reason
+    Explain(Explain),
     /// Stop the update that runs: who was asked stays asked, nobody else is
     Halt(Halt),
 }
@@ -49,6 +55,17 @@ pub(crate) struct Update {
     soak: String,
 }
 
+/// Options of `agents explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Make every decision again from what was kept of it, and say whether the same comes out
+    #[arg(long)]
+    replay: bool,
+    /// Show what each decision was made from
+    #[arg(long)]
+    inputs: bool,
+}
+
 /// Options of `agents halt`.
 #[derive(Debug, Args)]
 pub(crate) struct Halt {
@@ -66,6 +83,7 @@ impl Agents {
                 cx.ui.data(&view, || show(&view, &cx.frame()))?;
             }
             Self::Update(command) => update(command, cx).await?,
+            Self::Explain(command) => return explain(&command, cx).await,
             Self::Halt(Halt { reason }) => {
                 let update = api.call::<HaltAgents>(Empty {}, Empty {}, HaltAgentsRequest { reason }).await?;
                 cx.ui.data(&update, || format!("The update to {} is stopped.\n", update.version))?;
@@ -73,6 +91,42 @@ impl Agents {
         }
         done()
     }
+}
+
+async fn explain(command: &Explain, cx: &Context) -> Outcome {
+    let query = DecisionsQuery { replay: command.replay.then_some(true) };
+    let decisions = cx.api()?.call::<GetAgentDecisions>(Empty {}, query, Empty {}).await?.decisions;
+    cx.ui.data(&decisions, || show_decisions(&decisions, command.inputs, &cx.frame()))?;
+    // What comes out otherwise was decided by another version, or was changed in the database.
+    let other = decisions.iter().any(|one| one.same == Some(false));
+    Ok(if other { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn show_decisions(decisions: &[AgentDecisionView], inputs: bool, frame: &Frame) -> String {
+    if decisions.is_empty() {
+        return "No update of agents was asked for.\n".to_owned();
+    }
+    let mut text = String::new();
+    for view in decisions {
+        let one = &view.decision;
+        let state = match one.state {
+            AgentUpdateState::Running => format!("wave {}", one.wave.saturating_add(1)),
+            AgentUpdateState::Halted => "stopped".to_owned(),
+            AgentUpdateState::Done => "done".to_owned(),
+        };
+        let by = one.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let again = match (view.same, &view.came_out) {
+            (Some(true), _) => "  [the same again]".to_owned(),
+            (Some(false), came_out) => format!("  [now: {}]", came_out.as_deref().unwrap_or("another")),
+            (None, _) => String::new(),
+        };
+        let at = frame.exactly(one.at);
+        text.push_str(&format!("  {:>3}  {at}  {state}{by}: {}{again}\n", one.number, one.reason));
+        if inputs && !one.inputs.is_null() {
+            text.push_str(&format!("       from {}\n", one.inputs));
+        }
+    }
+    text
 }
 
 async fn update(command: Update, cx: &Context) -> Result<(), CliError> {

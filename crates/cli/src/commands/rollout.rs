@@ -176,6 +176,7 @@ fn value_now(view: &RolloutView, rule: &str) -> String {
 fn view_decision(view: &DecisionView, inputs: bool, frame: &Frame) -> String {
     let decision = &view.decision;
     let what = match decision.kind {
+        DecisionKind::LetIn => "let in",
         DecisionKind::Began => "began",
         DecisionKind::WaveOpened => "next wave",
         DecisionKind::Waits => "waits",

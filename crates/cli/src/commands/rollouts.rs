@@ -119,6 +119,20 @@ fn view_list(rollouts: &[RolloutView], frame: &Frame) -> String {
     frame.table(&table)
 }
 
+/// One that is under way as a line: in which wave it is, and what it waits for.
+pub(super) fn view_line(view: &RolloutView) -> String {
+    let rollout = &view.rollout;
+    let place = rollout.environment.as_ref().map(|one| format!(" in {one}"));
+    let place = place.or_else(|| rollout.branch.as_ref().map(|branch| format!(" of branch {branch}")));
+    let wave = match view.waves.len() {
+        0 | 1 => String::new(),
+        waves => format!(", wave {} of {waves}", rollout.wave.saturating_add(1)),
+    };
+    let gate = if view.gate.is_empty() { figures(view) } else { view.gate.clone() };
+    let (id, what, place) = (ids::short(rollout.id), what(rollout), place.unwrap_or_default());
+    format!("  {id}  {what}{place} {} to {}{wave}: {gate}\n", kind(rollout.kind), view.commit.short())
+}
+
 fn view_one(detail: &Detail, frame: &Frame) -> String {
     let mut text = view_fields(&detail.view, frame);
     if !detail.attempts.is_empty() {

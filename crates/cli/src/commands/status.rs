@@ -4,7 +4,8 @@ use backstay_api::{
     Empty,
     v1::{
         Attention, AttentionKind, ConstraintsQuery, EmergencyStopView, GetHub, GetOverview, HubView,
-        ListConstraints, ListNodes, ListRepositories, ListStacks, NodeView, NodesQuery, Paging, StackView,
+        ListConstraints, ListNodes, ListRepositories, ListStacks, NodeView, NodesQuery, Paging, RolloutView,
+        StackView,
     },
 };
 use backstay_types::{
@@ -14,7 +15,7 @@ use backstay_types::{
 use clap::Args;
 use serde::Serialize;
 
-use super::{Outcome, done, emergency_stop, nodes, repos, stacks};
+use super::{Outcome, done, emergency_stop, nodes, repos, rollouts, stacks};
 use crate::{
     context::Context,
     ids,
@@ -22,7 +23,7 @@ use crate::{
     views::{attention, constraint, fields::section, undo},
 };
 
-/// The fleet at a glance: what is stopped, what needs a person, nodes, stacks, repositories, limits, undos under way.
+/// The fleet at a glance: what is stopped, what needs a person, nodes, stacks, limits, rollouts and undos under way.
 #[derive(Debug, Args)]
 pub(crate) struct Status {}
 
@@ -35,6 +36,8 @@ struct Overview {
     repositories: Vec<Repository>,
     constraints: Vec<Constraint>,
     fleet: FleetHealth,
+    /// Rollouts under way, each with what its gate waits for.
+    rollouts: Vec<RolloutView>,
     undos: Vec<Undo>,
     stop: EmergencyStopView,
     attention: Vec<Attention>,
@@ -58,6 +61,7 @@ impl Status {
                 .await?
                 .items,
             fleet: seen.fleet,
+            rollouts: seen.rollouts,
             undos: seen.undos,
             stop: seen.stop,
             attention: seen.attention,
@@ -103,6 +107,10 @@ fn view(overview: &Overview, url: &str, frame: &Frame) -> String {
         if overview.constraints.iter().any(|one| matches!(one.effect, Effect::Ban { .. })) {
             text.push_str("A newer commit goes past a ban; to try the same release again, lift that.\n");
         }
+    }
+    if !overview.rollouts.is_empty() {
+        text.push_str(&section("Rollouts under way"));
+        overview.rollouts.iter().for_each(|view| text.push_str(&rollouts::view_line(view)));
     }
     if !overview.undos.is_empty() {
         text.push_str(&section("Undos under way"));

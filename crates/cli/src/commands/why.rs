@@ -88,8 +88,15 @@ fn view(why: &Answer, query: &WhyQuery, names: &Names, frame: &Frame) -> String 
             format!("deployment {} {}, {state}", ids::short(deployment.id), frame.exactly(at)),
         );
     }
+    if let Some(removed) = &why.removed {
+        let (at, rollout) = (frame.exactly(removed.at), ids::short(removed.rollout));
+        fields.add(
+            "taken away",
+            format!("{at} by rollout {rollout}: {}; it does not run any more", removed.reason),
+        );
+    }
     fields.add(
-        "runs now",
+        if why.removed.is_some() { "ran last" } else { "runs now" },
         format!("release {} (commit {})", why.release.tree.short(), why.release.commit.short()),
     );
     if let Some(one) = &why.decommissioning {

@@ -2,7 +2,7 @@
 
 use backstay_engine::{EngineError, EnvironmentStack, LimitEffect, NewLimit, WantedPromotion};
 use backstay_store::rollouts;
-use backstay_types::{ConversationId, Effect, RolloutKind, Scope};
+use backstay_types::{ConversationId, DecisionKind, Effect, RolloutKind, Scope};
 
 use crate::fleet::Fleet;
 
@@ -79,6 +79,46 @@ async fn a_release_enters_an_environment_once_all_before_it_run_it_for_long_enou
     let there = stands(&fleet, "prod").await;
     assert_eq!((there.passing.run, there.passing.nodes, there.next.is_none()), (1, 1, true), "{there:#?}");
     assert_eq!(there.asked.unwrap().by, "test");
+
+    // What let it in stands first among the decisions of what followed, and comes out the same again.
+    let all = rollouts::list(&mut fleet.store.read(), None, None, 3).await.unwrap();
+    let followed = |environment: &str| {
+        all.iter().find(|one| one.environment.as_ref().unwrap().as_str() == environment).unwrap().id
+    };
+    for (environment, by) in [("dev", None), ("staging", None), ("prod", Some("test"))] {
+        let decisions = fleet.engine.decisions(followed(environment), true).await.unwrap();
+        let first = &decisions[0];
+        if environment == "dev" {
+            assert_eq!(
+                first.decision.kind,
+                DecisionKind::Began,
+                "nothing is let into what follows the branch"
+            );
+            continue;
+        }
+        assert_eq!(
+            (first.decision.kind, decisions[1].decision.kind),
+            (DecisionKind::LetIn, DecisionKind::Began)
+        );
+        assert_eq!(
+            (first.decision.by.as_deref(), first.same),
+            (by, by.is_none().then_some(true)),
+            "{first:#?}"
+        );
+        let kept = &first.decision.inputs;
+        if by.is_none() {
+            assert_eq!(first.decision.reason, "all of `dev` runs it and nothing failed");
+            let before = &kept["before"][0];
+            assert_eq!(
+                (&kept["about"], &before["environment"]),
+                (&"entry".into(), &"dev".into()),
+                "{kept:#}"
+            );
+            assert_eq!((&before["passing"]["run"], &before["passing"]["nodes"]), (&1.into(), &1.into()));
+        } else {
+            assert_eq!((first.decision.reason.as_str(), kept.is_null()), ("it is time", true));
+        }
+    }
 
     // A rollout for each environment.
     let mut all = rollouts::list(&mut fleet.store.read(), None, None, 3).await.unwrap();

@@ -81,6 +81,56 @@ async fn a_stopped_rollout_says_what_failed_have_in_common_and_who_brought_it() 
     assert!(found.apart.is_empty(), "one failure is no pattern: {found:#?}");
 }
 
+/// What else the nodes run counts as a fact of theirs, and a failure that other stacks had too is told with them.
+#[tokio::test]
+async fn a_stopped_rollout_says_what_else_the_failed_run_and_where_else_the_failure_is() {
+    let mut fleet = Fleet::new().await;
+    let mut text = "[[assign]]\nstack = \"web\"\nnodes = \"\"\n".to_owned();
+    let with_db = ["node-0", "node-1", "node-2"].map(str::to_owned);
+    for n in 0..8 {
+        let name = format!("node-{n}");
+        fleet.join(&name).await;
+        if with_db.contains(&name) {
+            text.push_str(&format!("[[assign]]\nstack = \"db\"\nnodes = \"ring={name}\"\n"));
+        }
+    }
+    fleet.work.write("fleet.toml", &text);
+    let db = "services:\n  db:\n    image: db:1\n";
+    fleet.work.write("stacks/db/compose.yaml", db);
+    fleet.commit("A database for some", None);
+    fleet.deploy().await;
+    let runs_db = |name: &str| with_db.iter().any(|one| one == name);
+    assert_eq!(fleet.runs.keys().filter(|(_, stack)| stack == "db").count(), with_db.len());
+
+    // The database fails first, and a day is not over when the page does.
+    fleet.work.write("stacks/db/compose.yaml", &db.replace("db:1", "db:2"));
+    fleet.commit("A newer database", None);
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.play(|_, _| false).await;
+    assert_eq!(newest(&fleet).await.stack.as_str(), "db");
+    fleet.change("hello", "hi", fleet.conversation());
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.play(|name, _| !runs_db(name)).await;
+    assert_eq!(newest(&fleet).await.stack.as_str(), "web");
+    let found = pattern(&fleet).await;
+    assert_eq!((found.failed, found.succeeded), (3, 8), "{found:#?}");
+    let apart: Vec<_> = found.apart.iter().map(|one| (one.what.as_str(), one.value.as_str())).collect();
+    assert_eq!(apart, [("also runs stack", "db")]);
+    let elsewhere = &found.errors[0].elsewhere;
+    assert_eq!(elsewhere.len(), 1, "{found:#?}");
+    assert_eq!((elsewhere[0].stack.as_str(), elsewhere[0].nodes), ("db", 3));
+
+    // Two days later the same failure of the database is none of this rollout's.
+    fleet.clock.set(fleet.world.now().checked_add(std::time::Duration::from_secs(2 * 86_400)).unwrap());
+    fleet.change("blue", "green", fleet.conversation());
+    fleet.later();
+    fleet.engine.sync_repository(fleet.repository).await.unwrap();
+    fleet.play(|name, _| !runs_db(name)).await;
+    assert_eq!(pattern(&fleet).await.errors[0].elsewhere, []);
+}
+
 #[tokio::test]
 async fn every_decision_is_kept_and_comes_out_the_same_again() {
     let mut fleet = Fleet::new().await;

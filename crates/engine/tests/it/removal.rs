@@ -1,5 +1,6 @@
 //! Stacks that are no longer assigned: taken away only where `fleet.toml` says so, and never from more than it allows.
 
+use backstay_engine::WhyQuestion;
 use backstay_store::{desired, rollouts};
 use backstay_types::{Cause, RepositoryHealth, Rollout, RolloutKind, RolloutState};
 
@@ -53,6 +54,24 @@ async fn a_node_loses_a_stack_only_with_leave_and_gets_it_back_by_an_undo() {
     assert_eq!(reason(&fleet, "three").await, None);
     assert!(fleet.statement(fleet.nodes["three"]).await.unwrap().stacks.is_empty());
 
+    // Where it was taken away, nobody is told that it runs; what ran last is still explained.
+    let why = async |node: &str, file: Option<&str>| {
+        let (stack, file) = ("web".parse().unwrap(), file.map(str::to_owned));
+        let question = WhyQuestion { node: fleet.nodes[node], stack, line: file.as_ref().map(|_| 5), file };
+        fleet.engine.why(&question).await.unwrap()
+    };
+    for file in [None, Some("compose.yaml")] {
+        let gone = why("three", file).await;
+        let removed = gone.removed.unwrap();
+        assert_eq!(removed.rollout, removal.id);
+        assert!(
+            removed.at >= removal.created_at
+                && removed.reason.starts_with("no longer assigned since commit ")
+        );
+        let there = why("one", file).await;
+        assert_eq!((gone.release.id, there.removed), (there.release.id, None));
+    }
+
     fleet.work.write("fleet.toml", &format!("{ASSIGN_ONE}{PRUNE}"));
     fleet.commit("One is enough", Some(a));
     fleet.deploy().await;
@@ -63,6 +82,9 @@ async fn a_node_loses_a_stack_only_with_leave_and_gets_it_back_by_an_undo() {
     assert_eq!(moved, ["two"], "the plan says who gets it back");
     assert_eq!(runs(&fleet), ["one", "two"]);
     fleet.assert_runs("two", &["hello"], &[]).await;
+    let question =
+        WhyQuestion { node: fleet.nodes["two"], stack: "web".parse().unwrap(), file: None, line: None };
+    assert_eq!(fleet.engine.why(&question).await.unwrap().removed, None, "it has it back");
 }
 
 #[tokio::test]

@@ -84,6 +84,26 @@ async fn warnings_are_kept_and_told_once_and_what_they_are_about_is_deployed() {
 }
 
 #[tokio::test]
+async fn a_parts_channel_beside_environments_is_warned_of_and_goes_with_them() {
+    let mut fleet = Fleet::empty().await;
+    fleet.work.write("stacks/web/compose.yaml", &healthy());
+    fleet.work.write("stacks/web/rules/text", "1");
+    let part = "[[part]]\nname = \"rules\"\npaths = [\"rules\"]\nchannel = \"policy\"\n";
+    fleet.work.write("stacks/web/stack.toml", part);
+    let channel = "[[channel]]\nname = \"policy\"\n";
+    let environments = "[[environment]]\nname = \"prod\"\nnodes = \"\"\n";
+    fleet.work.write("fleet.toml", &format!("{channel}{environments}"));
+    fleet.commit("Parts beside environments", None);
+    let expected = "stacks/web/stack.toml:1: part.channel: the channel `policy` of the part `rules` counts for nothing: the \
+                    fleet has environments, and a stack goes through them as a whole (BS1209)";
+    let repository = fleet.deploy().await;
+    assert_eq!((lines(&repository), &repository.health), (vec![expected.to_owned()], &RepositoryHealth::Ok));
+    fleet.work.write("fleet.toml", channel);
+    fleet.commit("No environments", None);
+    assert!(fleet.deploy().await.warnings.is_empty());
+}
+
+#[tokio::test]
 async fn what_depends_on_time_is_looked_at_again_every_hour() {
     let mut fleet = Fleet::empty().await;
     fleet.work.write("stacks/web/compose.yaml", &healthy());

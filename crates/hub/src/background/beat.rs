@@ -4,12 +4,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use backstay_api::v1::{NodeChanged, NodesChanged, Touched};
 use backstay_store::nodes;
-use backstay_types::{NodeId, NodeState, StackHealth};
+use backstay_types::NodeId;
 use tokio::time::sleep;
 
 use crate::{
     app::App,
     http::{ApiError, ServerEvent},
+    live::Glimpse,
 };
 
 /// The least time between two messages of a kind.
@@ -17,7 +18,7 @@ const BEAT: Duration = Duration::from_millis(500);
 /// How many nodes, or deployments, one message names.
 const NAMED: usize = 200;
 
-type Glance = HashMap<NodeId, (NodeState, Option<StackHealth>)>;
+type Glance = HashMap<NodeId, Glimpse>;
 
 /// Looks for changes while anyone follows, until the hub stops.
 pub(crate) async fn beat(app: Arc<App>) {
@@ -52,7 +53,7 @@ async fn tell(app: &App, before: &Glance, now: &Glance) -> Result<(), ApiError> 
         changed.truncate(NAMED);
         let found = nodes::many(&mut app.store.read(), &changed).await?;
         let told = found.into_iter().filter(|node| node.revoked_at.is_none()).filter_map(|node| {
-            let (state, health) = *now.get(&node.id)?;
+            let Glimpse { state, health, .. } = *now.get(&node.id)?;
             Some(NodeChanged { id: node.id, name: node.name, state, health })
         });
         let message = NodesChanged { changed: told.collect(), more };

@@ -113,6 +113,7 @@ fn fleet_routes(routes: Routes) -> Routes {
         .on::<v1::ListNodes, _, _, _>(fleet::list_nodes::list_nodes)
         .on::<v1::GetNode, _, _, _>(fleet::get_node::get_node)
         .on::<v1::GetAgents, _, _, _>(fleet::agents::get_agents)
+        .on::<v1::GetAgentDecisions, _, _, _>(fleet::agents::get_agent_decisions)
         .on_with::<v1::UploadAgent, _, _, _>(
             |limits| limits.time(LONG).body(fleet::agents::LARGEST),
             fleet::agents::upload_agent,

@@ -52,8 +52,21 @@ pub(crate) struct Seen {
     told: bool,
     /// When something of it stopped running as it should, as far as this hub heard.
     sick_since: Option<Timestamp>,
+    /// Counts how often what departs there, or how safe it is, came to be another.
+    unrest: u64,
     /// What is not in the database yet.
     dirty: Dirty,
+}
+
+/// What of a node is told to those who follow events as soon as it is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Glimpse {
+    /// Whether it is heard from.
+    pub(crate) state: NodeState,
+    /// The worst health of what it runs.
+    pub(crate) health: Option<StackHealth>,
+    /// Another number whenever what departs there, or how safe it is, has changed.
+    unrest: u64,
 }
 
 /// Which parts are not in the database yet.
@@ -69,6 +82,20 @@ impl Seen {
     /// The safe mode that it is in.
     pub(crate) fn safe_mode(&self) -> Option<&SafeMode> {
         self.safety.as_ref()?.safe_mode.as_ref()
+    }
+
+    /// Compares what the node says now with what it said before. What it says nothing of is as it was.
+    fn note_unrest(&mut self, observed: Option<&[ObservedStack]>, safety: Option<&NodeSafety>) {
+        let drifts = |all: &[ObservedStack]| -> Vec<_> {
+            all.iter()
+                .flat_map(|one| one.drift.iter().map(|drift| (one.stack.clone(), drift.clone())))
+                .collect()
+        };
+        let drifted = observed
+            .is_some_and(|observed| drifts(observed) != drifts(self.observed.as_deref().unwrap_or_default()));
+        if drifted || safety.is_some() && safety != self.safety.as_ref() {
+            self.unrest += 1;
+        }
     }
 
     /// What the database should get, if anything; parts that it has are left out.
@@ -123,6 +150,7 @@ impl Live {
             // What it was already when this hub started has no beginning here.
             seen.sick_since = if is { seen.sick_since.or((!was).then_some(now)) } else { None };
         }
+        seen.note_unrest(observed.as_deref(), safety.as_ref());
         seen.last_seen_at = Some(now);
         seen.dirty.time = true;
         seen.dirty.facts |= facts.is_some();
@@ -170,12 +198,13 @@ impl Live {
         self.rhythm.is_silent(self.state(node, false, now), now)
     }
 
-    /// State and worst health of every node that was ever heard from.
-    pub(crate) fn glance(&self, now: Timestamp) -> HashMap<NodeId, (NodeState, Option<StackHealth>)> {
+    /// Every node that was ever heard from, as those who follow events know it.
+    pub(crate) fn glance(&self, now: Timestamp) -> HashMap<NodeId, Glimpse> {
         let nodes = self.lock();
-        let glance = |seen: &Seen| {
-            let state = node_state(false, seen.last_seen_at, seen.held > 0, now, self.rhythm);
-            (state, worst(seen.observed.as_deref().unwrap_or_default()))
+        let glance = |seen: &Seen| Glimpse {
+            state: node_state(false, seen.last_seen_at, seen.held > 0, now, self.rhythm),
+            health: worst(seen.observed.as_deref().unwrap_or_default()),
+            unrest: seen.unrest,
         };
         nodes.iter().map(|(id, seen)| (*id, glance(seen))).collect()
     }
@@ -244,6 +273,7 @@ impl Live {
         for state in states {
             let seen = nodes.entry(state.node).or_default();
             if seen.last_seen_at.is_none_or(|at| at < state.last_seen_at) {
+                seen.note_unrest(state.observed.as_deref(), state.safety.as_ref());
                 seen.last_seen_at = Some(state.last_seen_at);
                 seen.facts = state.facts.or_else(|| seen.facts.take());
                 seen.observed = state.observed.or_else(|| seen.observed.take());

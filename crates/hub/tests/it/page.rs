@@ -15,7 +15,9 @@ use backstay_api::{
     },
 };
 use backstay_client::{Client, EventStream};
-use backstay_types::{ErrorCode, NodeState, ObservedStack, StackHealth, TreeDigest};
+use backstay_types::{
+    Drift, DriftPart, DriftState, ErrorCode, NodeState, ObservedStack, StackHealth, Timestamp, TreeDigest,
+};
 use serde_json::Value;
 
 use crate::harness::{Agent, TestHub, code, hello, http};
@@ -130,6 +132,25 @@ async fn what_is_not_recorded_is_told_too() {
         (&"web-1".into(), &"online".into())
     );
     assert_eq!((&told["changed"][0]["health"], &told["more"]), (&"degraded".into(), &false.into()));
+    // What departs there comes and goes while the stack is no better: who looks at it is told of both.
+    let tree = TreeDigest::from_bytes([1; 32]);
+    let drift = Drift {
+        part: DriftPart::File,
+        name: "page.conf".to_owned(),
+        detail: "another SHA-256".to_owned(),
+        since: Timestamp::UNIX_EPOCH,
+        heals: 0,
+        state: DriftState::Healing,
+    };
+    for drift in [vec![drift], Vec::new()] {
+        let one = ObservedStack { drift, ..observed(tree, StackHealth::Degraded) };
+        agent.check_in(CheckInRequest { observed: Some(vec![one]), ..hello(0) }).await;
+        let told = next(&mut live, "nodes").await;
+        assert_eq!(
+            (&told["changed"][0]["name"], &told["changed"][0]["health"]),
+            (&"web-1".into(), &"degraded".into())
+        );
+    }
     hub.clock.advance(Duration::from_secs(3600));
     let told = next(&mut live, "nodes").await;
     assert_eq!(told["changed"][0]["state"], "offline");

@@ -9,9 +9,10 @@ use backstay_api::{
     statement::{DesiredAgent, SignedStatement, Statement, statement_place},
     v1::{
         AgentsView, AttentionKind, BundleRequest, ConstraintPath, CreateConstraint, CreateConstraintRequest,
-        EmergencyStopRequest, ExportBundle, GetAgents, GetOverview, HaltAgents, HaltAgentsRequest,
-        LiftConstraint, LiftRequest, NewEffect, NodePath, RepositoryPath, RevokeNode, SetEmergencyStop,
-        SyncRepository, UpdateAgents, UpdateAgentsRequest, UploadAgent, UploadAgentQuery,
+        DecisionsQuery, EmergencyStopRequest, ExportBundle, GetAgentDecisions, GetAgents, GetOverview,
+        HaltAgents, HaltAgentsRequest, LiftConstraint, LiftRequest, NewEffect, NodePath, RepositoryPath,
+        RevokeNode, SetEmergencyStop, SyncRepository, UpdateAgents, UpdateAgentsRequest, UploadAgent,
+        UploadAgentQuery,
     },
 };
 use backstay_types::{AgentOutcome, AgentUpdateState, Digest, ErrorCode};
@@ -121,6 +122,16 @@ async fn a_new_agent_goes_out_wave_by_wave() {
     })
     .await;
     assert_eq!((done.updated, done.not_updated.len()), (1, 1));
+    let replay = DecisionsQuery { replay: Some(true) };
+    let decided =
+        hub.admin().call::<GetAgentDecisions>(&Empty {}, &replay, &Empty {}).await.unwrap().decisions;
+    let seen: Vec<_> = decided.iter().map(|one| (one.decision.state, one.decision.wave, one.same)).collect();
+    let (running, done) = (AgentUpdateState::Running, AgentUpdateState::Done);
+    assert_eq!(seen, [(running, 0, None), (running, 1, Some(true)), (done, 1, Some(true))], "{decided:#?}");
+    assert!(decided[0].decision.by.is_some() && decided[0].decision.inputs.is_null());
+    let opened = &decided[1].decision;
+    assert_eq!((&opened.inputs["asked"], &opened.inputs["answered"]), (&1.into(), &1.into()), "{opened:#?}");
+    assert_eq!(opened.reason, "1 of 1 nodes answered and none too many failed");
     // Who joins later is asked, too.
     let late = hub.join("n-3").await;
     late.say_hello().await;

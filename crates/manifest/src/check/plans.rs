@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use backstay_types::Timestamp;
+use backstay_types::{Timestamp, tree::in_folder};
 
 use super::FILE;
-use crate::{Fleet, FleetManifest, Problem, Stack, Wave, Window, code, format_duration};
+use crate::{Fleet, FleetManifest, Part, Problem, Stack, Wave, Window, code, format_duration};
 
 /// Pins and freezes that are over, windows in which nothing comes to its end, and waves that stand twice.
 pub(super) fn contradictions(fleet: &Fleet, now: Timestamp) -> Vec<Problem> {
     let manifest = &fleet.manifest;
     let mut problems = run_out(manifest, now);
+    problems.extend(channels_beside_environments(fleet));
     for window in &manifest.windows {
         problems.extend(does_not_fit(fleet, window, now));
     }
@@ -26,6 +27,28 @@ pub(super) fn contradictions(fleet: &Fleet, now: Timestamp) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Channels of parts in a fleet with environments, through which a stack goes as a whole.
+fn channels_beside_environments(fleet: &Fleet) -> Vec<Problem> {
+    if fleet.manifest.environments.is_empty() {
+        return Vec::new();
+    }
+    let of_stack = |stack: &Stack| {
+        let file = in_folder(&stack.path, "stack.toml");
+        let of_part = |part: &Part| {
+            let (channel, name) = (part.channel.as_deref()?, &part.name);
+            let message = format!(
+                "the channel `{channel}` of the part `{name}` counts for nothing: the fleet has environments, and a stack \
+                 goes through them as a whole"
+            );
+            let problem = Problem::warning(code::CHANNEL_OF_NO_USE, &file, message);
+            let hint = "take `channel` out, or use waves by labels in the place of environments";
+            Some(problem.at(part.line, 0).field("part.channel").hint(hint))
+        };
+        stack.manifest.parts.0.iter().filter_map(of_part).collect::<Vec<_>>()
+    };
+    fleet.stacks.values().flat_map(of_stack).collect()
 }
 
 fn run_out(manifest: &FleetManifest, now: Timestamp) -> Vec<Problem> {

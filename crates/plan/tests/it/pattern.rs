@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backstay_plan::pattern::{Tried, TriedOutcome, analyse, facts_of, findings};
+use backstay_plan::pattern::{OtherFailure, Tried, TriedOutcome, analyse, facts_of, findings};
 use backstay_types::{
     Change, CommitId, ConversationId, FailureKind, HostFacts, Id as _, Labels, Link, LinkSource, Person,
-    RepositoryId, Step, Sureness, Timestamp,
+    RepositoryId, StackName, Step, Sureness, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -25,6 +25,10 @@ fn node(n: usize, failed: bool, facts: &[(&str, String)]) -> Tried {
             },
         },
     }
+}
+
+fn web() -> StackName {
+    "web".parse().unwrap()
 }
 
 fn change(text: &str, links: &[(u128, LinkSource)]) -> Change {
@@ -69,7 +73,7 @@ fn planted() -> impl Strategy<Value = (Vec<Tried>, Vec<Tried>)> {
 proptest! {
     #[test]
     fn what_all_that_failed_have_and_no_other_comes_first((all, shuffled) in planted()) {
-        let found = analyse(&all, &[], Timestamp::UNIX_EPOCH);
+        let found = analyse(&web(), &all, &[], &[], Timestamp::UNIX_EPOCH);
         let first = &found.apart[0];
         prop_assert_eq!((first.what.as_str(), first.value.as_str()), ("arch", "arm"));
         prop_assert_eq!((first.failed, first.succeeded), (first.of_failed, 0));
@@ -79,14 +83,14 @@ proptest! {
         prop_assert_eq!(&found.errors[0].reason, "<node>: port N is closed");
         prop_assert_eq!(found.errors[0].nodes, found.failed);
         // The order in which nodes are looked at changes nothing.
-        prop_assert_eq!(analyse(&shuffled, &[], Timestamp::UNIX_EPOCH), found);
+        prop_assert_eq!(analyse(&web(), &shuffled, &[], &[], Timestamp::UNIX_EPOCH), found);
     }
 
     #[test]
     fn what_everybody_has_and_what_one_alone_has_sets_nothing_apart(good in 0..30_usize, failed in 0..30_usize) {
         let same = |n: usize| [("os", "linux".to_owned()), ("label id", n.to_string())];
         let all: Vec<_> = (0..good + failed).map(|n| node(n, n < failed, &same(n))).collect();
-        let found = analyse(&all, &[], Timestamp::UNIX_EPOCH);
+        let found = analyse(&web(), &all, &[], &[], Timestamp::UNIX_EPOCH);
         prop_assert_eq!(found.apart, Vec::new());
         prop_assert_eq!((found.failed, found.succeeded), (failed as u64, good as u64));
     }
@@ -98,7 +102,7 @@ proptest! {
             .enumerate()
             .map(|(n, (failed, a, b))| node(n, *failed, &[("label a", a.to_string()), ("arch", b.to_string())]))
             .collect();
-        for feature in analyse(&all, &[], Timestamp::UNIX_EPOCH).apart {
+        for feature in analyse(&web(), &all, &[], &[], Timestamp::UNIX_EPOCH).apart {
             let have = |wanted: bool| {
                 let holds = |t: &&Tried| t.facts[&feature.what].contains(&feature.value);
                 all.iter().filter(holds).filter(|t| (t.outcome != TriedOutcome::Succeeded) == wanted).count() as u64
@@ -116,9 +120,9 @@ fn a_single_failure_is_no_pattern_and_neither_is_failure_everywhere() {
     let x86 = |n| node(n, false, &[("arch", "x86".to_owned())]);
     let mut all = vec![arm(0, true)];
     all.extend((1..50).map(x86));
-    assert!(analyse(&all, &[], Timestamp::UNIX_EPOCH).apart.is_empty());
+    assert!(analyse(&web(), &all, &[], &[], Timestamp::UNIX_EPOCH).apart.is_empty());
     let all: Vec<_> = (0..9).map(|n| arm(n, true)).collect();
-    let found = analyse(&all, &[], Timestamp::UNIX_EPOCH);
+    let found = analyse(&web(), &all, &[], &[], Timestamp::UNIX_EPOCH);
     assert!(found.apart.is_empty());
     assert!(findings(&found).iter().any(|line| line.contains("nothing sets them apart")));
 }
@@ -128,7 +132,7 @@ fn a_fact_that_is_not_known_counts_for_nobody() {
     let mut all: Vec<_> = (0..4).map(|n| node(n, true, &[("arch", "arm".to_owned())])).collect();
     all.extend((4..8).map(|n| node(n, false, &[("arch", "x86".to_owned())])));
     all.extend((8..40).map(|n| node(n, false, &[])));
-    let found = analyse(&all, &[], Timestamp::UNIX_EPOCH);
+    let found = analyse(&web(), &all, &[], &[], Timestamp::UNIX_EPOCH);
     assert_eq!((found.apart[0].succeeded, found.apart[0].of_succeeded), (0, 4));
 }
 
@@ -137,7 +141,7 @@ fn those_that_began_late_are_told_apart() {
     let at = |n: usize, failed, began| Tried { began: Some(began), ..node(n, failed, &[]) };
     let mut all: Vec<_> = (0..20).map(|n| at(n, false, n as u64)).collect();
     all.extend((20..24).map(|n| at(n, true, 3600 + n as u64)));
-    let found = analyse(&all, &[], Timestamp::UNIX_EPOCH);
+    let found = analyse(&web(), &all, &[], &[], Timestamp::UNIX_EPOCH);
     assert_eq!(found.apart.len(), 1);
     assert_eq!(
         (found.apart[0].what.as_str(), found.apart[0].value.as_str()),
@@ -149,7 +153,7 @@ fn those_that_began_late_are_told_apart() {
 fn one_conversation_alone_is_sure_and_guesses_are_nobodys_blame() {
     let (trailer, event, guess) = (LinkSource::Trailer, LinkSource::Event, LinkSource::Guess);
     let look = |brought: &[Change]| {
-        let found = analyse(&[], brought, Timestamp::UNIX_EPOCH);
+        let found = analyse(&web(), &[], &[], brought, Timestamp::UNIX_EPOCH);
         let blamed = found.blamed.iter().map(|b| (b.conversation, b.source, b.commits.len(), b.sure));
         (blamed.collect::<Vec<_>>(), found.unlinked)
     };
@@ -172,7 +176,7 @@ fn failures_that_share_a_network_are_said_to() {
         ..HostFacts::default()
     };
     let on = |n: usize, failed: bool, host: &HostFacts| Tried {
-        facts: facts_of(&Labels::default(), Some(host)),
+        facts: facts_of(&Labels::default(), [], Some(host)),
         ..node(n, failed, &[])
     };
     // All at home have the same network inside; who is behind one address is told apart by that alone.
@@ -180,7 +184,7 @@ fn failures_that_share_a_network_are_said_to() {
     let attic = host("192.168.1.0/24", "wifi", "198.51.100.0/24");
     let tried: Vec<_> =
         (0..5).map(|n| on(n, true, &cellar)).chain((5..15).map(|n| on(n, false, &attic))).collect();
-    let found = analyse(&tried, &[], Timestamp::UNIX_EPOCH);
+    let found = analyse(&web(), &tried, &[], &[], Timestamp::UNIX_EPOCH);
     let apart: Vec<_> = found.apart.iter().map(|one| (one.what.as_str(), one.value.as_str())).collect();
     assert_eq!(apart, [("seen from network", "203.0.113.0/24")]);
     let said = findings(&found);
@@ -192,7 +196,54 @@ fn failures_that_share_a_network_are_said_to() {
     let office = host("10.1.0.0/16", "ethernet", "203.0.113.0/24");
     let tried: Vec<_> =
         (0..5).map(|n| on(n, true, &office)).chain((5..15).map(|n| on(n, false, &attic))).collect();
-    let found = analyse(&tried, &[], Timestamp::UNIX_EPOCH).apart;
+    let found = analyse(&web(), &tried, &[], &[], Timestamp::UNIX_EPOCH).apart;
     let has = |what: &str, value: &str| found.iter().any(|one| one.what == what && one.value == value);
     assert!(has("network", "10.1.0.0/16") && has("link", "ethernet"), "{found:?}");
+}
+
+#[test]
+fn what_else_a_node_runs_may_set_the_failed_apart() {
+    let runs = |n: usize, failed: bool, others: &[&str]| Tried {
+        facts: facts_of(&Labels::default(), others.iter().map(|stack| stack.parse().unwrap()), None),
+        ..node(n, failed, &[])
+    };
+    let with_proxy = (0..5).map(|n| runs(n, true, &["metrics", "proxy"]));
+    // Those that run nothing else are known to run no proxy.
+    let without = (5..12).map(|n| runs(n, false, &["metrics"])).chain((12..15).map(|n| runs(n, false, &[])));
+    let tried: Vec<_> = with_proxy.chain(without).collect();
+    let found = analyse(&web(), &tried, &[], &[], Timestamp::UNIX_EPOCH);
+    let apart: Vec<_> = found.apart.iter().map(|one| (one.what.as_str(), one.value.as_str())).collect();
+    assert_eq!(apart, [("also runs stack", "proxy")], "every other runs `metrics` too: {found:#?}");
+    assert_eq!((found.apart[0].of_failed, found.apart[0].of_succeeded), (5, 10));
+}
+
+#[test]
+fn the_same_failure_in_other_stacks_is_named_with_its_nodes() {
+    let other = |stack: &str, n: usize, reason: &str| OtherFailure {
+        stack: stack.parse().unwrap(),
+        node: format!("node-{n}").parse().unwrap(),
+        step: Step::Probe,
+        failure: FailureKind::Unhealthy,
+        reason: reason.to_owned(),
+    };
+    let tried: Vec<_> = (0..3).map(|n| node(n, true, &[])).collect();
+    let mut others: Vec<_> =
+        (1..8).map(|n| other("db", n, &format!("node-{n}: port {n} is closed"))).collect();
+    others.push(other("db", 1, "node-1: port 99 is closed"));
+    others.push(other("cache", 9, "node-9: port 1 is closed"));
+    others.push(other("mail", 9, "node-9: port 1 is busy"));
+    others.push(OtherFailure { failure: FailureKind::Start, ..other("mail", 9, "node-9: port 1 is closed") });
+    others.push(other("web", 9, "node-9: port 1 is closed"));
+    let found = analyse(&web(), &tried, &others, &[], Timestamp::UNIX_EPOCH);
+    let elsewhere: Vec<_> = found.errors[0]
+        .elsewhere
+        .iter()
+        .map(|one| (one.stack.as_str(), one.nodes, one.names.len()))
+        .collect();
+    assert_eq!(elsewhere, [("db", 7, 5), ("cache", 1, 1)]);
+    others.reverse();
+    assert_eq!(analyse(&web(), &tried, &others, &[], Timestamp::UNIX_EPOCH), found);
+    let said = findings(&found);
+    assert!(said.contains(&"stack db failed in that way too, on 7 nodes".to_owned()), "{said:?}");
+    assert!(said.contains(&"stack cache failed in that way too, on 1 node".to_owned()), "{said:?}");
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use backstay_plan::{Entry, EnvironmentFacts, NodeFacts, Try, TryState, Verdict, Within, passing, verdicts};
-use backstay_types::{EnvironmentName, Labels, ReleaseId, Timestamp};
+use backstay_plan::{
+    Entry, EnvironmentFacts, Inputs, NodeFacts, Try, TryState, Verdict, Within, inputs::replay, passing,
+    verdicts,
+};
+use backstay_types::{DecisionKind, EnvironmentName, Labels, ReleaseId, Timestamp};
 use proptest::prelude::*;
 
 use crate::simulated::Fleet;
@@ -82,8 +85,18 @@ proptest! {
         let (fleet, release) = world(&dev, ago);
         let found = verdicts(&fleet.snapshot);
         let all = !dev.is_empty() && dev.iter().all(|state| *state == Some(TryState::Succeeded));
-        let [Verdict { stack: 1, next: Some(next), entry }] = &found[..] else { panic!("{found:?}") };
+        let [Verdict { stack: 1, next: Some(next), entry, inputs: Some(inputs) }] = &found[..] else {
+            panic!("{found:?}")
+        };
         prop_assert_eq!(*next, release);
+        // From what is kept of it, the same comes out.
+        let kept = serde_json::to_value(Inputs::Entry(inputs.clone())).unwrap();
+        let (kind, reason) = match entry {
+            Entry::Enters(reason) => (DecisionKind::LetIn, reason),
+            Entry::Not(reason) => (DecisionKind::Waits, reason),
+            other => panic!("{other:?}"),
+        };
+        prop_assert!(replay(kind, reason, &kept).unwrap().same, "{:?}", entry);
         let enters = matches!(entry, Entry::Enters(_));
         prop_assert_eq!(enters, all && ago >= 60, "{:?}", entry);
         let seen = passing(&fleet.snapshot, 0, release);

@@ -14,8 +14,9 @@ pub use hours::{Hour, by_hour};
 pub use latest::{LatestOfPart, latest_of_parts, note_parts};
 pub use parts::{SeenContainer, add_step, containers_of, find_container, steps, steps_digest};
 pub use read::{
-    Filter, broken, count_by_state, first_of_release, get, latest, latest_of_all, latest_of_node, list, many,
-    of_rollout, open, open_before, previous_good, ran_at, ran_well, run_by,
+    Filter, broken, count_by_state, failed_of_others, first_of_release, get, latest, latest_of_all,
+    latest_of_node, list, many, of_rollout, open, open_before, previous_good, ran_at, ran_last, ran_well,
+    run_by,
 };
 pub use write::{advance, finish, finish_given_up, insert, start};
 

@@ -95,6 +95,27 @@ pub async fn of_rollout(ex: &mut impl Executor, rollout: RolloutId) -> Result<Ve
     query("SELECT * FROM deployments WHERE rollout_id = $1 ORDER BY id").bind(rollout).all(ex, read_row).await
 }
 
+/// Those of other stacks that were planned at or after `from` and failed, newest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn failed_of_others(
+    ex: &mut impl Executor,
+    stack: &StackName,
+    from: Timestamp,
+    limit: u32,
+) -> Result<Vec<Deployment>> {
+    query(
+        "SELECT * FROM deployments WHERE created_at >= $1 AND stack <> $2 \
+         AND state IN ('rolled_back', 'failed', 'broken') ORDER BY created_at DESC, id DESC LIMIT $3",
+    )
+    .bind(from)
+    .bind(stack)
+    .bind(limit)
+    .all(ex, read_row)
+    .await
+}
+
 /// How many deployments of a rollout are in which state, by [word](backstay_types::DeploymentState::word).
 ///
 /// # Errors
@@ -218,6 +239,22 @@ pub async fn previous_good(
     .bind(node)
     .bind(stack)
     .bind(before)
+    .optional(ex, read_row)
+    .await
+}
+
+/// The last deployment of a node and stack to succeed that did not take the stack away.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn ran_last(ex: &mut impl Executor, node: NodeId, stack: &StackName) -> Result<Option<Deployment>> {
+    query(
+        "SELECT * FROM deployments d WHERE d.node_id = $1 AND d.stack = $2 AND d.state = 'succeeded' \
+         AND NOT EXISTS (SELECT 1 FROM rollouts r WHERE r.id = d.rollout_id AND r.kind = 'removal') \
+         ORDER BY d.id DESC LIMIT 1",
+    )
+    .bind(node)
+    .bind(stack)
     .optional(ex, read_row)
     .await
 }

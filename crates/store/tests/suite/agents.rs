@@ -1,7 +1,9 @@
 //! Agents' programs, and what became of bringing them to nodes.
 
 use backstay_store::{agents, nodes};
-use backstay_types::{AgentBuild, AgentOutcome, AgentUpdateId, Digest, NodeId, Timestamp};
+use backstay_types::{
+    AgentBuild, AgentDecision, AgentOutcome, AgentUpdateId, AgentUpdateState, Digest, NodeId, Timestamp,
+};
 
 use crate::fixture::{Fixture, both};
 
@@ -51,4 +53,29 @@ async fn who_was_revoked_since_is_told(t: Fixture) {
     assert_eq!(nodes::revoked_since(&mut tx, t.later()).await.unwrap(), []);
 }
 
-both!(a_program_is_kept_once_whole, an_answer_is_news_when_it_differs, who_was_revoked_since_is_told,);
+async fn decisions_are_numbered_and_kept_as_they_were(t: Fixture) {
+    let (update, other): (AgentUpdateId, AgentUpdateId) = (t.mint(), t.mint());
+    let decision = |number, wave, by: Option<&str>| AgentDecision {
+        number,
+        at: t.world.now(),
+        state: AgentUpdateState::Running,
+        wave,
+        reason: "none too many failed".into(),
+        by: by.map(str::to_owned),
+        inputs: serde_json::json!({ "asked": 3, "held": null }),
+    };
+    let mut tx = t.begin().await;
+    for (update, wave, by) in [(update, 0, Some("me")), (other, 0, None), (update, 1, None)] {
+        agents::decide(&mut tx, update, &decision(9, wave, by)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let kept = agents::decisions(&mut t.store.read(), update).await.unwrap();
+    assert_eq!(kept, [decision(1, 0, Some("me")), decision(2, 1, None)]);
+}
+
+both!(
+    decisions_are_numbered_and_kept_as_they_were,
+    a_program_is_kept_once_whole,
+    an_answer_is_news_when_it_differs,
+    who_was_revoked_since_is_told,
+);

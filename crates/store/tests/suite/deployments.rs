@@ -246,7 +246,31 @@ async fn filters_pages_and_counts(t: Fixture) {
     assert_eq!(counts, BTreeMap::from([("pending".to_owned(), 1), ("succeeded".to_owned(), 1)]));
 }
 
+async fn what_failed_in_other_stacks_is_found_newest_first(t: Fixture) {
+    let (web, db) = (rollout(&t, "web"), rollout(&t, "db"));
+    let mut tx = t.begin().await;
+    let mut planned = Vec::new();
+    // An old failure, one of the stack itself, one that is open, and two that count.
+    for (rollout, ends) in [(&db, true), (&web, true), (&db, false), (&db, true), (&db, true)] {
+        let deployment = t.deployment(t.mint(), rollout);
+        deployments::insert(&mut tx, std::slice::from_ref(&deployment)).await.unwrap();
+        if ends {
+            deployments::finish(&mut tx, deployment.id, &failed(), t.later(), &[]).await.unwrap();
+        }
+        planned.push(deployment);
+        t.later();
+    }
+    let since = planned[1].created_at;
+    let found = deployments::failed_of_others(&mut tx, &stack("web"), since, 10).await.unwrap();
+    let ids: Vec<_> = found.iter().map(|one| one.id).collect();
+    assert_eq!(ids, [planned[4].id, planned[3].id]);
+    assert_eq!(found[0].state, failed());
+    let newest = deployments::failed_of_others(&mut tx, &stack("web"), since, 1).await.unwrap();
+    assert_eq!(newest.iter().map(|one| one.id).collect::<Vec<_>>(), [planned[4].id]);
+}
+
 both!(
+    what_failed_in_other_stacks_is_found_newest_first,
     from_pending_to_its_end,
     a_final_state_never_changes,
     steps_in_order_with_a_digest,

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
-use backstay_api::v1::{AgentNodeView, AgentsView, GetAgents, HaltAgents, UpdateAgents, UploadAgent};
-use backstay_engine::WantedAgent;
+use backstay_api::v1::{
+    AgentDecisionView, AgentDecisions, AgentNodeView, AgentsView, GetAgentDecisions, GetAgents, HaltAgents,
+    UpdateAgents, UploadAgent,
+};
+use backstay_engine::{ReplayedAgentDecision, WantedAgent};
 use backstay_store::agents;
 use backstay_types::{AgentBuild, AgentOutcome, AgentUpdate};
 
@@ -36,6 +39,18 @@ pub(crate) async fn get_agents(call: Call<GetAgents>) -> Result<AgentsView, ApiE
     });
     let not_updated = not_updated.take(NAMED).collect();
     Ok(AgentsView { versions: census.agents, builds, update, updated, not_updated })
+}
+
+/// What was decided about the newest update.
+pub(crate) async fn get_agent_decisions(call: Call<GetAgentDecisions>) -> Result<AgentDecisions, ApiError> {
+    let replay = call.query.replay.unwrap_or(false);
+    let view = |one: ReplayedAgentDecision| AgentDecisionView {
+        decision: one.decision,
+        same: one.same,
+        came_out: one.came_out,
+    };
+    let decisions = call.app.engine.agent_decisions(replay).await?;
+    Ok(AgentDecisions { decisions: decisions.into_iter().map(view).collect() })
 }
 
 /// Keeps a program.

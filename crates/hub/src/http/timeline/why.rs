@@ -17,11 +17,11 @@ pub(crate) async fn why(call: Call<GetWhy>) -> Result<Why, ApiError> {
     let node = find::node(&mut app.store.read(), &query.node).await?;
     let stack = query.stack;
     let question = WhyQuestion { node: node.id, stack: stack.clone(), file: query.file, line: query.line };
-    let backstay_engine::Why { release, text, change, conversations, deployment, after } =
+    let backstay_engine::Why { release, removed, text, change, conversations, deployment, after } =
         app.engine.why(&question).await?;
     let leaving = leaving(&mut app.store.read(), app.world.now()).await?.remove(&node.name);
     let decommissioning =
         leaving.map(|one| Decommissioning { since: one.created_at, by: one.by, reason: one.reason });
     let node = node.name;
-    Ok(Why { node, stack, release, text, change, conversations, deployment, after, decommissioning })
+    Ok(Why { node, stack, release, removed, text, change, conversations, deployment, after, decommissioning })
 }
