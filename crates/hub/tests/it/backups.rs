@@ -65,8 +65,17 @@ pub(crate) fn target(hub: &TestHub) -> PathBuf {
     }
 }
 
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..600 {
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(600, what, look).await
+}
+
+/// The same with so many looks, 50 ms apart and as long as each takes.
+pub(crate) async fn eventually_within<T>(
+    looks: usize,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    for _ in 0..looks {
         if let Some(found) = look().await {
             return found;
         }

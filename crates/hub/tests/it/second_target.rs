@@ -12,7 +12,7 @@ use backstay_types::backup::{BackupJobState, Proof, job::SnapshotMade};
 
 use crate::{
     backup_targets::{attention, back_up, proven},
-    backups::{ended, eventually, program, snapshots, target},
+    backups::{ended, eventually, eventually_within, program, snapshots, target},
     harness::TestHub,
     saving::{node_with_folder, noise, recovery_key},
 };
@@ -34,8 +34,11 @@ async fn told(hub: &TestHub, what: &str) -> String {
     eventually(what, async || said(hub).await.into_iter().find(|line| line.contains("web-1"))).await
 }
 
+/// The hub tries again after a pause that doubles: what was away long on a slow machine is tried late.
+const LOOKS: usize = 4_000;
+
 async fn copied(hub: &TestHub, made: &SnapshotMade) {
-    eventually("it is copied", async || {
+    eventually_within(LOOKS, "it is copied", async || {
         let all = snapshots(hub).await;
         all.into_iter()
             .find(|one| one.kept.snapshot.id == made.id && one.kept.snapshot.proof == Proof::Replicated)
@@ -83,7 +86,8 @@ async fn one_that_is_away_holds_up_nothing_and_has_everything_once_it_is_back() 
     fs::remove_file(&blocked).unwrap();
     fs::create_dir(&blocked).unwrap();
     copied(&hub, &second).await;
-    eventually("nothing is said any more", async || said(&hub).await.is_empty().then_some(())).await;
+    let silent = async || said(&hub).await.is_empty().then_some(());
+    eventually_within(LOOKS, "nothing is said any more", silent).await;
     assert!(blocked.join(format!("second/recovery/{}.age", agent.joined.node)).is_file());
     hub.hub.stop().await;
 }
@@ -106,7 +110,8 @@ async fn one_that_is_full_holds_up_nothing_and_goes_on_once_there_is_room() {
     assert_eq!(prune(&hub).await.job.state, BackupJobState::Done);
     disk.resize("200m");
     copied(&hub, &made).await;
-    eventually("nothing is said any more", async || said(&hub).await.is_empty().then_some(())).await;
+    let silent = async || said(&hub).await.is_empty().then_some(());
+    eventually_within(LOOKS, "nothing is said any more", silent).await;
     hub.hub.stop().await;
 }
 
@@ -144,6 +149,7 @@ async fn damage_there_is_found_told_and_copied_anew() {
     copied(&hub, &made).await;
     let right = verify(&hub).await.job;
     assert_eq!(right.state, BackupJobState::Done, "{:?}", right.result);
-    eventually("nothing is said any more", async || said(&hub).await.is_empty().then_some(())).await;
+    let silent = async || said(&hub).await.is_empty().then_some(());
+    eventually_within(LOOKS, "nothing is said any more", silent).await;
     hub.hub.stop().await;
 }
