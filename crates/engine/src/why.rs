@@ -66,6 +66,7 @@ pub(crate) async fn running(
             Cause::Change { commit, .. } => format!("no longer assigned since commit {}", commit.short()),
             Cause::Undo { undo } => format!("no longer assigned since undo {undo}"),
             Cause::Decommission => "the node is taken out of the fleet".to_owned(),
+            Cause::Migration { migration } => format!("it moved to another node by migration {migration}"),
         },
     });
     Ok((release, removed))

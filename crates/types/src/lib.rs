@@ -43,8 +43,7 @@ pub use conversation::{Conversation, ForeignId, ToolEvent, ToolEventKind};
 pub use decision::{Decision, DecisionKind};
 pub use deployment::{
     Container, DataFor, Deployment, DeploymentData, DeploymentState, FailureKind, ImageId, Removed, Step,
-    StepOutcome,
-    StepRecord,
+    StepOutcome, StepRecord,
 };
 pub use digest::{CommitId, Digest, DigestError, TreeDigest};
 pub use drift::{Drift, DriftPart, DriftState, MOST_DRIFTS};

@@ -437,7 +437,7 @@ async fn a_machine_that_takes_anothers_place_is_not_told_to_run_what_has_no_data
     assert_eq!(fleet.who_runs(), ["one"]);
     let newest = fleet.deployments().await.into_iter().max_by_key(|one| one.id).unwrap();
     assert_eq!(newest.state, DeploymentState::Succeeded);
-    assert_eq!(newest.data.unwrap().asked_by, DataFor::Restore { job: second.id });
+    assert_eq!(newest.data.unwrap().asked_by, DataFor::Restore { job: second[0].id });
     assert!(jobs::awaited(&mut fleet.store.read()).await.unwrap().is_empty());
 }
 
@@ -454,7 +454,7 @@ async fn what_waits_for_its_data_starts_without_by_somebodys_word_alone() {
         paths: Vec::new(),
         destination: Destination::BeforeStart { deployment: None },
     };
-    let job = fleet
+    let jobs = fleet
         .engine
         .ask_restores(vec![WantedRestore { id: None, node: one.clone(), work }], "ada")
         .await
@@ -463,7 +463,7 @@ async fn what_waits_for_its_data_starts_without_by_somebodys_word_alone() {
     fleet.engine.reconcile().await.unwrap();
     let line = fleet.statement(one.id).await.unwrap().stacks.remove(0);
     assert_eq!(line.data, Some(snapshot));
-    fleet.engine.cancel_backup(job.id, "ada").await.unwrap();
+    fleet.engine.cancel_backup(jobs[0].id, "ada").await.unwrap();
     fleet.engine.reconcile().await.unwrap();
     // Whoever has been told of it already gets no data any more, and says so.
     assert!(!fleet.keep(one.id, Some(&line)).await);
