@@ -1,5 +1,6 @@
 // The place for rollouts, on a laptop and on a phone: what runs, what holds it up, what may be done, how it ended.
-import { expect, open, picture, settled, test, views } from './test';
+import { eventually } from './processes';
+import { expect, findings, open, picture, settled, test, views } from './test';
 import { agree } from './views';
 
 interface Rollout { id: string; state: string; gate: string; overridden?: { reason: string } }
@@ -119,6 +120,123 @@ test('what failed of a rollout that stopped is said, with the node and the conve
   await expect(main.getByRole('link', { name: 'web-2' }).first()).toBeVisible();
   await expect(main.locator('a[href^="#/conversations/"]').first()).toBeVisible();
   await picture(owner, 'rollout-failed', info);
+});
+
+test('what the next wave waits for is told with figures, and why it waited is decided again', async ({ owner, stage }, info) => {
+  // Two of the first wave have no room for it, so that too few run it.
+  const full = ['full-1', 'full-2'];
+  const credentials = new Map<string, string>();
+  for (const node of full) credentials.set(node, await stage.silentNode(node));
+  stage.strategy('[rollout]\nwaves = ["name in (web-1,full-1,full-2)", "100%"]\nsoak = "1h"\n[[rollout.stop]]\nwhen = "failed_ratio > 0.05"\n');
+  stage.commit('columns', '5', 'Use columns for the gate');
+  const commit = stage.tip();
+  const rollout = await eventually('its rollout', async () => {
+    const { items } = await stage.get<{ items: (Rollout & { commit: string })[] }>('/api/v1/rollouts?state=running');
+    return items.find((one) => one.commit === commit);
+  });
+  const planned = await eventually('its deployments', async () => {
+    const { items } = await stage.get<{ items: { id: string; node_name: string }[] }>(`/api/v1/deployments?rollout=${rollout.id}`);
+    const found = items.filter((one) => full.includes(one.node_name));
+    return found.length === full.length ? found : undefined;
+  });
+  for (const one of planned) {
+    const says = (what: object) => stage.reports(credentials.get(one.node_name) ?? '', { deployment: one.id, ...what });
+    await says({ report: 'deployment_started', previous: null });
+    const state = { state: 'failed', step: 'fetch', failure: 'disk_full', reason: 'no space left on device' };
+    await says({ report: 'deployment_finished', state, containers: [] });
+  }
+
+  const waits = '1 of 3 nodes run it, 0 failed; the next wave begins once 2 do';
+  await open(owner, `/rollouts/${rollout.id}`);
+  await expect(owner.getByRole('main').getByRole('status').filter({ hasText: 'Its gate:' })).toContainText(waits, { timeout: 30_000 });
+  const needs = owner.getByRole('row').filter({ hasText: '2 of 3 nodes run it' });
+  await expect(needs).toContainText('not yet');
+  await expect(owner.getByRole('row').filter({ hasText: '2 have tried it' })).toContainText('not yet');
+  await picture(owner, 'rollout-waits', info);
+
+  const why = owner.getByRole('region', { name: 'Why it went as it did' });
+  const waited = why.getByRole('listitem').filter({ hasText: waits }).last();
+  await waited.getByText('What it was made from').click();
+  await expect(waited.locator('pre')).toContainText('"min_success_percent": 50');
+  await why.getByRole('button', { name: 'Decide again' }).click();
+  await expect(waited).toContainText('✓ the same again');
+  await expect(why).not.toContainText('✕ now');
+  expect(await findings(owner)).toEqual([]);
+
+  // The overview says it too.
+  await open(owner, '/');
+  await expect(owner.getByRole('main').getByRole('link').filter({ hasText: 'Its gate:' })).toContainText('the next wave begins once 2 do');
+
+  await stage.call('POST', `/api/v1/rollouts/${rollout.id}/abort`, { reason: 'enough' });
+  for (const node of full) await stage.call('POST', `/api/v1/nodes/${node}/revoke`);
+  stage.strategy('');
+  await stage.liftBans();
+});
+
+test('what sets those that failed apart, and where else it failed, is told with them', async ({ owner, stage }, info) => {
+  // Six tills that a test speaks for; two of them run a proxy too.
+  const tills = ['till-1', 'till-2', 'till-3', 'till-4', 'till-5', 'till-6'];
+  const proxies = tills.slice(0, 2);
+  const credentials = new Map<string, string>();
+  for (const till of tills) credentials.set(till, await stage.silentNode(till));
+  const assign = (stack: string, nodes: string) => `[[assign]]\nstack = "${stack}"\nnodes = "${nodes}"\n`;
+  // Nobody is heard from but by what is reported: that shall stop nothing.
+  const rules = '[[rollout.stop]]\nwhen = "failed > 0"\n';
+  const fleet = [rules, assign('page', 'role=web'), ...tills.map((till) => assign('shop', `name=${till}`)), ...proxies.map((till) => assign('proxy', `name=${till}`))];
+  const compose = (image: string) => `services:\n  main:\n    image: ${image}\n`;
+  const [shop, proxy] = ['stacks/shop/compose.yaml', 'stacks/proxy/compose.yaml'];
+
+  /** All nodes begin what is planned of a stack, and then end it. */
+  const play = async (stack: string, nodes: string[], fails: (node: string) => boolean) => {
+    const planned = await eventually(`${stack} planned`, async () => {
+      const { items } = await stage.get<{ items: { id: string; node_name: string; state: { state: string } }[] }>(`/api/v1/deployments?stack=${stack}`);
+      const open = items.filter((one) => one.state.state === 'pending');
+      return open.length === nodes.length ? open : undefined;
+    });
+    const says = (node: string, what: object) => stage.reports(credentials.get(node) ?? '', { ...what });
+    for (const one of planned) await says(one.node_name, { report: 'deployment_started', deployment: one.id, previous: null });
+    for (const one of planned) {
+      const failed = { state: 'rolled_back', step: 'probe', failure: 'unhealthy', reason: `${one.node_name}: no way to 10.0.0.1` };
+      const state = fails(one.node_name) ? failed : { state: 'succeeded' };
+      await says(one.node_name, { report: 'deployment_finished', deployment: one.id, state, containers: [] });
+    }
+  };
+  stage.files('Open the shop', { 'fleet.toml': fleet.join(''), [shop]: compose('shop:1'), [proxy]: compose('proxy:1') });
+  await play('shop', tills, () => false);
+  await play('proxy', proxies, () => false);
+  stage.files('Renew the proxy', { [proxy]: compose('proxy:2') });
+  await play('proxy', proxies, (node) => node === 'till-2');
+  stage.files('Renew the shop', { [shop]: compose('shop:2') });
+  await play('shop', tills, (node) => proxies.includes(node));
+
+  const halted = await eventually('the rollout of the shop halted', async () => {
+    const { items } = await stage.get<{ items: (Rollout & { pattern?: { open: number; failed: number } })[] }>('/api/v1/rollouts?state=halted&stack=shop');
+    return items.find((one) => one.pattern?.open === 0 && one.pattern.failed === 2);
+  });
+  await open(owner, `/rollouts/${halted.id}`);
+  const main = owner.getByRole('main');
+  await expect(main.getByText('2 nodes failed, 4 succeeded')).toBeVisible();
+  const error = main.getByRole('listitem').filter({ hasText: 'the same way, at probe' });
+  await expect(error).toContainText('no way to 10.0.0.1');
+  await expect(error.getByRole('link', { name: 'till-1' })).toBeVisible();
+  const elsewhere = main.getByRole('list', { name: 'The same failure in other stacks' });
+  await expect(elsewhere).toContainText('Stack proxy failed in that way too, on 1 node: till-2');
+  await expect(elsewhere.getByRole('link', { name: 'proxy' })).toHaveAttribute('href', '#/stacks/proxy');
+  const apart = main.getByRole('row').filter({ hasText: 'also runs stack' });
+  await expect(apart).toContainText('proxy');
+  await expect(apart).toContainText('2 of 2');
+  await expect(apart).toContainText('0 of 4');
+  await expect(apart).toContainText('6.7 %');
+  await picture(owner, 'rollout-pattern', info);
+  for (const [size, viewport] of Object.entries({ laptop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } })) {
+    await owner.setViewportSize(viewport);
+    expect(await owner.evaluate(() => document.documentElement.scrollWidth - window.innerWidth), size).toBeLessThanOrEqual(0);
+  }
+  expect(await findings(owner)).toEqual([]);
+
+  for (const till of tills) await stage.call('POST', `/api/v1/nodes/${till}/revoke`);
+  stage.files('Close the shop', { 'fleet.toml': null, [shop]: null, [proxy]: null });
+  await stage.liftBans();
 });
 
 test('nothing of the navigation is cut off, however wide the window', async ({ owner }) => {

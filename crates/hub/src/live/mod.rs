@@ -18,8 +18,8 @@ use std::{
 
 use backstay_store::nodes::SoftState;
 use backstay_types::{
-    HostFacts, HostFigures, MOST_CONTAINERS, NodeId, NodeSafety, NodeState, ObservedStack, SafeMode,
-    StackHealth, Timestamp,
+    Drift, HostFacts, HostFigures, MOST_CONTAINERS, NodeId, NodeSafety, NodeState, ObservedStack, SafeMode,
+    StackHealth, StackName, Timestamp,
 };
 
 pub(crate) use self::{
@@ -58,6 +58,11 @@ pub(crate) struct Seen {
     dirty: Dirty,
 }
 
+/// What departs of all that a node runs, by stack.
+fn drifts(all: &[ObservedStack]) -> impl Iterator<Item = (&StackName, &Drift)> {
+    all.iter().flat_map(|one| one.drift.iter().map(|drift| (&one.stack, drift)))
+}
+
 /// What of a node is told to those who follow events as soon as it is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Glimpse {
@@ -86,13 +91,8 @@ impl Seen {
 
     /// Compares what the node says now with what it said before. What it says nothing of is as it was.
     fn note_unrest(&mut self, observed: Option<&[ObservedStack]>, safety: Option<&NodeSafety>) {
-        let drifts = |all: &[ObservedStack]| -> Vec<_> {
-            all.iter()
-                .flat_map(|one| one.drift.iter().map(|drift| (one.stack.clone(), drift.clone())))
-                .collect()
-        };
-        let drifted = observed
-            .is_some_and(|observed| drifts(observed) != drifts(self.observed.as_deref().unwrap_or_default()));
+        let before = self.observed.as_deref().unwrap_or_default();
+        let drifted = observed.is_some_and(|now| drifts(now).ne(drifts(before)));
         if drifted || safety.is_some() && safety != self.safety.as_ref() {
             self.unrest += 1;
         }
