@@ -56,11 +56,14 @@ fn main() {
     for (name, rounds) in [("cold", 8), ("warm", 40)] {
         let mut kept = Kept { store: None, folder: folder.path(), cold: name == "cold" };
         let few = rounds / 3;
+        let lines_of_ids = std::cell::Cell::new(0);
         let measured = [
             (
                 "ids_p99_ms",
                 0.99,
-                kept.times(rounds, |store, n| assert!(search(store, &id(n * 2, n as u64 * 5)) > 0)),
+                kept.times(rounds, |store, n| {
+                    lines_of_ids.set(lines_of_ids.get() + search(store, &id(n * 2, n as u64 * 5)))
+                }),
             ),
             (
                 "hour_of_a_service_p90_ms",
@@ -79,6 +82,8 @@ fn main() {
                 }),
             ),
         ];
+        // With little text a conversation may have no line at all.
+        assert!(lines_of_ids.get() as i64 > rounds);
         for (what, part, mut found) in measured {
             found.sort_by(f64::total_cmp);
             let place = ((found.len() as f64 * part).ceil() as usize).clamp(1, found.len()) - 1;
