@@ -417,8 +417,9 @@ fn a_machine_that_takes_a_lost_ones_name_gets_its_data_by_itself() {
     fleet.nodes[0].lose_and_join(&url, token);
     let job = replaced["restores"][0]["job"]["id"].as_str().unwrap().parse().unwrap();
     done(&fleet, job);
+    // It is ready; the stack's first deployment puts it in place before it starts.
+    eventually("it runs, with its data", || fleet.nodes[0].get("/healthz"));
     assert_eq!(read(&fleet, 0), of(&[("first", "one"), ("second", "two")]));
-    fleet.nodes[0].get("/healthz").unwrap();
 }
 
 /// The way to move a stack by hand: its data goes to a node of another container engine, into volumes of that one's own.

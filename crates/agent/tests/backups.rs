@@ -24,7 +24,7 @@ use backstay_types::{
 use rusqlite::Connection;
 use support::{FakeHub, Node, Repository, Stack, eventually, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A node that runs a stack with data, and what keeps it.
 struct Kept {

@@ -16,7 +16,7 @@ use backstay_testkit::{Docker, Image, Part, Registry, RunningContainer, find_too
 use backstay_types::{DeploymentId, DeploymentState, FailureKind, StackHealth, Step};
 use support::{FakeHub, Node, Stack, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 struct Fleet {
     hub: FakeHub,

@@ -11,7 +11,7 @@ use backstay_testkit::{Docker, Image, Registry, run};
 use backstay_types::{DeploymentId, DeploymentState, Drift, DriftPart, DriftState, LeaveSafeMode};
 use support::{FakeHub, Node, PackMode, Stack, eventually, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn deploy(hub: &FakeHub, stack: &Stack) -> DeploymentId {
     let deployment = hub.deploy(stack);

@@ -18,7 +18,7 @@ use backstay_types::{
 use rusqlite::Connection;
 use support::{FakeHub, Node, Repository, Stack, eventually, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const DATA: &str = "[[backup]]\npath = \"notes\"\n[[backup]]\nsqlite = \"app.db\"\n";
 
 struct Kept {

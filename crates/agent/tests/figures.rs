@@ -10,7 +10,7 @@ use backstay_testkit::run;
 use backstay_types::DeploymentState;
 use support::{FakeHub, Node, Stack, eventually, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A figure's table: what a program of the release prints, or what a file of the stack's state holds.
 fn table(name: &str, from: &str) -> String {

@@ -14,7 +14,7 @@ use backstay_types::{DeploymentState, NodeId};
 use ed25519_dalek::SigningKey;
 use support::{FakeHub, Node, Stack, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Puts a file on the ref of a node's statement, as a commit without parents.
 fn publish(repository: &BareRepository, place: (String, String), text: &str) {

@@ -13,7 +13,7 @@ use backstay_types::{
 };
 use support::{FakeHub, Node, Repository, Stack, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// It notes what data it starts with, and goes on counting in it.
 fn stack(check: &str) -> Stack {

@@ -13,7 +13,7 @@ use backstay_types::{
 use rusqlite::Connection;
 use support::{FakeHub, Node, Repository, Stack, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const DATA: &str = "[[backup]]\npath = \"data\"\n[[backup]]\nsqlite = \"app.db\"\n";
 const COMMAND: &str = "[[backup]]\nname = \"export\"\ncommand = [\"./export\"]\nrestore = [\"./import\"]\n";
 

@@ -10,7 +10,7 @@ use backstay_loader::Slot;
 use backstay_types::{AgentOutcome, Digest};
 use support::{FakeHub, Node, eventually, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A node whose agent was started by the loader and runs `a`.
 fn running(points: &str) -> (FakeHub, Node, Vec<String>) {

@@ -12,7 +12,7 @@ use backstay_types::{
 };
 use support::{FakeHub, Node, Repository, Stack, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 struct Shared {
     hub: FakeHub,

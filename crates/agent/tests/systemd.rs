@@ -11,7 +11,7 @@ use backstay_testkit::SystemdNode;
 use backstay_types::{DeploymentId, DeploymentState, FailureKind, Step};
 use support::{FakeHub, Node, Stack, eventually_within};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 struct Fleet {
     // Dropped first: what the agent has installed goes with the machine.

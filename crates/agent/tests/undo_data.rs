@@ -15,7 +15,7 @@ use backstay_types::{
 use rusqlite::Connection;
 use support::{FakeHub, Node, PackMode, Repository, Stack, eventually_within, process_stack};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// The low byte of SQLite's `user_version`.
 const VERSION: &str = "63";
 const BACKUPS: &str = "[backups]\nmigrations = \"forward_only\"\n\

@@ -101,7 +101,7 @@ impl Fleet {
     pub(crate) fn eventually(&self, what: &str, mut look: impl FnMut() -> bool) {
         let started = Instant::now();
         while !look() {
-            assert!(started.elapsed() < Duration::from_secs(20), "still waiting: {what}");
+            assert!(started.elapsed() < Duration::from_secs(60), "still waiting: {what}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

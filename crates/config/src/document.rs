@@ -82,6 +82,7 @@ mod tests {
             "program",
             "bytes_per",
             "backup_program",
+            "known_secrets",
             "folder",
         ];
         for key in keys.filter(|line| !optional.iter().any(|name| line.starts_with(name))) {

@@ -52,10 +52,10 @@ pub(crate) fn reached(_: &str) -> io::Result<()> {
     }
 }
 
-/// Runs an ignored test of this program as a child, with its folder in a variable.
+/// Runs a test of this program as a child, with its folder in a variable.
 pub(crate) fn run(test: &str, (name, folder): (&str, &Path), plan: &str) -> Output {
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(name, folder)
         .env(PLAN, plan)
         .output()

@@ -151,7 +151,7 @@ impl Program {
         let what = format!("{} to be ready", self.name);
         let ready = self.ready.clone();
         let mut ended = None;
-        let limit = Duration::from_secs(30);
+        let limit = Duration::from_secs(90);
         eventually_within(limit, &what, || {
             ended = self.exit_status();
             if ended.is_some() { Ok(()) } else { self.look(&ready, from) }

@@ -445,7 +445,7 @@ fn child_of(pid: u32) -> Option<String> {
 
 /// Waits until something holds.
 pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    eventually_within(Duration::from_secs(30), what, look)
+    eventually_within(Duration::from_secs(90), what, look)
 }
 
 pub(crate) fn eventually_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {

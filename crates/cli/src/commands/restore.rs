@@ -253,7 +253,7 @@ fn waiting(views: &[RestoreView], jobs: &[BackupJobView], frame: &Frame) -> Stri
     let mut text = backup::jobs(jobs, frame);
     for view in views.iter().filter(|view| view.waits) {
         let (stack, node) = (&view.stack, &view.node_name);
-        text.push_str(&format!("The data of {stack} is put back as soon as {node} runs it.\n"));
+        text.push_str(&format!("The data of {stack} is put in its place before {node} starts it.\n"));
     }
     text
 }

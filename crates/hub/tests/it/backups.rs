@@ -69,7 +69,7 @@ pub(crate) fn target(hub: &TestHub) -> PathBuf {
 }
 
 pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    eventually_within(Duration::from_secs(30), what, look).await
+    eventually_within(Duration::from_secs(90), what, look).await
 }
 
 pub(crate) async fn eventually_within<T>(

@@ -79,11 +79,10 @@ fn unsaved(backups: &Backups, compose: &Compose) -> Vec<Problem> {
 
 /// Whether a path of the node may hold data, and is none of what programs talk through or learn the time from.
 fn is_data(path: &str) -> bool {
-    let is_below = |folder: &&str| Path::new(path).starts_with(folder);
     path.starts_with('/')
         && !path.contains('$')
         && !path.ends_with(".sock")
-        && !NO_DATA.iter().any(|one| is_below(&one))
+        && !NO_DATA.iter().any(|folder| Path::new(path).starts_with(folder))
 }
 
 /// Volumes that several stacks mount, of which none says so: with `nodes` where any of these runs both.

@@ -94,7 +94,9 @@ fn plan(planned: &RestoreEverythingView, frame: &Frame) -> String {
     );
     for view in planned.restores.iter().filter(|view| view.waits) {
         let (stack, node) = (&view.stack, &view.node_name);
-        text.push_str(&format!("  {stack} waits until {node} is there and runs it.\n"));
+        text.push_str(&format!(
+            "  {stack} waits until {node} is to run it, and is in its place before it starts.\n"
+        ));
     }
     text.push_str(&format!(
         "  {warn}!{warn:#} What was written since each of these snapshots is replaced. It comes back from the safety \
