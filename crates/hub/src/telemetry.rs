@@ -4,11 +4,12 @@
 //! counted, and deployments and rollbacks go on (O7). All work on the disk is done on threads of its own.
 
 mod logs;
+mod upkeep;
 
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -24,16 +25,12 @@ use backstay_types::{ErrorCode, World};
 use tokio::{sync::Semaphore, time::sleep};
 
 pub(crate) use self::logs::{Line, Logs, keep_logs};
+use self::upkeep::Upkeep;
 use crate::{
     app::App,
     http::{ApiError, levels},
 };
 
-/// How often upkeep looks for what is due.
-const UPKEEP: Duration = Duration::from_secs(10);
-/// How often all blocks are read through, to find damage; the first time soon after the start.
-const VERIFY: Duration = Duration::from_secs(24 * 3600);
-const FIRST_VERIFY: Duration = Duration::from_secs(15 * 60);
 /// How many requests with samples are read at once: each may take memory.
 const AT_ONCE: usize = 4;
 /// How long a sender is told to wait.
@@ -44,8 +41,7 @@ pub(crate) const AGAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Telemetry {
     store: Result<Arc<Store>, String>,
     folder: PathBuf,
-    /// What the last upkeep could not do.
-    upkeep_problem: Mutex<Option<String>>,
+    upkeep: Upkeep,
     /// Room for requests that are being read.
     pub(crate) room: Semaphore,
     /// Samples that the hub does not keep by their kind.
@@ -74,7 +70,7 @@ impl Telemetry {
         Self {
             store,
             folder,
-            upkeep_problem: Mutex::default(),
+            upkeep: Upkeep::of("metrics"),
             room: Semaphore::new(AT_ONCE),
             unsupported: AtomicU64::new(0),
             logs,
@@ -98,7 +94,7 @@ impl Telemetry {
 
     /// What the last upkeep could not do.
     pub(crate) fn upkeep_problem(&self) -> Option<String> {
-        self.upkeep_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.upkeep.problem()
     }
 
     /// How the store stands, and how many samples were not kept by their kind.
@@ -111,19 +107,6 @@ impl Telemetry {
     /// The folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// Says once what upkeep cannot do, and once that it can again.
-    fn note_upkeep(&self, problem: Option<String>) {
-        let mut known = self.upkeep_problem.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*known, &problem) {
-            (before, Some(now)) if before.as_ref() != Some(now) => {
-                tracing::warn!(problem = now, "metrics cannot be kept in order; trying again");
-            }
-            (Some(_), None) => tracing::info!("metrics are kept in order again"),
-            _ => {}
-        }
-        *known = problem;
     }
 
     /// Stores what a sender brought.
@@ -166,29 +149,13 @@ fn options(settings: &TelemetrySettings, folder: &Path) -> Options {
 /// Looks after the store until the hub stops: blocks, merges, retention, damage.
 pub(crate) async fn keep(app: Arc<App>) {
     let Ok(store) = app.telemetry.store().cloned() else { return };
-    let mut until_verified = FIRST_VERIFY;
-    loop {
-        tokio::select! {
-            () = sleep(UPKEEP) => {}
-            () = app.stopping.cancelled() => break,
-        }
-        until_verified = until_verified.saturating_sub(UPKEEP);
-        let verify = until_verified.is_zero();
-        if verify {
-            until_verified = VERIFY;
-        }
-        let kept = store.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let done = kept.maintain();
-            if verify { done.and_then(|done| kept.verify().map(|_| done)) } else { done }
-        });
-        let problem = match done.await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(panic) => Some(panic.to_string()),
-        };
-        app.telemetry.note_upkeep(problem);
-    }
+    let upkeep = &app.telemetry.upkeep;
+    upkeep
+        .run(&app.stopping, &store, |store, verify| {
+            store.maintain()?;
+            if verify { store.verify().map(drop) } else { Ok(()) }
+        })
+        .await;
     // What was acknowledged is in the log.
     let _ = tokio::task::spawn_blocking(move || store.close()).await;
 }

@@ -15,12 +15,9 @@ use backstay_telemetry::logs::{
     Key, LogOptions, LogRecord, LogStatus, LogStore, LogsStored, ingest::IncomingLogs,
 };
 use backstay_types::{ErrorCode, Secret, Timestamp, World};
-use tokio::{
-    sync::{Semaphore, broadcast},
-    time::sleep,
-};
+use tokio::sync::{Semaphore, broadcast};
 
-use super::{AGAIN, FIRST_VERIFY, UPKEEP, VERIFY, later};
+use super::{AGAIN, later, upkeep::Upkeep};
 use crate::{app::App, http::ApiError};
 
 /// A line as it is stored.
@@ -35,7 +32,7 @@ const BURST: f64 = 10.0;
 #[derive(Debug)]
 pub(crate) struct Logs {
     store: Result<Arc<LogStore>, String>,
-    upkeep_problem: Mutex<Option<String>>,
+    upkeep: Upkeep,
     /// What is stored, to who reads along.
     live: broadcast::Sender<Arc<Vec<Line>>>,
     rate: f64,
@@ -63,7 +60,7 @@ impl Logs {
         }
         Self {
             store,
-            upkeep_problem: Mutex::default(),
+            upkeep: Upkeep::of("logs"),
             live: broadcast::Sender::new(BEHIND),
             rate: settings.logs_bytes_per_second as f64,
             senders: Mutex::default(),
@@ -90,7 +87,7 @@ impl Logs {
 
     /// What the last upkeep could not do.
     pub(crate) fn upkeep_problem(&self) -> Option<String> {
-        self.upkeep_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.upkeep.problem()
     }
 
     /// How the store stands, and how many requests were held off.
@@ -147,18 +144,6 @@ impl Logs {
         senders.insert(sender.to_owned(), (known - bytes as f64, now));
         Ok(())
     }
-
-    fn note_upkeep(&self, problem: Option<String>) {
-        let mut known = self.upkeep_problem.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*known, &problem) {
-            (before, Some(now)) if before.as_ref() != Some(now) => {
-                tracing::warn!(problem = now, "logs cannot be kept in order; trying again");
-            }
-            (Some(_), None) => tracing::info!("logs are kept in order again"),
-            _ => {}
-        }
-        *known = problem;
-    }
 }
 
 fn open(settings: &TelemetrySettings, folder: &Path, world: &World) -> Result<LogStore, String> {
@@ -185,29 +170,13 @@ fn open(settings: &TelemetrySettings, folder: &Path, world: &World) -> Result<Lo
 /// Looks after the store until the hub stops: parts, merges, retention, damage.
 pub(crate) async fn keep_logs(app: Arc<App>) {
     let Ok(store) = app.telemetry.logs.store().cloned() else { return };
-    let mut until_verified = FIRST_VERIFY;
-    loop {
-        tokio::select! {
-            () = sleep(UPKEEP) => {}
-            () = app.stopping.cancelled() => break,
-        }
-        until_verified = until_verified.saturating_sub(UPKEEP);
-        let verify = until_verified.is_zero();
-        if verify {
-            until_verified = VERIFY;
-        }
-        let kept = store.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let done = kept.maintain();
-            if verify { done.and_then(|done| kept.verify().map(|_| done)) } else { done }
-        });
-        let problem = match done.await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(panic) => Some(panic.to_string()),
-        };
-        app.telemetry.logs.note_upkeep(problem);
-    }
+    let upkeep = &app.telemetry.logs.upkeep;
+    upkeep
+        .run(&app.stopping, &store, |store, verify| {
+            store.maintain()?;
+            if verify { store.verify().map(drop) } else { Ok(()) }
+        })
+        .await;
     // What was acknowledged is in the log.
     let _ = tokio::task::spawn_blocking(move || store.close()).await;
 }
