@@ -12,7 +12,7 @@ use backstay_engine::{
 use backstay_store::{backups::jobs, constraints, migrations, nodes, rollouts};
 use backstay_types::{
     Cause, DataFor, DeploymentState, Digest, Effect, Migration, MigrationId, MigrationState, MigrationStep,
-    NodeId, RolloutKind,
+    Node, NodeId, RolloutKind,
     backup::{
         BackupJob, BackupTask, Destination, ItemOutcome, ItemResult, Proof, RestoreWork, Snapshot,
         SnapshotId, SnapshotTags, WorkOutcome,
@@ -393,12 +393,8 @@ async fn whatever_happens_on_the_way_it_never_runs_twice_and_in_the_end_once() {
     }
 }
 
-#[tokio::test]
-async fn a_machine_that_takes_anothers_place_is_not_told_to_run_what_has_no_data_yet() {
-    let mut fleet = Fleet::of_one("").await;
-    let one = fleet.node("one").await;
-    let snapshot = fleet.snapshot(one.id, |_| {}).await;
-    // As `nodes replace` asks for it, and the machine that joins has nothing.
+/// Asks that a snapshot of `web` be in place before that starts.
+async fn wants_before_start(fleet: &Fleet, node: &Node, snapshot: SnapshotId) -> BackupJob {
     let work = RestoreWork {
         snapshot,
         stack: "web".parse().unwrap(),
@@ -407,8 +403,17 @@ async fn a_machine_that_takes_anothers_place_is_not_told_to_run_what_has_no_data
         paths: Vec::new(),
         destination: Destination::BeforeStart { deployment: None },
     };
-    let wanted = WantedRestore { id: None, node: one.clone(), work };
-    fleet.engine.ask_restores(vec![wanted], "ada").await.unwrap();
+    let wanted = WantedRestore { id: None, node: node.clone(), work };
+    fleet.engine.ask_restores(vec![wanted], "ada").await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_machine_that_takes_anothers_place_is_not_told_to_run_what_has_no_data_yet() {
+    let mut fleet = Fleet::of_one("").await;
+    let one = fleet.node("one").await;
+    let snapshot = fleet.snapshot(one.id, |_| {}).await;
+    // As `nodes replace` asks for it, and the machine that joins has nothing.
+    wants_before_start(&fleet, &one, snapshot).await;
     (fleet.runs, fleet.done) = Default::default();
     fleet.engine.reconcile().await.unwrap();
     let line = fleet.statement(one.id).await.unwrap().stacks.remove(0);
@@ -419,25 +424,13 @@ async fn a_machine_that_takes_anothers_place_is_not_told_to_run_what_has_no_data
     fleet.play_on().await;
     assert!(fleet.who_runs().is_empty());
     // Put back once more, it does.
-    let work = RestoreWork {
-        snapshot,
-        stack: "web".parse().unwrap(),
-        of_node: None,
-        items: Vec::new(),
-        paths: Vec::new(),
-        destination: Destination::BeforeStart { deployment: None },
-    };
     fleet.later();
-    let second = fleet
-        .engine
-        .ask_restores(vec![WantedRestore { id: None, node: one.clone(), work }], "ada")
-        .await
-        .unwrap();
+    let second = wants_before_start(&fleet, &one, snapshot).await;
     fleet.play_on().await;
     assert_eq!(fleet.who_runs(), ["one"]);
     let newest = fleet.deployments().await.into_iter().max_by_key(|one| one.id).unwrap();
     assert_eq!(newest.state, DeploymentState::Succeeded);
-    assert_eq!(newest.data.unwrap().asked_by, DataFor::Restore { job: second[0].id });
+    assert_eq!(newest.data.unwrap().asked_by, DataFor::Restore { job: second.id });
     assert!(jobs::awaited(&mut fleet.store.read()).await.unwrap().is_empty());
 }
 
@@ -446,24 +439,12 @@ async fn what_waits_for_its_data_starts_without_by_somebodys_word_alone() {
     let mut fleet = Fleet::of_one("").await;
     let one = fleet.node("one").await;
     let snapshot = fleet.snapshot(one.id, |_| {}).await;
-    let work = RestoreWork {
-        snapshot,
-        stack: "web".parse().unwrap(),
-        of_node: None,
-        items: Vec::new(),
-        paths: Vec::new(),
-        destination: Destination::BeforeStart { deployment: None },
-    };
-    let jobs = fleet
-        .engine
-        .ask_restores(vec![WantedRestore { id: None, node: one.clone(), work }], "ada")
-        .await
-        .unwrap();
+    let job = wants_before_start(&fleet, &one, snapshot).await;
     (fleet.runs, fleet.done) = Default::default();
     fleet.engine.reconcile().await.unwrap();
     let line = fleet.statement(one.id).await.unwrap().stacks.remove(0);
     assert_eq!(line.data, Some(snapshot));
-    fleet.engine.cancel_backup(jobs[0].id, "ada").await.unwrap();
+    fleet.engine.cancel_backup(job.id, "ada").await.unwrap();
     fleet.engine.reconcile().await.unwrap();
     // Whoever has been told of it already gets no data any more, and says so.
     assert!(!fleet.keep(one.id, Some(&line)).await);
